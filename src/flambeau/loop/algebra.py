@@ -4,7 +4,7 @@ Every rule is exact for wrapping 64-bit integers; nothing is folded for other ty
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from .ir import COMPARE, Const, Expr, Get, HReduce, Load, Op, Var
 
@@ -23,7 +23,7 @@ def _idiv(a: int, b: int) -> int:
     return wrap(abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1))
 
 
-_FOLD = {
+_FOLD: dict[str, Callable[[int, int], int]] = {
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,
@@ -43,6 +43,36 @@ _FOLD = {
     "eq": lambda a, b: a == b,
     "ne": lambda a, b: a != b,
 }
+
+
+def children(expr: Expr) -> tuple[Expr, ...]:
+    """The operands of an expression."""
+    if isinstance(expr, Op):
+        return expr.args
+    if isinstance(expr, Load):
+        return (expr.index,) if expr.mask is None else (expr.index, expr.mask)
+    return ()
+
+
+def postorder(roots: Iterable[Expr]) -> list[Expr]:
+    """Every object below the roots once, operands before users; no recursion, so expressions may be deep."""
+    order: list[Expr] = []
+    seen: set[int] = set()
+    for root in roots:
+        stack: list[tuple[Expr, bool]] = [(root, False)]
+        while stack:
+            expr, ready = stack.pop()
+            if ready:
+                order.append(expr)
+            elif id(expr) not in seen:
+                seen.add(id(expr))
+                below = children(expr)
+                if below:
+                    stack.append((expr, True))
+                    stack.extend([(e, False) for e in reversed(below)])
+                else:
+                    order.append(expr)
+    return order
 
 
 def binary(name: str, a: Expr, b: Expr) -> Expr:

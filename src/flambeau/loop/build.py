@@ -98,44 +98,80 @@ class Value:
     def __abs__(self) -> Value:
         return op("abs", self)
 
+    def __add__(self, other: Operand) -> Value:
+        return op("add", self, other)
+
+    def __radd__(self, other: Operand) -> Value:
+        return op("add", other, self)
+
+    def __sub__(self, other: Operand) -> Value:
+        return op("sub", self, other)
+
+    def __rsub__(self, other: Operand) -> Value:
+        return op("sub", other, self)
+
+    def __mul__(self, other: Operand) -> Value:
+        return op("mul", self, other)
+
+    def __rmul__(self, other: Operand) -> Value:
+        return op("mul", other, self)
+
+    def __truediv__(self, other: Operand) -> Value:
+        return op("div", self, other)
+
+    def __rtruediv__(self, other: Operand) -> Value:
+        return op("div", other, self)
+
+    def __floordiv__(self, other: Operand) -> Value:
+        return op("idiv", self, other)
+
+    def __rfloordiv__(self, other: Operand) -> Value:
+        return op("idiv", other, self)
+
+    def __mod__(self, other: Operand) -> Value:
+        return op("irem", self, other)
+
+    def __rmod__(self, other: Operand) -> Value:
+        return op("irem", other, self)
+
+    def __lshift__(self, other: Operand) -> Value:
+        return op("shl", self, other)
+
+    def __rlshift__(self, other: Operand) -> Value:
+        return op("shl", other, self)
+
+    def __rshift__(self, other: Operand) -> Value:
+        return op("shr", self, other)
+
+    def __rrshift__(self, other: Operand) -> Value:
+        return op("shr", other, self)
+
+    def __and__(self, other: Operand) -> Value:
+        return op("and", self, other)
+
+    def __or__(self, other: Operand) -> Value:
+        return op("or", self, other)
+
+    def __xor__(self, other: Operand) -> Value:
+        return op("xor", self, other)
+
+    def __lt__(self, other: Operand) -> Value:
+        return op("lt", self, other)
+
+    def __le__(self, other: Operand) -> Value:
+        return op("le", self, other)
+
+    def __gt__(self, other: Operand) -> Value:
+        return op("gt", self, other)
+
+    def __ge__(self, other: Operand) -> Value:
+        return op("ge", self, other)
+
     def __bool__(self) -> bool:
         raise TypeError("a Value is a symbol of the kernel: use select, b.if_ or & and |")
 
 
-Operand = Value | Expr | int | float | bool
-
-
-def _bind(method: str, name: str, reflected: bool = True) -> None:
-    def forward(self: Value, other: Operand) -> Value:
-        return op(name, self, other)
-
-    def backward(self: Value, other: Operand) -> Value:
-        return op(name, other, self)
-
-    setattr(Value, f"__{method}__", forward)
-    if reflected:
-        setattr(Value, f"__r{method}__", backward)
-
-
-for _method, _name in {
-    "add": "add",
-    "sub": "sub",
-    "mul": "mul",
-    "truediv": "div",
-    "floordiv": "idiv",
-}.items():
-    _bind(_method, _name)
-for _method, _name in {
-    "mod": "irem",
-    "and": "and",
-    "or": "or",
-    "xor": "xor",
-    "lshift": "shl",
-    "rshift": "shr",
-}.items():
-    _bind(_method, _name)
-for _name in ("lt", "le", "gt", "ge"):
-    _bind(_name, _name, reflected=False)
+Operand = Value | Expr | float | bool
 
 
 def const(type: str, value: float) -> Value:
