@@ -1,0 +1,105 @@
+"""What the contraction kernels share: their key, their parameters, and the arithmetic of one step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ..build import Buffer, Builder, Operand, Value, const, fma
+from ..ir import FLOATS, SIZE
+
+KC = 384  # the length of a k block: part of the definition of a contraction's result
+
+Emit = Callable[[Value, Value, Value, Value], None]
+Epilogue = Callable[[Builder], Emit]
+"""Called once with the builder to declare parameters; returns emit(acc, batch, row, col), which is called at each place
+where elements of the result are finished (inside a `vfor` over columns) and stores what is wanted there, once."""
+
+
+class Spec(NamedTuple):
+    """What identifies a contraction kernel: the key for caching.
+
+    kind: "gemm", "rows" (few rows, B transposed) or "stream" (one row). a: "row" (k contiguous), "col" (i contiguous) or
+    "any"; b: "row" (j contiguous), "col" (k contiguous) or "any"; c: "row" (j contiguous) or "any". blocks: k may exceed
+    KC. narrow: is there no room for
+    whole transposed blocks: "yes", "no", or "maybe" (decided at run time). swap: the problem
+    is computed transposed (lanes run over the rows of C). bake: run-time integers that are constants of this kernel."""
+
+    kind: str
+    dtype: str
+    out: str
+    rows: int
+    lanes: int
+    a: str = "row"
+    b: str = "row"
+    c: str = "row"
+    pack_a: bool = False
+    pack_b: bool = False
+    blocks: bool = True
+    narrow: str = "no"
+    batched: bool = False
+    block: int = 16
+    unroll: int = 1
+    swap: bool = False
+    bake: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def acc(self) -> str:
+        """The type in which products are summed."""
+        return accumulator(self.dtype)
+
+
+def accumulator(dtype: str) -> str:
+    """The type in which a contraction of this dtype accumulates."""
+    if dtype in FLOATS:
+        return dtype if SIZE[dtype] >= 4 else "f32"
+    return "i64" if SIZE[dtype] == 8 else "i32"
+
+
+def muladd(a: Operand, b: Operand, c: Value) -> Value:
+    """a * b + c: fused for floats, wrapping for integers."""
+    return fma(a, b, c) if c.type in FLOATS else Value((a * b + c).expr)  # type: ignore[operator]
+
+
+INTS = ("batch", "m", "n", "k", "ab", "ai", "ak", "bb", "bk", "bj", "gr", "gc", "nc", "ws", "wp", "cb", "ci", "cj")
+
+
+class Frame:
+    """The parameters of a contraction kernel as values (constants where the spec fixes them)."""
+
+    def __init__(self, spec: Spec, epilogue: Epilogue | None, name: str):
+        self.spec, self.b = spec, Builder(name)
+        b = self.b
+        in_place = epilogue is None and spec.out == spec.acc
+        first, second = b.buf("a", spec.dtype), b.buf("b", spec.dtype)
+        self.a, self.bm = (second, first) if spec.swap else (first, second)
+        self.c = b.buf("c", spec.out, "rw" if in_place and spec.blocks else "w") if epilogue is None else None
+        self.partial: Buffer | None = self.c if in_place and spec.blocks else None
+        self.work: Buffer | None = None
+        if spec.kind == "gemm" and (spec.pack_b or (spec.blocks and not in_place)):
+            self.work = b.buf("work", spec.acc, "rw")
+        fixed = fixed_ints(spec)
+        names = INTS if epilogue is None else INTS[:-3]
+        self.ints = {i: const("i64", fixed[i]) if i in fixed else b.integer(i) for i in names}
+        self.emit = epilogue(b) if epilogue else self.store
+
+    def __getitem__(self, name: str) -> Value:
+        return self.ints[name]
+
+    def c_index(self, batch: Value, row: Value, col: Value) -> Value:
+        """Where C[batch, row, col] lies."""
+        return batch * self["cb"] + row * self["ci"] + col * self["cj"]
+
+    def store(self, acc: Value, batch: Value, row: Value, col: Value) -> None:
+        """The plain epilogue."""
+        assert self.c is not None
+        self.c[self.c_index(batch, row, col)] = acc.cast(self.spec.out)
+
+
+def fixed_ints(spec: Spec) -> dict[str, int]:
+    """The integers that are constants of the kernel."""
+    fixed = dict(spec.bake)
+    fixed |= {} if spec.batched else {"batch": 1, "ab": 0, "bb": 0, "cb": 0}
+    fixed |= {"row": {"ak": 1}, "col": {"ai": 1}}.get(spec.a, {})
+    fixed |= {"row": {"bj": 1}, "col": {"bk": 1}}.get(spec.b, {})
+    return fixed | ({"cj": 1} if spec.c == "row" else {})

@@ -1,0 +1,247 @@
+"""Contraction C[b,i,j] = sum_k A[b,i,k] * B[b,k,j]: the register-tiled kernel.
+
+Vector lanes run over j, the rows of a tile are separate accumulators, and A is broadcast:
+
+    for u in units of this part:            (a batch, a group of row panels, a group of columns)
+      for jc in columns, nc at a time:
+        for kb in 0..k, 384 at a time:      [pack B[kb, jc] into panels of `lanes` columns]
+          for p in row panels:              [pack A[p, kb], `rows` rows]
+            for jr in column panels:        acc[rows][lanes] = fma chain over the k block; add to the earlier blocks
+
+Every element is a chain of its own, so tile, packing and number of parts never change a bit. Rows of the last panel that
+do not exist repeat the last row and are not stored; the last column panel is masked.
+"""
+
+from __future__ import annotations
+
+from ..build import Buffer, Register, Value, const, minimum
+from ..ir import Kernel
+from . import packing
+from .contraction import KC, Epilogue, Frame, Spec, muladd
+
+
+def gemm(spec: Spec, epilogue: Epilogue | None = None, name: str = "gemm") -> Kernel:
+    """The kernel of a "gemm" spec; see the top of the file."""
+    f = Frame(spec, epilogue, name)
+    b, rows, lanes = f.b, spec.rows, spec.lanes
+    a_size = (KC + packing.SPARE) * a_pitch(spec)
+    nest = _Nest(f, b.alloc("ap", spec.acc, a_size) if spec.pack_a else None)
+    grid = b.let(f["gr"] * f["gc"])
+    lo, hi = b.partition(f["batch"] * grid)
+    panels = b.let((f["m"] + (rows - 1)) // rows, "panels")
+    columns = b.let((f["n"] + (lanes - 1)) // lanes, "columns")
+    with b.for_("u", lo, hi) as u:
+        nest.batch = b.let(u // grid, "batch") if spec.batched else const("i64", 0)
+        cell = u % grid if spec.batched else u
+        r = b.let(cell // f["gc"])
+        q = b.let(cell % f["gc"])
+        nest.p0, nest.p1 = b.let(panels * r // f["gr"], "p0"), b.let(panels * (r + 1) // f["gr"], "p1")
+        j0 = b.let(columns * q // f["gc"] * lanes, "j0")
+        j1 = b.let(minimum(columns * (q + 1) // f["gc"] * lanes, f["n"]), "j1")
+        nest.a0, nest.b0 = b.let(nest.batch * f["ab"], "a0"), b.let(nest.batch * f["bb"], "b0")
+        nest.w0 = b.let(b.tid * f["ws"], "w0")
+        with b.for_("jc", j0, j1, f["nc"]) as jc:
+            nest.chunk(jc, b.let(minimum(jc + f["nc"], j1), "je"))
+    return b.kernel()
+
+
+def a_pitch(spec: Spec) -> int:
+    """Elements from one k step to the next in a packed panel of A."""
+    return -(-spec.rows // spec.block) * spec.block if spec.a == "row" and spec.narrow != "yes" else spec.rows
+
+
+class _Nest:
+    """The loops inside one unit; attributes are what the enclosing loops have fixed so far."""
+
+    batch: Value
+    p0: Value
+    p1: Value
+    a0: Value
+    b0: Value
+    w0: Value
+    jc: Value
+    je: Value
+    kb: Value
+    kc: Value
+
+    def __init__(self, f: Frame, ap: Buffer | None):
+        self.f, self.b, self.spec, self.ap = f, f.b, f.spec, ap
+        self.exact = dict(f.spec.bake).get("n", 1) % f.spec.lanes == 0
+        self.fixed_rows = dict(f.spec.bake).get("m", 1) % f.spec.rows == 0
+
+    def chunk(self, jc: Value, je: Value) -> None:
+        """Columns jc..je-1, all k blocks."""
+        b, k = self.b, self.f["k"]
+        self.jc, self.je = jc, je
+        self.depth = b.let(minimum(k, KC), "depth")
+        if not self.spec.blocks:
+            self.kb, self.kc = const("i64", 0), k
+            self.block()
+            return
+        with b.for_("kb", 0, k, KC) as kb:
+            self.kb, self.kc = kb, b.let(minimum(k - kb, KC), "kc")
+            self.block()
+
+    def block(self) -> None:
+        """One k block of a chunk."""
+        b, rows = self.b, self.spec.rows
+        if self.spec.pack_b:
+            with b.for_("jp", self.jc, self.je, self.spec.lanes) as jp:
+                self.pack_b(jp)
+        with b.for_("p", self.p0, self.p1) as p:
+            self.panel(b.let(p * rows, "i0"))
+
+    def panel_at(self, j: Value) -> Value:
+        """Where the packed panel of column j begins in the workspace (after its spare rows)."""
+        size = (self.depth + packing.SPARE) * self.spec.lanes
+        return self.w0 + (j - self.jc) // self.spec.lanes * size + packing.SPARE * self.spec.lanes
+
+    def live(self, j: Value) -> Register | None:
+        """A register that is true in the lanes of column panel j that exist; None if all do."""
+        if self.exact:
+            return None
+        b, lanes = self.b, self.spec.lanes
+        left = b.let(self.je - j, "left")
+        live = b.reg("live", False, "b1", lanes)
+        with b.vfor("x", 0, lanes, lanes, full=True) as x:
+            live.set(x < left)
+        return live
+
+    def pack_b(self, j: Value) -> None:
+        """One panel of B, `lanes` columns from j on."""
+        f, b, spec, work = self.f, self.b, self.spec, self.f.work
+        assert work is not None
+        at = b.let(self.panel_at(j), "at")
+
+        def blocks() -> None:
+            window = packing.Window(j, f["n"], self.kb, self.kc, f["k"])
+            packing.transposed_panel(b, f.bm, self.b0, f["bj"], window, spec.block, work, at, spec.lanes, spec.lanes)
+
+        def rows() -> None:
+            base = b.let(self.b0 + self.kb * f["bk"] + j * f["bj"])
+            packing.rows_panel(b, f.bm, base, f["bk"], f["bj"], self.kc, self.live(j), work, at, spec.lanes)
+
+        self.choose(spec.b == "col", f["n"], blocks, rows)
+
+    def pack_a(self, i0: Value) -> Value:
+        """The panel of A from row i0 on, into `ap`; returns where it begins."""
+        f, b, spec, ap = self.f, self.b, self.spec, self.ap
+        assert ap is not None
+        pitch = a_pitch(spec)
+        start = const("i64", packing.SPARE * pitch)
+
+        def blocks() -> None:
+            window = packing.Window(i0, f["m"], self.kb, self.kc, f["k"])
+            packing.transposed_panel(b, f.a, self.a0, f["ai"], window, spec.block, ap, start, pitch, pitch)
+
+        def rows() -> None:
+            with b.for_("kk", 0, self.kc) as kk:
+                step = b.let((self.kb + kk) * f["ak"])
+                for r, row in enumerate(self.a_rows(i0)):
+                    ap[start + kk * pitch + r] = f.a[row + step].cast(spec.acc)
+
+        self.choose(spec.a == "row", f["m"], blocks, rows)
+        return start
+
+    def choose(self, transposed: bool, extent: Value, blocks, rows) -> None:
+        """Pack by transposed blocks where the layout asks for it and there is room for them, else row by row."""
+        b, narrow, size = self.b, self.spec.narrow, self.spec.block
+        if not transposed or narrow == "yes":
+            rows()
+        elif narrow == "no":
+            blocks()
+        else:
+            with b.if_((extent >= size) & (self.f["k"] >= size)):
+                blocks()
+            with b.else_():
+                rows()
+
+    def a_rows(self, i0: Value) -> list[Value]:
+        """Where the rows of the panel begin in A (k = 0)."""
+        f, b = self.f, self.b
+        if self.fixed_rows:
+            base = b.let(self.a0 + i0 * f["ai"])
+            return [base + r * f["ai"] for r in range(self.spec.rows)]
+        last = b.let(f["m"] - 1)
+        return [b.let(self.a0 + minimum(i0 + r, last) * f["ai"], "ar") for r in range(self.spec.rows)]
+
+    def panel(self, i0: Value) -> None:
+        """All tiles of one row panel."""
+        b, f, spec = self.b, self.f, self.spec
+        if spec.pack_a:
+            start = self.pack_a(i0)
+            a_rows = [start + r for r in range(spec.rows)]
+            a_step: Value = const("i64", a_pitch(spec))
+        else:
+            a_rows = [b.let(row + self.kb * f["ak"], "ar") for row in self.a_rows(i0)]
+            a_step = f["ak"]
+        with b.for_("jr", self.jc, self.je, spec.lanes) as jr:
+            self.tile(i0, jr, a_rows, a_step)
+
+    def tile(self, i0: Value, j0: Value, a_rows: list[Value], a_step: Value) -> None:
+        """One register tile: the k loop, then what is done with its sums."""
+        b, f, spec = self.b, self.f, self.spec
+        acc = [b.reg("acc", 0, spec.acc, spec.lanes) for _ in range(spec.rows)]
+        a = self.ap or f.a
+        if spec.pack_b:
+            assert f.work is not None
+            source, live = f.work, None
+            base, step = b.let(self.panel_at(j0), "bp"), const("i64", spec.lanes)
+        else:
+            source, live = f.bm, self.live(j0)
+            base, step = b.let(self.b0 + self.kb * f["bk"] + j0 * f["bj"], "bp"), f["bk"]
+
+        def at(kk: Value) -> None:
+            row = b.let(base + kk * step)
+            ka = b.let(kk * a_step)
+            with b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
+                index = row + x * (1 if spec.pack_b else f["bj"])
+                value = b.let(source.load(index, live.get() if live else None).cast(spec.acc))
+                for r in range(spec.rows):
+                    acc[r].set(muladd(a[a_rows[r] + ka].cast(spec.acc), value, acc[r].get()))
+
+        main = b.let(self.kc // spec.unroll * spec.unroll, "main")
+        with b.for_("kk", 0, main, spec.unroll) as kk:
+            for u in range(spec.unroll):
+                at(kk + u)
+        if spec.unroll > 1:
+            with b.for_("kk", main, self.kc) as kk:
+                at(kk)
+        self.finish(i0, j0, acc)
+
+    def finish(self, i0: Value, j0: Value, acc: list[Register]) -> None:
+        """Add the sums of earlier k blocks; keep the sums, or hand them to the epilogue after the last block."""
+        b, f, spec = self.b, self.f, self.spec
+        cols = const("i64", spec.lanes) if self.exact else b.let(minimum(self.je - j0, spec.lanes), "cols")
+
+        def rows(emit) -> None:
+            with b.vfor("x", 0, cols, spec.lanes, full=self.exact) as x:
+                for r in range(spec.rows):
+                    if self.fixed_rows or r == 0:
+                        emit(r, j0 + x)
+                    else:
+                        with b.if_(i0 + r < f["m"]):
+                            emit(r, j0 + x)
+
+        def final(r: int, col: Value) -> None:
+            f.emit(acc[r].get(), self.batch, i0 + r, col)
+
+        if not spec.blocks:
+            rows(final)
+            return
+        store, place = (f.c, f.c_index) if f.partial is not None else (f.work, self.place)
+        assert store is not None
+        with b.if_(self.kb > 0), b.vfor("x", 0, cols, spec.lanes, full=self.exact) as x:
+            for r in range(spec.rows):
+                acc[r].set(store[place(self.batch, i0 + r, j0 + x)] + acc[r].get())
+        if f.partial is not None:
+            rows(final)
+            return
+        with b.if_(self.kb + self.kc >= f["k"]):
+            rows(final)
+        with b.else_():
+            rows(lambda r, col: b.store(store, place(self.batch, i0 + r, col), acc[r].get()))
+
+    def place(self, batch: Value, row: Value, col: Value) -> Value:
+        """Where the sum of an element is kept between k blocks, in the workspace."""
+        return self.w0 + self.f["wp"] + (row - self.p0 * self.spec.rows) * self.f["nc"] + (col - self.jc)

@@ -1,0 +1,57 @@
+"""Packing operands of a contraction into panels whose rows are k steps.
+
+A transposed block is read as `T` loads whose lane stride is the leading dimension and whose offsets are 0..T-1: codegen
+turns them into row loads and an in-register transpose. Blocks at the end are moved back to stay inside the matrix, so
+they rewrite what is already there; panels therefore have `SPARE` rows of slack in front."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..build import Buffer, Builder, Register, Value, minimum
+
+SPARE = 16
+
+
+def transposed(b: Builder, src: Buffer, base: Value, ld: Value, size: int, dst: Buffer, at: Value, pitch: int) -> None:
+    """dst[at + u*pitch + lane] = src[base + lane*ld + u] for u, lane in 0..size-1."""
+    with b.vfor("t", 0, size, size, full=True) as t:
+        row = b.let(base + t * ld)
+        column = [b.let(src[row + u].cast(dst.type)) for u in range(size)]
+        for u, value in enumerate(column):
+            dst[at + u * pitch + t] = value
+
+
+class Window(NamedTuple):
+    """The part of a matrix that a panel holds: lanes from `first` (there are `limit`), k steps kb..kb+kc-1 of k."""
+
+    first: Value
+    limit: Value
+    kb: Value
+    kc: Value
+    k: Value
+
+
+def transposed_panel(
+    b: Builder, src: Buffer, origin: Value, ld: Value, w: Window, size: int, dst: Buffer, at: Value, pitch: int, count: int
+) -> None:
+    """dst[at + kk*pitch + x] = src[origin + (first+x)*ld + kb + kk] for x in 0..count-1 with first+x < limit, kk in
+    0..kc-1; limit and k are at least `size`."""
+    for v in range(0, count, size):
+        lane0 = b.let(minimum(w.first + v, w.limit - size), "x")
+        with b.for_("q", 0, w.kc, size) as q:
+            ks = b.let(minimum(w.kb + q, w.k - size), "ks")
+            place = b.let(at + (ks - w.kb) * pitch + (lane0 - w.first), "place")
+            transposed(b, src, b.let(origin + lane0 * ld + ks), ld, size, dst, place, pitch)
+
+
+def rows_panel(
+    b: Builder, src: Buffer, base: Value, ld: Value, step: Value, kc: Value, live: Register | None, dst: Buffer, at: Value, lanes: int
+) -> None:
+    """dst[at + kk*lanes + x] = src[base + kk*ld + x*step], zero where `live` is false."""
+    with b.for_("kk", 0, kc) as kk:
+        row = b.let(base + kk * ld)
+        put = b.let(at + kk * lanes)
+        with b.vfor("x", 0, lanes, lanes, full=True) as x:
+            value = src[row + x * step] if live is None else src.load(row + x * step, live.get())
+            dst[put + x] = value.cast(dst.type)

@@ -1,0 +1,222 @@
+"""Which contraction kernel for which problem: a small cost model over layouts, extents and the target's registers.
+
+    p = plan(m, n, k, batch, Strides(...), "f32", target, threads=2)
+    kernel = build(p.spec)                      # cache it under p.spec (and what identifies the epilogue)
+    bind p.ints[name] to every `Int` of kernel.params; give "work" p.parts * p.work bytes; run with nt = p.parts
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from ..build import Builder
+from ..ir import SIZE, Kernel
+from .contraction import KC, Emit, Epilogue, Spec, accumulator, fixed_ints
+from .gemv import CHUNK, rows_kernel, stream_kernel
+from .matmul import gemm
+
+
+class Vectors(Protocol):
+    """What a target must tell: the bits of a vector register and LLVM's triple."""
+
+    vector_bits: int
+    triple: str
+
+
+class Strides(NamedTuple):
+    """Strides in elements: A[b,i,k], B[b,k,j], C[b,i,j]."""
+
+    ab: int
+    ai: int
+    ak: int
+    bb: int
+    bk: int
+    bj: int
+    cb: int
+    ci: int
+    cj: int
+
+    def swapped(self) -> Strides:
+        """Those of the transposed problem C'[b,j,i] = sum_k B'[b,j,k] A'[b,k,i]."""
+        return Strides(self.bb, self.bj, self.bk, self.ab, self.ak, self.ai, self.cb, self.cj, self.ci)
+
+
+class Plan(NamedTuple):
+    """A kernel's key, the run-time integers by name, how many parts, and bytes of workspace for each part."""
+
+    spec: Spec
+    ints: dict[str, int]
+    parts: int
+    work: int
+
+
+def registers(target: Vectors) -> int:
+    """Vector registers of the target."""
+    return 32 if target.vector_bits == 512 or target.triple.startswith(("aarch64", "arm64")) else 16
+
+
+def plan(
+    m: int,
+    n: int,
+    k: int,
+    batch: int,
+    strides: Strides,
+    dtype: str,
+    target: Vectors,
+    threads: int = 1,
+    out: str = "",
+    plain: bool = True,
+    generic: bool = False,
+) -> Plan:
+    """The plan of a contraction. plain: the epilogue is the plain store. generic: one kernel for all extents (the
+    caller has seen several sizes at this place); without it the tile is fitted to m, and small tiles are exact."""
+    swap = _swap(m, n, strides, target.vector_bits // 8 // SIZE[accumulator(dtype)])
+    if swap:
+        m, n, strides = n, m, strides.swapped()
+    kind = _kind(m, n, k, strides, dtype, target)
+    make = {"gemm": _gemm, "rows": _rows, "stream": _stream}[kind]
+    if generic and m > 1:
+        make = _gemm
+    ints = {"batch": batch, "m": m, "n": n, "k": k} | strides._asdict()
+    a, b, c = layouts(m, n, k, strides)
+    spec = Spec(kind, dtype, out or dtype, 1, 1, a, b, c, batched=batch > 1, blocks=k > KC, swap=swap)
+    return make(spec, ints, target, threads, plain, generic)
+
+
+def build(spec: Spec, epilogue: Epilogue | None = None, name: str = "matmul") -> Kernel:
+    """The kernel of a spec. Its buffers: a, b, c (without an epilogue), work (if it needs one), then the epilogue's."""
+    if spec.swap and epilogue is not None:
+        epilogue = _swapped(epilogue)
+    return {"gemm": gemm, "rows": rows_kernel, "stream": stream_kernel}[spec.kind](spec, epilogue, name)
+
+
+def _swapped(epilogue: Epilogue) -> Epilogue:
+    def prepare(b: Builder) -> Emit:
+        emit = epilogue(b)
+        return lambda acc, batch, row, col: emit(acc, batch, col, row)
+
+    return prepare
+
+
+def layouts(m: int, n: int, k: int, s: Strides) -> tuple[str, str, str]:
+    """Layout class of A, B and C."""
+    a = "row" if s.ak == 1 or k <= 1 else "col" if s.ai == 1 or m == 1 else "any"
+    b = "row" if s.bj == 1 or n == 1 else "col" if s.bk == 1 or k <= 1 else "any"
+    return a, b, "row" if s.cj == 1 or n == 1 else "any"
+
+
+def _swap(m: int, n: int, s: Strides, vector: int) -> bool:
+    if n == 1:
+        return m > 1
+    if m == 1:
+        return False
+    return n <= vector // 2 and m >= vector and (s.ak == 1 or s.ai == 1) and m > 2 * n
+
+
+def _kind(m: int, n: int, k: int, s: Strides, dtype: str, target: Vectors) -> str:
+    vector = target.vector_bits // 8 // SIZE[accumulator(dtype)]
+    b = layouts(m, n, k, s)[1]
+    if b == "col" and m <= (8 if registers(target) == 32 else 4) and n >= vector and k >= vector:
+        return "rows"
+    if b == "row" and m <= 2 and n >= 2 * vector and k > 1 and k * n * SIZE[dtype] > 64 * 1024:
+        return "stream"
+    return "gemm"
+
+
+def _rows(spec: Spec, ints: dict[str, int], target: Vectors, threads: int, plain: bool, generic: bool) -> Plan:
+    block = _vector(spec, target)
+    spec = spec._replace(rows=ints["m"], block=block, lanes=block, blocks=True)
+    blocks = ints["batch"] * -(-ints["n"] // block)
+    return Plan(spec, _unused(ints), _parts(ints, threads, blocks), 0)
+
+
+def _stream(spec: Spec, ints: dict[str, int], target: Vectors, threads: int, plain: bool, generic: bool) -> Plan:
+    lanes = 2 * _vector(spec, target)
+    spec = spec._replace(rows=ints["m"], lanes=lanes, blocks=True)
+    width = CHUNK // ints["m"] // lanes * lanes
+    parts = _parts(ints, threads, max(1, ints["batch"] * ints["n"] // lanes))
+    chunks = max(-(-parts // ints["batch"]), -(-ints["n"] // width))
+    nc = min(width, -(-(-(-ints["n"] // chunks)) // lanes) * lanes)
+    return Plan(spec, _unused(ints) | {"nc": nc}, parts, 0)
+
+
+def _unused(ints: dict[str, int]) -> dict[str, int]:
+    return ints | {"gr": 1, "gc": 1, "nc": 0, "ws": 0, "wp": 0}
+
+
+def _vector(spec: Spec, target: Vectors) -> int:
+    return target.vector_bits // 8 // SIZE[spec.acc]
+
+
+def _parts(ints: dict[str, int], threads: int, units: int) -> int:
+    """How many parts are worth it: about 2**16 multiply-adds (10 us of a core) each."""
+    work = ints["batch"] * ints["m"] * ints["n"] * max(ints["k"], 1)
+    return max(1, min(threads, units, work >> 16))
+
+
+TILES = {32: ((14, 2), (9, 3), (24, 1), (6, 4)), 16: ((6, 2), (4, 3), (12, 1), (3, 4))}
+
+
+def tile(m: int, n: int, vector: int, regs: int, generic: bool) -> tuple[int, int]:
+    """(rows, vectors) of the register tile that wastes the least work."""
+    best, choice = 0.0, (1, 1)
+    for top, nv in TILES[regs]:
+        panels = -(-m // top)
+        rows = top if generic else -(-m // panels)
+        loads = (rows + nv) / 2
+        step = max(rows * nv, loads, 8 if regs == 32 else 4) + 0.5
+        cost = panels * -(-n // (nv * vector)) * step
+        if not best or cost < best * 0.97:
+            best, choice = cost, (rows, nv)
+    return choice
+
+
+def _gemm(spec: Spec, ints: dict[str, int], target: Vectors, threads: int, plain: bool, generic: bool) -> Plan:
+    m, n, k, size = ints["m"], ints["n"], ints["k"], SIZE[spec.acc]
+    vector = _vector(spec, target)
+    rows, nv = tile(m, n, vector, registers(target), generic)
+    lanes = nv * vector
+    a_thin, b_thin = m < vector or k < vector, n < vector or k < vector
+    pack_a, pack_b = _packing(spec, ints, size)
+    narrow = "no"
+    if (spec.a == "row" and pack_a and a_thin) or (spec.b == "col" and pack_b and b_thin):
+        narrow = "yes"
+    if generic:
+        narrow, pack_b = "maybe", pack_b or spec.b != "row"
+    spec = spec._replace(
+        kind="gemm", rows=rows, lanes=lanes, block=vector, narrow=narrow, pack_a=pack_a, pack_b=pack_b, blocks=k > KC or generic
+    )
+    spec = spec._replace(unroll=1 if pack_a or rows * nv >= 12 else 2 if rows * nv >= 6 else 4)
+    parts = _parts(ints, threads, ints["batch"] * -(-m // rows) * -(-n // lanes))
+    gr, gc = _grid(ints, parts, lanes)
+    nc = min(512 // lanes * lanes, -(-n // lanes) * lanes)
+    packed = nc // lanes * (min(k, KC) + 16) * lanes if pack_b else 0
+    kept = 0 if (plain and spec.out == spec.acc) or not spec.blocks else -(-(-(-m // rows)) // gr) * rows * nc
+    ints = ints | {"gr": gr, "gc": gc, "nc": nc, "ws": packed + kept, "wp": packed}
+    return Plan(spec, ints, parts, (packed + kept) * size)
+
+
+def _packing(spec: Spec, ints: dict[str, int], size: int) -> tuple[bool, bool]:
+    m, n, k = ints["m"], ints["n"], ints["k"]
+    big_b = (m > 64 and k * n * size > 256 * 1024) or (m > 28 and n * k > 16384 and ints["bk"] * size % 1024 == 0)
+    pack_b = spec.b != "row" or big_b
+    if spec.a == "row":
+        pack_a = n > 64 and (ints["ai"] * size % 1024 == 0 or k * m > 65536)
+    else:
+        pack_a = n > 256 if spec.a == "col" else n > 32
+    return pack_a and m > 1, pack_b
+
+
+def _grid(ints: dict[str, int], parts: int, lanes: int) -> tuple[int, int]:
+    """(row groups, column groups) of one batch."""
+    if parts == 1 or ints["batch"] >= 2 * parts or ints["batch"] % parts == 0:
+        return 1, 1
+    if ints["n"] >= 2 * lanes * parts and ints["n"] * 4 >= ints["m"] or ints["m"] < 8 * parts:
+        return 1, parts
+    return parts, 1
+
+
+def args(kernel: Kernel, p: Plan) -> list[tuple[str, int | None]]:
+    """(name, value) of every parameter of a kernel of this plan; None for buffers."""
+    known = p.ints | fixed_ints(p.spec)
+    return [(param.name, known.get(param.name)) for param in kernel.params]
