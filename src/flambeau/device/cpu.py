@@ -1,0 +1,38 @@
+"""The processor of the host: kernels are compiled for it and run on its cores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, final
+
+from .. import config
+from .base import Entry
+from .host import HostDevice
+from .runner import NativeProgram
+
+if TYPE_CHECKING:
+    from ..codegen.target import Target
+    from ..loop.ir import Kernel
+
+
+@final
+class CPU(HostDevice):
+    """Handles are addresses of compiled kernels."""
+
+    name = "cpu"
+
+    def target(self) -> Target:
+        """The host as detected, unless FLAMBEAU_TARGET names another."""
+        from ..codegen import target
+
+        return target.named(config.target)
+
+    def load(self, kernels: Sequence[Kernel]) -> list[int]:
+        """Compile kernels into one object; their addresses."""
+        from ..codegen.engine import compile_kernels
+
+        return list(compile_kernels(list(kernels)))
+
+    def program(self, entries: Sequence[Entry], slots: int) -> NativeProgram:
+        """Prepare a sequence of kernel calls."""
+        return NativeProgram(entries, slots)

@@ -1,0 +1,67 @@
+"""The device that interprets the loop IR, one scalar at a time: slow, and the definition of what every kernel means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+
+from . import native
+from .base import Entry, Frame, Program
+from .host import HostDevice
+
+if TYPE_CHECKING:
+    from ..codegen.target import Target
+    from ..loop.ir import Kernel
+
+
+class PythonProgram(Program):
+    """Handles are the kernels themselves. Parts run one after the other."""
+
+    __slots__ = ("_entries", "parts")
+
+    def __init__(self, entries: Sequence[Entry], slots: int, parts: int):
+        super().__init__(len(entries), slots)
+        self._entries, self.parts = list(entries), parts
+
+    def run(self, frame: Frame) -> int:
+        """Interpret all entries; see Program.run."""
+        from ..loop.interp import interpret
+
+        table = np.frombuffer(frame.memory, np.int64)[native.FRAME_TABLE // 8 :]
+        error = np.frombuffer(frame.memory, np.int64)[native.ERROR // 8 :]
+        error[0] = 0
+        for i, (kernel, where, parts, epilogue) in enumerate(self._entries):
+            nt = max(min(parts, self.parts), 1)
+            for tid in [*range(nt), *([-1] if epilogue else [])]:
+                interpret(kernel, table, where, tid, nt)
+            if error[0]:
+                return i
+        return -1
+
+
+@final
+class PythonDevice(HostDevice):
+    """The reference. `parts` is into how many parts it divides kernels that may be divided: no result may depend on it."""
+
+    name = "python"
+
+    def __init__(self, parts: int = 1):
+        self.parts = parts
+
+    def target(self) -> Target:
+        """The host: kernels are the same as on the cpu device."""
+        from ..codegen.target import host
+
+        return host()
+
+    def load(self, kernels: Sequence[Kernel]) -> list[Any]:
+        """The kernels with their mathematical functions expanded, as they are compiled."""
+        from ..codegen.pipeline import expand
+
+        return [expand(kernel) for kernel in kernels]
+
+    def program(self, entries: Sequence[Entry], slots: int) -> PythonProgram:
+        """Prepare a sequence of kernel calls."""
+        return PythonProgram(entries, slots, self.parts)

@@ -1,0 +1,55 @@
+"""Programs of native kernels: the entries in memory as generated code reads them, and the call into it."""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Sequence
+
+from . import native
+from .base import Entry, Frame, Program
+from .pool import POOL
+
+
+class NativeProgram(Program):
+    """A program whose handles are addresses of kernels. A call costs 0.1-0.3 us, an entry 3 ns, a fork 120-200 ns."""
+
+    __slots__ = ("_address", "_entries", "_where", "forks")
+
+    def __init__(self, entries: Sequence[Entry], slots: int):
+        super().__init__(len(entries), slots)
+        flat = [slot for _, where, _, _ in entries for slot in where]
+        if flat and not 0 <= min(flat) <= max(flat) < slots:
+            raise ValueError(f"program: slot {min(flat)} or {max(flat)} is outside the table of {slots} slots")
+        self._where = array("i", flat or [0])
+        address = self._where.buffer_info()[0]
+        words: list[int] = []
+        for handle, where, parts, epilogue in entries:
+            words += (handle, address, parts, bool(epilogue))
+            address += 4 * len(where)
+        self._entries = array("q", words or [0])
+        self._address = self._entries.buffer_info()[0]
+        self.forks = any(entry[2] > 1 for entry in entries)
+
+    def frame(self) -> Frame:
+        """A new frame, bound to the entries."""
+        return Frame(self.slots, self._address, self.count)
+
+    def run(self, frame: Frame) -> int:
+        """Run all entries; see Program.run."""
+        if self.forks and not POOL.ready:
+            POOL.start()
+        result = POOL.run(frame.address)
+        if result < -1:
+            return self._continue(frame, result)
+        return result
+
+    def _continue(self, frame: Frame, result: int) -> int:
+        """Go on after a time slice; Python serves signals between the slices."""
+        try:
+            while result < -1:
+                struct.pack_into("=q", frame.memory, native.FIRST, -2 - result)
+                result = POOL.run(frame.address)
+            return result
+        finally:
+            struct.pack_into("=q", frame.memory, native.FIRST, 0)
