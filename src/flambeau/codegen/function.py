@@ -1,0 +1,142 @@
+"""The text of one LLVM function as it grows: instructions, blocks, loops, values at a width."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .operations import REGISTER, Operations, Value, llvm_type
+from .target import Target
+
+MEMORY = REGISTER | {"b1": "i8"}
+
+
+class Buffer:
+    """A buffer in scope: base pointer, element type, and the metadata of its loads and stores."""
+
+    __slots__ = ("base", "memory", "tag", "type")
+
+    def __init__(self, base: str, type: str, tag: str = ""):
+        self.base, self.type, self.tag, self.memory = base, type, tag, MEMORY[type]
+
+
+class Function:
+    """State: the block being filled, the lane context (width, mask) and the values known in this statement."""
+
+    def __init__(self, target: Target):
+        self.target = target
+        self.out: list[str] = []
+        self.allocas: list[str] = []
+        self.needed: set[str] = set()  # functions of our own that are called
+        self.count = 0
+        self.label = "entry"
+        self.width, self.mask = 0, ""
+        self.memo: dict[object, Value] = {}
+        self.operations = Operations(self)
+
+    # lines and blocks
+
+    def line(self, text: str) -> str:
+        """Append an instruction with a result; its name."""
+        self.count += 1
+        name = f"%v{self.count}"
+        self.out.append(f"  {name} = {text}")
+        return name
+
+    def block(self, label: str) -> None:
+        """Begin a block."""
+        self.out.append(f"{label}:")
+        self.label = label
+
+    def labels(self, n: int) -> list[str]:
+        """New labels."""
+        self.count += 1
+        return [f"b{self.count}.{k}" for k in range(n)]
+
+    def jump(self, label: str) -> None:
+        """End the block by a branch to `label`."""
+        self.out.append(f"  br label %{label}")
+
+    def branch(self, cond: str, yes: str, no: str, hint: str = "") -> None:
+        """End the block by a conditional branch."""
+        self.out.append(f"  br i1 {cond}, label %{yes}, label %{no}{hint}")
+
+    def unless(self, cond: str, quick: str, type: str, slow: Callable[[], str]) -> str:
+        """`quick` if cond is true, as expected, else what `slow` emits; `type` is LLVM's."""
+        before = self.label
+        rare, join = self.labels(2)
+        self.branch(cond, join, rare, ", !prof !0")
+        self.block(rare)
+        value = slow()
+        after = self.label
+        self.jump(join)
+        self.block(join)
+        return self.line(f"phi {type} [ {quick}, %{before} ], [ {value}, %{after} ]")
+
+    def loop(self, lo: str | int, hi: str | int, step: str | int, body: Callable[[str], None]) -> None:
+        """for i in range(lo, hi, step), tested at the entry (unless known) and at the bottom."""
+        head, done = self.labels(2)
+        if isinstance(lo, int) and isinstance(hi, int) and lo < hi:
+            self.jump(head)
+        else:
+            self.branch(self.line(f"icmp slt i64 {lo}, {hi}"), head, done)
+        before = self.label
+        self.block(head)
+        self.count += 1
+        i, after = f"%i{self.count}", f"%n{self.count}"
+        at = len(self.out)
+        self.out.append("")
+        body(i)
+        self.out[at] = f"  {i} = phi i64 [ {lo}, %{before} ], [ {after}, %{self.label} ]"
+        self.out.append(f"  {after} = add nsw i64 {i}, {step}")
+        self.branch(self.line(f"icmp slt i64 {after}, {hi}"), head, done)
+        self.block(done)
+
+    # values
+
+    def at(self, v: Value, width: int) -> str:
+        """The text of a value at a width."""
+        if not width:
+            assert not v.width, "a value that varies by lane is used as a scalar"
+            return str(v.text)
+        if v.width and v.step is None:
+            return v.text  # type: ignore[return-value]
+        key = (v.text, v.type, v.step)
+        known = self.memo.get(key)
+        if known is None:
+            known = self.memo[key] = Value(self.spread(v, width), v.type, width)
+        return known.text  # type: ignore[return-value]
+
+    def spread(self, v: Value, width: int) -> str:
+        """A scalar or affine value as a vector."""
+        t = llvm_type(v.type, width)
+        if isinstance(v.text, int) or v.text[0] != "%":
+            base = f"splat ({REGISTER[v.type]} {v.text})"
+        else:
+            one = self.line(f"insertelement {t} poison, {REGISTER[v.type]} {v.text}, i32 0")
+            base = self.line(f"shufflevector {t} {one}, {t} poison, <{width} x i32> zeroinitializer")
+        if not v.step:
+            return base
+        lanes = ", ".join(f"i64 {wrap(v.step * lane)}" for lane in range(width))
+        return f"<{lanes}>" if v.text == 0 else self.line(f"add {t} {base}, <{lanes}>")
+
+    def affine(self, base: str | int, step: int, width: int) -> Value:
+        """The i64 that is base + step * lane."""
+        step = wrap(step)
+        return Value(base, "i64", width, step) if step else Value(base, "i64")
+
+    def arithmetic(self, op: str, a: str | int, b: str | int) -> str | int:
+        """Scalar i64 add, sub, mul with the trivial cases folded."""
+        if isinstance(a, int) and isinstance(b, int):
+            return wrap(a + b if op == "add" else a - b if op == "sub" else a * b)
+        if (b == 0 and op != "mul") or (b == 1 and op == "mul"):
+            return a
+        if a == 0 and op == "add":
+            return b
+        if b == 0 and op == "mul":
+            return 0
+        return self.line(f"{op} i64 {a}, {b}")
+
+
+def wrap(value: int) -> int:
+    """The i64 that a number is modulo 2**64."""
+    return (value + 2**63) % 2**64 - 2**63

@@ -1,0 +1,183 @@
+"""Loads and stores: of one element, of vectors, masked, reversed, gathered and scattered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..loop import ir
+from .function import Buffer, Function
+from .operations import Value, constant, llvm_type
+
+
+class Memory(Function):
+    """A Function that can load and store; `value` is given by the emitter of expressions."""
+
+    buffers: dict[str, Buffer]
+
+    def value(self, e: ir.Expr) -> Value:
+        """The value of an expression."""
+        raise NotImplementedError
+
+    def _address(self, buffer: Buffer, index: str | int) -> str:
+        if index == 0:
+            return buffer.base
+        return self.line(f"getelementptr {buffer.memory}, ptr {buffer.base}, i64 {index}")
+
+    def _lanes(self, buffer: Buffer, v: Value) -> str:
+        """A vector of addresses; a constant stride is a scalar base and constant offsets, which selects best."""
+        width = self.width
+        if v.width and v.step is not None:
+            base = self._address(buffer, v.text)
+            index = self.spread(Value(0, "i64", width, v.step), width)
+        else:
+            base, index = buffer.base, self.at(v, width)
+        return self.line(f"getelementptr {buffer.memory}, ptr {base}, <{width} x i64> {index}")
+
+    def _active(self, mask: ir.Expr | None) -> str:
+        """The mask of the active lanes for which `mask` holds; "" if all."""
+        if mask is None:
+            return self.mask
+        own = self.at(self.value(mask), self.width)
+        if not self.mask:
+            return own
+        t = llvm_type("b1", self.width)
+        return self.line(f"and {t} {own}, {self.mask}")
+
+    def load(self, e: ir.Load) -> Value:
+        """Emit a load."""
+        buffer = self.buffers[e.buf]
+        index = self.value(e.index)
+        mask = None if e.mask is None else self.value(e.mask)
+        if mask is not None and not mask.width and mask.text in ("true", "false"):
+            if mask.text == "false":
+                return Value(constant(e.type, 0), e.type)
+            mask = None
+        if not index.width:
+            return self._load_one(buffer, index, mask, e)
+        active = self._active(None if mask is None else e.mask)
+        type, width = f"<{self.width} x {buffer.memory}>", self.width
+        align = f"align {ir.SIZE[buffer.type]}"
+        if index.step == 1 or index.step == -1:
+            shift = 0 if index.step == 1 else 1 - width
+            pointer = self._address(buffer, self.arithmetic("add", index.text, shift))
+            if index.step == -1 and active:
+                active = self._reverse(active, f"<{width} x i1>")
+            if not active:
+                text = self.line(f"load {type}, ptr {pointer}, {align}{buffer.tag}")
+            else:
+                text = self._masked(
+                    "load", type, buffer, [f"ptr {align} {pointer}", f"<{width} x i1> {active}"]
+                )
+            if index.step == -1:
+                text = self._reverse(text, type)
+        else:
+            pointers = self._lanes(buffer, index)
+            active = active or "splat (i1 true)"
+            operands = [f"<{width} x ptr> {align} {pointers}", f"<{width} x i1> {active}"]
+            text = self._masked("gather", type, buffer, operands)
+        return Value(self._from_memory(text, buffer.type, width), buffer.type, width)
+
+    def _reverse(self, text: str, type: str) -> str:
+        order = ", ".join(f"i32 {k}" for k in reversed(range(self.width)))
+        return self.line(f"shufflevector {type} {text}, {type} poison, <{self.width} x i32> <{order}>")
+
+    def _masked(self, what: str, type: str, buffer: Buffer, operands: list[str]) -> str:
+        """Call llvm.masked.load or gather, inactive lanes zero."""
+        name = self._intrinsic(what, buffer)
+        return self.line(f"call {type} @{name}({', '.join(operands)}, {type} zeroinitializer){buffer.tag}")
+
+    def _intrinsic(self, what: str, buffer: Buffer) -> str:
+        width, vectors = self.width, what in ("gather", "scatter")
+        element = buffer.type if buffer.type in ("f32", "f64") else buffer.memory
+        return f"llvm.masked.{what}.v{width}{element}.{f'v{width}p0' if vectors else 'p0'}"
+
+    def _from_memory(self, text: str, type: str, width: int) -> str:
+        if type != "b1":
+            return text
+        t = f"<{width} x i8>" if width else "i8"
+        return self.line(f"icmp ne {t} {text}, {'zeroinitializer' if width else 0}")
+
+    def _load_one(self, buffer: Buffer, index: Value, mask: Value | None, e: ir.Load) -> Value:
+        """A load of one element: unconditional, or only if the mask (for any active lane) holds."""
+        t = buffer.memory
+
+        def load() -> str:
+            pointer = self._address(buffer, index.text)
+            return self.line(f"load {t}, ptr {pointer}, align {ir.SIZE[buffer.type]}{buffer.tag}")
+
+        if mask is None:
+            return Value(self._from_memory(load(), buffer.type, 0), buffer.type)
+        if not mask.width:
+            text = self._guarded(str(mask.text), load, t)
+            return Value(self._from_memory(text, buffer.type, 0), buffer.type)
+        width = self.width
+        active = self._active(e.mask)
+        text = self._from_memory(self._guarded(self.any(active), load, t), buffer.type, 0)
+        vector, vt = self.spread(Value(text, buffer.type), width), llvm_type(buffer.type, width)
+        text = self.line(f"select <{width} x i1> {active}, {vt} {vector}, {vt} zeroinitializer")
+        return Value(text, buffer.type, width)
+
+    def any(self, mask: str) -> str:
+        """Whether a mask has an active lane."""
+        t = f"<{self.width} x i1>"
+        return self.operations.call(f"llvm.vector.reduce.or.v{self.width}i1", "i1", [(t, mask)])
+
+    def _guarded(self, cond: str, load: Callable[[], str], type: str) -> str:
+        before = self.label
+        yes, join = self.labels(2)
+        self.branch(cond, yes, join)
+        self.block(yes)
+        value = load()
+        self.jump(join)
+        self.block(join)
+        zero = "0.0" if type in ("float", "double") else "0"
+        return self.line(f"phi {type} [ {zero}, %{before} ], [ {value}, %{yes} ]")
+
+    def store(self, s: ir.Store) -> None:
+        """Emit a store."""
+        buffer = self.buffers[s.buf]
+        index, value = self.value(s.index), self.value(s.value)
+        mask = None if s.mask is None else self.value(s.mask)
+        if mask is not None and mask.text in ("true", "false"):
+            if mask.text == "false":
+                return
+            mask = None
+        width = self.width
+        scalar = not index.width and not value.width and (mask is None or not mask.width)
+        text = self.at(value, 0 if scalar else width)
+        if buffer.type == "b1":
+            t = "i1" if scalar else f"<{width} x i1>"
+            text = self.line(f"zext {t} {text} to {t.replace('i1', 'i8')}")
+        align = f"align {ir.SIZE[buffer.type]}"
+        if scalar:
+            self._store_one(buffer, index, text, mask, align)
+            return
+        active = self._active(None if mask is None else s.mask)
+        type = f"<{width} x {buffer.memory}>"
+        if index.width and index.step in (1, -1):
+            pointer = self._address(
+                buffer, self.arithmetic("add", index.text, 0 if index.step == 1 else 1 - width)
+            )
+            if index.step == -1:
+                text = self._reverse(text, type)
+                active = active and self._reverse(active, f"<{width} x i1>")
+            if not active:
+                self.out.append(f"  store {type} {text}, ptr {pointer}, {align}{buffer.tag}")
+                return
+            name, address = self._intrinsic("store", buffer), f"ptr {align} {pointer}"
+        else:
+            address = f"<{width} x ptr> {align} {self._lanes(buffer, index)}"
+            name, active = self._intrinsic("scatter", buffer), active or "splat (i1 true)"
+        self.out.append(f"  call void @{name}({type} {text}, {address}, <{width} x i1> {active}){buffer.tag}")
+
+    def _store_one(self, buffer: Buffer, index: Value, text: str, mask: Value | None, align: str) -> None:
+        join = ""
+        if mask is not None:
+            yes, join = self.labels(2)
+            self.branch(str(mask.text), yes, join)
+            self.block(yes)
+        pointer = self._address(buffer, index.text)
+        self.out.append(f"  store {buffer.memory} {text}, ptr {pointer}, {align}{buffer.tag}")
+        if join:
+            self.jump(join)
+            self.block(join)

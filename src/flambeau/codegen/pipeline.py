@@ -1,0 +1,146 @@
+"""The way of kernels from loop IR to machine code: the passes, in order, as data."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from .. import config
+from ..loop import ir
+from . import llvm
+from .target import Target
+
+
+class Unit:
+    """What is compiled at once: kernels, their symbols and target, and what the passes have made of them so far."""
+
+    def __init__(self, kernels: Sequence[ir.Kernel], symbols: Sequence[str], target: Target, machine: Any):
+        self.kernels, self.symbols = list(kernels), list(symbols)
+        self.target, self.machine = target, machine
+        self.text = ""  # LLVM IR
+        self.module: Any = None  # LLVM's module
+        self.object = b""  # machine code
+
+
+def verify(unit: Unit) -> None:
+    """The rules of the loop IR hold: nothing that passes can end the process in LLVM."""
+    from ..loop.spec import verify as check
+
+    for kernel in unit.kernels:
+        check(kernel)
+
+
+def verify_again(unit: Unit) -> None:
+    """The same after a transformation, if flag `verify` is set."""
+    if config.verify:
+        verify(unit)
+
+
+def expand_math(unit: Unit) -> None:
+    """exp, sin, pow, ... become arithmetic."""
+    try:
+        from .math import expand
+    except ImportError:
+        return
+
+    unit.kernels = [expand(kernel) for kernel in unit.kernels]
+
+
+def emit_llvm(unit: Unit) -> None:
+    """Loop IR to the text of LLVM IR."""
+    unit.text = llvm.module(unit.kernels, unit.symbols, unit.target)
+
+
+def optimise(unit: Unit) -> None:
+    """LLVM's passes: registers to values, simplification, repeated computations."""
+    import llvmlite.binding as binding
+
+    module = binding.parse_assembly(unit.text)
+    module.data_layout = str(unit.machine.target_data)
+    module.verify()
+    options = binding.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization = options.slp_vectorization = False
+    options.loop_unrolling = options.loop_interleaving = False
+    manager = binding.create_new_module_pass_manager()
+    for name in LLVM_PASSES:
+        getattr(manager, f"add_{name}_pass")()
+    manager.run(module, binding.create_pass_builder(unit.machine, options))
+    unit.module = module
+
+
+def make_object(unit: Unit) -> None:
+    """Instruction selection and register allocation."""
+    unit.object = unit.machine.emit_object(unit.module)
+
+
+class Pass(NamedTuple):
+    """A pass: `level` is the flag `debug` from which on its result is printed (0: never), `show` its text."""
+
+    name: str
+    run: Callable[[Unit], None]
+    level: int = 0
+    show: Callable[[Unit], str] | None = None
+
+
+def _loops(unit: Unit) -> str:
+    from ..loop.text import show
+
+    return "\n".join(show(kernel) for kernel in unit.kernels)
+
+
+def _assembly(unit: Unit) -> str:
+    return unit.machine.emit_assembly(unit.module)
+
+
+PASSES = (
+    Pass("verify", verify, 3, _loops),
+    Pass("math", expand_math, 4, _loops),
+    Pass("verify", verify_again),
+    Pass("llvm", emit_llvm, 5, lambda unit: unit.text),
+    Pass("optimise", optimise, 6, lambda unit: str(unit.module)),
+    Pass("object", make_object, 7, _assembly),
+)
+# Loop IR is already vector code: LLVM's vectorisers and unrollers would only take time.
+LLVM_PASSES = (
+    "always_inliner",
+    "sroa",
+    "instruction_combine",
+    "simplify_cfg",
+    "new_gvn",
+    "instruction_combine",
+    "simplify_cfg",
+    "dead_code_elimination",
+)
+
+
+def run(unit: Unit, passes: Sequence[Pass] = PASSES) -> Unit:
+    """Apply the passes to a unit."""
+    for step in passes:
+        step.run(unit)
+        if step.show is not None and 0 < step.level <= config.debug:
+            sys.stderr.write(f"--- {step.name}: {', '.join(unit.symbols)}\n{step.show(unit)}\n")
+    return unit
+
+
+def text_passes() -> list[Pass]:
+    """The passes for a unit that starts as the text of LLVM IR."""
+    return [step for step in PASSES if step.name in ("optimise", "object")]
+
+
+_version: list[str] = []
+
+
+def version() -> str:
+    """A digest of the source of everything that decides what code is made of a kernel."""
+    if not _version:
+        import hashlib
+        import pathlib
+
+        here = pathlib.Path(__file__).parent
+        sources = [here.parent / "loop" / "ir.py", *sorted(here.rglob("*.py"))]
+        digest = hashlib.sha256()
+        for path in sources:
+            digest.update(path.read_bytes())
+        _version.append(digest.hexdigest())
+    return _version[0]

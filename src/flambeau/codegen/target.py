@@ -1,0 +1,81 @@
+"""What the code generator must know of a CPU: the host (detected) and the named targets."""
+
+from __future__ import annotations
+
+from .. import config
+
+NAMES = ("x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64")
+
+
+class Target:
+    """A CPU: LLVM's triple, CPU name and feature string, and the facts that change what is emitted.
+
+    vector_bits: widest vector; fma: fused multiply-add in hardware; half: f16 <-> f32 conversions in hardware;
+    avx512: masks and vscalef."""
+
+    __slots__ = ("avx512", "cpu", "features", "fma", "half", "name", "triple", "vector_bits")
+
+    def __init__(self, name: str, triple: str, cpu: str, features: str, has: frozenset[str]):
+        self.name, self.triple, self.cpu, self.features = name, triple, cpu, features
+        arm = triple.startswith(("aarch64", "arm64"))
+        self.avx512 = {"avx512f", "avx512vl", "avx512bw", "avx512dq"} <= has
+        self.vector_bits = 512 if self.avx512 else 256 if "avx2" in has else 128
+        self.fma = arm or "fma" in has
+        self.half = arm or "f16c" in has
+
+    @property
+    def vector_bytes(self) -> int:
+        """Bytes of a vector register."""
+        return self.vector_bits // 8
+
+    def key(self) -> str:
+        """What machine code for this target depends on."""
+        return f"{self.triple} {self.cpu} {self.features}"
+
+    def __repr__(self) -> str:
+        return f"Target({self.name}, {self.cpu}, {self.vector_bits} bits)"
+
+
+_AVX2 = frozenset({"avx2", "fma", "f16c"})
+_AVX512 = _AVX2 | {"avx512f", "avx512vl", "avx512bw", "avx512dq"}
+_HAS = {"x86-64-v2": frozenset(), "x86-64-v3": _AVX2, "x86-64-v4": _AVX512, "aarch64": frozenset()}
+_targets: dict[str, Target] = {}
+
+
+def host() -> Target:
+    """The CPU of this process, with its features as detected."""
+    if "host" not in _targets:
+        import llvmlite.binding as llvm
+
+        features = llvm.get_host_cpu_features()
+        has = frozenset(name for name, present in features.items() if present)
+        triple = llvm.get_process_triple()
+        _targets["host"] = Target("host", triple, llvm.get_host_cpu_name(), features.flatten(), has)
+    return _targets["host"]
+
+
+def named(name: str) -> Target:
+    """A target by name ("host" or one of NAMES); ValueError if there is none of that name."""
+    if name == "host":
+        return host()
+    if name not in NAMES:
+        raise ValueError(f"target: unknown target {name!r}; the targets are host, {', '.join(NAMES)}")
+    if name not in _targets:
+        _targets[name] = _make(name)
+    return _targets[name]
+
+
+def _make(name: str) -> Target:
+    if name == "aarch64":
+        return Target(name, "aarch64-unknown-linux-gnu", "generic", "+neon,+fp-armv8", _HAS[name])
+    import llvmlite.binding as llvm
+
+    triple = llvm.get_process_triple()
+    if not triple.startswith("x86_64"):
+        triple = "x86_64-unknown-linux-gnu"
+    return Target(name, triple, name, "", _HAS[name])
+
+
+def chosen() -> Target:
+    """The target that kernels are made for: flag `target`, else the host."""
+    return named(config.target)
