@@ -164,7 +164,9 @@ class Device(ABC):
     def properties(self) -> dict[str, Any]:
         """Facts for people: name, memory in bytes, threads, ..."""
 
-    def launch(self, handle: Any, values: Sequence[int | float], parts: int = 1, epilogue: bool = False) -> None:
+    def launch(
+        self, handle: Any, values: Sequence[int | float], parts: int = 1, epilogue: bool = False
+    ) -> None:
         """Run one kernel with these parameters; RuntimeError if its check fails. For tests and tools."""
         program = self.program([(handle, range(1, len(values) + 1), parts, epilogue)], len(values) + 1)
         frame = program.take()

@@ -65,7 +65,8 @@ def cores() -> int:
     except (AttributeError, OSError):  # not on macOS and Windows
         return os.cpu_count() or 1
     siblings = {
-        _read(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") or str(cpu) for cpu in allowed
+        _read(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list") or str(cpu)
+        for cpu in allowed
     }
     return max(len(siblings), 1)
 

@@ -27,9 +27,14 @@ _SPARE = 512 << 20  # cached bytes that are kept at least, whatever the sizes as
 _lists: dict[int, list[int]] = {}  # bytes asked for -> the free list of its size class; only below COUNTED
 _sizes: dict[int, int] = {}  # bytes asked for -> size of the class; only from COUNTED on
 _classes: dict[int, list[int]] = {}  # size of the class -> its free list
-_mappings: dict[int, tuple[mmap.mmap, int]] = {}  # address -> mapping and usable bytes, of slabs and large blocks
+_mappings: dict[
+    int, tuple[mmap.mmap, int]
+] = {}  # address -> mapping and usable bytes, of slabs and large blocks
 _large: dict[int, int] = {}  # address of a large block -> its size
-_slabs: dict[bool, list[int]] = {False: [0, 0], True: [0, 0]}  # is it a larger one -> [next free address, end]
+_slabs: dict[bool, list[int]] = {
+    False: [0, 0],
+    True: [0, 0],
+}  # is it a larger one -> [next free address, end]
 _counts = [0, 0]  # bytes of live counted blocks, their peak
 _mapped = [0, 0]  # bytes mapped: in all, in slabs
 _lock = threading.RLock()
@@ -217,7 +222,9 @@ def _mapping(size: int) -> int:
         area = mmap.mmap(-1, length)
     else:
         area = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(area))  # daemon threads may run in it until the process is gone
+    ctypes.pythonapi.Py_IncRef(
+        ctypes.py_object(area)
+    )  # daemon threads may run in it until the process is gone
     base = ctypes.addressof(ctypes.c_char.from_buffer(area))
     ptr = (base + HUGE - 1) & -HUGE
     if config.huge_pages and hasattr(mmap, "MADV_HUGEPAGE"):

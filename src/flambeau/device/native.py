@@ -334,7 +334,14 @@ out:
   ret i64 %spent
 }}
 """
-NAMES = ("flambeau_bind", "flambeau_worker", "flambeau_kick", "flambeau_run", "flambeau_call", "flambeau_pauses")
+NAMES = (
+    "flambeau_bind",
+    "flambeau_worker",
+    "flambeau_kick",
+    "flambeau_run",
+    "flambeau_call",
+    "flambeau_pauses",
+)
 
 
 def text(machine: str, sleep: str) -> str:

@@ -20,7 +20,9 @@ class NativeProgram(Program):
         super().__init__(len(entries), slots)
         flat = [slot for _, where, _, _ in entries for slot in where]
         if flat and not 0 <= min(flat) <= max(flat) < slots:
-            raise ValueError(f"program: slot {min(flat)} or {max(flat)} is outside the table of {slots} slots")
+            raise ValueError(
+                f"program: slot {min(flat)} or {max(flat)} is outside the table of {slots} slots"
+            )
         self._where = array("i", flat or [0])
         address = self._where.buffer_info()[0]
         words: list[int] = []

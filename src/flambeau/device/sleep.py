@@ -98,7 +98,9 @@ def choose() -> tuple[str, list[int]]:
     if sys.platform == "win32":
         found = _find("api-ms-win-core-synch-l1-2-0.dll", "WaitOnAddress", "WakeByAddressAll")
         switch = _find("kernel32.dll", "SwitchToThread", "Sleep") or [0, 0]
-        return (_WINDOWS + _YIELD, [*found, switch[0]]) if found else (_POLL + _YIELD, [switch[1], 0, switch[0]])
+        return (
+            (_WINDOWS + _YIELD, [*found, switch[0]]) if found else (_POLL + _YIELD, [switch[1], 0, switch[0]])
+        )
     switch = _find(None, "sched_yield") or [0]
     if sys.platform == "darwin":
         for text, names in (
@@ -117,5 +119,11 @@ def choose() -> tuple[str, list[int]]:
 
 def all_texts() -> dict[str, str]:
     """The IR of every way, so that all of them can be compiled on one machine."""
-    texts = {"linux": _LINUX.format(number=202), "darwin": _DARWIN, "ulock": _ULOCK, "windows": _WINDOWS, "poll": _POLL}
+    texts = {
+        "linux": _LINUX.format(number=202),
+        "darwin": _DARWIN,
+        "ulock": _ULOCK,
+        "windows": _WINDOWS,
+        "poll": _POLL,
+    }
     return {name: text + _YIELD for name, text in texts.items()}
