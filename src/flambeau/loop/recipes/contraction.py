@@ -61,7 +61,26 @@ def muladd(a: Operand, b: Operand, c: Value) -> Value:
     return fma(a, b, c) if c.type in FLOATS else Value((a * b + c).expr)  # type: ignore[operator]
 
 
-INTS = ("batch", "m", "n", "k", "ab", "ai", "ak", "bb", "bk", "bj", "gr", "gc", "nc", "ws", "wp", "cb", "ci", "cj")
+INTS = (
+    "batch",
+    "m",
+    "n",
+    "k",
+    "ab",
+    "ai",
+    "ak",
+    "bb",
+    "bk",
+    "bj",
+    "gr",
+    "gc",
+    "nc",
+    "ws",
+    "wp",
+    "cb",
+    "ci",
+    "cj",
+)
 
 
 class Frame:

@@ -115,7 +115,9 @@ class _Nest:
 
         def blocks() -> None:
             window = packing.Window(j, f["n"], self.kb, self.kc, f["k"])
-            packing.transposed_panel(b, f.bm, self.b0, f["bj"], window, spec.block, work, at, spec.lanes, spec.lanes)
+            packing.transposed_panel(
+                b, f.bm, self.b0, f["bj"], window, spec.block, work, at, spec.lanes, spec.lanes
+            )
 
         def rows() -> None:
             base = b.let(self.b0 + self.kb * f["bk"] + j * f["bj"])

@@ -13,7 +13,9 @@ from ..build import Buffer, Builder, Register, Value, minimum
 SPARE = 16
 
 
-def transposed(b: Builder, src: Buffer, base: Value, ld: Value, size: int, dst: Buffer, at: Value, pitch: int) -> None:
+def transposed(
+    b: Builder, src: Buffer, base: Value, ld: Value, size: int, dst: Buffer, at: Value, pitch: int
+) -> None:
     """dst[at + u*pitch + lane] = src[base + lane*ld + u] for u, lane in 0..size-1."""
     with b.vfor("t", 0, size, size, full=True) as t:
         row = b.let(base + t * ld)
@@ -33,7 +35,16 @@ class Window(NamedTuple):
 
 
 def transposed_panel(
-    b: Builder, src: Buffer, origin: Value, ld: Value, w: Window, size: int, dst: Buffer, at: Value, pitch: int, count: int
+    b: Builder,
+    src: Buffer,
+    origin: Value,
+    ld: Value,
+    w: Window,
+    size: int,
+    dst: Buffer,
+    at: Value,
+    pitch: int,
+    count: int,
 ) -> None:
     """dst[at + kk*pitch + x] = src[origin + (first+x)*ld + kb + kk] for x in 0..count-1 with first+x < limit, kk in
     0..kc-1; limit and k are at least `size`."""
@@ -46,7 +57,16 @@ def transposed_panel(
 
 
 def rows_panel(
-    b: Builder, src: Buffer, base: Value, ld: Value, step: Value, kc: Value, live: Register | None, dst: Buffer, at: Value, lanes: int
+    b: Builder,
+    src: Buffer,
+    base: Value,
+    ld: Value,
+    step: Value,
+    kc: Value,
+    live: Register | None,
+    dst: Buffer,
+    at: Value,
+    lanes: int,
 ) -> None:
     """dst[at + kk*lanes + x] = src[base + kk*ld + x*step], zero where `live` is false."""
     with b.for_("kk", 0, kc) as kk:

@@ -1,8 +1,8 @@
 """Which contraction kernel for which problem: a small cost model over layouts, extents and the target's registers.
 
-    p = plan(m, n, k, batch, Strides(...), "f32", target, threads=2)
-    kernel = build(p.spec)                      # cache it under p.spec (and what identifies the epilogue)
-    bind p.ints[name] to every `Int` of kernel.params; give "work" p.parts * p.work bytes; run with nt = p.parts
+p = plan(m, n, k, batch, Strides(...), "f32", target, threads=2)
+kernel = build(p.spec)                      # cache it under p.spec (and what identifies the epilogue)
+bind p.ints[name] to every `Int` of kernel.params; give "work" p.parts * p.work bytes; run with nt = p.parts
 """
 
 from __future__ import annotations
@@ -123,14 +123,18 @@ def _kind(m: int, n: int, k: int, s: Strides, dtype: str, target: Vectors) -> st
     return "gemm"
 
 
-def _rows(spec: Spec, ints: dict[str, int], target: Vectors, threads: int, plain: bool, generic: bool) -> Plan:
+def _rows(
+    spec: Spec, ints: dict[str, int], target: Vectors, threads: int, plain: bool, generic: bool
+) -> Plan:
     block = _vector(spec, target)
     spec = spec._replace(rows=ints["m"], block=block, lanes=block, blocks=True)
     blocks = ints["batch"] * -(-ints["n"] // block)
     return Plan(spec, _unused(ints), _parts(ints, threads, blocks), 0)
 
 
-def _stream(spec: Spec, ints: dict[str, int], target: Vectors, threads: int, plain: bool, generic: bool) -> Plan:
+def _stream(
+    spec: Spec, ints: dict[str, int], target: Vectors, threads: int, plain: bool, generic: bool
+) -> Plan:
     lanes = 2 * _vector(spec, target)
     spec = spec._replace(rows=ints["m"], lanes=lanes, blocks=True)
     width = CHUNK // ints["m"] // lanes * lanes
@@ -171,7 +175,9 @@ def tile(m: int, n: int, vector: int, regs: int, generic: bool) -> tuple[int, in
     return choice
 
 
-def _gemm(spec: Spec, ints: dict[str, int], target: Vectors, threads: int, plain: bool, generic: bool) -> Plan:
+def _gemm(
+    spec: Spec, ints: dict[str, int], target: Vectors, threads: int, plain: bool, generic: bool
+) -> Plan:
     m, n, k, size = ints["m"], ints["n"], ints["k"], SIZE[spec.acc]
     vector = _vector(spec, target)
     rows, nv = tile(m, n, vector, registers(target), generic)
@@ -184,7 +190,14 @@ def _gemm(spec: Spec, ints: dict[str, int], target: Vectors, threads: int, plain
     if generic:
         narrow, pack_b = "maybe", pack_b or spec.b != "row"
     spec = spec._replace(
-        kind="gemm", rows=rows, lanes=lanes, block=vector, narrow=narrow, pack_a=pack_a, pack_b=pack_b, blocks=k > KC or generic
+        kind="gemm",
+        rows=rows,
+        lanes=lanes,
+        block=vector,
+        narrow=narrow,
+        pack_a=pack_a,
+        pack_b=pack_b,
+        blocks=k > KC or generic,
     )
     spec = spec._replace(unroll=1 if pack_a or rows * nv >= 12 else 2 if rows * nv >= 6 else 4)
     parts = _parts(ints, threads, ints["batch"] * -(-m // rows) * -(-n // lanes))
@@ -198,7 +211,9 @@ def _gemm(spec: Spec, ints: dict[str, int], target: Vectors, threads: int, plain
 
 def _packing(spec: Spec, ints: dict[str, int], size: int) -> tuple[bool, bool]:
     m, n, k = ints["m"], ints["n"], ints["k"]
-    big_b = (m > 64 and k * n * size > 256 * 1024) or (m > 28 and n * k > 16384 and ints["bk"] * size % 1024 == 0)
+    big_b = (m > 64 and k * n * size > 256 * 1024) or (
+        m > 28 and n * k > 16384 and ints["bk"] * size % 1024 == 0
+    )
     pack_b = spec.b != "row" or big_b
     if spec.a == "row":
         pack_a = n > 64 and (ints["ai"] * size % 1024 == 0 or k * m > 65536)
