@@ -1,0 +1,621 @@
+"""Kernels of elementwise operations and reductions: from a `Nest` (what to compute) to loops (how).
+
+A nest has kept axes and reduced axes, and values in order of dependence. Three schedules:
+
+    "map"  no reduced axes; the innermost kept axis is vectorised
+    "row"  the innermost reduced axis is vectorised, one row (a point of the kept axes) at a time
+    "col"  the innermost kept axis is vectorised, 16 rows at a time
+
+The order of a reduction does not depend on the schedule. The reduced axes are, in order, (outer..., inner). Chunks are
+max(1, 32768 // inner) outer points by 32768 inner points; within a chunk, lane l of 16 takes the inner points l, l+16,
+... of each outer point in turn; the lanes combine as a balanced tree; the chunks are folded in order, sums and products
+of floats in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..build import Buffer, Builder, Register, Value, const, op, select
+from ..ir import FLOATS, MATH1, MATH2, Kernel
+
+LANES = 16
+CHUNK = 32768
+
+
+@dataclass(frozen=True, slots=True)
+class Nest:
+    """values: ("load", access) ("const", type, value) ("num", type, number) ("index", axis) ("map", op, type, *values)
+    ("reduce", kind, value, type) ("take", access, ((index value, which), ...)); accesses: (type, mode, alias, class of
+    the stride along each axis: 0, 1 or "s"); stores: (value, access). Axes: the kept ones, then the reduced ones."""
+
+    mode: str
+    kept: int
+    reduced: int
+    values: tuple[Any, ...]
+    accesses: tuple[Any, ...]
+    stores: tuple[tuple[int, int], ...]
+    split: str  # "outer": parts share the outer kept axes, "inner": the innermost one, "": one part
+    stash: tuple[
+        int, ...
+    ] = ()  # values kept in scratch between passes, with an access each (the last accesses)
+
+
+IDENTITY: dict[str, Any] = {"add": 0, "mul": 1, "or": 0, "and": -1}
+
+
+def identity(kind: str, type: str) -> Any:
+    """The neutral element of a reduction in a loop-IR type."""
+    if kind in ("min", "argmin"):
+        return float("inf") if type in FLOATS else True if type == "b1" else 2 ** _bits(type) - 1
+    if kind in ("max", "argmax"):
+        return (
+            float("-inf")
+            if type in FLOATS
+            else False
+            if type == "b1"
+            else -(2 ** _bits(type))
+            if type[0] == "i"
+            else 0
+        )
+    if type == "b1":
+        return kind == "and"
+    return IDENTITY[kind]
+
+
+def _bits(type: str) -> int:
+    return int(type[1:]) - (type[0] == "i")
+
+
+def fold_type(kind: str, type: str) -> str:
+    """The type in which chunk results are folded."""
+    return "f64" if kind in ("add", "mul") and type in FLOATS else type
+
+
+def expensive(value: tuple[Any, ...]) -> bool:
+    return value[0] == "take" or (value[0] == "map" and (value[1] in MATH1 or value[1] in MATH2))
+
+
+class Analysis:
+    """Depth (0 constant, 1 row, 2 element) and pass of every value."""
+
+    def __init__(self, nest: Nest):
+        self.depth: list[int] = []
+        self.pass_: list[int] = []
+        self.row_pass: list[int] = []
+        inner = self._inner(nest)
+        for v in nest.values:
+            deps = dependencies(v)
+            if v[0] == "reduce":
+                depth, at = 1, self.pass_[v[2]] + 1
+            else:
+                depth = max((self.depth[d] for d in deps), default=0)
+                at = max((self.pass_[d] for d in deps), default=0)
+                if v[0] in ("load", "take"):
+                    classes = nest.accesses[v[1]][3]
+                    touched = {a for a, c in enumerate(classes) if c != 0}
+                    depth = max(depth, 2 if touched & inner else 1 if touched else 0)
+                elif v[0] == "index":
+                    depth = 2 if v[1] in inner else 1
+            self.depth.append(depth)
+            self.pass_.append(at)
+
+    @staticmethod
+    def _inner(nest: Nest) -> set[int]:
+        if nest.mode == "map":
+            return {nest.kept - 1} if nest.kept else set()
+        return set(range(nest.kept, nest.kept + nest.reduced))
+
+
+def dependencies(v: tuple[Any, ...]) -> tuple[int, ...]:
+    if v[0] == "map":
+        return v[3:]
+    if v[0] == "reduce":
+        return (v[2],)
+    if v[0] == "take":
+        return tuple(i for i, _ in v[2])
+    return ()
+
+
+def lower(nest: Nest, name: str, where: str = "") -> Kernel:
+    """The kernel of a nest."""
+    return _Lower(nest, name, where).kernel()
+
+
+class _Lower:
+    def __init__(self, nest: Nest, name: str, where: str):
+        self.nest, self.b = nest, Builder(name, where)
+        self.facts = Analysis(nest)
+        b = self.b
+        self.bufs: list[Buffer] = []
+        for i, (type, mode, alias, _) in enumerate(nest.accesses):
+            self.bufs.append(b.buf(f"p{i}", type, mode, alias))
+        axes = nest.kept + nest.reduced
+        self.extents = [b.integer(f"n{a}") for a in range(axes)]
+        self.strides: list[list[Any]] = []
+        for i, (_, _, _, classes) in enumerate(nest.accesses):
+            row: list[Any] = []
+            for a, c in enumerate(classes):
+                row.append(b.integer(f"s{i}_{a}") if c == "s" else c)
+            self.strides.append(row)
+        self.taken = {}
+        for i, v in enumerate(nest.values):
+            if v[0] == "take":
+                self.taken[i] = [(b.integer(f"e{i}_{k}"), b.integer(f"t{i}_{k}")) for k in range(len(v[2]))]
+        self.numbers = {
+            v[2]: b.num(f"c{v[2]}", "f64" if v[1] == "f64" else "i64") for v in nest.values if v[0] == "num"
+        }
+        self.scopes: list[dict[int, Value]] = [{}]
+        self.coords: dict[int, Value] = {}
+        self.base: dict[int, Value] = {}
+
+    # --- values ---------------------------------------------------------------------------------------------------
+
+    def get(self, i: int) -> Value:
+        for scope in reversed(self.scopes):
+            if i in scope:
+                return scope[i]
+        value = self.compute(i)
+        self.scopes[-1][i] = value
+        return value
+
+    def compute(self, i: int) -> Value:
+        v = self.nest.values[i]
+        b = self.b
+        kind = v[0]
+        if kind == "const":
+            return const(v[1], v[2])
+        if kind == "num":
+            number = self.numbers[v[2]]
+            return number if v[1] in ("f64", "i64") else b.let(number.ne(0))
+        if kind == "index":
+            return self.coords[v[1]]
+        if kind == "load":
+            return b.let(self.bufs[v[1]][self.address(v[1])], "x")
+        if kind == "take":
+            return self.compute_take(i, v)
+        if kind == "reduce":
+            raise KeyError(f"reduction {i} is read before its pass")
+        args = [self.get(d) for d in v[3:]]
+        return b.let(scalar(v[1], v[2], args), "t")
+
+    def compute_take(self, i: int, v: tuple[Any, ...]) -> Value:
+        b = self.b
+        where = self.address(v[1])
+        position = self.linear()
+        for (idx, _), (extent, stride) in zip(v[2], self.taken[i]):
+            k = self.get(idx)
+            b.check((k >= -extent) & (k < extent), i + 1, k, position)
+            k = b.let(select(k < 0, k + extent, k), "k")
+            where = where + k * stride
+        return b.let(self.bufs[v[1]][where], "x")
+
+    def linear(self) -> Value:
+        total: Value = const("i64", 0)
+        for a in range(self.nest.kept + self.nest.reduced):
+            if a in self.coords:
+                total = total * self.extents[a] + self.coords[a]
+        return total
+
+    def address(self, access: int, hoisted: bool = True) -> Value:
+        """The index of this point in an access: the part of the hoisted axes, plus that of the inner ones."""
+        total = self.base.get(access) if hoisted else None
+        done = self.based if total is not None else set()
+        if total is None:
+            total = const("i64", 0)
+        for a, c in enumerate(self.strides[access]):
+            if a in done or a not in self.coords or (isinstance(c, int) and c == 0):
+                continue
+            total = total + (self.coords[a] if isinstance(c, int) else self.coords[a] * c)
+        return total
+
+    based: set[int] = set()
+
+    def hoist_bases(self) -> None:
+        """Compute the part of every address that the present coordinates fix."""
+        for i in range(len(self.bufs)):
+            self.base[i] = self.b.let(self.address(i), f"a{i}")
+        self.based = set(self.coords)
+
+    def scope_values(self, wanted: set[int], limit: int, done: int) -> None:
+        """Evaluate, here, the values of depth <= limit that the wanted ones need and whose pass is over."""
+        facts = self.facts
+        for i in sorted(closure(self.nest, wanted)):
+            if facts.depth[i] <= limit and facts.pass_[i] <= done and self.nest.values[i][0] != "reduce":
+                self.get(i)
+
+    # --- schedules ------------------------------------------------------------------------------------------------
+
+    def kernel(self) -> Kernel:
+        b, nest = self.b, self.nest
+        everything = {i for i, _ in nest.stores} | {
+            i for i, v in enumerate(nest.values) if v[0] in ("reduce", "take")
+        }
+        if nest.kept + nest.reduced == 0 or (nest.mode == "map" and nest.kept == 0):
+            with b.if_(b.tid.eq(0)):
+                for i, access in nest.stores:
+                    b.store(self.bufs[access], self.address(access), self.get(i))
+                for i in sorted(everything):
+                    self.get(i)
+            return b.kernel()
+        self.scope_values(everything, 0, 0)
+        if nest.mode == "row":
+            self.rows(everything)
+        elif nest.mode == "col":
+            self.columns(everything)
+        else:
+            self.maps(everything)
+        return b.kernel()
+
+    def outer(self, axes: list[int], parted: bool, inside: Callable[[], None]) -> None:
+        """Loop over the flattened axes (this part's share of them if parted), then run `inside`."""
+        b = self.b
+        if not axes:
+            inside()
+            return
+        total = self.extents[axes[0]]
+        for a in axes[1:]:
+            total = b.let(total * self.extents[a], "rows")
+        lo, hi = b.partition(total) if parted else (const("i64", 0), total)
+        with b.for_("o", lo, hi) as o:
+            rest = o
+            for a in reversed(axes[1:]):
+                self.coords[a] = b.let(rest % self.extents[a], "i")
+                rest = b.let(rest // self.extents[a], "q")
+            self.coords[axes[0]] = rest
+            self.scopes.append({})
+            inside()
+            self.scopes.pop()
+
+    def maps(self, everything: set[int]) -> None:
+        b, nest = self.b, self.nest
+        inner = nest.kept - 1
+        axes = list(range(inner))
+
+        def inside() -> None:
+            self.hoist_bases()
+            self.scope_values(everything, 1, 0)
+            n = self.extents[inner]
+            lo, hi = b.partition(n, 64) if nest.split == "inner" else (const("i64", 0), n)
+            with b.vfor("i", lo, hi, self.width()) as i:
+                self.coords[inner] = i
+                self.scopes.append({})
+                for v in sorted(everything):
+                    self.get(v)
+                for v, access in nest.stores:
+                    b.store(self.bufs[access], self.address(access), self.get(v))
+                self.scopes.pop()
+            del self.coords[inner]
+
+        self.outer(axes, nest.split == "outer", inside)
+
+    def width(self) -> int:
+        sizes = [a[0] for a in self.nest.accesses]
+        return 64 if sizes and all(t in ("b1", "u8", "i8") for t in sizes) and not self.taken else LANES
+
+    def rows(self, everything: set[int]) -> None:
+        nest, b = self.nest, self.b
+
+        def inside() -> None:
+            self.hoist_bases()
+            self.scope_values(everything, 1, 0)
+            for p in range(max(self.facts.pass_) + 1):
+                self.row_pass(p)
+            for v, access in nest.stores:
+                if self.facts.depth[v] < 2 and not self.full(access):
+                    b.store(self.bufs[access], self.address(access), self.get(v))
+
+        self.outer(list(range(nest.kept)), nest.split == "outer", inside)
+
+    def full(self, access: int) -> bool:
+        return any(c != 0 for c in self.nest.accesses[access][3][self.nest.kept :])
+
+    def work(self, p: int) -> tuple[list[int], list[tuple[int, int]]]:
+        """The reductions and the stores of elements that belong to pass p."""
+        nest, facts = self.nest, self.facts
+        reduces = [i for i, v in enumerate(nest.values) if v[0] == "reduce" and facts.pass_[v[2]] == p]
+        last = max(facts.pass_)
+        stores = []
+        for v, access in nest.stores:
+            if self.full(access):
+                late = last if nest.accesses[access][1] == "rw" else facts.pass_[v]
+                if late == p:
+                    stores.append((v, access))
+        return reduces, stores
+
+    def stash_of(self, p: int) -> tuple[dict[int, int], list[tuple[int, int]]]:
+        """Scratch accesses to load in this pass (value -> access) and to store (value, access)."""
+        nest, facts = self.nest, self.facts
+        first = len(nest.accesses) - len(nest.stash)
+        loads, stores = {}, []
+        for k, v in enumerate(nest.stash):
+            if facts.pass_[v] < p:
+                loads[v] = first + k
+            elif facts.pass_[v] == p:
+                stores.append((v, first + k))
+        return loads, stores
+
+    def takes_of(self, p: int) -> list[int]:
+        nest, facts = self.nest, self.facts
+        return [
+            i
+            for i, v in enumerate(nest.values)
+            if v[0] == "take" and facts.depth[i] == 2 and facts.pass_[i] == p
+        ]
+
+    def element(self, reduces: list[int], stores: list[tuple[int, int]], p: int) -> None:
+        """The body of a pass at one point, but for the accumulation."""
+        b = self.b
+        loads, keeps = self.stash_of(p)
+        for v, access in loads.items():
+            self.scopes[-1][v] = b.let(self.bufs[access][self.address(access)], "k")
+        for v in self.takes_of(p):
+            self.get(v)
+        for r in reduces:
+            self.get(self.nest.values[r][2])
+        for v, access in keeps + stores:
+            b.store(self.bufs[access], self.address(access), self.get(v))
+
+    def chunked(self, body: Callable[[Value, Value, Value, Value], None]) -> None:
+        """The loops over chunks of the reduced axes: body(outer lo, outer hi, inner lo, inner hi)."""
+        b, nest = self.b, self.nest
+        axes = list(range(nest.kept, nest.kept + nest.reduced))
+        inner = self.extents[axes[-1]]
+        if len(axes) == 1:
+            with b.for_("c", 0, inner, CHUNK) as c:
+                body(const("i64", 0), const("i64", 1), c, b.let(op("min", c + CHUNK, inner), "ce"))
+            return
+        total = self.extents[axes[0]]
+        for a in axes[1:-1]:
+            total = b.let(total * self.extents[a], "total")
+        step = b.let(
+            op("max", const("i64", 1), const("i64", CHUNK) // op("max", inner, const("i64", 1))), "step"
+        )
+        with b.for_("co", 0, total, step) as co:
+            end = b.let(op("min", co + step, total), "oe")
+            with b.for_("c", 0, inner, CHUNK) as c:
+                body(co, end, c, b.let(op("min", c + CHUNK, inner), "ce"))
+
+    def outer_reduced(self, o: Value) -> None:
+        """Coordinates of the outer reduced axes from their flattened index."""
+        b, nest = self.b, self.nest
+        axes = list(range(nest.kept, nest.kept + nest.reduced - 1))
+        rest = o
+        for a in reversed(axes[1:]):
+            self.coords[a] = b.let(rest % self.extents[a], "i")
+            rest = b.let(rest // self.extents[a], "q")
+        if axes:
+            self.coords[axes[0]] = rest
+
+    def row_pass(self, p: int) -> None:
+        b, nest = self.b, self.nest
+        reduces, stores = self.work(p)
+        if not (reduces or stores or self.takes_of(p) or self.stash_of(p)[1]):
+            return
+        inner = nest.kept + nest.reduced - 1
+        totals = {r: Total(b, nest.values[r]) for r in reduces}
+        wanted = set(reduces) | {v for v, _ in stores}
+        self.scope_values({nest.values[r][2] for r in reduces} | {v for v, _ in stores}, 1, p)
+
+        def chunk(olo: Value, ohi: Value, lo: Value, hi: Value) -> None:
+            lanes = {r: Lanes(b, nest.values[r], LANES) for r in reduces}
+            with b.for_("ro", olo, ohi) as o:
+                self.outer_reduced(o)
+                with b.vfor("r", lo, hi, LANES) as r:
+                    self.coords[inner] = r
+                    self.scopes.append({})
+                    self.element(reduces, stores, p)
+                    for k in reduces:
+                        position = o * self.extents[inner] + r if nest.reduced > 1 else r
+                        lanes[k].add(self.get(nest.values[k][2]), position)
+                    self.scopes.pop()
+                del self.coords[inner]
+                for a in range(nest.kept, inner):
+                    del self.coords[a]
+            for k in reduces:
+                totals[k].fold(lanes[k].tree())
+
+        self.chunked(chunk)
+        for k in reduces:
+            self.scopes[-1][k] = totals[k].result()
+        del wanted
+
+    def columns(self, everything: set[int]) -> None:
+        b, nest = self.b, self.nest
+        inner = nest.kept - 1
+
+        def inside() -> None:
+            self.hoist_bases()
+            n = self.extents[inner]
+            lo, hi = b.partition(n, LANES) if nest.split == "inner" else (const("i64", 0), n)
+            with b.vfor("j", lo, hi, LANES) as j:
+                self.coords[inner] = j
+                before, based = dict(self.base), self.based
+                self.hoist_bases()
+                self.scopes.append({})
+                self.scope_values(everything, 1, 0)
+                for p in range(max(self.facts.pass_) + 1):
+                    self.column_pass(p)
+                for v, access in nest.stores:
+                    if self.facts.depth[v] < 2 and not self.full(access):
+                        b.store(self.bufs[access], self.address(access), self.get(v))
+                self.scopes.pop()
+                self.base, self.based = before, based
+            del self.coords[inner]
+
+        self.outer(list(range(inner)), nest.split == "outer", inside)
+
+    def column_pass(self, p: int) -> None:
+        b, nest = self.b, self.nest
+        reduces, stores = self.work(p)
+        if not (reduces or stores or self.takes_of(p) or self.stash_of(p)[1]):
+            return
+        inner = nest.kept + nest.reduced - 1
+        self.scope_values({nest.values[r][2] for r in reduces} | {v for v, _ in stores}, 1, p)
+        totals = {r: Total(b, nest.values[r], LANES) for r in reduces}
+
+        def point(r: Value, o: Value, k: int, lanes: dict[int, list[Lanes]]) -> None:
+            self.coords[inner] = r
+            self.scopes.append({})
+            self.element(reduces, stores, p)
+            for q in reduces:
+                position = o * self.extents[inner] + r if nest.reduced > 1 else r
+                lanes[q][k].add(self.get(nest.values[q][2]), position)
+            self.scopes.pop()
+
+        def chunk(olo: Value, ohi: Value, lo: Value, hi: Value) -> None:
+            lanes = {r: [Lanes(b, nest.values[r], LANES) for _ in range(LANES)] for r in reduces}
+            with b.for_("ro", olo, ohi) as o:
+                self.outer_reduced(o)
+                if not reduces:
+                    with b.for_("r", lo, hi) as r:
+                        point(r, o, 0, lanes)
+                else:
+                    whole = b.let(lo + (hi - lo) // LANES * LANES, "whole")
+                    with b.for_("r", lo, whole, LANES) as r:
+                        for k in range(LANES):
+                            point(b.let(r + k, "rk") if k else r, o, k, lanes)
+                    for k in range(LANES - 1):
+                        with b.if_(whole + k < hi):
+                            point(b.let(whole + k, "rk"), o, k, lanes)
+                self.coords.pop(inner, None)
+                for a in range(nest.kept, inner):
+                    del self.coords[a]
+            for q in reduces:
+                totals[q].fold(Lanes.across(lanes[q]))
+
+        self.chunked(chunk)
+        for q in reduces:
+            self.scopes[-1][q] = totals[q].result()
+
+
+def closure(nest: Nest, wanted: set[int]) -> set[int]:
+    """The wanted values and all they depend on, not looking behind reductions."""
+    found: set[int] = set()
+    todo = list(wanted)
+    while todo:
+        i = todo.pop()
+        if i in found:
+            continue
+        found.add(i)
+        if nest.values[i][0] != "reduce":
+            todo.extend(dependencies(nest.values[i]))
+        else:
+            todo.append(nest.values[i][2])
+    return found
+
+
+class Lanes:
+    """The accumulators of one reduction within a chunk."""
+
+    def __init__(self, b: Builder, v: tuple[Any, ...], lanes: int):
+        self.b, self.kind = b, v[1]
+        self.type = v[3] if v[1] not in ("argmax", "argmin") else v[4]
+        self.arg = v[1] in ("argmax", "argmin")
+        self.work = "f32" if self.type in ("f16", "bf16") else self.type
+        self.acc: Register = b.reg("acc", const(self.work, identity(self.kind, self.work)), lanes=lanes)
+        if self.arg:
+            self.at: Register = b.reg("at", const("i64", 2**62), lanes=lanes)
+
+    def add(self, x: Value, position: Value) -> None:
+        b = self.b
+        if not self.arg:
+            self.acc.set(op(self.kind, self.acc.get(), x.cast(self.work)))
+            return
+        x = x.cast(self.work)
+        old, at = self.acc.get(), self.at.get()
+        better = b.let(beats(self.kind, x, old) | at.eq(const("i64", 2**62)))
+        self.at.set(select(better, position, at))
+        self.acc.set(select(better, x, old))
+
+    def tree(self) -> Any:
+        """The lanes of this register as one value (two for argmax: value and position)."""
+        b = self.b
+        if not self.arg:
+            return b.let(self.acc.reduce(self.kind), "h")
+        best = b.let(self.acc.reduce("max" if self.kind == "argmax" else "min"), "h")
+        with b.vfor("l", 0, LANES, LANES, full=True):
+            mine = self.acc.get()
+            same = mine.eq(best) | (mine.ne(mine) & best.ne(best)) if self.work in FLOATS else mine.eq(best)
+            self.at.set(select(same, self.at.get(), const("i64", 2**62)))
+        return best, b.let(self.at.reduce("min"), "hp")
+
+    @staticmethod
+    def across(all_lanes: list[Lanes]) -> Any:
+        """The same tree over 16 accumulators, each of which holds that lane for 16 columns."""
+        first = all_lanes[0]
+        b = first.b
+        if not first.arg:
+            values = [x.acc.get() for x in all_lanes]
+            step = len(values) // 2
+            while step:
+                values = [b.let(op(first.kind, values[i], values[i + step])) for i in range(step)]
+                step //= 2
+            return values[0]
+        pairs = [(x.acc.get(), x.at.get()) for x in all_lanes]
+        step = len(pairs) // 2
+        while step:
+            pairs = [better_pair(b, first.kind, pairs[i], pairs[i + step]) for i in range(step)]
+            step //= 2
+        return pairs[0]
+
+
+def beats(kind: str, x: Value, old: Value) -> Value:
+    """Whether x replaces old as the extremum: strictly better, or the first NaN."""
+    better = x > old if kind == "argmax" else x < old
+    if x.type in FLOATS:
+        better = better | (x.ne(x) & old.eq(old))
+    return better
+
+
+def better_pair(b: Builder, kind: str, p: Any, q: Any) -> Any:
+    """The better of two (value, position); of equal ones that with the smaller position."""
+    (x, i), (y, j) = p, q
+    same = x.eq(y)
+    if x.type in FLOATS:
+        same = same | (x.ne(x) & y.ne(y))
+    empty = const("i64", 2**62)
+    take = b.let(((beats(kind, y, x) | (same & (j < i))) & j.ne(empty)) | i.eq(empty))
+    return b.let(select(take, y, x)), b.let(select(take, j, i))
+
+
+class Total:
+    """The fold of chunk results; lanes > 0: one for each column."""
+
+    def __init__(self, b: Builder, v: tuple[Any, ...], lanes: int = 0):
+        self.b, self.kind, self.out = b, v[1], v[3]
+        self.arg = v[1] in ("argmax", "argmin")
+        source = v[4] if self.arg else v[3]
+        work = "f32" if source in ("f16", "bf16") else source
+        self.work = work if self.arg else fold_type(self.kind, work)
+        self.via = work
+        self.acc = b.reg("total", const(self.work, identity(self.kind, self.work)), lanes=lanes)
+        if self.arg:
+            self.at = b.reg("where", const("i64", 2**62), lanes=lanes)
+
+    def fold(self, x: Any) -> None:
+        b = self.b
+        if not self.arg:
+            self.acc.set(op(self.kind, self.acc.get(), x.cast(self.work)))
+            return
+        value, at = better_pair(b, self.kind, (b.let(self.acc.get()), b.let(self.at.get())), x)
+        self.acc.set(value)
+        self.at.set(at)
+
+    def result(self) -> Value:
+        if self.arg:
+            return self.b.let(self.at.get(), "arg")
+        return self.b.let(self.acc.get().cast(self.via).cast(self.out), "sum")
+
+
+def scalar(name: str, type: str, args: list[Value]) -> Value:
+    """One scalar operation, its result in `type`."""
+    if name == "cast":
+        return args[0].cast(type)
+    if name == "bitcast":
+        return args[0].bitcast(type)
+    if name == "copy":
+        return args[0]
+    return op(name, *args)

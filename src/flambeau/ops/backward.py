@@ -1,0 +1,115 @@
+"""Running the gradient formulas of an entry: recorded as one instruction, or op by op when they must be differentiable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..stream.graph import Trace, Val, cast
+from ..stream.value import LOCAL, NUMBERS, Tensor
+from . import record
+from .entry import Entry, grad_plan, own_results, traced
+from .record import Form, OpNode
+
+
+def run(entry: Entry, node: OpNode, grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+    """The gradients of the node's inputs, aligned with its edges."""
+    form = node.form
+    plan = grad_plan(form, node.needs)
+    saved = node.unpack()
+    lead = (None,) if len(node.edges) > len(plan.inputs) else ()
+    S = LOCAL.s
+    if S.grad and any(g is not None and g._rg for g in grads) or S.grad and any(
+        type(a) not in NUMBERS and a._rg for a in saved
+    ):
+        return (*lead, *evaluate(entry, form, plan, grads, saved, node))
+    operands = [g for g in grads if g is not None]
+    key = (form, node.needs, *[None if g is None else g._meta for g in grads], *[_kind(a) for a in saved])
+    made = entry.backward_cache.get(key)
+    if made is None:
+        if len(entry.backward_cache) > 4096:
+            entry.backward_cache.clear()
+        made = entry.backward_cache[key] = trace_backward(entry, form, plan, grads, saved, node)
+    back, where = made
+    result = record.commit(S, back, (*operands, *saved))
+    if len(back.outs) == 1:
+        result = (result,)
+    return (*lead, *[None if i < 0 else result[i] for i in where])
+
+
+def _kind(a: Any) -> Any:
+    return type(a) if type(a) in NUMBERS else a._meta
+
+
+def trace_backward(entry: Entry, form: Form, plan: Any, grads: Any, saved: list[Any], node: OpNode) -> Any:
+    trace = Trace()
+    g = [None if x is None else trace.operand(x._meta) for x in grads]
+    values = [trace.number(type(a)) if type(a) in NUMBERS else trace.operand(a._meta) for a in saved]
+    found = traced(trace, lambda: [evaluate(entry, form, plan, g, values, node)], [])[0]
+    where, vals = [], []
+    S = LOCAL.s
+    before, S.trace = S.trace, trace
+    try:
+        for v in found:
+            where.append(-1 if v is None else len(vals))
+            if v is not None:
+                vals.append(v)
+        vals = own_results(vals)
+    finally:
+        S.trace = before
+    back = Form(entry, trace, vals, None, ([], ()))
+    back.name = type(node).__name__
+    return back, where
+
+
+def evaluate(entry: Entry, form: Form, plan: Any, grads: Any, saved: list[Any], node: OpNode) -> list[Any]:
+    """Each input's gradient by the entry's formulas, on tensors or on traced values alike."""
+    names = entry.operand_names(form)
+    scope = bind(entry, form, plan, grads, saved, node, names)
+    by_name: dict[str, Any] = {}
+    for inputs, fn, params in plan.formulas:
+        value = fn(*[scope[p] for p in params])
+        if len(inputs) == 1:
+            by_name[inputs[0]] = value
+        else:
+            by_name.update(zip(inputs, value))
+    result = []
+    for i in plan.inputs:
+        value = by_name.get(names[i])
+        if isinstance(value, (list, tuple)):
+            value = value[i - names.index(names[i])]
+        result.append(None if value is None else fit(value, form.trace.operands[i]))
+    return result
+
+
+def bind(entry: Entry, form: Form, plan: Any, grads: Any, saved: list[Any], node: OpNode, names: list[str]) -> dict[str, Any]:
+    """What a formula may name: grad, grads, parameters, results, needs."""
+    scope: dict[str, Any] = dict(zip(entry.params, form.args[1]))
+    lists = {p for p in entry.params if entry.kinds[p] == "TS"}
+    for p in lists:
+        scope[p] = []
+    for i, value in zip(plan.saved_args, saved):
+        if names[i] in lists:
+            scope[names[i]].append(value)
+        else:
+            scope[names[i]] = value
+    for i, value in zip(plan.results, saved[len(plan.saved_args) :]):
+        scope[entry.result_names(form)[i]] = value
+    scope["grad"] = grads[0]
+    scope["grads"] = grads
+    scope["needs"] = {names[i] for i in plan.inputs}
+    scope["form"] = form
+    return scope
+
+
+def fit(value: Any, operand: Any) -> Any:
+    """A gradient in the shape and dtype of its input: summed over broadcast dimensions, cast."""
+    from .entry import FUNCTIONS
+
+    if type(value) in NUMBERS:
+        value = FUNCTIONS["full"](tuple(operand.shape), value, dtype=operand.dtype)
+    shape = tuple(operand.shape)
+    if tuple(value.shape) != shape:
+        value = FUNCTIONS["sum_to_size"](value, shape)
+    if value.dtype is not operand.dtype:
+        value = cast(value, operand.dtype) if type(value) is Val else value.to(operand.dtype)
+    return value

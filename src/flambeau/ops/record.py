@@ -1,0 +1,251 @@
+"""Recording: a `Form` is one op with its metadata fixed; a call appends it to the thread's stream, with slot numbers.
+
+Nothing here touches bytes. `record` is the way without gradients, `record_grad` the way with a node.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..stream import gradient
+from ..stream.graph import Buffer, GNode, Trace, Val
+from ..stream.value import LOCAL, NUMBERS, RELEASED, Meta, Node, Storage, Stream, Tensor, make_tensor, version_of
+
+
+class Form:
+    """One op with metadata and static arguments fixed: its graph, and what a call has to make.
+
+    outs: (Meta, offset, bytes of the storage) of each new tensor; out_vals: the graph values they are.
+    into: the operand that is written in place, or -1. structure: None (one tensor), or builds the result from a tuple.
+    tensors: which operands are tensors that can have a gradient, as bit numbers. unit: the plan of this form alone.
+    """
+
+    __slots__ = (
+        *("arity", "args", "diff", "entry", "into", "key", "name", "out_vals", "outs", "plans", "seen", "slots", "structure"),
+        *("trace", "unit", "weight", "writes"),
+    )
+
+    def __init__(self, entry: Any, trace: Trace, out_vals: list[Val], structure: Any, args: tuple[Any, ...], into: int = -1):
+        self.entry, self.trace, self.out_vals, self.structure, self.into = entry, trace, out_vals, structure, into
+        self.name = entry.name
+        self.args = args  # the op's arguments with operand numbers for tensors and numbers
+        self.outs = [(v.meta, v.off, _bytes(v.buf)) for v in out_vals] if into < 0 else []
+        self.arity = len(trace.operands)
+        self.slots = self.arity + len(self.outs)
+        self.diff = [out[0].dtype.is_floating_point for out in self.outs]
+        self.plans: dict[int, Any] = {}
+        self.unit: Any = None
+        self.seen = 0
+        self.writes = tuple(sorted({n.ins[0].buf.src for n in trace.nodes if writes_operand(n)}))
+
+    def __repr__(self) -> str:
+        return f"<{self.name} {', '.join(str(out[0]) for out in self.outs)}>"
+
+
+def writes_operand(node: GNode) -> bool:
+    return node.kind == "store" and isinstance(node.ins[0].buf.src, int)
+
+
+def _bytes(buf: Buffer) -> int:
+    n = 1 + sum((e - 1) * s for e, s in zip(buf.shape, buf.strides)) if 0 not in buf.shape else 0
+    return n * buf.dtype.itemsize
+
+
+def commit(S: Stream, form: Form, operands: tuple[Any, ...]) -> Any:
+    """Append one instruction; the new tensors (a tuple if the op has several), or None for an in-place form."""
+    slots = S.slots
+    line: list[Any] = [form]
+    for a in operands:
+        if type(a) in NUMBERS:
+            line.append(len(slots))
+            slots.append(a)
+            continue
+        st = a._st
+        sid = st.sid if st.home is slots else enter(S, st)
+        if a._off:
+            line.append(~sid)
+            line.append(len(slots))
+            slots.append(a._off)
+        else:
+            line.append(sid)
+    if form.writes:
+        note_writes(S, form, operands)
+    outs = form.outs
+    if len(outs) == 1:
+        meta, off, nbytes = outs[0]
+        st = Storage.__new__(Storage)
+        st.ptr, st.nbytes, st.pend, st.home, st.info, st.block, st.sid = 0, nbytes, S, slots, None, None, len(slots)
+        line.append(st.sid)
+        slots.append(st)
+        result = make_tensor(st, meta, off)
+        S.pending_bytes += nbytes
+    else:
+        result = []
+        for meta, off, nbytes in outs:
+            st = Storage(nbytes)
+            st.pend, st.home, st.sid = S, slots, len(slots)
+            line.append(st.sid)
+            slots.append(st)
+            S.pending_bytes += nbytes
+            result.append(make_tensor(st, meta, off))
+    S.code += line
+    if len(S.code) > S.bound or S.pending_bytes > S.byte_bound or S.eager:
+        S.flush_at_bound()
+    return result
+
+
+def note_writes(S: Stream, form: Form, operands: tuple[Any, ...]) -> None:
+    for i in form.writes:
+        st = operands[i]._st
+        if st.info is not None:
+            if st.info.readonly:
+                raise RuntimeError(
+                    f"{form.name}: the tensor is read-only and cannot be written in place; got {operands[i]._meta}; "
+                    "clone() it first"
+                )
+        S.written.add(st.sid)
+
+
+def enter(S: Stream, st: Storage) -> int:
+    """The number of a storage in this stream's name table; another thread's promise is kept first."""
+    if st.info is not None and st.info.poison is not None:
+        raise st.info.poison
+    if st.pend is not None and st.pend is not S:
+        st.pend.flush_for_other()
+    sid = S.ids.get(id(st), -1)
+    if sid < 0:
+        sid = S.ids[id(st)] = len(S.slots)
+        S.slots.append(st)
+    st.home, st.sid = S.slots, sid
+    return sid
+
+
+class GradPlan:
+    """For one form and one set of inputs that need a gradient: which edges, and what to save."""
+
+    __slots__ = ("formulas", "inputs", "results", "saved_args")
+
+    def __init__(self, form: Form, needs: int):
+        rules = form.entry.grads
+        self.inputs = [i for i in range(form.arity) if needs >> i & 1]
+        wanted = {form.entry.operand_names(form)[i] for i in self.inputs}
+        self.formulas = [(names, fn, params) for names, fn, params in rules if wanted & set(names)]
+        used = {p for _, _, params in self.formulas for p in params}
+        names = form.entry.operand_names(form)
+        self.saved_args = [i for i, n in enumerate(names) if n in used]
+        self.results = [i for i, n in enumerate(form.entry.result_names(form)) if n in used]
+
+
+def record_grad(S: Stream, form: Form, operands: tuple[Any, ...], needs: int) -> Any:
+    """As `commit`, with a gradient node; needs: bit i is set if operand i requires grad."""
+    entry = form.entry
+    plan = form.plans.get(needs)
+    if plan is None:
+        if entry.grads is None:
+            return commit(S, form, operands)
+        plan = form.plans[needs] = GradPlan(form, needs)
+    node = entry.node_type()
+    node.form, node.needs, node.result_version, node.hooks, node.metadata_ = form, needs, None, None, None
+    node.edges = tuple([edge_of(operands[i]) for i in plan.inputs])
+    versions = None
+    saved = []
+    for i in plan.saved_args:
+        a = operands[i]
+        saved.append(a)
+        if type(a) not in NUMBERS and a._ver is not None and a._ver.n:
+            versions = True
+    if versions:
+        versions = tuple([0 if type(a) in NUMBERS or a._ver is None else a._ver.n for a in saved])
+    node.versions = versions
+    if form.into >= 0:
+        return _inplace(S, form, operands, plan, node, saved)
+    result = commit(S, form, operands)
+    if len(form.outs) == 1:
+        if not form.diff[0]:
+            return result
+        node.out = result._meta
+        if plan.results:
+            saved.append((result._st, result._off, result._meta, 0))
+        result._gf, result._rg = node, True
+    else:
+        node.out = tuple([t._meta for t in result])
+        for i in plan.results:
+            t = result[i]
+            saved.append((t._st, t._off, t._meta, 0))
+        for i, t in enumerate(result):
+            if form.diff[i]:
+                t._gf, t._nr, t._rg = node, i, True
+    node.saved = saved
+    return result
+
+
+def _inplace(S: Stream, form: Form, operands: tuple[Any, ...], plan: GradPlan, node: Node, saved: list[Any]) -> None:
+    t = operands[form.into]
+    if not form.into == 0 or not plan.inputs or plan.inputs[0] != 0:
+        node.edges = (None, *node.edges)  # the first edge is always that of the tensor written
+    commit(S, form, operands)
+    version = version_of(t)
+    version.n += 1
+    if plan.results:
+        saved.append((t._st, t._off, t._meta, version.n))
+    node.out, node.saved = t._meta, saved
+    gradient.rebase_history(t, node)
+
+
+def edge_of(t: Tensor) -> Any:
+    gf = t._gf
+    if t._vw is not None or gf is None:
+        return gradient.edge(t)
+    return (gf, t._nr)
+
+
+class OpNode(Node):
+    """The node of an entry: its gradient is the entry's formulas, recorded as one instruction."""
+
+    __slots__ = ()
+
+    def apply(self, grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+        return self.form.entry.backward(self, grads)
+
+    def unpack(self) -> list[Any]:
+        """The saved operands and results, after the check that none was overwritten."""
+        saved = self.saved
+        if saved is RELEASED:
+            raise RuntimeError(
+                "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
+                "been freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). "
+                "Specify retain_graph=True if you need to backward through the graph a second time or if you need to access "
+                "saved tensors after calling backward."
+            )
+        values = []
+        for i, a in enumerate(saved):
+            if type(a) is tuple:
+                a = self._result(a)
+            elif type(a) not in NUMBERS:
+                then = self.versions[i] if self.versions is not None else 0
+                if a._ver is not None and a._ver.n != then:
+                    raise_overwritten(self, a._meta, a._ver.n, then)
+            values.append(a)
+        return values
+
+    def _result(self, kept: tuple[Storage, int, Meta, int]) -> Tensor:
+        st, off, meta, then = kept
+        version = self.result_version
+        if version is not None and version.n != then:
+            raise_overwritten(self, meta, version.n, then)
+        t = make_tensor(st, meta, off)
+        t._ver = version
+        if LOCAL.s.grad:
+            t._gf, t._rg = self, True
+            if type(self.out) is tuple:
+                t._nr = next((i for i, m in enumerate(self.out) if m is meta), 0)
+        return t
+
+
+def raise_overwritten(node: Node, meta: Meta, now: int, then: int) -> None:
+    raise RuntimeError(
+        "one of the variables needed for gradient computation has been modified by an inplace operation: "
+        f"[torch.{meta.dtype.name} {list(meta.shape)}], which is output 0 of {node.name()}, is at version {now}; expected version "
+        f"{then} instead. Hint: enable anomaly detection to find the operation that failed to compute its gradient, with "
+        "torch.autograd.set_detect_anomaly(True)."
+    )

@@ -1,0 +1,1 @@
+"""The recorded stream: tensors' values, recording, planning, fusion and the cache of programs."""

@@ -1,0 +1,204 @@
+"""The flush: from the instructions recorded to bytes.
+
+A sequence seen for the first time runs instruction by instruction from the programs of its forms; one that comes again
+is planned as a whole. Programs are found by the code itself: forms are interned, slots are numbered as they come.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from typing import Any
+
+from .. import config
+from . import program as programs
+from .program import STATS, Program
+from .value import LOCAL, Storage, Stream
+
+CACHE: OrderedDict[Any, Known] = OrderedDict()
+NUMBERS = (int, float, bool)
+
+
+class Known:
+    """What is known of a key: how often it came, which slots it promises, the programs made for it."""
+
+    __slots__ = ("lines", "programs", "promised", "seen")
+
+    def __init__(self, code: tuple[Any, ...]):
+        self.seen = 0
+        self.programs: list[Program] = []
+        self.lines = split(code)
+        self.promised = promised(self.lines)
+
+
+def split(code: tuple[Any, ...]) -> list[tuple[Any, tuple[int, ...]]]:
+    """The flat code as (form, slot numbers) pairs."""
+    lines = []
+    i, n = 0, len(code)
+    while i < n:
+        form = code[i]
+        i += 1
+        start, left = i, form.slots
+        while left:
+            i += 2 if code[i] < 0 else 1
+            left -= 1
+        lines.append((form, code[start:i]))
+    return lines
+
+
+def promised(lines: list[tuple[Any, tuple[int, ...]]]) -> list[int]:
+    out = []
+    for form, line in lines:
+        if form.outs:
+            out.extend(line[len(line) - len(form.outs) :])
+    return out
+
+
+def references(objects: list[Any]) -> list[int]:
+    """The reference counts of list elements; `_SPARE` of each are the list's and this function's own."""
+    count = sys.getrefcount
+    return [count(s) for s in objects]
+
+
+_SPARE = references([object()])[0]
+
+
+def flush(S: Stream) -> None:
+    """Run everything recorded; afterwards no storage of this thread is pending."""
+    code = S.code
+    if not code:
+        return
+    with S.lock:
+        slots, written = S.slots, S.written
+        S.code, S.slots, S.ids, S.written, S.pending_bytes = [], [], {}, set(), 0
+        key: Any = tuple(code)
+        if written:
+            key = (key, relations(code, slots, written))
+        known = CACHE.get(key)
+        if known is None:
+            known = CACHE[key] = Known(tuple(code))
+            if len(CACHE) > config.program_cache:
+                CACHE.popitem(last=False)
+        else:
+            CACHE.move_to_end(key)
+        known.seen += 1
+        try:
+            if known.programs or known.seen > 1 or len(known.lines) == 1:
+                run_whole(known, slots)
+            else:
+                run_units(known, slots)
+        except BaseException as error:
+            poison(known, slots, error)
+            raise
+        finally:
+            for sid in known.promised:
+                slots[sid].pend = None
+
+
+def run_whole(known: Known, slots: list[Any]) -> None:
+    counts = references(slots)
+    live = [s for s in known.promised if counts[s] > _SPARE]
+    for p in known.programs:
+        if p.kept.issuperset(live):
+            STATS["hits"] += 1
+            break
+    else:
+        wanted = set(live)
+        if len(known.programs) >= 2:
+            for p in known.programs:
+                wanted |= p.kept
+            known.programs.clear()
+        p = programs.plan(known.lines, slots, wanted.__contains__, set(known.promised))
+        known.programs.append(p)
+    programs.run(p, slots)
+
+
+def run_units(known: Known, slots: list[Any]) -> None:
+    """Each instruction by the program of its own form; storages die as soon as nobody needs them."""
+    STATS["units"] += len(known.lines)
+    last: dict[int, int] = {}
+    for at, (_, line) in enumerate(known.lines):
+        for sid in line:
+            last[~sid if sid < 0 else sid] = at
+    for at, (form, line) in enumerate(known.lines):
+        unit, local = unit_of(form, line, slots)
+        programs.run(unit, local)
+        del local
+        for sid in set(line):
+            sid = ~sid if sid < 0 else sid
+            st = slots[sid]
+            if type(st) is Storage and last[sid] == at and st.pend is not None and references([st])[0] <= _SPARE + 2:
+                st.block, st.ptr = None, 0
+
+
+def unit_of(form: Any, line: tuple[int, ...], slots: list[Any]) -> tuple[Program, list[Any]]:
+    """The program of one instruction, its slots renumbered from 0."""
+    renumber: dict[int, int] = {}
+    local: list[Any] = []
+    key: list[int] = []
+    for sid in line:
+        real = ~sid if sid < 0 else sid
+        n = renumber.get(real)
+        if n is None:
+            n = renumber[real] = len(local)
+            local.append(slots[real])
+        key.append(~n if sid < 0 else n)
+    code: Any = (form, *key)
+    if form.writes and len(renumber) < len(line):
+        sids = {key[i] for i in form.writes}
+        code = (code, relations(list(code), local, {~s if s < 0 else s for s in sids}))
+    if form.unit is None:
+        form.unit = {}
+    unit = form.unit.get(code)
+    if unit is None:
+        outs = set(key[len(key) - len(form.outs) :]) if form.outs else set()
+        unit = form.unit[code] = programs.plan([(form, tuple(key))], local, outs.__contains__, outs)
+    return unit, local
+
+
+def relations(code: Any, slots: list[Any], written: set[int]) -> tuple[Any, ...]:
+    """The offsets of all accesses to storages that are written in place."""
+    out = []
+    for form, line in split(tuple(code)):
+        for i in range(len(line)):
+            if line[i] < 0 and ~line[i] in written:
+                out.append(slots[line[i + 1]])
+    return tuple(out)
+
+
+def poison(known: Known, slots: list[Any], error: BaseException) -> None:
+    """Results that will never have bytes raise the error again when they are used."""
+    from .value import StorageInfo
+
+    for sid in known.promised:
+        st = slots[sid]
+        if st.ptr == 0 and isinstance(error, Exception):
+            st.info = st.info or StorageInfo()
+            st.info.poison = error
+
+
+def flush_at_bound(S: Stream) -> None:
+    flush(S)
+
+
+def flush_for_other(S: Stream) -> None:
+    flush(S)
+
+
+def pointer(t: Any) -> int:
+    """The address of a tensor's first element; its bytes exist then."""
+    st = t._st
+    if st.pend is not None:
+        flush(st.pend)
+    if st.info is not None and st.info.poison is not None:
+        raise st.info.poison
+    return st.ptr + t._off * t._meta.dtype.itemsize
+
+
+def synchronize() -> None:
+    flush(LOCAL.s)
+
+
+Stream.flush = flush  # type: ignore[attr-defined]
+Stream.flush_at_bound = flush_at_bound  # type: ignore[attr-defined]
+Stream.flush_for_other = flush_for_other  # type: ignore[attr-defined]

@@ -1,0 +1,147 @@
+"""How gradient nodes hang together: edges, leaves, in-place writes and the history of views.
+
+The engine that walks this graph is autograd/engine.py; the nodes of ops are made in ops/entry.py.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from .value import LOCAL, Meta, Node, Tensor, extras, version_of
+
+BOOK: dict[str, Callable[..., Any]] = {}  # public ops by name, filled by ops/entry.py
+
+
+class AccumulateGrad(Node):
+    """The end of the graph: adds to .grad of a leaf."""
+
+    __slots__ = ("variable",)
+
+    def __init__(self, variable: Tensor):
+        super().__init__()
+        self.variable = variable
+        self.out = variable._meta
+
+    def apply(self, grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+        BOOK["accumulate_grad"](self.variable, grads[0])
+        return ()
+
+    def release(self) -> None:
+        pass
+
+
+def accumulator(t: Tensor) -> Node:
+    """The leaf's one AccumulateGrad node; it lives as long as a graph refers to it."""
+    x = extras(t)
+    node = x.acc() if x.acc is not None else None
+    if node is None:
+        node = AccumulateGrad(t)
+        x.acc = weakref.ref(node)
+    return node
+
+
+def grad_fn(t: Tensor) -> Node | None:
+    """The node that made t; a view whose base was written in place since gets a new one."""
+    if t._vw is not None:
+        base, mode, seen = t._vw
+        if t._ver is not None and t._ver.n != seen and (base._rg or t._gf is not None):
+            t._gf = view_node(base, t) if base._gf is not None else None
+            t._nr = 0
+            t._rg = t._gf is not None
+            t._vw = (base, mode, t._ver.n)
+    return t._gf
+
+
+def edge(t: Tensor) -> tuple[Node, int] | None:
+    node = t._gf if t._vw is None else grad_fn(t)
+    if node is not None:
+        return (node, t._nr)
+    return (accumulator(t), 0) if t._rg else None
+
+
+class AsStridedBackward0(Node):
+    """The gradient of a view of `base`, by geometry: what the view's gradient adds to that of the base."""
+
+    __slots__ = ("base_meta", "offset")
+
+    def apply(self, grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+        g = grads[0]
+        if g is None:
+            return (None,)
+        meta: Meta = self.out
+        return (BOOK["as_strided_backward"](g, self.base_meta, meta, self.offset),)
+
+
+def view_node(base: Tensor, t: Tensor) -> Node:
+    node = AsStridedBackward0()
+    node.edges = (edge(base),)
+    node.base_meta, node.out, node.offset = base._meta, t._meta, t._off - base._off
+    return node
+
+
+class CopySlices(Node):
+    """An in-place op `fn` on a view, as the history of the view's base."""
+
+    __slots__ = ("base_meta", "fn", "offset", "view_meta")
+
+    def __init__(self, base: Tensor, t: Tensor, fn: Node):
+        super().__init__()
+        self.edges = (edge(base), *fn.edges[1:])
+        self.fn, self.base_meta, self.view_meta, self.offset = fn, base._meta, t._meta, t._off - base._off
+        self.out = base._meta
+
+    def apply(self, grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+        g = grads[0]
+        if g is None:
+            return (None,) * len(self.edges)
+        return BOOK["copy_slices_backward"](self, g)
+
+    def release(self) -> None:
+        self.fn.release()
+
+
+def is_differentiable_view(t: Tensor) -> bool:
+    return t._vw is not None
+
+
+def check_inplace(t: Tensor, name: str) -> None:
+    """The errors of writing into t while gradients are recorded; `name` is the op's."""
+    if not LOCAL.s.grad:
+        return
+    if t._vw is not None:
+        base, mode, _ = t._vw
+        grad_fn(t)
+        if base._rg and base._gf is None and (t._rg or base._rg):
+            raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+        if mode == "multi" and (t._rg or base._rg):
+            raise RuntimeError(
+                f"Output 0 of {type(t._gf).__name__ if t._gf is not None else 'UnbindBackward0'} is a view and is being modified "
+                "inplace. This view is the output of a function that returns multiple views. Such functions do not allow the "
+                "output views to be modified inplace. You should replace the inplace operation by an out-of-place one."
+            )
+        if mode == "no_grad" and (t._rg or base._rg):
+            raise RuntimeError(
+                "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use "
+                "case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view and the "
+                "inplace either both inside the no_grad block (if you don't want the inplace to be tracked) or both outside "
+                "(if you want the inplace to be tracked)."
+            )
+        return
+    if t._rg and t._gf is None:
+        raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+
+
+def rebase_history(t: Tensor, node: Node) -> None:
+    """After an in-place op: t (and, if t is a view, its base) is now the result of `node`."""
+    if t._vw is not None:
+        base, mode, _ = t._vw
+        base_node = CopySlices(base, t, node)
+        base._gf, base._nr, base._rg = base_node, 0, True
+        base_node.result_version = version_of(t)
+        t._gf, t._nr, t._rg = view_node(base, t), 0, True
+        t._vw = (base, mode, version_of(t).n)
+        return
+    t._gf, t._nr, t._rg = node, 0, True
+    node.result_version = version_of(t)

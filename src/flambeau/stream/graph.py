@@ -1,0 +1,251 @@
+"""The graph a traced op becomes: values (`Val`: views of buffers), the nodes that make them, and the prims.
+
+An op's body runs once for each combination of metadata and static arguments, with `Val` operands. Every prim it reaches
+appends one `GNode` to the trace. All extents are concrete here; kernels take them as arguments later.
+
+Prims: map (one scalar operation of the loop IR for each element), index (the coordinate along a dimension), const,
+reduce, take (indexed read), store (write into a view) and opaque (a recipe of its own: contraction, convolution, sort,
+scatter, random numbers, an external routine).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..dtypes import BY_SHORT, CPU, dtype, float32, int64, result_type
+from ..errors import fail
+from ..shapes import (
+    Shape,
+    Size,
+    broadcast,
+    contiguous_strides,
+    dense_strides_like,
+    expand_strides,
+    is_contiguous,
+    numel,
+)
+from .value import LOCAL, Meta, intern_meta
+
+
+class Buffer:
+    """Memory of the graph: an operand of the op (src = its number) or the result of a node (src = the node)."""
+
+    __slots__ = ("dtype", "shape", "src", "strides")
+
+    def __init__(self, src: Any, shape: Shape, strides: Shape, d: dtype):
+        self.src, self.shape, self.strides, self.dtype = src, shape, strides, d
+
+
+class GNode:
+    """kind: map, index, const, reduce, take, store, opaque, number. `op` is the scalar operation or the recipe's name."""
+
+    __slots__ = ("attrs", "ins", "kind", "op", "outs")
+
+    def __init__(self, kind: str, op: str, ins: tuple[Val, ...], attrs: Any):
+        self.kind, self.op, self.ins, self.attrs = kind, op, ins, attrs
+        self.outs: list[Buffer] = []
+
+
+class Val:
+    """A view of a graph buffer; inside an op's body it has all the methods of a tensor. level: see result_type."""
+
+    __slots__ = ("buf", "dtype", "level", "off", "shape", "strides")
+
+    def __init__(self, buf: Buffer, shape: Shape, strides: Shape, off: int, level: int = 2):
+        self.buf, self.shape, self.strides, self.off = buf, Size(shape), strides, off
+        self.dtype, self.level = buf.dtype, level
+
+    requires_grad, device, is_leaf, layout = False, CPU, True, None
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def meta(self) -> Meta:
+        return intern_meta(tuple(self.shape), self.strides, self.dtype)
+
+    def view_as(self, shape: Shape, strides: Shape, off: int) -> Val:
+        return Val(self.buf, shape, strides, off, 2 if shape else self.level)
+
+    def __repr__(self) -> str:
+        return f"Val({tuple(self.shape)}, {self.dtype.name})"
+
+    def __bool__(self) -> bool:
+        raise TypeError("the value of a tensor is not known while an op is traced")
+
+
+class Trace:
+    """The nodes of one op, and its operands as buffers."""
+
+    def __init__(self) -> None:
+        self.nodes: list[GNode] = []
+        self.operands: list[Buffer] = []
+
+    def operand(self, meta: Meta) -> Val:
+        buf = Buffer(len(self.operands), meta.shape, meta.strides, meta.dtype)
+        self.operands.append(buf)
+        return Val(buf, meta.shape, meta.strides, 0, 2 if meta.ndim else 1)
+
+    def number(self, kind: type) -> Val:
+        """A Python number as an operand: its value is an argument, its kind takes part in promotion."""
+        from ..dtypes import bool_, float64
+
+        d = float64 if kind is float else int64 if kind is int else bool_
+        buf = Buffer(len(self.operands), (), (), d)
+        self.operands.append(buf)
+        return Val(buf, (), (), 0, 0)
+
+
+def emit(kind: str, op: str, ins: tuple[Val, ...], attrs: Any, outs: Sequence[tuple[Shape, Shape, dtype]]) -> list[Val]:
+    node = GNode(kind, op, ins, attrs)
+    vals = []
+    for shape, strides, d in outs:
+        buf = Buffer(node, tuple(shape), strides, d)
+        node.outs.append(buf)
+        vals.append(Val(buf, shape, strides, 0, 2 if shape else 1))
+    LOCAL.s.trace.nodes.append(node)  # type: ignore[attr-defined]
+    return vals
+
+
+def const(value: Any, d: dtype) -> Val:
+    """A number that is part of the op's definition: baked into the kernel."""
+    value = bool(value) if d.short == "b1" else float(value) if d.is_floating_point else int(value)
+    return emit("const", "const", (), (value,), [((), (), d)])[0]
+
+
+def as_val(x: Any, like: dtype | None = None) -> Val:
+    if type(x) is Val:
+        return x
+    from ..dtypes import number_dtype
+
+    val = const(x, like or number_dtype(type(x)))
+    val.level = 0
+    return val
+
+
+def cast(x: Val, d: dtype) -> Val:
+    if x.dtype is d:
+        return x
+    if x.buf.dtype.is_complex or d.is_complex:
+        fail(NotImplementedError, f"cast: complex numbers are not supported yet; got {x.dtype.name} to {d.name}")
+    node = x.buf.src
+    if type(node) is GNode and node.kind == "const":
+        return const(node.attrs[0], d).view_as(x.shape, x.strides, 0) if x.shape else const(node.attrs[0], d)
+    out = map_("cast", x, out=d)
+    out.level = x.level
+    return out
+
+
+def promote(*operands: Val) -> dtype:
+    """The common dtype of operands under PyTorch's promotion (numbers and 0-dim tensors give way)."""
+    from ..dtypes import default_dtype
+
+    pairs = []
+    for v in operands:
+        d = v.dtype
+        if v.level == 0 and d.is_floating_point:
+            d = default_dtype()
+        pairs.append((d, v.level))
+    return result_type(pairs)
+
+
+def expand(x: Val, shape: Shape) -> Val:
+    if tuple(x.shape) == tuple(shape):
+        return x
+    return Val(x.buf, shape, expand_strides(x.shape, x.strides, shape), x.off, x.level)
+
+
+def map_(op: str, *operands: Any, out: dtype | None = None, name: str = "") -> Val:
+    """One scalar operation of the loop IR for each element of the broadcast operands.
+
+    Operands must have the types the operation wants; `out` is the result's dtype (default: that of the last operand).
+    """
+    vals = [as_val(v) for v in operands]
+    shape = vals[0].shape
+    for v in vals[1:]:
+        if v.shape != shape:
+            shape = broadcast(name or op, *(w.shape for w in vals))
+            break
+    ins = tuple(expand(v, shape) for v in vals)
+    strides = None
+    for v in ins:
+        if v.strides != contiguous_strides(shape) and v.buf.shape and numel(v.shape) == numel(v.buf.shape):
+            strides = dense_strides_like(shape, v.strides)
+            break
+        if v.level:
+            if tuple(v.shape) == tuple(shape) and 0 not in v.strides:
+                break
+    result = emit("map", op, ins, (), [(shape, strides or contiguous_strides(shape), out or vals[-1].dtype)])[0]
+    result.level = max(v.level for v in vals)
+    if result.level == 2 and not shape:
+        result.level = 1
+    return result
+
+
+def index_(shape: Shape, dim: int) -> Val:
+    """The int64 coordinate along `dim` for every element of `shape`."""
+    return emit("index", "index", (), (dim,), [(shape, contiguous_strides(shape), int64)])[0]
+
+
+def reduce_(kind: str, x: Val, dims: Shape, out: dtype | None = None) -> Val:
+    """Combine over `dims` (which disappear): add, mul, min, max, and, or, argmax, argmin.
+
+    min/max: a NaN wins. argmax/argmin give the first position, as int64, in the row-major order of `dims`.
+    """
+    shape = tuple(n for d, n in enumerate(x.shape) if d not in dims)
+    if kind in ("argmax", "argmin"):
+        out = int64
+    d = out or x.dtype
+    if not dims or (not x.shape and kind in ("argmax", "argmin")):
+        return expand(const(0, int64), x.shape) if kind in ("argmax", "argmin") else cast(x, d)
+    return emit("reduce", kind, (x,), tuple(sorted(dims)), [(shape, contiguous_strides(shape), d)])[0]
+
+
+def take(src: Val, index: dict[int, Val], shape: Shape, dims: Sequence[int | None], label: str = "index") -> Val:
+    """src read at computed positions: dimension d of src is indexed by index[d] (int64, broadcastable to `shape`) or
+    by the result's own coordinate along dims[d]. Negative indices count from the end. Out of range is an IndexError
+    that names `label`, the value and its position."""
+    at = sorted(index)
+    ins = (src, *(expand(cast(index[d], int64), shape) for d in at))
+    attrs = (tuple(at), tuple(dims), label)
+    return emit("take", label, ins, attrs, [(shape, contiguous_strides(shape), src.dtype)])[0]
+
+
+def store(dest: Val, value: Val) -> None:
+    """Write value into a view of an operand (or of another buffer); shapes broadcast to dest's."""
+    if value.dtype is not dest.dtype:
+        value = cast(value, dest.dtype)
+    emit("store", "store", (dest, expand(value, dest.shape)), (), [])
+
+
+def empty(shape: Shape, d: dtype, strides: Shape | None = None) -> Val:
+    """Uninitialised memory, to be filled by `store`."""
+    return emit("empty", "empty", (), (), [(shape, strides or contiguous_strides(shape), d)])[0]
+
+
+def opaque(name: str, ins: Sequence[Val], outs: Sequence[tuple[Shape, dtype]], attrs: Any = ()) -> list[Val]:
+    """A node with a recipe of its own; outputs are contiguous. attrs must be hashable."""
+    triples = [(s, contiguous_strides(s), d) for s, d in outs]
+    return emit("opaque", name, tuple(ins), attrs, triples)
+
+
+def contiguous(x: Val) -> Val:
+    """x itself if its elements lie in row-major order from the start of its buffer, else a copy."""
+    if x.off == 0 and is_contiguous(x.shape, x.strides) and numel(x.shape) == numel(x.buf.shape):
+        return x
+    out = empty(tuple(x.shape), x.dtype)
+    store(out, x)
+    return out
+
+
+def short(v: Val) -> str:
+    return v.dtype.short
+
+
+def from_short(name: str) -> dtype:
+    return BY_SHORT[name]
+
+
+FLOAT = float32

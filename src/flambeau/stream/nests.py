@@ -1,0 +1,323 @@
+"""From a group of the schedule to a `Nest` (the kernel's identity) and what it is bound to (buffers, extents, strides)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..loop.recipes.nest import Nest, dependencies, expensive
+from ..shapes import numel
+from .schedule import Group, PBuf, PNode, PVal, alignment
+
+SERIAL_WORK = 24000  # elements x values below which one thread is faster
+
+
+class Bound:
+    """One kernel launch: the nest, and for each parameter what fills it.
+
+    bufs: (PBuf, element offset, slot of a run-time offset or -1); ints: extents and strides; numbers: slots.
+    scratch: for each stashed value the number of elements a part needs (or -total for one shared buffer).
+    """
+
+    __slots__ = ("bufs", "bytes", "checks", "ints", "nest", "numbers", "recipe", "scratch", "title", "where", "work")
+
+    def __init__(self) -> None:
+        self.bufs: list[tuple[PBuf, int, int]] = []
+        self.ints: list[int] = []
+        self.numbers: list[int] = []
+        self.scratch: list[tuple[str, int]] = []
+        self.checks: dict[int, tuple[str, int, Any]] = {}
+        self.nest: Nest | None = None
+        self.recipe: Any = None
+        self.work = self.bytes = 0
+        self.title = ""
+        self.where = ""
+
+
+class Access:
+    __slots__ = ("alias", "buf", "mode", "off", "offslot", "strides", "type")
+
+    def __init__(self, v: PVal, strides: list[int], mode: str):
+        self.buf, self.off, self.offslot, self.strides, self.mode = v.buf, v.off, v.offslot, strides, mode
+        self.type = v.buf.dtype.short
+        self.alias = False
+
+
+class NestBuilder:
+    def __init__(self, group: Group):
+        self.group = group
+        self.values: list[tuple[Any, ...]] = []
+        self.known: dict[Any, int] = {}
+        self.accesses: list[Access] = []
+        self.access_ids: dict[Any, int] = {}
+        self.stores: list[tuple[int, int]] = []
+        self.of_buf: dict[int, int] = {}
+        self.of_store: dict[Any, int] = {}
+        self.ats: dict[int, tuple[int, ...]] = {}
+        self.numbers: list[int] = []
+        self.pinned: set[int] = set()
+        self.take_ints: dict[int, list[tuple[int, int]]] = {}
+        self.checks: dict[int, tuple[str, int, Any]] = {}
+
+    def build(self) -> Bound:
+        for node, at in self.group.nodes:
+            self.node(node, at)
+        return self.finish()
+
+    def value(self, v: tuple[Any, ...]) -> int:
+        key = repr(v) if v[0] == "const" else v
+        i = self.known.get(key)
+        if i is None:
+            i = self.known[key] = len(self.values)
+            self.values.append(v)
+        return i
+
+    def access(self, v: PVal, at: tuple[int, ...], mode: str) -> int:
+        strides = [0] * len(self.group.extents)
+        for d, a in enumerate(at):
+            if a >= 0:
+                strides[a] += v.strides[d]
+        key = (v.buf.id, v.off, v.offslot, tuple(strides))
+        i = self.access_ids.get(key)
+        if i is None:
+            i = self.access_ids[key] = len(self.accesses)
+            self.accesses.append(Access(v, strides, mode))
+        elif self.accesses[i].mode != mode:
+            self.accesses[i].mode = "rw"
+        return i
+
+    def node(self, node: PNode, at: tuple[int, ...]) -> None:
+        kind = node.kind
+        if kind == "store":
+            dest, value = node.ins
+            i = self.read(value, at)
+            self.stores.append((i, self.access(dest, at, "w")))
+            self.of_store[dest.buf.id, dest.view] = i
+            return
+        out = node.outs[0]
+        if kind == "map":
+            i = self.value(("map", node.op, out.dtype.short, *[self.read(v, at) for v in node.ins]))
+        elif kind in ("const", "index"):
+            i = self.inline(PVal(out, out.shape, out.strides, 0), at)
+        elif kind == "reduce":
+            source = self.read(node.ins[0], at)
+            i = self.value(("reduce", node.op, source, out.dtype.short, node.ins[0].buf.dtype.short))
+            at = tuple(a for d, a in enumerate(at) if d not in node.attrs)
+        else:
+            i = self.take(node, at)
+        self.of_buf[out.id] = i
+        self.ats[out.id] = at
+        if out.mat or out.kept:
+            self.stores.append((i, self.access(PVal(out, out.shape, out.strides, 0), at, "w")))
+
+    def take(self, node: PNode, at: tuple[int, ...]) -> int:
+        src = node.ins[0]
+        indexed, dims, label = node.attrs
+        strides = [0] * len(self.group.extents)
+        for d in range(len(src.shape)):
+            if d not in indexed and dims[d] is not None:
+                a = at[dims[d]]
+                if a >= 0:
+                    strides[a] += src.strides[d]
+        key = ("take", src.key, tuple(strides))
+        i = self.access_ids.get(key)
+        if i is None:
+            i = self.access_ids[key] = len(self.accesses)
+            self.accesses.append(Access(src, strides, "r"))
+        pairs = tuple((self.read(v, at), k) for k, v in enumerate(node.ins[1:]))
+        v = self.value(("take", i, pairs))
+        self.take_ints[v] = [(src.shape[d], src.strides[d]) for d in indexed]
+        self.checks[v + 1] = (label, src.shape[indexed[0]] if indexed else 0, node.form)
+        return v
+
+    def read(self, v: PVal, at: tuple[int, ...]) -> int:
+        buf = v.buf
+        if buf.inline and not buf.bytes_exist and buf.group is not self.group or buf.number:
+            return self.inline(v, at)
+        forwarded = self.of_store.get((buf.id, v.view))
+        if forwarded is not None:
+            return forwarded
+        made = self.of_buf.get(buf.id)
+        if made is not None:
+            return made
+        return self.value(("load", self.access(v, at, "r")))
+
+    def inline(self, v: PVal, at: tuple[int, ...]) -> int:
+        """A scalar recomputed here: a number, a constant, a coordinate, or a few operations on such."""
+        buf = v.buf
+        if buf.number:
+            if buf.sid not in self.numbers:
+                self.numbers.append(buf.sid)
+            return self.value(("num", "f64" if buf.dtype.short == "f64" else buf.dtype.short, self.numbers.index(buf.sid)))
+        node = buf.node
+        assert node is not None
+        if node.kind == "const":
+            return self.value(("const", buf.dtype.short, node.attrs[0]))
+        if node.kind == "index":
+            dims = alignment(v)
+            assert dims is not None
+            d = dims.index(node.attrs[0]) if node.attrs[0] in dims else -1
+            if d < 0 or at[d] < 0:
+                return self.value(("const", "i64", 0))
+            self.pinned.add(at[d])
+            return self.value(("index", at[d]))
+        return self.value(("map", node.op, buf.dtype.short, *[self.inline(w, ()) for w in node.ins]))
+
+    # --- axes -----------------------------------------------------------------------------------------------------
+
+    def finish(self) -> Bound:
+        group = self.group
+        kept, reduced = self.order_axes()
+        self.relate_aliases()
+        axes = self.merge(kept)
+        extents = [e for e, _ in axes] + [group.extents[a] for a in reduced]
+        columns: list[list[int]] = []
+        for acc in self.accesses:
+            columns.append([acc.strides[a] for _, a in axes] + [acc.strides[a] for a in reduced])
+        renumber = {a: k for k, (_, a) in enumerate(axes)} | {a: len(axes) + k for k, a in enumerate(reduced)}
+        self.values = [("index", renumber[v[1]]) if v[0] == "index" else v for v in self.values]
+        mode = self.mode(len(axes), len(reduced), columns)
+        bound = Bound()
+        stash = self.stash(mode, len(axes), len(reduced), columns, extents)
+        classes = []
+        ints = list(extents)
+        for acc, strides in zip(self.accesses, columns):
+            row = tuple(s if s in (0, 1) else "s" for s in strides)
+            classes.append((acc.type, acc.mode, acc.alias, row))
+            ints.extend(s for s in strides if s not in (0, 1))
+        for v, access_row in stash:
+            row = tuple(s if s in (0, 1) else "s" for s in access_row)
+            classes.append((type_of(self.values, v), "rw", False, row))
+            ints.extend(s for s in access_row if s not in (0, 1))
+            bound.scratch.append((type_of(self.values, v), numel(extents)))
+        for v in sorted(self.take_ints):
+            for pair in self.take_ints[v]:
+                ints.extend(pair)
+        bound.work = numel(extents) * max(len(self.values), 1)
+        bound.nest = Nest(
+            mode,
+            len(axes),
+            len(reduced),
+            tuple(self.values),
+            tuple(classes),
+            tuple(self.stores),
+            self.split(mode, extents, len(axes), bound.work),
+            tuple(v for v, _ in stash),
+        )
+        bound.bufs = [(acc.buf, acc.off, acc.offslot) for acc in self.accesses]
+        bound.ints, bound.numbers, bound.checks = ints, self.numbers, self.checks
+        bound.title = self.title()
+        bound.bytes = sum(
+            numel([e for e, s in zip(extents, strides) if s]) * acc.buf.dtype.itemsize
+            for acc, strides in zip(self.accesses, columns)
+        )
+        return bound
+
+    def title(self) -> str:
+        names: list[str] = []
+        for node, _ in self.group.nodes:
+            name = node.form.name if node.form is not None else node.op
+            if not names or names[-1] != name:
+                names.append(name)
+        return "_".join(names[:4]) + (f"_{len(names)}" if len(names) > 4 else "")
+
+    def order_axes(self) -> tuple[list[int], list[int]]:
+        group = self.group
+        removed = group.reduced or frozenset()
+        kept = [a for a in range(len(group.extents)) if a not in removed]
+        stores = [self.accesses[i] for _, i in self.stores]
+        lead = stores[0] if stores else self.accesses[0] if self.accesses else None
+        if removed:
+            loads = [a for a in self.accesses if any(a.strides[r] for r in removed)]
+            lead = loads[0] if loads else lead
+        if lead is not None and len(kept) > 1:
+            kept.sort(key=lambda a: -lead.strides[a] if lead.strides[a] else -(2**62))
+        reduced: list[int] = []
+        for node, at in group.nodes:
+            if node.kind == "reduce":
+                reduced = [at[d] for d in node.attrs if at[d] >= 0]
+                break
+        return kept, reduced
+
+    def merge(self, kept: list[int]) -> list[tuple[int, int]]:
+        """Adjacent kept axes that every access walks as one: (extent, the axis whose strides count)."""
+        group = self.group
+        axes: list[tuple[int, int]] = []
+        for a in kept:
+            n = group.extents[a]
+            if axes and a not in self.pinned and axes[-1][1] not in self.pinned:
+                m, b = axes[-1]
+                if all(acc.strides[b] == acc.strides[a] * n for acc in self.accesses):
+                    axes[-1] = (m * n, a)
+                    continue
+            axes.append((n, a))
+        return axes
+
+    def relate_aliases(self) -> None:
+        written = {acc.buf.id for acc in self.accesses if acc.mode != "r"}
+        count: dict[int, int] = {}
+        for acc in self.accesses:
+            count[acc.buf.id] = count.get(acc.buf.id, 0) + 1
+        for acc in self.accesses:
+            acc.alias = acc.buf.id in written and count[acc.buf.id] > 1
+
+    def mode(self, kept: int, reduced: int, columns: list[list[int]]) -> str:
+        if not reduced:
+            return "map"
+        if not kept:
+            return "row"
+        inner_row = inner_col = 0
+        for acc, strides in zip(self.accesses, columns):
+            if acc.mode == "w" and not any(strides[kept:]):
+                continue
+            size = 1 if any(strides[kept:]) else 0
+            inner_row += size * (strides[-1] in (0, 1))
+            inner_col += size * (strides[kept - 1] in (0, 1))
+        return "col" if inner_col > inner_row else "row"
+
+    def split(self, mode: str, extents: list[int], kept: int, work: int) -> str:
+        if work < SERIAL_WORK or not kept:
+            return ""
+        outer = numel(extents[: kept - 1]) if mode != "row" else numel(extents[:kept])
+        if mode == "row":
+            return "outer" if outer > 1 else ""
+        inner = extents[kept - 1]
+        if outer >= 8 or outer * 16 >= inner:
+            return "outer"
+        return "inner" if inner >= 32 else ""
+
+    def stash(self, mode: str, kept: int, reduced: int, columns: list[list[int]], extents: list[int]) -> list[Any]:
+        """Expensive element values that a later pass needs again are kept in scratch: (value, strides)."""
+        if mode == "map":
+            return []
+        from ..loop.recipes.nest import Analysis
+
+        classes = tuple(
+            (a.type, a.mode, a.alias, tuple(s if s in (0, 1) else "s" for s in row)) for a, row in zip(self.accesses, columns)
+        )
+        trial = Nest(mode, kept, reduced, tuple(self.values), classes, tuple(self.stores), "")
+        facts = Analysis(trial)
+        later: set[int] = set()
+        for p in range(1, max(facts.pass_, default=0) + 1):
+            todo = [v for v, acc in self.stores if facts.pass_[v] == p and facts.depth[v] == 2]
+            todo += [v[2] for v in self.values if v[0] == "reduce" and facts.pass_[v[2]] == p]
+            seen: set[int] = set()
+            while todo:
+                i = todo.pop()
+                if i in seen or facts.depth[i] < 2:
+                    continue
+                seen.add(i)
+                if facts.pass_[i] < p and expensive(self.values[i]):
+                    later.add(i)
+                    continue
+                todo.extend(dependencies(self.values[i]))
+        strides, step = [], 1
+        for n in reversed(extents):
+            strides.append(step)
+            step *= n
+        strides.reverse()
+        return [(v, strides) for v in sorted(later)]
+
+
+def type_of(values: list[tuple[Any, ...]], i: int) -> str:
+    v = values[i]
+    return v[2] if v[0] == "map" else v[1] if v[0] == "const" else "f32"

@@ -1,0 +1,273 @@
+"""A program: a planned sequence of kernel launches, and how its table is filled for one run.
+
+Table of a frame: slot 0 is the device's, then addresses, then float and integer numbers (all written for each run), then
+extents and strides (written once when the frame is made).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..errors import Deferred
+from ..loop.recipes.nest import Nest, lower
+from . import recipes
+from .backend import current
+from .nests import Bound, NestBuilder
+from .schedule import Builder, Group, PBuf, Scheduler, drop_dead
+
+KERNELS: dict[Any, Any] = {}  # (device name, nest or recipe key) -> (handle, epilogue)
+STATS = {"kernels": 0, "planned": 0, "runs": 0, "launches": 0, "hits": 0, "units": 0}
+ARENA_ALIGN = 64
+
+
+class Launch:
+    """One kernel call: key and maker of its kernel, parameters in order."""
+
+    __slots__ = ("bound", "bufs", "call", "checks", "epilogue", "ints", "key", "make", "numbers", "order", "parts", "scratch", "title")
+
+    def __init__(self, key: Any, make: Callable[[], Any], parts: int, title: str):
+        self.key, self.make, self.parts, self.title = key, make, parts, title
+        self.bufs: list[tuple[PBuf, int, int]] = []
+        self.scratch: list[int] = []  # bytes of each scratch buffer, which follow the others
+        self.ints: list[int] = []
+        self.numbers: list[tuple[int, str]] = []
+        self.checks: dict[int, Any] = {}
+        self.order = "bin"  # buffers, ints, numbers
+        self.epilogue = False
+        self.call: Any = None  # a Python function instead of a kernel
+        self.bound: Any = None
+
+
+class Program:
+    """What a key of the stream has become. kept: the promised slots that it gives bytes; see `run`."""
+
+    def __init__(self, kept: frozenset[int]):
+        self.kept = kept
+        self.launches: list[Launch] = []
+        self.segments: list[Any] = []
+        self.outputs: list[tuple[int, int]] = []  # (slot, bytes)
+        self.arena = 0
+        self.externals: list[int] = []
+        self.pointers: list[tuple[int, int, int]] = []  # (index into bases, byte offset, slot of offset or -1, itemsize)
+        self.floats: list[int] = []
+        self.wholes: list[int] = []
+        self.constants: list[int] = []
+        self.native: Any = None
+        self.fill = ""
+        self.fixed: Any = None
+        self.runs = 0
+
+
+def plan(lines: Sequence[tuple[Any, Sequence[int]]], slots: Sequence[Any], kept: Callable[[int], bool], promised: set[int]) -> Program:
+    """Plan instructions (form, slot numbers) over a name table."""
+    builder = Builder()
+    numbers = {i for i, s in enumerate(slots) if type(s) in (int, float, bool)}
+    for form, line in lines:
+        builder.instruction(form, line, kept, numbers.__contains__)
+    nodes = drop_dead(builder.nodes)
+    groups = Scheduler().run(nodes)
+    launches: list[Launch] = []
+    for group in order(groups):
+        launches.extend(launches_of(group))
+    STATS["planned"] += 1
+    return assemble(launches, builder, slots, kept, promised)
+
+
+def order(groups: list[Group]) -> list[Group]:
+    return [g for g in groups if g.nodes or g.opaque is not None]
+
+
+def launches_of(group: Group) -> list[Launch]:
+    if group.opaque is not None:
+        return recipes.launches(group.opaque)
+    bound = NestBuilder(group).build()
+    return [nest_launch(bound)]
+
+
+def nest_launch(bound: Bound) -> Launch:
+    nest: Nest = bound.nest
+    title = bound.title
+    launch = Launch(nest, lambda: lower(nest, title), 64 if nest.split else 1, title)
+    launch.bufs, launch.ints, launch.checks, launch.bound = bound.bufs, bound.ints, bound.checks, bound
+    from ..loop.ir import SIZE
+
+    launch.scratch = [SIZE[type] * count for type, count in bound.scratch]
+    used = {v[2]: v[1] for v in nest.values if v[0] == "num"}
+    launch.numbers = [(sid, "d" if used[k] == "f64" else "q") for k, sid in enumerate(bound.numbers)]
+    return launch
+
+
+def assemble(launches: list[Launch], builder: Builder, slots: Sequence[Any], kept: Any, promised: set[int]) -> Program:
+    program = Program(frozenset(s for s in promised if kept(s)))
+    program.launches = launches
+    place_memory(program, launches, builder, slots)
+    device = current()
+    handles = kernels_of(device, [x for x in launches if x.call is None])
+    floats: dict[int, int] = {}
+    wholes: dict[int, int] = {}
+    for x in launches:
+        for sid, kind in x.numbers:
+            (floats if kind == "d" else wholes).setdefault(sid, len(floats if kind == "d" else wholes))
+    program.floats, program.wholes = list(floats), list(wholes)
+    first_float = 1 + len(program.pointers)
+    first_whole = first_float + len(floats)
+    first_constant = first_whole + len(wholes)
+    constants: dict[int, int] = {}
+    entries: list[Any] = []
+    for x in launches:
+        where_buf = [1 + p for p in x.bufs]
+        where_int = [first_constant + constants.setdefault(v, len(constants)) for v in x.ints]
+        where_num = [first_float + floats[s] if k == "d" else first_whole + wholes[s] for s, k in x.numbers]
+        if x.call is not None:
+            program.segments.append((entries, x))
+            entries = []
+            continue
+        where = [w for c in x.order for w in {"b": where_buf, "i": where_int, "n": where_num}[c]]
+        handle, epilogue = handles[id(x)]
+        entries.append((handle, where, x.parts, epilogue))
+    program.segments.append((entries, None))
+    program.constants = list(constants)
+    count = first_constant + len(constants)
+    made = []
+    for entries, x in program.segments:
+        made.append((device.program(entries, count) if entries else None, [], x))
+    program.segments = made
+    n = len(program.pointers)
+    program.fill = f"={n}q{len(floats)}d{len(wholes)}q"
+    program.fixed = (f"={len(constants)}q", 8 * first_constant)
+    return program
+
+
+def kernels_of(device: Any, launches: list[Launch]) -> dict[int, tuple[Any, bool]]:
+    """Handles of all kernels; those not known yet are compiled together."""
+    missing: dict[Any, Any] = {}
+    for x in launches:
+        key = (device.name, x.key)
+        if key not in KERNELS and key not in missing:
+            missing[key] = x.make()
+    if missing:
+        kernels = list(missing.values())
+        for key, handle, kernel in zip(missing, device.load(kernels), kernels):
+            KERNELS[key] = (handle, bool(kernel.epilogue))
+        STATS["kernels"] += len(kernels)
+    return {id(x): KERNELS[device.name, x.key] for x in launches}
+
+
+def place_memory(program: Program, launches: list[Launch], builder: Builder, slots: Sequence[Any]) -> None:
+    """Decide where every buffer lives: a slot of the name table, or a range of the arena (by lifetime, first fit)."""
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    bufs: dict[int, PBuf] = {}
+    for at, x in enumerate(launches):
+        for buf, _, _ in x.bufs:
+            bufs[buf.id] = buf
+            first.setdefault(buf.id, at)
+            last[buf.id] = at
+    temps = [b for b in bufs.values() if not (b.bytes_exist or b.kept)]
+    taken: list[tuple[int, int, int, int]] = []  # (offset, end, first, last)
+    at_offset: dict[int, int] = {}
+    for b in sorted(temps, key=lambda b: first[b.id]):
+        at_offset[b.id] = fit(taken, size_of(b), first[b.id], last[b.id])
+    scratch: dict[tuple[int, int], int] = {}
+    for at, x in enumerate(launches):
+        for k, nbytes in enumerate(x.scratch):
+            scratch[at, k] = fit(taken, nbytes, at, at)
+    program.arena = max((end for _, end, _, _ in taken), default=0)
+    bases: list[int] = sorted({b.sid for b in bufs.values() if b.bytes_exist or b.kept})
+    program.externals = bases
+    index = {sid: i for i, sid in enumerate(bases)}
+    pointers: dict[tuple[int, int, int], int] = {}
+    sizes: list[int] = []
+    for at, x in enumerate(launches):
+        places = []
+        for buf, off, offslot in x.bufs:
+            size = buf.dtype.itemsize
+            if buf.bytes_exist or buf.kept:
+                key = (index[buf.sid], off * size, offslot if offslot < 0 else offslot * 16 + size.bit_length())
+            else:
+                key = (-1, at_offset[buf.id] + off * size, -1)
+            places.append(pointers.setdefault(key, len(pointers)))
+        for k in range(len(x.scratch)):
+            places.append(pointers.setdefault((-1, scratch[at, k], -1), len(pointers)))
+        x.bufs = places
+    del sizes
+    program.pointers = list(pointers)
+    kept = [b for b in builder.bufs if b.kept and not b.bytes_exist]
+    program.outputs = [(b.sid, size_of(b)) for b in kept]
+
+
+def size_of(b: PBuf) -> int:
+    n = 1
+    for e, s in zip(b.shape, b.strides):
+        if e == 0:
+            return 0
+        n += (e - 1) * s
+    return n * b.dtype.itemsize
+
+
+def fit(taken: list[tuple[int, int, int, int]], nbytes: int, first: int, last: int) -> int:
+    """The lowest arena offset that is free from launch `first` to `last`."""
+    size = (max(nbytes, 1) + ARENA_ALIGN + ARENA_ALIGN - 1) & -ARENA_ALIGN
+    busy = sorted((o, e) for o, e, f, last_ in taken if f <= last and first <= last_)
+    offset = 0
+    for o, e in busy:
+        if offset + size <= o:
+            break
+        offset = max(offset, e)
+    taken.append((offset, offset + size, first, last))
+    return offset
+
+
+def run(program: Program, slots: list[Any], wheres: Any = None) -> None:
+    """Give the kept outputs their bytes and run; raises the error of a failed check."""
+    device = current()
+    program.runs += 1
+    STATS["runs"] += 1
+    STATS["launches"] += len(program.launches)
+    for sid, nbytes in program.outputs:
+        st = slots[sid]
+        block = device.alloc(nbytes)
+        st.block, st.ptr = block, block.ptr
+    arena = device.alloc(program.arena) if program.arena else None
+    bases = [slots[s].ptr for s in program.externals]
+    bases.append(arena.ptr if arena is not None else 0)
+    values = [
+        bases[i] + off if slot < 0 else bases[i] + off + slots[slot >> 4] * (1 << ((slot & 15) - 1))
+        for i, off, slot in program.pointers
+    ]
+    values += [slots[s] for s in program.floats]
+    values += [slots[s] for s in program.wholes]
+    position = 0
+    for native, idle, call in program.segments:
+        if native is not None:
+            try:
+                frame = idle.pop()
+            except IndexError:
+                frame = native.frame()
+                struct.pack_into(program.fixed[0], frame.table, program.fixed[1], *program.constants)
+            struct.pack_into(program.fill, frame.table, 8, *values)
+            failed = native.run(frame)
+            if failed >= 0:
+                error = frame.error
+                idle.append(frame)
+                raise check_error(program, position + failed, error)
+            idle.append(frame)
+            position += native.count
+        if call is not None:
+            call.call([values[p] for p in call.bufs])
+            position += 1
+
+
+def check_error(program: Program, at: int, error: tuple[int, int, int]) -> Exception:
+    """The exception of a failed check: IndexError with the value, its position and the valid range."""
+    launch = program.launches[at]
+    code, value, position = error
+    label, extent, form = launch.checks.get(code, ("index", 0, None))
+    name = form.name if form is not None else launch.title
+    text = (
+        f"{name}: {label} {value} is out of bounds for dimension with size {extent}; got {value} at position {position}; "
+        f"valid values are in the range [{-extent if label == 'index' else 0}, {extent - 1}]"
+    )
+    return Deferred(IndexError, text).error()

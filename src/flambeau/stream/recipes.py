@@ -1,0 +1,27 @@
+"""The recipes of opaque nodes: contraction, convolution, sorting, scatter, random numbers, external routines.
+
+A recipe is a function of a node that gives its launches; `recipe(name)` registers one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .program import Launch
+    from .schedule import PNode
+
+RECIPES: dict[str, Callable[[Any], list[Any]]] = {}
+
+
+def recipe(name: str) -> Callable[[Callable[[Any], list[Any]]], Callable[[Any], list[Any]]]:
+    def declare(fn: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
+        RECIPES[name] = fn
+        return fn
+
+    return declare
+
+
+def launches(node: PNode) -> list[Launch]:
+    return RECIPES[node.op](node)

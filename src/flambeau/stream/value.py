@@ -1,0 +1,239 @@
+"""What a tensor is made of: metadata, storage, version, the Tensor class and the base of gradient nodes.
+
+Everything here is data. Ops fill it (ops/entry.py), the stream gives storages their bytes (stream/flush.py).
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from ..dtypes import CPU, device, dtype
+from ..shapes import Shape, Size, contiguous_strides, is_contiguous, numel
+
+
+class Meta:
+    """Shape, strides, dtype and device as one interned object: equal metadata is the same object."""
+
+    __slots__ = ("contiguous", "device", "dtype", "nbytes", "ndim", "numel", "shape", "strides")
+
+    shape: Size
+    strides: Shape
+    dtype: dtype
+    device: device
+    numel: int
+    ndim: int
+    nbytes: int
+    contiguous: bool
+
+    def __repr__(self) -> str:
+        return f"{tuple(self.shape)} {self.dtype.name}"
+
+    def __reduce__(self) -> Any:
+        return (intern_meta, (tuple(self.shape), self.strides, self.dtype, self.device))
+
+
+_metas: dict[tuple[Shape, Shape, dtype, device], Meta] = {}
+
+
+def intern_meta(shape: Shape, strides: Shape, d: dtype, where: device = CPU) -> Meta:
+    key = (shape, strides, d, where)
+    found = _metas.get(key)
+    if found is None:
+        found = Meta()
+        found.shape, found.strides, found.dtype, found.device = Size(shape), tuple(strides), d, where
+        found.numel, found.ndim = numel(shape), len(shape)
+        found.contiguous = is_contiguous(shape, strides)
+        found.nbytes = found.numel * d.itemsize
+        found = _metas.setdefault((tuple(shape), tuple(strides), d, where), found)
+    return found
+
+
+def fresh_meta(shape: Shape, d: dtype, where: device = CPU) -> Meta:
+    return intern_meta(tuple(shape), contiguous_strides(shape), d, where)
+
+
+class Version:
+    """Counts the in-place writes to a storage as its views and detached aliases see it."""
+
+    __slots__ = ("n", "where")
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.where: Any = None
+
+
+class Storage:
+    """A linear buffer. `pend` is the stream that promised its bytes, None once they exist (then `ptr` is their address).
+
+    home/sid: the name table of the stream that knows it at present, and its number there (see stream/record.py).
+    info: None, or what is unusual about it (foreign owner, read-only, poisoned by a failed flush).
+    """
+
+    __slots__ = ("__weakref__", "block", "home", "info", "nbytes", "pend", "ptr", "sid")
+
+    def __init__(self, nbytes: int = 0, block: Any = None, ptr: int = 0):
+        self.nbytes, self.block, self.ptr = nbytes, block, ptr
+        self.pend = self.home = self.info = None
+        self.sid = -1
+
+
+class StorageInfo:
+    __slots__ = ("exported", "owner", "poison", "readonly", "resizable")
+
+    def __init__(self) -> None:
+        self.owner: Any = None  # the foreign object that owns the memory
+        self.exported = 0  # live NumPy/DLPack views of it
+        self.readonly = False
+        self.poison: BaseException | None = None
+        self.resizable = True
+
+
+class Extras:
+    """What few tensors have: .grad, hooks, the leaf's AccumulateGrad node."""
+
+    __slots__ = ("acc", "grad", "hooks", "name", "post_hooks", "retains")
+
+    def __init__(self) -> None:
+        self.grad: Tensor | None = None
+        self.acc: Any = None  # weak reference to the AccumulateGrad node
+        self.hooks: dict[int, Any] | None = None
+        self.post_hooks: dict[int, Any] | None = None
+        self.retains = False
+        self.name: str | None = None
+
+
+class Tensor:
+    """A multi-dimensional array of one dtype. The methods are bound from the book of ops (flambeau.ops).
+
+    _st, _off, _meta: storage, offset in elements, metadata. _rg: requires_grad (also true of every result of a node).
+    _gf, _nr: the node it is output number _nr of. _ver: version counter, None while it is zero and unshared.
+    _vw: None, or of a differentiable view (base, mode, version at which _gf was last right); mode: "", "no_grad", "multi".
+    """
+
+    __slots__ = ("__dict__", "__weakref__", "_gf", "_meta", "_nr", "_off", "_rg", "_st", "_ver", "_vw", "_x")
+
+    _st: Storage
+    _off: int
+    _meta: Meta
+    _rg: bool
+    _gf: Any
+    _nr: int
+    _ver: Version | None
+    _vw: tuple[Tensor, str, int] | None
+    _x: Extras | None
+
+
+def make_tensor(st: Storage, meta: Meta, off: int = 0, cls: type = Tensor) -> Tensor:
+    t = cls.__new__(cls)
+    t._st, t._off, t._meta, t._rg, t._gf, t._nr, t._ver, t._vw, t._x = (
+        st, off, meta, False, None, 0, None, None, None
+    )
+    return t
+
+
+def extras(t: Tensor) -> Extras:
+    x = t._x
+    if x is None:
+        x = t._x = Extras()
+    return x
+
+
+def version_of(t: Tensor) -> Version:
+    """The counter of t, made on first need and then known to the node whose result t is."""
+    v = t._ver
+    if v is None:
+        v = t._ver = Version()
+        if t._gf is not None:
+            t._gf.result_version = v
+    return v
+
+
+class Node:
+    """One public op in the graph of gradients.
+
+    edges: one entry for each differentiable input, (node, output number) or None.
+    saved: what the entry's gradient names, in its order; versions: their version numbers when saved (None: all 0).
+    """
+
+    __slots__ = ("__weakref__", "edges", "form", "hooks", "metadata_", "needs", "out", "result_version", "saved", "versions")
+
+    edges: tuple[tuple[Node, int] | None, ...]
+    title = "Node"
+
+    def __init__(self) -> None:
+        self.edges = ()
+        self.saved: Any = None
+        self.versions: Any = None
+        self.form: Any = None
+        self.needs = 0
+        self.out: Any = None  # Meta of the output, or a tuple of them
+        self.hooks: Any = None
+        self.result_version: Any = None
+        self.metadata_: Any = None
+
+    def name(self) -> str:
+        return type(self).__name__
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        if self.metadata_ is None:
+            self.metadata_ = {}
+        return self.metadata_
+
+    @property
+    def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
+        return tuple((None, 0) if e is None else e for e in self.edges)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} object at {id(self):#x}>"
+
+    def apply(self, grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+        """The gradients of the inputs from those of the outputs, aligned with `edges`."""
+        raise NotImplementedError
+
+    def release(self) -> None:
+        """Forget what was saved: the graph has been walked for the last time."""
+        self.saved = RELEASED
+
+
+class _Released:
+    __slots__ = ()
+
+
+RELEASED = _Released()
+
+
+class Stream:
+    """The instructions of one thread since its last flush, and the thread's modes.
+
+    slots: the name table: storages, and the numbers and offsets that instructions use; code: the instructions, flat:
+    a Form followed by one slot number for each operand and output (~n: a slot number, then that of the offset).
+    depth: > 0 when a mode (torch_function, vmap, capture, tracing, ...) must see every call.
+    """
+
+    def __init__(self) -> None:
+        self.slots: list[Any] = []
+        self.code: list[Any] = []
+        self.ids: dict[int, int] = {}
+        self.pending_bytes = 0
+        self.depth = 0
+        self.grad = True
+        self.inference = False
+        self.modes: list[Any] = []
+        self.lock = threading.RLock()
+        self.bound = 24_000  # length of code, and bytes promised, at which a flush is forced
+        self.byte_bound = 1 << 30
+        self.eager = False
+        self.written: set[int] = set()  # slots written in place: accesses to them are related by the key
+        self.trace: Any = None  # the trace that prims are emitted to while an op's body runs
+
+
+class _Local(threading.local):
+    def __init__(self) -> None:
+        self.s = Stream()
+
+
+LOCAL = _Local()
+NUMBERS = frozenset((int, float, bool))
+PLAIN: set[type] = {Tensor}  # Parameter joins it
