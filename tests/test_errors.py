@@ -1,5 +1,7 @@
 """The grammar of messages, the user's line, deferred errors."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -63,7 +65,7 @@ def test_site_is_the_users_line():
     where = errors.site()
     file, _, line = errors.place(where).rpartition(":")
     assert file == __file__
-    assert "where = errors.site()" in open(__file__).read().splitlines()[int(line) - 1]
+    assert "where = errors.site()" in Path(__file__).read_text().splitlines()[int(line) - 1]
 
 
 def test_site_skips_the_package(monkeypatch):

@@ -83,8 +83,8 @@ def place(where: Site | None) -> str:
 class Deferred:
     """An error that can be found only when a recorded operation runs, or that was found then.
 
-    `text` may hold {value} and {position}, which the error record of the kernel gives. `error` makes the exception, a new
-    one for each use of a result that the failure made unavailable; it always names the line that recorded the operation.
+    `text` may hold {value} and {position}, which the error record of the kernel gives. `error` makes the exception, a
+    new one for each use of a result that the failure made unavailable; it names the line that recorded the operation.
     """
 
     __slots__ = ("exc", "site", "text")

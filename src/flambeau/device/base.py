@@ -10,8 +10,9 @@ The stream prepares a program once and runs it often:
     if failed >= 0: code, value, position = frame.error
     program.give(frame)                                                # for the next take
 
-Slot s of the table is the i64 at byte 8 * s: an address, a whole number or the bits of an f64, in the machine's byte order.
-`where` gives the slot of each parameter of the kernel. parts: 1, or the most parts worth making. epilogue: the kernel has one.
+Slot s of the table is the i64 at byte 8 * s: an address, a whole number or the bits of an f64, native byte order.
+`where` gives the slot of each parameter of the kernel. parts: 1, or the most parts worth making. epilogue: the kernel
+has one.
 """
 
 from __future__ import annotations
@@ -172,7 +173,7 @@ class Device(ABC):
         frame = program.take()
         pack_values(frame, values)
         if program.run(frame) >= 0:
-            raise RuntimeError("launch: a check failed: code %d, value %d, position %d" % frame.error)
+            raise RuntimeError("launch: a check failed: code {}, value {}, position {}".format(*frame.error))
 
 
 def pack_values(frame: Frame, values: Sequence[int | float], slot: int = 1) -> None:

@@ -1,8 +1,9 @@
 """The caching allocator of host memory: blocks are reused, their pages are never given back unasked.
 
-Every block is 64-byte aligned and may be read 64 bytes past its end. Small blocks are carved from slabs, blocks of 2 MiB
-and more have a mapping of their own, aligned to 2 MiB, in huge pages where the system has them. Blocks of one size class
-wait on one list; list.pop and list.append are atomic, so the usual way needs no lock and a finaliser may free at any time.
+Every block is 64-byte aligned and may be read 64 bytes past its end. Small blocks are carved from slabs, blocks of
+2 MiB and more have a mapping of their own, aligned to 2 MiB, in huge pages where the system has them. Free blocks of
+one size class wait on one list; list.pop and list.append are atomic, so the usual way needs no lock and a finaliser
+may free at any time.
 """
 
 from __future__ import annotations
@@ -295,7 +296,7 @@ def empty_cache() -> None:
 
 
 def memory_stats() -> dict[str, int]:
-    """Bytes: live (in use), cached (free, kept), mapped (all), peak (most in use; blocks below 64 KiB as their slabs)."""
+    """Bytes: live (in use), cached (free, kept), mapped (all); counted, peak: live now and most, blocks from 64 KiB on."""
     cached = sum(size * len(home) for size, home in list(_classes.items()))
     cached += sum(end - ptr for ptr, end in _slabs.values())
     mapped = _mapped[0]

@@ -1,11 +1,11 @@
 """The native half of the thread pool and the runner, as LLVM IR; pool.py and runner.py are the Python half.
 
-The state of the pool is one block of memory (byte offsets below). A fork raises `seq` = generation << 16 | parts, which is
-what idle workers watch. Part t of a generation belongs to worker t (0: the caller). Whoever runs a part first raises
-slot[t] to the generation by compare-and-swap: its owner, or the caller when it has done its own part and the owner has not
-begun ("rescue": a sleeping or descheduled worker never delays the join). A slot only grows, so a worker that wakes late
-cannot take a part of a newer generation. What is to run is read after taking a slot: it cannot change before the part is
-done. Parts must not wait for one another, since one thread may run several of them in turn.
+The state of the pool is one block of memory (byte offsets below). A fork raises `seq` = generation << 16 | parts,
+which is what idle workers watch. Part t of a generation belongs to worker t (0: the caller). Whoever runs a part first
+raises slot[t] to `seq` by compare-and-swap: its owner, or the caller when it has done its own part and the owner has
+not begun ("rescue": a sleeping or descheduled worker never delays the join). A slot only grows, so a worker that wakes
+late cannot take a part of a newer generation. What is to run is read after taking a slot: it cannot change before the
+part is done. Parts must not wait for one another, since one thread may run several of them in turn.
 """
 
 from __future__ import annotations

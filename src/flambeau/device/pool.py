@@ -1,7 +1,7 @@
 """The thread pool: daemon threads that entered generated code for ever (see native.py), their start, number and end.
 
-The threads are Python's own, started through ctypes, so that no thread is created from generated code and the GIL is not
-theirs. They begin when a program first has something to divide. A child process made by fork begins anew.
+The threads are Python's own, started through ctypes, so that no thread is created from generated code, and they do
+not hold the GIL. They begin when a program first has something to divide. A child process made by fork begins anew.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import _thread
 import atexit
 import ctypes
 import os
-import struct
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -156,7 +155,7 @@ _kept: list[Any] = []
 
 
 def _builtin(pool: Pool, function: int) -> Callable[[int], int] | None:
-    """`flambeau_call` as a builtin function (a tenth of the cost of a ctypes call); None where Python is not CPython."""
+    """`flambeau_call` as a builtin function, cheaper than a ctypes call; None where Python is not CPython."""
     names = ("PyLong_AsVoidPtr", "PyEval_SaveThread", "PyEval_RestoreThread", "PyLong_FromLongLong")
     try:
         for i, name in enumerate(names):

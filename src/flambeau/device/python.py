@@ -43,7 +43,7 @@ class PythonProgram(Program):
 
 @final
 class PythonDevice(HostDevice):
-    """The reference. `parts` is into how many parts it divides kernels that may be divided: no result may depend on it."""
+    """The reference. `parts`: how many parts it makes of kernels that may be divided; no result depends on it."""
 
     name = "python"
 

@@ -1,9 +1,9 @@
 """How an idle worker sleeps and is woken: the only part of the thread pool that differs between operating systems.
 
-Each way is LLVM IR of three functions: @os_wait(address, expected) returns at once if the i32 there is not `expected`, else
-when somebody wakes (or for no reason); @os_wake(address) wakes all who wait there; @os_yield() lets another thread run.
-The functions of the system are called through addresses that `addresses` finds, stored in the words @state points to:
-generated code names no external symbol, so that its object can be cached.
+Each way is LLVM IR of three functions: @os_wait(address, expected) returns at once if the i32 there is not `expected`,
+else when somebody wakes (or for no reason); @os_wake(address) wakes all who wait there; @os_yield() lets another thread
+run. They call functions of the system through addresses that `choose` finds and the pool keeps in its state: generated
+code names no external symbol.
 """
 
 from __future__ import annotations
