@@ -116,12 +116,16 @@ class Function:
             base = self.line(f"shufflevector {t} {one}, {t} poison, <{width} x i32> zeroinitializer")
         if not v.step:
             return base
+        if isinstance(v.step, str):
+            numbers = ", ".join(f"i64 {lane}" for lane in range(width))
+            lanes = self.line(f"mul {t} {self.spread(Value(v.step, 'i64'), width)}, <{numbers}>")
+            return lanes if v.text == 0 else self.line(f"add {t} {base}, {lanes}")
         lanes = ", ".join(f"i64 {wrap(v.step * lane)}" for lane in range(width))
         return f"<{lanes}>" if v.text == 0 else self.line(f"add {t} {base}, <{lanes}>")
 
-    def affine(self, base: str | int, step: int, width: int) -> Value:
+    def affine(self, base: str | int, step: int | str, width: int) -> Value:
         """The i64 that is base + step * lane."""
-        step = wrap(step)
+        step = step if isinstance(step, str) else wrap(step)
         return Value(base, "i64", width, step) if step else Value(base, "i64")
 
     def arithmetic(self, op: str, a: str | int, b: str | int) -> str | int:

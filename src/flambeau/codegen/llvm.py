@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..loop import ir
+from . import transpose
 from .function import MEMORY, Buffer
 from .memory import Memory
 from .operations import REGISTER, Value, constant, llvm_type
@@ -176,13 +177,19 @@ class Emitter(Memory):
             return None
         width = max(a.width, b.width)
         if op == "add" or op == "sub":
-            step = (a.step or 0) + (b.step or 0) * (1 if op == "add" else -1)
+            step = self.arithmetic(op, a.step or 0, b.step or 0)
             return self.affine(self.arithmetic(op, a.text, b.text), step, width)
         if op == "mul":
             if isinstance(a.text, int) and not a.step:
                 a, b = b, a
             if isinstance(b.text, int) and not b.step:
-                return self.affine(self.arithmetic(op, a.text, b.text), (a.step or 0) * b.text, width)
+                step = self.arithmetic(op, a.step or 0, b.text)
+                return self.affine(self.arithmetic(op, a.text, b.text), step, width)
+            if a.step or b.step:
+                a, b = (b, a) if b.step else (a, b)
+                if not b.step:
+                    step = self.arithmetic(op, a.step or 0, b.text)
+                    return self.affine(self.arithmetic(op, a.text, b.text), step, width)
         elif op in _FOLD and not width and isinstance(a.text, int) and isinstance(b.text, int):
             return Value("true" if _FOLD[op](a.text, b.text) else "false", "b1")
         return None
@@ -228,9 +235,31 @@ class Emitter(Memory):
 
     def statements(self, body: list[ir.Stmt]) -> None:
         """Emit a list of statements."""
-        for s in body:
+        done = 0
+        for k, s in enumerate(body):
+            if k < done:
+                continue
             self.memo = {}
+            if self.width and not self.mask and isinstance(s, ir.Let) and isinstance(s.value, ir.Load):
+                block = transpose.run_of_loads(body, k, self.width)
+                if block and self.transposed(block):
+                    done = k + self.width
+                    continue
             _STATEMENTS[s.__class__](self, s)
+
+    def transposed(self, block: list[ir.Let]) -> bool:
+        """Emit the columns of a block as row loads and a transpose; False if the rows are not strided."""
+        load = block[0].value
+        assert isinstance(load, ir.Load)
+        index = self.value(load.index)
+        if not index.step or index.step in (1, -1) or load.type == "b1":
+            return False
+        mask = self.at(self.value(load.mask), self.width) if load.mask is not None else ""
+        rows = [self.row(self.buffers[load.buf], index, lane, mask) for lane in range(self.width)]
+        columns = transpose.transpose(rows, ir.SIZE[load.type], REGISTER[load.type], self.line)
+        for s, text in zip(block, columns, strict=True):
+            self.names[s.name] = Value(text, load.type, self.width)
+        return True
 
     def _let(self, s: ir.Let) -> None:
         self.names[s.name] = self.value(s.value)

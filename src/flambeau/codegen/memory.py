@@ -77,6 +77,19 @@ class Memory(Function):
             text = self._masked("gather", type, buffer, operands)
         return Value(self._from_memory(text, buffer.type, width), buffer.type, width)
 
+    def row(self, buffer: Buffer, index: Value, lane: int, mask: str) -> str:
+        """`width` elements from where `index` is at a lane on; zero, and not read, where the lane's mask is false."""
+        assert index.step is not None
+        at = self.arithmetic("add", index.text, self.arithmetic("mul", index.step, lane))
+        type, align = f"<{self.width} x {buffer.memory}>", f"align {ir.SIZE[buffer.type]}"
+        pointer = self._address(buffer, at)
+        if not mask:
+            return self.line(f"load {type}, ptr {pointer}, {align}{buffer.tag}")
+        bits = f"<{self.width} x i1>"
+        one = self.line(f"extractelement {bits} {mask}, i32 {lane}")
+        active = self.spread(Value(one, "b1"), self.width)
+        return self._masked("load", type, buffer, [f"ptr {align} {pointer}", f"{bits} {active}"])
+
     def _reverse(self, text: str, type: str) -> str:
         order = ", ".join(f"i32 {k}" for k in reversed(range(self.width)))
         return self.line(f"shufflevector {type} {text}, {type} poison, <{self.width} x i32> <{order}>")

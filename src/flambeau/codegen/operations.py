@@ -21,11 +21,12 @@ HALVES = ("f16", "bf16")
 class Value:
     """A value in LLVM: `text` is a name, a constant's text, or a Python int (a constant of integer type).
 
-    width 0: scalar. Else a vector; with `step` not None a lazy one: lane l holds the scalar `text` + step * l."""
+    width 0: scalar. Else a vector; with `step` not None a lazy one: lane l holds the scalar `text` + step * l
+    (the step an int other than 0, or the name of a scalar)."""
 
     __slots__ = ("step", "text", "type", "width")
 
-    def __init__(self, text: str | int, type: str, width: int = 0, step: int | None = None):
+    def __init__(self, text: str | int, type: str, width: int = 0, step: int | str | None = None):
         self.text, self.type, self.width, self.step = text, type, width, step
 
 
@@ -278,25 +279,41 @@ class Operations:
         if self.target.avx512:
             prefix = f"v{width}" if width else ""
             return self.call(f"llvm.ldexp.{prefix}{type}.{prefix}i32", t, [(t, args[0]), (i, args[1])])
-        # Three exact powers of two. Below the smallest exponent the first steps leave room for the mantissa's bits, so
-        # that they are exact or the result is zero anyway.
+        bias = 127 if type == "f32" else 1023
+        x, n = args
+        # If every power is a normal number, which is nearly always so, one multiplication does it.
+        near = self.line(f"add {i} {n}, {self.splat(bias - 1, 'i32', width)}")
+        near = self.line(f"icmp ult {i} {near}, {self.splat(2 * bias, 'i32', width)}")
+        if width:
+            near = self.call(f"llvm.vector.reduce.and.v{width}i1", "i1", [(llvm_type("b1", width), near)])
+        quick = self._times_power(type, x, n, width)
+        return self.function.unless(near, quick, t, lambda: self._ldexp_steps(type, x, n, width))
+
+    def _times_power(self, type: str, x: str, n: str, width: int) -> str:
+        """x * 2**n where 2**n is a normal number."""
         bias, mantissa, integer = (127, 23, "i32") if type == "f32" else (1023, 52, "i64")
-        x, n, b1 = args[0], args[1], llvm_type("b1", width)
+        t, it = llvm_type(type, width), llvm_type(integer, width)
+        biased = self.line(f"add {llvm_type('i32', width)} {n}, {self.splat(bias, 'i32', width)}")
+        wide = biased if type == "f32" else self._convert("zext", biased, "i32", "i64", width)
+        bits = self.line(f"shl {it} {wide}, {self.splat(mantissa, integer, width)}")
+        return self.line(f"fmul {t} {x}, {self.line(f'bitcast {it} {bits} to {t}')}")
+
+    def _ldexp_steps(self, type: str, x: str, n: str, width: int) -> str:
+        """x * 2**n by three powers: below the smallest exponent the first ones leave room for the mantissa's bits, so
+        that they are exact, or the result is zero anyway."""
+        bias, mantissa = (127, 23) if type == "f32" else (1023, 52)
+        i, b1 = llvm_type("i32", width), llvm_type("b1", width)
+        lowest = self.splat(1 - bias, "i32", width)
         for last in (False, False, True):
-            high = self.intrinsic("smin", "i32", [n, self.splat(bias, "i32", width)], width)
-            lowest = self.splat(1 - bias, "i32", width)
+            power = self.intrinsic("smin", "i32", [n, self.splat(bias, "i32", width)], width)
             if last:
-                power = self.intrinsic("smax", "i32", [high, lowest], width)
+                power = self.intrinsic("smax", "i32", [power, lowest], width)
             else:
                 deep = self.line(f"icmp slt {i} {n}, {lowest}")
                 step = self.splat(2 - bias + mantissa, "i32", width)
-                power = self.line(f"select {b1} {deep}, {i} {step}, {i} {high}")
+                power = self.line(f"select {b1} {deep}, {i} {step}, {i} {power}")
                 n = self.line(f"sub {i} {n}, {power}")
-            biased = self.line(f"add {i} {power}, {self.splat(bias, 'i32', width)}")
-            wide = biased if type == "f32" else self._convert("zext", biased, "i32", "i64", width)
-            it = llvm_type(integer, width)
-            bits = self.line(f"shl {it} {wide}, {self.splat(mantissa, integer, width)}")
-            x = self.line(f"fmul {t} {x}, {self.line(f'bitcast {it} {bits} to {t}')}")
+            x = self._times_power(type, x, power, width)
         return x
 
     # 16-bit floats
