@@ -7,8 +7,8 @@
     acc = b.reg("acc", 0.0, "f32", lanes=16)
     a = b.let(alpha.cast("f32"))                # let: evaluated here, once
     with b.vfor("i", lo, hi, 16) as i:
-        t = b.let(x[i] * a + y[i])              # numbers take the type of the other operand
-        y[i] = t                                # = b.store(y, i, t); masked: b.store(y, i, t, mask=m), x.load(i, mask=m)
+        t = b.let(x[i] * a + y[i])            # numbers take the type of the other operand
+        y[i] = t                              # = b.store(y, i, t); masked: b.store(y, i, t, mask=m), x.load(i, mask=m)
         acc.set(acc.get() + t)
     out[b.tid] = acc.reduce("add")
     with b.if_(b.tid.eq(0)):                    # with b.else_(): ... may follow
@@ -21,7 +21,7 @@ A `Value` wraps an `Expr` of the IR (`.expr`, `.type`); wherever a value is want
 will do. A Value that is not a `let` is evaluated where (and each time) a statement uses it: `acc.get()` and `x[i]` read
 when the statement runs. Operators: + - * / (floats) // % (integers, truncating as in C) & | ^ << >> - ~ abs < <= > >=;
 equality is .eq(v), .ne(v); everything else is `op(name, ...)`. i64 index arithmetic folds: x*1, x+0, 2*3.
-Names are made unique: let("t"), for_("i") give t, t_1, t_2. Parameter order = order of the b.buf, b.integer, b.num calls.
+Names are made unique: let("t"), for_("i") give t, t_1, t_2. Parameters keep the order of b.buf, b.integer, b.num.
 """
 
 from __future__ import annotations
@@ -410,7 +410,7 @@ class Builder:
     def partition(
         self, extent: Operand, grain: Operand = 1, tid: Operand | None = None, nt: Operand | None = None
     ) -> tuple[Value, Value]:
-        """(lo, hi) of this part of range(extent): multiples of grain (but for the end), sizes differing by one grain."""
+        """(lo, hi) of this part of range(extent): multiples of grain (but for the end), sizes differ by one grain."""
         n, g = Value(expr(extent, "i64")), Value(expr(grain, "i64"))
         t = self.tid if tid is None else Value(expr(tid, "i64"))
         parts = self.nt if nt is None else Value(expr(nt, "i64"))

@@ -22,7 +22,7 @@ SIZE = {"b1": 1, "i8": 1, "u8": 1, "i16": 2, "u16": 2, "f16": 2, "bf16": 2} | {"
 SIZE |= {"i64": 8, "u64": 8, "f64": 8}
 
 # Scalar operations, by arity. Floats follow IEEE 754; integers wrap; the bits of a NaN are not defined.
-#   div: floats only. idiv, irem: integers, truncating as in C (x/0 = 0, x%0 = x; the caller checks where it must raise).
+#   div: floats only. idiv, irem: integers, truncating as in C (x/0 = 0, x%0 = x; callers check where it must raise).
 #   min, max: a NaN operand wins, and -0 < +0: min(-0, +0) = -0, max(-0, +0) = +0 (llvm.minimum, llvm.maximum).
 #   shl, shr: the amount counts modulo the width of the type; shr is arithmetic for signed types.
 #   cast float -> int: saturates to i64 (NaN -> 0), then wraps to the narrower type (also u64 is the wrapped i64);
@@ -31,15 +31,16 @@ SIZE |= {"i64": 8, "u64": 8, "f64": 8}
 #   rint: to even. ldexp(x, n: i32): rounded once. sign: -1, +0, 1 (NaN stays NaN). not: logical on b1, else bitwise.
 #   abs of the least integer is itself. and, or, xor, not: integers and b1. select(c: b1, a, b). b1 compares as 0, 1.
 UNARY = ("neg", "abs", "not", "sqrt", "floor", "ceil", "trunc", "rint", "sign", "cast", "bitcast")
-BINARY = ("add", "sub", "mul", "div", "idiv", "irem", "min", "max", "and", "or", "xor", "shl", "shr", "ldexp", "copysign")
+_ARITHMETIC = ("add", "sub", "mul", "div", "idiv", "irem", "min", "max", "ldexp", "copysign")
+BINARY = (*_ARITHMETIC, "and", "or", "xor", "shl", "shr")
 COMPARE = ("lt", "le", "gt", "ge", "eq", "ne")
 TERNARY = ("fma", "select")
 # Mathematical functions of f32 and f64: codegen/math.py replaces each by the operations above before a kernel is
 # interpreted or compiled, so that the interpreter and the machine agree to the last bit.
-MATH1 = tuple(
-    "exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh erf erfc erfinv "
-    "sigmoid lgamma digamma trigamma i0 i0e i1 i1e ndtri".split()
-)
+_ONE_OPERAND = """
+    exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh
+    erf erfc erfinv sigmoid lgamma digamma trigamma i0 i0e i1 i1e ndtri"""
+MATH1 = tuple(_ONE_OPERAND.split())
 MATH2 = ("pow", "atan2", "fmod", "hypot", "nextafter", "zeta", "igamma", "igammac")
 REDUCTIONS = ("add", "mul", "min", "max", "and", "or")
 

@@ -90,6 +90,13 @@ def show_statement(stmt: Stmt) -> str:
     return "; ".join(lines)
 
 
+def show_expr(expr: Expr) -> str:
+    """One expression as text; shared parts come first, each on a line."""
+    lines: list[str] = []
+    lines += _texts((expr,), "", lines)
+    return "\n".join(lines)
+
+
 def _without_body(stmt: Stmt) -> Stmt:
     import copy
 
