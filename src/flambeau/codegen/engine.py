@@ -101,7 +101,10 @@ def machine(on: Target) -> Any:
             llvm.initialize_all_targets()
             llvm.initialize_all_asmprinters()
         found = llvm.Target.from_triple(on.triple)
-        _machines[on.key()] = found.create_target_machine(cpu=on.cpu, features=on.features, opt=2, jit=True)
+        # Small code: llvmlite keeps the sections of one object together, and calls out of it go through stubs.
+        _machines[on.key()] = found.create_target_machine(
+            cpu=on.cpu, features=on.features, opt=2, reloc="pic", codemodel="small", jit=True
+        )
     return _machines[on.key()]
 
 
