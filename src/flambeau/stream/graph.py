@@ -195,12 +195,21 @@ def reduce_(kind: str, x: Val, dims: Shape, out: dtype | None = None) -> Val:
     min/max: a NaN wins. argmax/argmin give the first position, as int64, in the row-major order of `dims`.
     """
     shape = tuple(n for d, n in enumerate(x.shape) if d not in dims)
-    if kind in ("argmax", "argmin"):
-        out = int64
-    d = out or x.dtype
-    if not dims or (not x.shape and kind in ("argmax", "argmin")):
-        return expand(const(0, int64), x.shape) if kind in ("argmax", "argmin") else cast(x, d)
+    arg = kind in ("argmax", "argmin")
+    d = int64 if arg else out or x.dtype
+    if numel(shape) and 0 in x.shape:
+        return expand(const(_IDENTITY[kind], d), shape)
+    ones = [e for e in dims if x.shape[e] == 1]
+    if ones:
+        left = [e for e in range(len(x.shape)) if e not in ones]
+        x = Val(x.buf, tuple(x.shape[e] for e in left), tuple(x.strides[e] for e in left), x.off, x.level)
+        dims = tuple(left.index(e) for e in dims if e not in ones)
+    if not dims:
+        return expand(const(0, int64), x.shape) if arg else map_("copy", cast(x, d))
     return emit("reduce", kind, (x,), tuple(sorted(dims)), [(shape, contiguous_strides(shape), d)])[0]
+
+
+_IDENTITY = {"add": 0, "mul": 1, "or": 0, "and": 1, "min": 0, "max": 0, "argmax": 0, "argmin": 0}
 
 
 def take(src: Val, index: dict[int, Val], shape: Shape, dims: Sequence[int | None], label: str = "index") -> Val:
