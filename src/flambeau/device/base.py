@@ -20,6 +20,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from .memory import Block
 
 Entry = tuple[Any, Sequence[int], int, bool]  # handle, where, parts, epilogue
+# Slots that a run computes before the first entry: slot, base, offset, index, scale mean
+# table[slot] = table[base] + offset + table[index] * scale; where there is no index, scale = 0 and index any slot.
+Derived = tuple[int, int, int, int, int]
 
 
 class Frame:
@@ -38,11 +42,12 @@ class Frame:
 
     __slots__ = ("_pin", "address", "memory", "table")
 
-    def __init__(self, slots: int, entries: int, count: int):
+    def __init__(self, slots: int, entries: int, count: int, derived: int):
         self.memory = bytearray(native.FRAME_TABLE + 8 * max(slots, 1))
         self._pin = ctypes.c_char.from_buffer(self.memory)  # the bytearray can no longer move
         self.address = ctypes.addressof(self._pin)
         struct.pack_into("=3q", self.memory, 0, entries, 0, count)
+        struct.pack_into("=q", self.memory, native.DERIVED, derived)
         self.table = memoryview(self.memory)[native.FRAME_TABLE :]
         struct.pack_into("=q", self.table, 0, self.address + native.ERROR)
 
@@ -55,11 +60,19 @@ class Frame:
 class Program(ABC):
     """A sequence of kernel calls over one table. Two threads may run it at once, each with a frame of its own."""
 
-    __slots__ = ("_idle", "count", "slots")
+    __slots__ = ("_derived", "_entries", "_idle", "count", "slots")
 
-    def __init__(self, count: int, slots: int):
-        self.count, self.slots = count, slots
+    def __init__(self, entries: Sequence[Entry], slots: int, derived: Sequence[Derived]):
+        self.count, self.slots = len(entries), slots
         self._idle: list[Frame] = []
+        self._entries = array("q", [0])  # as generated code reads them; a device may need none
+        self._derived = array("q", [len(derived), *(word for five in derived for word in five)])
+        used = {slot for _, where, _, _ in entries for slot in where}
+        used |= {slot for to, base, _, index, _ in derived for slot in (to, base, index)}
+        if used and not 0 <= min(used) <= max(used) < slots:
+            raise ValueError(
+                f"program: slot {min(used)} or {max(used)} is outside the table of {slots} slots"
+            )
 
     def take(self) -> Frame:
         """A frame that nobody uses. Its table holds what it held when it was given back."""
@@ -74,7 +87,8 @@ class Program(ABC):
 
     def frame(self) -> Frame:
         """A new frame."""
-        return Frame(self.slots, 0, self.count)
+        entries, derived = self._entries.buffer_info()[0], self._derived.buffer_info()[0]
+        return Frame(self.slots, entries, self.count, derived)
 
     @abstractmethod
     def run(self, frame: Frame) -> int:
@@ -145,8 +159,10 @@ class Device(ABC):
         """Compile kernels (together, which is cheaper); one handle each, good for the life of the process."""
 
     @abstractmethod
-    def program(self, entries: Sequence[Entry], slots: int) -> Program:
-        """Prepare a sequence of kernel calls over a table of `slots` i64, slot 0 included."""
+    def program(self, entries: Sequence[Entry], slots: int, derived: Sequence[Derived] = ()) -> Program:
+        """Prepare a sequence of kernel calls over a table of `slots` i64, slot 0 included.
+
+        `derived` slots are computed by each run, a nanosecond each: views into an arena need not be filled in."""
 
     @abstractmethod
     def synchronize(self) -> None:

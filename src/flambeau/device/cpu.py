@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
-from .. import config
-from .base import Entry
+from .base import Derived, Entry
 from .host import HostDevice
 from .runner import NativeProgram
 
@@ -25,7 +24,7 @@ class CPU(HostDevice):
         """The host as detected, unless FLAMBEAU_TARGET names another."""
         from ..codegen import target
 
-        return target.named(config.target)
+        return target.chosen()
 
     def load(self, kernels: Sequence[Kernel]) -> list[int]:
         """Compile kernels into one object; their addresses."""
@@ -33,6 +32,6 @@ class CPU(HostDevice):
 
         return list(compile_kernels(list(kernels)))
 
-    def program(self, entries: Sequence[Entry], slots: int) -> NativeProgram:
+    def program(self, entries: Sequence[Entry], slots: int, derived: Sequence[Derived] = ()) -> NativeProgram:
         """Prepare a sequence of kernel calls."""
-        return NativeProgram(entries, slots)
+        return NativeProgram(entries, slots, derived)

@@ -296,7 +296,7 @@ def empty_cache() -> None:
 
 
 def memory_stats() -> dict[str, int]:
-    """Bytes: live (in use), cached (free, kept), mapped (all); counted, peak: live now and most, blocks from 64 KiB on."""
+    """Bytes: live (in use), cached (free, kept), mapped (all); counted, peak: blocks from 64 KiB on, now and most."""
     cached = sum(size * len(home) for size, home in list(_classes.items()))
     cached += sum(end - ptr for ptr, end in _slabs.values())
     mapped = _mapped[0]

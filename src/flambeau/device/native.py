@@ -15,8 +15,10 @@ DONE, SLEEPERS, BUSY, TICKS, OS, PYTHON, SLOTS = 64, 128, 192, 200, 256, 288, 38
 MAX_THREADS = 256
 STATE_BYTES = SLOTS + 64 * (MAX_THREADS + 1)
 
-# A frame is one activation of a program: these i64, then the table.
-ENTRIES, FIRST, LAST, ERROR, FRAME_TABLE = 0, 8, 16, 24, 64
+# A frame is one activation of a program: these i64 (the error record has four), then the table.
+ENTRIES, FIRST, LAST, ERROR, DERIVED, FRAME_TABLE = 0, 8, 16, 24, 56, 64
+# What DERIVED points to: the number of derived slots, then slot, base, offset, index, scale of each, all i64.
+DERIVED_WORDS = 5
 # An entry of a program: function, where, parts, epilogue (0 or 1).
 ENTRY_BYTES = 32
 
@@ -219,10 +221,42 @@ entry:
   %ticks = load i64, ptr %ticks.p
   store i64 0, ptr %error
   %start = call i64 @{clock}()
+  %derived.p = getelementptr i8, ptr %frame, i64 {DERIVED}
+  %derived = load ptr, ptr %derived.p
+  %count = load i64, ptr %derived
+  br label %derive
+derive:
+  %k = phi i64 [0, %entry], [%k.next, %one]
+  %d = phi ptr [%derived, %entry], [%d.next, %one]
+  %again = icmp slt i64 %k, %count
+  br i1 %again, label %one, label %begin
+one:
+  %to.p = getelementptr i64, ptr %d, i64 1
+  %base.p = getelementptr i64, ptr %d, i64 2
+  %offset.p = getelementptr i64, ptr %d, i64 3
+  %index.p = getelementptr i64, ptr %d, i64 4
+  %d.next = getelementptr i64, ptr %d, i64 5
+  %to = load i64, ptr %to.p
+  %base = load i64, ptr %base.p
+  %shift = load i64, ptr %offset.p
+  %index = load i64, ptr %index.p
+  %scale = load i64, ptr %d.next
+  %base.at = getelementptr i64, ptr %table, i64 %base
+  %index.at = getelementptr i64, ptr %table, i64 %index
+  %to.at = getelementptr i64, ptr %table, i64 %to
+  %base.v = load i64, ptr %base.at
+  %index.v = load i64, ptr %index.at
+  %scaled = mul i64 %index.v, %scale
+  %moved = add i64 %base.v, %shift
+  %value = add i64 %moved, %scaled
+  store i64 %value, ptr %to.at
+  %k.next = add i64 %k, 1
+  br label %derive
+begin:
   %any = icmp slt i64 %first, %last
   br i1 %any, label %loop, label %finished
 loop:
-  %i = phi i64 [%first, %entry], [%i.next, %next]
+  %i = phi i64 [%first, %begin], [%i.next, %next]
   %offset = mul i64 %i, 32
   %e = getelementptr i8, ptr %entries, i64 %offset
   %where.p = getelementptr i8, ptr %e, i64 8

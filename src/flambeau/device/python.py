@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from . import native
-from .base import Entry, Frame, Program
+from .base import Derived, Entry, Frame, Program
 from .host import HostDevice
 
 if TYPE_CHECKING:
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 class PythonProgram(Program):
     """Handles are the kernels themselves. Parts run one after the other."""
 
-    __slots__ = ("_entries", "parts")
+    __slots__ = ("calls", "parts")
 
-    def __init__(self, entries: Sequence[Entry], slots: int, parts: int):
-        super().__init__(len(entries), slots)
-        self._entries, self.parts = list(entries), parts
+    def __init__(self, entries: Sequence[Entry], slots: int, derived: Sequence[Derived], parts: int):
+        super().__init__(entries, slots, derived)
+        self.calls, self.parts = list(entries), parts
 
     def run(self, frame: Frame) -> int:
         """Interpret all entries; see Program.run."""
@@ -32,7 +32,10 @@ class PythonProgram(Program):
         table = np.frombuffer(frame.memory, np.int64)[native.FRAME_TABLE // 8 :]
         error = np.frombuffer(frame.memory, np.int64)[native.ERROR // 8 :]
         error[0] = 0
-        for i, (kernel, where, parts, epilogue) in enumerate(self._entries):
+        for at in range(1, len(self._derived), native.DERIVED_WORDS):
+            slot, base, offset, index, scale = self._derived[at : at + native.DERIVED_WORDS]
+            table[slot] = table[base] + offset + table[index] * scale
+        for i, (kernel, where, parts, epilogue) in enumerate(self.calls):
             nt = max(min(parts, self.parts), 1)
             for tid in [*range(nt), *([-1] if epilogue else [])]:
                 interpret(kernel, table, where, tid, nt)
@@ -42,7 +45,7 @@ class PythonProgram(Program):
 
 
 @final
-class PythonDevice(HostDevice):
+class Python(HostDevice):
     """The reference. `parts`: how many parts it makes of kernels that may be divided; no result depends on it."""
 
     name = "python"
@@ -58,10 +61,10 @@ class PythonDevice(HostDevice):
 
     def load(self, kernels: Sequence[Kernel]) -> list[Any]:
         """The kernels with their mathematical functions expanded, as they are compiled."""
-        from ..codegen.pipeline import expand
+        from ..codegen.math import expand
 
         return [expand(kernel) for kernel in kernels]
 
-    def program(self, entries: Sequence[Entry], slots: int) -> PythonProgram:
+    def program(self, entries: Sequence[Entry], slots: int, derived: Sequence[Derived] = ()) -> PythonProgram:
         """Prepare a sequence of kernel calls."""
-        return PythonProgram(entries, slots, self.parts)
+        return PythonProgram(entries, slots, derived, self.parts)

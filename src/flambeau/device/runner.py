@@ -7,35 +7,25 @@ from array import array
 from collections.abc import Sequence
 
 from . import native
-from .base import Entry, Frame, Program
+from .base import Derived, Entry, Frame, Program
 from .pool import POOL
 
 
 class NativeProgram(Program):
     """A program whose handles are addresses of kernels. A call costs 0.1-0.3 us, an entry 3 ns, a fork 120-200 ns."""
 
-    __slots__ = ("_address", "_entries", "_where", "forks")
+    __slots__ = ("_where", "forks")
 
-    def __init__(self, entries: Sequence[Entry], slots: int):
-        super().__init__(len(entries), slots)
-        flat = [slot for _, where, _, _ in entries for slot in where]
-        if flat and not 0 <= min(flat) <= max(flat) < slots:
-            raise ValueError(
-                f"program: slot {min(flat)} or {max(flat)} is outside the table of {slots} slots"
-            )
-        self._where = array("i", flat or [0])
+    def __init__(self, entries: Sequence[Entry], slots: int, derived: Sequence[Derived] = ()):
+        super().__init__(entries, slots, derived)
+        self._where = array("i", [slot for _, where, _, _ in entries for slot in where] or [0])
         address = self._where.buffer_info()[0]
         words: list[int] = []
         for handle, where, parts, epilogue in entries:
             words += (handle, address, parts, bool(epilogue))
             address += 4 * len(where)
         self._entries = array("q", words or [0])
-        self._address = self._entries.buffer_info()[0]
         self.forks = any(entry[2] > 1 for entry in entries)
-
-    def frame(self) -> Frame:
-        """A new frame, bound to the entries."""
-        return Frame(self.slots, self._address, self.count)
 
     def run(self, frame: Frame) -> int:
         """Run all entries; see Program.run."""

@@ -1,0 +1,1 @@
+"""Where tensors live and kernels run: memory, threads, programs; the backends cpu, python and null."""
