@@ -1,0 +1,206 @@
+"""Optimizers that are one rule for each tensor: what is the same from step to step is worked out once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import is_
+from typing import Any
+
+import flambeau as torch
+
+from ..errors import fail
+from .apply import apply
+from .optimizer import Optimizer
+
+Values = dict[str, float]
+
+
+class PerTensorOptimizer(Optimizer):
+    """An optimizer given by `rule` (see apply.py), the names of its states, and its numbers as a function of the step.
+
+    Scalar states ("step", ...) are 0-dim tensors, as in PyTorch: views of one block for each group, mirrored in Python,
+    so that a step reads no tensor and counts with one instruction whatever the number of parameters.
+    """
+
+    rule: Callable[..., tuple[Any, ...]]
+    scalars: tuple[str, ...] = ("step",)
+
+    def __init__(self, params: Any, defaults: dict[str, Any]):
+        self._plans: dict[int, _Plan] = {}
+        super().__init__(params, defaults)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._plans = {}
+
+    def tensor_state(self, group: dict[str, Any], p: Any) -> tuple[str, ...]:
+        """The names of p's tensor states, in the rule's order."""
+        return ()
+
+    def new_state(self, name: str, p: Any, group: dict[str, Any]) -> Any:
+        """The first value of a state: zeros like p, 0.0 for a scalar."""
+        return 0.0 if name in self.scalars else torch.zeros_like(p)
+
+    def numbers(self, group: dict[str, Any], now: Values, p: Any) -> dict[str, Any]:
+        """The rule's numbers for a step of parameters like p. `now`: scalar states (to be set), "step" counted already."""
+        raise NotImplementedError
+
+    def statics(self, group: dict[str, Any], now: Values, first: bool) -> dict[str, Any]:
+        """The rule's statics; `first`: the tensor states were made for this step."""
+        return {"maximize": group["maximize"], "decay": is_set(group["weight_decay"])}
+
+    def batch_key(self, p: Any) -> Any:
+        """Parameters of one group whose keys are equal share their numbers."""
+        return None
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the parameters that have gradients once; returns the loss of `closure`, if given."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        with torch.set_grad_enabled(bool(self.defaults.get("differentiable"))):
+            for i, group in enumerate(self.param_groups):
+                grads = [p.grad for p in group["params"]]
+                plan = self._plans.get(i)
+                if plan is None or not plan.holds(self.state, group, grads):
+                    plan = self._plans[i] = _Plan(self, group, grads, plan)
+                plan.run(self, group, grads)
+        return loss
+
+
+def is_set(value: Any) -> bool:
+    """Whether an option takes part (a tensor always does where it needs a gradient)."""
+    return bool(value != 0) or bool(getattr(value, "requires_grad", False))
+
+
+def _layout(group: dict[str, Any]) -> tuple[Any, ...]:
+    """The options on which the names of the states depend."""
+    return (group.get("momentum", 0) != 0, group.get("amsgrad"), group.get("centered"), group.get("fused"))
+
+
+class _Batch:
+    """Parameters of one group with equal dtypes, devices, names of states and scalar states."""
+
+    __slots__ = ("as_real", "first", "members", "names", "now", "params", "states")
+
+    def __init__(self, names: tuple[str, ...], now: Values, first: bool, as_real: bool):
+        self.names, self.now, self.first, self.as_real = names, now, first, as_real
+        self.members: list[int] = []
+        self.params: list[Any] = []
+        self.states: list[dict[str, Any]] = []
+
+    def run(self, optimizer: PerTensorOptimizer, group: dict[str, Any], grads: list[Any]) -> None:
+        if "step" in self.now:
+            self.now["step"] += 1
+        mine = grads if len(grads) == len(self.members) else [grads[i] for i in self.members]
+        lists = [self.params, mine, *([state[name] for state in self.states] for name in self.names)]
+        if self.as_real:
+            lists = [[torch.view_as_real(t) for t in items] for items in lists]
+        statics = optimizer.statics(group, self.now, self.first)
+        apply(type(optimizer).rule, lists, optimizer.numbers(group, self.now, self.params[0]), statics)
+        self.first = False
+
+
+class _Plan:
+    """What one group needs for a step, for as long as `holds`."""
+
+    def __init__(
+        self, optimizer: PerTensorOptimizer, group: dict[str, Any], grads: list[Any], old: _Plan | None
+    ):
+        self.all = list(group["params"])
+        self.layout = _layout(group)
+        self.absent = [grad is None for grad in grads]
+        self.live = [p for p, absent in zip(self.all, self.absent) if not absent]
+        self.states: list[dict[str, Any]] = [optimizer.state[p] for p in self.live]
+        known = old.mirror() if old is not None else {}
+        self.batches = self._batches(optimizer, group, grads, known)
+        dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
+        if group.get("fused"):
+            dtype = torch.float32
+        self.blocks = {name: self._block(name, dtype) for name in optimizer.scalars if self.live}
+
+    def _batches(
+        self,
+        optimizer: PerTensorOptimizer,
+        group: dict[str, Any],
+        grads: list[Any],
+        known: dict[int, float],
+    ) -> list[_Batch]:
+        batches: dict[Any, _Batch] = {}
+        members = [i for i, absent in enumerate(self.absent) if not absent]
+        for i, p, state in zip(members, self.live, self.states):
+            _check(type(optimizer).__name__, p, grads[i], group)
+            now = {}
+            for name in optimizer.scalars:
+                value = state.get(name)
+                if value is None:
+                    value = state[name] = optimizer.new_state(name, p, group)
+                now[name] = known[id(value)] if id(value) in known else float(value)
+            names = optimizer.tensor_state(group, p)
+            missing = [name for name in names if state.get(name) is None]
+            for name in missing:
+                state[name] = optimizer.new_state(name, p, group)
+            key = (p.dtype, p.device, names, bool(missing), *now.values(), optimizer.batch_key(p))
+            batch = batches.get(key)
+            if batch is None:
+                batch = batches[key] = _Batch(names, now, bool(missing), p.is_complex())
+            batch.members.append(i)
+            batch.params.append(p)
+            batch.states.append(state)
+        return list(batches.values())
+
+    def _block(self, name: str, dtype: Any) -> tuple[Any, list[Any], int]:
+        """One tensor for this scalar state of all parameters, its elements (the states), and its version."""
+        where = {id(state): batch.now[name] for batch in self.batches for state in batch.states}
+        block = torch.tensor([where[id(state)] for state in self.states], dtype=dtype)
+        views = [block[i] for i in range(len(self.states))]
+        for state, view in zip(self.states, views):
+            state[name] = view
+        return block, views, block._version
+
+    def mirror(self) -> dict[int, float]:
+        """The values of the scalar states' tensors that nobody else wrote since."""
+        known: dict[int, float] = {}
+        where = {id(state): batch.now for batch in self.batches for state in batch.states}
+        for name, (block, views, version) in self.blocks.items():
+            if block._version == version:
+                known |= {id(v): where[id(s)][name] for v, s in zip(views, self.states)}
+        return known
+
+    def holds(self, state: Any, group: dict[str, Any], grads: list[Any]) -> bool:
+        """Whether parameters, states and the set of missing gradients are the ones of the plan."""
+        params = group["params"]
+        if len(params) != len(self.all) or not all(map(is_, params, self.all)):
+            return False
+        if [grad is None for grad in grads] != self.absent or _layout(group) != self.layout:
+            return False
+        if not all(map(is_, map(state.get, self.live), self.states)):
+            return False
+        for name, (block, views, version) in self.blocks.items():
+            if block._version != version or not all(map(is_, [s.get(name) for s in self.states], views)):
+                return False
+        return True
+
+    def run(self, optimizer: PerTensorOptimizer, group: dict[str, Any], grads: list[Any]) -> None:
+        for batch in self.batches:
+            batch.run(optimizer, group, grads)
+        for name, (block, views, _) in self.blocks.items():
+            values = {batch.now[name] for batch in self.batches}
+            if len(values) == 1:
+                block.fill_(values.pop())
+            else:
+                where = {id(state): batch.now[name] for batch in self.batches for state in batch.states}
+                block.copy_(torch.tensor([where[id(s)] for s in self.states], dtype=block.dtype))
+            self.blocks[name] = (block, views, block._version)
+
+
+def _check(op: str, p: Any, grad: Any, group: dict[str, Any]) -> None:
+    if grad.is_sparse:
+        fail(RuntimeError, f"{op}: {op} does not support sparse gradients")
+    if group.get("fused") and not p.is_floating_point():
+        fail(
+            RuntimeError,
+            f"{op}: `fused=True` requires all the params to be floating point Tensors of supported devices",
+            param=p,
+        )
