@@ -1,0 +1,214 @@
+"""float32 functions in float32 arithmetic: exp, exp2, expm1, log, log1p, tanh, sigmoid, erf, sin, cos.
+
+Branch-free; the reduction of sin and cos runs in float64. How the coefficients were found:
+tests/codegen/fit_polynomials.py. Accuracy: see math.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..loop.build import Value, const, fma, op, select
+
+INF = float("inf")
+NAN = float("nan")
+
+LOG2E = 1.4426950408889634
+LN2_HIGH = 0.693145751953125  # 15 bits, so that n * LN2_HIGH is exact
+LN2_LOW = 1.42860682030941723212e-6
+ROUND = 12582912.0  # 1.5 * 2**23: adding it rounds to an integer, which is then in the low bits
+
+EXP = (0.5, 0.1666651964187622, 0.041666410863399506, 0.008368825539946556, 0.0013939870987087488)
+EXPM1 = (
+    *(0.5, 0.1666666716337204, 0.04166648909449577, 0.008333207108080387),
+    *(0.0013932676520198584, 0.00019945063104387373),
+)
+EXP2 = (
+    *(0.6931471824645996, 0.24022650718688965, 0.05550406128168106, 0.009618086740374565),
+    *(0.0013336656847968698, 0.00015452303341589868, 1.4673512851004489e-05),
+)
+LOG = (
+    *(0.3333331346511841, -0.25000011920928955, 0.20002074539661407, -0.1666785478591919, 0.142201766371727),
+    *(-0.12408097088336945, 0.11886635422706604, -0.11661932617425919, 0.06733759492635727),
+)
+TANH = (
+    *(-0.33333316445350647, 0.1333254724740982, -0.05384829267859459),
+    *(0.021055513992905617, -0.006251894868910313),
+)
+ERF_SMALL = (
+    *(0.12837916612625122, -0.3761262893676758, 0.11283618211746216, -0.02685512602329254),
+    *(0.005190731957554817, -0.0008030715980567038, 7.920097414171323e-05),
+)
+ERF_LARGE = (
+    *(0.9994966387748718, 0.0026563096325844526, -0.006534185726195574, 0.009831182658672333),
+    *(-0.009916601702570915, 0.00680598383769393, -0.0029306067153811455, 0.0004450043197721243),
+    *(0.00034739242983050644, -0.00028324799495749176, 8.149604400387034e-05, 1.468703067075694e-05),
+    *(-1.9208519006497227e-05, 3.2190548608923564e-06, 1.3388674915404408e-06, -3.8979140981609817e-07),
+)
+SIN = (-0.1666666716337204, 0.008333380334079266, -0.00019853470439556986, 2.836693965946324e-06)
+COS = (0.0416666679084301, -0.0013888981193304062, 2.482245326973498e-05, -2.891946451200056e-07)
+
+
+def polynomial(x: Value, coefs: Sequence[float]) -> Value:
+    """coefs[0] + coefs[1] x + coefs[2] x^2 + ... by Horner's rule, fused."""
+    total = const(x.type, coefs[-1])
+    for c in coefs[-2::-1]:
+        total = fma(total, x, const(x.type, c))
+    return total
+
+
+def clamp(x: Value, low: float, high: float) -> Value:
+    """x in [low, high]; NaN stays NaN."""
+    x = select(x > high, high, x)
+    return select(x < low, low, x)
+
+
+def _split(x: Value) -> tuple[Value, Value, Value]:
+    """(n, the same as i32, r): x = n ln 2 + r, |r| <= ln(2) / 2."""
+    t = fma(x, LOG2E, ROUND)
+    n = t - ROUND
+    r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, x))
+    return n, t.bitcast("i32") - 0x4B400000, r
+
+
+def exp(x: Value) -> Value:
+    """e^x = 2^n e^r."""
+    _, n, r = _split(clamp(x, -104.0, 89.0))
+    return op("ldexp", fma(polynomial(r, EXP), r * r, r) + 1.0, n)
+
+
+def exp2(x: Value) -> Value:
+    """2^x = 2^n 2^r, n the nearest integer."""
+    x = clamp(x, -151.0, 129.0)
+    t = x + ROUND
+    r = x - (t - ROUND)
+    return op("ldexp", fma(polynomial(r, EXP2), r, 1.0), t.bitcast("i32") - 0x4B400000)
+
+
+def _half_expm1(x: Value) -> Value:
+    """(e^x - 1) / 2, for x in [-26, 89]."""
+    _, n, r = _split(x)
+    p = fma(polynomial(r, EXPM1), r * r, r)
+    scale = op("ldexp", const("f32", 0.5), n)
+    return fma(scale, p, scale - 0.5)
+
+
+def expm1(x: Value) -> Value:
+    """e^x - 1 without cancellation; -0 stays -0."""
+    half = _half_expm1(clamp(x, -26.0, 89.0))
+    return select(x.eq(0.0), x, half + half)
+
+
+def tanh(x: Value) -> Value:
+    """A polynomial below 0.55, else 1 - 2 / (e^2|x| + 1)."""
+    a = abs(x)
+    _, n, r = _split(select(a > 10.0, 20.0, a + a))
+    e = op("ldexp", fma(polynomial(r, EXP), r * r, r) + 1.0, n)
+    z = a * a
+    small = fma(polynomial(z, TANH) * z, a, a)
+    return op("copysign", select(a < 0.55, small, 1.0 - 2.0 / (e + 1.0)), x)
+
+
+def sigmoid(x: Value) -> Value:
+    """1 / (1 + e^-x), for x < 0 as e^x / (1 + e^x)."""
+    z = exp(-abs(x))
+    d = z + 1.0
+    lost = z - (d - 1.0)  # the quotient is corrected for it; 1 - z / 2 stands for 1 / d
+    q = select(x < 0.0, z, 1.0) / d
+    return fma(q, -(lost * fma(z, -0.5, 1.0)), q)
+
+
+def log_core(bits: Value, correction: Value | None = None) -> tuple[Value, Value]:
+    """(e, m - 1) of a positive number, given by its bits: 2^e m, m in [sqrt(1/2), sqrt(2))."""
+    shifted = bits - 0x3F3504F3
+    m = ((shifted & 0x7FFFFF) + 0x3F3504F3).bitcast("f32")
+    return (shifted >> 23).cast("f32"), m - 1.0
+
+
+def _log(e: Value, f: Value, extra: Value | None = None) -> Value:
+    """e ln 2 + log(1 + f) + extra."""
+    z = f * f
+    y = polynomial(f, LOG) * (z * f)
+    y = fma(e, LN2_LOW, y)
+    if extra is not None:
+        y = y + extra
+    return fma(e, LN2_HIGH, fma(z, -0.5, y) + f)
+
+
+def _log_edges(x: Value, y: Value) -> Value:
+    """y, but log(0) = -inf, log(inf) = inf, NaN for what is below zero."""
+    y = select(x > 0.0, y, select(x.eq(0.0), -INF, const(x.type, NAN)))
+    return select(x.eq(INF), INF, y)
+
+
+def log(x: Value) -> Value:
+    """log(2^e m) = e ln 2 + log(m)."""
+    tiny = x < 1.1754943508222875e-38
+    bits = select(tiny, x * 8388608.0, x).bitcast("i32")
+    e, f = log_core(bits)
+    return _log_edges(x, _log(select(tiny, e - 23.0, e), f))
+
+
+def log1p(x: Value) -> Value:
+    """log(u) + (1 + x - u) / u with u = 1 + x rounded."""
+    u = x + 1.0
+    large = x > 1.0
+    lost = select(large, 1.0 - (u - x), x - (u - 1.0))
+    e, f = log_core(u.bitcast("i32"))
+    y = _log(e, f, lost / u)
+    y = select(x > -1.0, y, select(x.eq(-1.0), -INF, const("f32", NAN)))
+    y = select(x.eq(INF), INF, y)
+    return select(abs(x) < 5e-8, x, y)
+
+
+def erf(x: Value) -> Value:
+    """A polynomial below 1, another one up to 3.92, then exactly 1."""
+    a = abs(x)
+    small = fma(polynomial(x * x, ERF_SMALL), x, x)
+    large = polynomial(a - 2.46, ERF_LARGE)
+    large = select(a > 3.9192059040069580, 1.0, large)
+    return select(a < 1.0, small, op("copysign", select(x.eq(x), large, x), x))
+
+
+# 1 / (2 pi) in pieces of 29, 53, 53 and 53 bits: a float32 times the first is exact in float64.
+TURNS = (0.15915494272485375, 3.6704158172530464e-10, 1.924176216009893e-26, 1.1051690039850298e-42)
+
+
+def _turn(x: Value) -> tuple[Value, Value]:
+    """(quadrant as i32, r in f32): x = quadrant * pi / 2 + r modulo 2 pi, for every finite x.
+
+    x / (2 pi) modulo 1 is the sum of the products with the pieces of 1 / (2 pi), each modulo 1 in float64."""
+    w = x.cast("f64")
+    p = w * TURNS[0]
+    turns = p - op("rint", p)
+    n = op("rint", w * TURNS[1])
+    f = fma(w, TURNS[1], -n)
+    turns = turns + (f - op("rint", f))
+    n = op("rint", w * TURNS[2])
+    turns = turns - op("rint", turns)
+    turns = turns + fma(w, TURNS[2], -n)
+    turns = fma(w, TURNS[3], turns)
+    magic = fma(turns, 4.0, 6755399441055744.0)
+    r = fma(magic - 6755399441055744.0, -0.25, turns) * 6.283185307179586
+    return magic.bitcast("i64").cast("i32"), r.cast("f32")
+
+
+def _sin_cos(x: Value, shift: int) -> Value:
+    """sin(x + shift * pi / 2)."""
+    quadrant, r = _turn(x)
+    if shift:
+        quadrant = quadrant + shift
+    z = r * r
+    sine = fma(polynomial(z, SIN), z * r, r)
+    cosine = fma(polynomial(z, COS), z * z, fma(z, -0.5, 1.0))
+    y = select((quadrant & 1).eq(0), sine, cosine)
+    return (y.bitcast("i32") ^ ((quadrant & 2) << 30)).bitcast("f32")
+
+
+def sin(x: Value) -> Value:
+    """By quadrants; -0 stays -0, inf gives NaN."""
+    return select(x.eq(0.0), x, _sin_cos(x, 0))
+
+
+def cos(x: Value) -> Value:
+    """By quadrants; inf gives NaN."""
+    return _sin_cos(x, 1)

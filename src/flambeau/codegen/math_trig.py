@@ -1,0 +1,175 @@
+"""float64: sin, cos, tan and the inverse functions, circular and hyperbolic. Branch-free; see math.py, math_double.py."""
+
+from __future__ import annotations
+
+from ..loop.build import Value, const, fma, op, select
+from .math_double import INF, NAN, ROUND, log1p_pair, two_product, two_sum
+from .math_float import polynomial
+
+PI_2 = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33)
+PI, PI_LOW = 3.141592653589793, 1.2246467991473532e-16
+PI_4, PI_4_LOW = 0.7853981633974483, 3.061616997868383e-17
+TWO_PI = 0.6366197723675814
+
+SIN = (
+    *(-0.1666666666666663, 0.008333333333321875, -0.00019841269829400175, 2.7557313554839697e-06),
+    *(-2.5050737004042087e-08, 1.5895581089456294e-10),
+)
+COS = (
+    *(0.041666666666666595, -0.0013888888888873361, 2.4801587289014077e-05, -2.7557314218517415e-07),
+    *(2.0875705189305724e-09, -1.1358713804932968e-11),
+)
+ASIN = (
+    *(0.16666666666666763, 0.07499999999970165, 0.0446428571751894, 0.030381942681207814),
+    *(0.022372215709441357, 0.01735159946186292, 0.013980966733970823, 0.01139774663747896),
+    *(0.010786635834966668, 0.0036827986886427723, 0.021763810755045316, -0.02107745680188969),
+    *(0.0326768790223371,),
+)
+ATAN = (
+    *(-0.33333333333333326, 0.1999999999999711, -0.14285714285319578, 0.11111111084019869),
+    *(-0.0909090799809991, 0.07692279523451943, -0.06666180028012084, 0.05876573787088321),
+    *(-0.05215578272260997, 0.04492278738379832, -0.033216907312323636, 0.014938225554859259),
+)
+
+
+def _reduce(x: Value) -> tuple[Value, Value, Value]:
+    """(quadrant as i32, r, low): x = quadrant * pi / 2 + r + low, |x| < 2^51; n * PI_2[0] is subtracted exactly."""
+    t = fma(x, TWO_PI, ROUND)
+    n = t - ROUND
+    p, p_low = two_product(n, const("f64", PI_2[1]))
+    r, low = two_sum(fma(n, -PI_2[0], x), -p)
+    return t.bitcast("i64").cast("i32"), r, low - fma(n, PI_2[2], p_low)
+
+
+def _sine(r: Value, low: Value, z: Value) -> Value:
+    return r + fma(polynomial(z, SIN) * z, r, low * fma(z, -0.5, 1.0))
+
+
+def _cosine(r: Value, low: Value, z: Value) -> Value:
+    half = z * 0.5
+    w = 1.0 - half
+    return w + (((1.0 - w) - half) + fma(polynomial(z, COS), z * z, -(r * low)))
+
+
+def _turned(x: Value, shift: int) -> Value:
+    """sin(x + shift * pi / 2)."""
+    quadrant, r, low = _reduce(x)
+    quadrant = quadrant + shift
+    z = r * r
+    y = select((quadrant & 1).eq(0), _sine(r, low, z), _cosine(r, low, z))
+    return select((quadrant & 2).eq(0), y, -y)
+
+
+def sin(x: Value) -> Value:
+    """By quadrants; -0 stays -0, inf gives NaN."""
+    return select(x.eq(0.0), x, _turned(x, 0))
+
+
+def cos(x: Value) -> Value:
+    """By quadrants; inf gives NaN."""
+    return _turned(x, 1)
+
+
+def tan(x: Value) -> Value:
+    """sin(r) / cos(r), or -cos(r) / sin(r) in odd quadrants."""
+    quadrant, r, low = _reduce(x)
+    z = r * r
+    sine, cosine = _sine(r, low, z), _cosine(r, low, z)
+    even = (quadrant & 1).eq(0)
+    return select(x.eq(0.0), x, select(even, sine, -cosine) / select(even, cosine, sine))
+
+
+def _asin_parts(a: Value) -> tuple[Value, Value, Value, Value]:
+    """(large, s, low, t): asin(s + low) = s + (t + low), s = a up to 1/2, then sqrt((1 - a) / 2)."""
+    large = a > 0.5
+    z = select(large, fma(a, -0.5, 0.5), a * a)
+    root = op("sqrt", z)
+    s = select(large, root, a)
+    low = select(large & (root > 0.0), fma(-root, root, z) / (root + root), 0.0)
+    return large, s, low, polynomial(z, ASIN) * z * s
+
+
+def asin(x: Value) -> Value:
+    """Above 1/2: pi/2 - 2 asin(sqrt((1 - x) / 2))."""
+    large, s, low, t = _asin_parts(abs(x))
+    tail = t + low
+    far = PI_2[0] - (2.0 * s - fma(tail, -2.0, PI_2[1]))
+    return op("copysign", select(large, far, s + t), x)
+
+
+def acos(x: Value) -> Value:
+    """pi/2 - asin(x); near 1 2 asin(sqrt((1 - x) / 2)), near -1 pi minus that."""
+    large, s, low, t = _asin_parts(abs(x))
+    twice = 2.0 * (s + (t + low))
+    near = PI - (2.0 * s - fma(t + low, -2.0, PI_LOW))
+    s, t = op("copysign", s, x), op("copysign", t, x)
+    middle = PI_2[0] - (s - (PI_2[1] - t))
+    return select(large, select(x > 0.0, twice, near), middle)
+
+
+def _atan_ratio(b: Value, a: Value) -> Value:
+    """atan(b / a) for 0 <= b <= a, a > 0: above tan(pi/8) it is pi/4 + atan((b - a) / (b + a))."""
+    far = b > a * 0.41421356237309503
+    t = select(far, b - a, b) / select(far, b + a, a)
+    z = t * t
+    p = polynomial(z, ATAN) * z * t
+    return select(far, PI_4 + (t + (p + PI_4_LOW)), t + p)
+
+
+def atan(x: Value) -> Value:
+    """atan(x), and pi/2 - atan(1/x) above 1."""
+    a = abs(x)
+    a = select(a > 1e17, 1e17, a)
+    large = a > 1.0
+    y = _atan_ratio(select(large, const("f64", 1.0), a), select(large, a, const("f64", 1.0)))
+    return op("copysign", select(large, PI_2[0] - (y - PI_2[1]), y), x)
+
+
+def atan2(y: Value, x: Value) -> Value:
+    """The angle of (x, y): atan of the smaller over the larger one, turned into its octant."""
+    ax, ay = abs(x), abs(y)
+    swap = ay > ax
+    a, b = select(swap, ay, ax), select(swap, ax, ay)
+    scale = select(a > 1e300, const("f64", 2.0**-60), select(a < 1e-200, const("f64", 2.0**200), 1.0))
+    both = a.eq(INF) & b.eq(INF)
+    a_, b_ = select(a.eq(INF), const("f64", 1.0), a * scale), select(a.eq(INF), const("f64", 0.0), b * scale)
+    b_, a_ = select(both, const("f64", 1.0), b_), select(a.eq(0.0), const("f64", 1.0), a_)
+    r = _atan_ratio(b_, a_)
+    r = select(swap, PI_2[0] - (r - PI_2[1]), r)
+    r = select(x.bitcast("i64") < 0, PI - (r - PI_LOW), r)
+    return select(x.ne(x) | y.ne(y), const("f64", NAN), op("copysign", r, y))
+
+
+def asinh(x: Value) -> Value:
+    """log(|x| + sqrt(x^2 + 1)) as log(1 + |x| + x^2 / (1 + sqrt(x^2 + 1)))."""
+    a = abs(x)
+    large = a > 268435456.0
+    q = select(large, const("f64", 0.0), a)
+    z = q * q
+    t, low = two_sum(q, z / (op("sqrt", z + 1.0) + 1.0))
+    y = log1p_pair(select(large, a, t), select(large, const("f64", 0.0), low), large)
+    return select(a < INF, op("copysign", select(a < 1e-9, a, y), x), x)
+
+
+def acosh(x: Value) -> Value:
+    """log(1 + t + sqrt(2t + t^2)), t = x - 1."""
+    large = x > 268435456.0
+    t = select(large, const("f64", 1.0), x - 1.0)
+    p, p_low = two_product(t, t)
+    v, v_low = two_sum(t + t, p)
+    s = op("sqrt", v)
+    s_low = select(s > 0.0, (fma(-s, s, v) + (v_low + p_low)) / (s + s), 0.0)
+    h, h_low = two_sum(t, s)
+    y = log1p_pair(select(large, x, h), select(large, const("f64", 0.0), h_low + s_low), large)
+    return select(x < INF, select(x >= 1.0, y, const("f64", NAN)), x)
+
+
+def atanh(x: Value) -> Value:
+    """log(1 + 2a / (1 - a)) / 2, a = |x|."""
+    a = abs(x)
+    d = 1.0 - a
+    q = (a + a) / d
+    low = fma(q, -((1.0 - d) - a), fma(-q, d, a + a)) / d
+    y = log1p_pair(q, low) * 0.5
+    y = select(a < 1.0, select(a < 1e-9, a, y), select(a.eq(1.0), const("f64", INF), const("f64", NAN)))
+    return op("copysign", y, x)

@@ -1,0 +1,144 @@
+"""Every mathematical function against an extended-precision reference, compiled for this machine."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from flambeau.codegen import engine
+from flambeau.codegen.math import expand
+from flambeau.loop.build import Builder, op
+from flambeau.loop.ir import Kernel
+
+Array = np.ndarray
+NUMPY = {"f32": np.float32, "f64": np.float64}
+Long = np.longdouble
+
+
+def kernel(name: str, dtype: str, arity: int) -> Kernel:
+    """out[i] = name(x0[i], ...)."""
+    b = Builder(f"{name}_{dtype}")
+    n = b.integer("n")
+    xs = [b.buf(f"x{k}", dtype) for k in range(arity)]
+    out = b.buf("out", dtype, "w")
+    with b.vfor("i", 0, n, 16 if dtype == "f32" else 8) as i:
+        out[i] = op(name, *(x[i] for x in xs))
+    return b.kernel()
+
+
+def call(address: int, n: int, arrays: list[Array]) -> None:
+    error = np.zeros(4, np.int64)
+    table = np.array([error.ctypes.data, n, *(a.ctypes.data for a in arrays)], np.int64)
+    where = np.arange(1, len(table), dtype=np.int32)
+    native = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+    native(address)(table.ctypes.data, where.ctypes.data, 0, 1)
+
+
+def evaluate(name: str, dtype: str, *xs: Array) -> Array:
+    """The function on arrays, by the machine."""
+    xs = tuple(np.ascontiguousarray(x, NUMPY[dtype]) for x in np.broadcast_arrays(*xs))
+    out = np.empty_like(xs[0])
+    call(engine.compile_kernels([kernel(name, dtype, len(xs))])[0], out.size, [*xs, out])
+    return out
+
+
+def ulps(got: Array, reference: Array) -> Array:
+    """|got - reference| in units of the last place of the reference; inf where only one is finite or NaN."""
+    bits, least = (24, -149) if got.dtype == np.float32 else (53, -1074)
+    reference = np.asarray(reference, Long)
+    with np.errstate(all="ignore"):
+        rounded = reference.astype(got.dtype)
+        unit = np.ldexp(Long(1), np.maximum(np.frexp(reference)[1] - bits, least))
+        distance = (np.abs(got.astype(Long) - reference) / unit).astype(np.float64)
+    same = (got == rounded) | (np.isnan(got) & np.isnan(rounded))
+    near = np.isinf(rounded) & (np.abs(got) == np.finfo(got.dtype).max) & np.isfinite(reference)
+    finite = np.isfinite(got) & np.isfinite(rounded)
+    return np.where(finite, distance, np.where(same, 0.0, np.where(near, 1.0, np.inf)))
+
+
+EDGES = [
+    0.0,
+    -0.0,
+    np.inf,
+    -np.inf,
+    np.nan,
+    1.0,
+    -1.0,
+    0.5,
+    -0.5,
+    0.55,
+    2.0,
+    3.92,
+    709.78,
+    709.79,
+    -745.13,
+    -745.14,
+]
+EDGES += [88.72283, 88.72284, -103.97, -103.98, 1e-5, -1e-5, 1.0000001, 0.9999999, -0.9999999]
+
+
+def points(dtype: str, low: float, high: float, n: int = 20000) -> Array:
+    """Every exponent, a range, its neighbourhood of zero, and the edges."""
+    rng = np.random.default_rng(7)
+    word = np.uint32 if dtype == "f32" else np.uint64
+    every = rng.integers(0, np.iinfo(word).max, n, dtype=word, endpoint=True).view(NUMPY[dtype])
+    tiny = np.finfo(NUMPY[dtype])
+    limits = [tiny.tiny, tiny.smallest_subnormal, tiny.max, -tiny.max, np.nextafter(NUMPY[dtype](1), 2)]
+    mixed = [rng.uniform(low, high, n), rng.normal(0, 1, n), np.array(EDGES + limits)]
+    return np.concatenate([every, *(m.astype(NUMPY[dtype]) for m in mixed)])
+
+
+def sigmoid(x: Array) -> Array:
+    return np.where(x < 0, np.exp(x) / (1 + np.exp(x)), 1 / (1 + np.exp(-x)))
+
+
+# name: reference, range, largest error in ulp (f32, f64) over every exponent
+FUNCTIONS: dict[str, tuple[Callable[..., Array], tuple[float, float], tuple[float, float]]] = {
+    "exp": (np.exp, (-110, 90), (1.1, 1.0)),
+    "exp2": (np.exp2, (-150, 130), (1.0, 1.0)),
+    "expm1": (np.expm1, (-20, 90), (1.5, 1.7)),
+    "log": (np.log, (0.5, 1.5), (1.0, 1.0)),
+    "log2": (np.log2, (0.5, 1.5), (0.51, 0.51)),
+    "log10": (np.log10, (0.5, 1.5), (0.51, 0.51)),
+    "log1p": (np.log1p, (-1, 1), (1.0, 1.0)),
+    "tanh": (np.tanh, (-10, 10), (1.5, 1.5)),
+    "sigmoid": (sigmoid, (-104, 90), (1.9, 1.9)),
+    "sinh": (np.sinh, (-90, 90), (0.51, 1.7)),
+    "cosh": (np.cosh, (-90, 90), (0.51, 1.5)),
+    "asin": (np.arcsin, (-1, 1), (0.51, 1.5)),
+    "acos": (np.arccos, (-1, 1), (0.51, 1.0)),
+    "atan": (np.arctan, (-3, 3), (0.51, 1.9)),
+    "asinh": (np.arcsinh, (-3, 3), (0.51, 1.5)),
+    "acosh": (np.arccosh, (1, 5), (0.51, 1.0)),
+    "atanh": (np.arctanh, (-1, 1), (0.51, 1.0)),
+}
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_accuracy(name: str, dtype: str) -> None:
+    reference, (low, high), bounds = FUNCTIONS[name]
+    x = points(dtype, low, high)
+    with np.errstate(all="ignore"):
+        expected = reference(x.astype(Long))
+    got = evaluate(name, dtype, x)
+    distance = ulps(got, expected)
+    worst = int(np.argmax(distance))
+    assert distance[worst] <= bounds[dtype == "f64"], (x[worst], got[worst], expected[worst])
+    zero = (got == 0) & (expected == 0)
+    assert (np.signbit(got[zero]) == np.signbit(expected[zero])).all()
+
+
+def test_shared_argument_is_computed_once() -> None:
+    b = Builder("k")
+    x, out = b.buf("x", "f32"), b.buf("out", "f32", "w")
+    value = x[0]
+    out[0] = op("tanh", value) + op("exp", value)
+    store = expand(b.kernel()).body[0]
+    from flambeau.loop.algebra import postorder
+    from flambeau.loop.ir import Load
+
+    assert sum(isinstance(e, Load) for e in postorder([store.value])) == 1
