@@ -58,3 +58,36 @@ def to_bf16(x: np.ndarray) -> np.ndarray:
 def from_bf16(x: np.ndarray) -> np.ndarray:
     """The bits of a bf16 as f32."""
     return (x.astype(np.uint32) << 16).view(np.float32)
+
+
+def compare(kernel: ir.Kernel, *args: np.ndarray | int | float, nt: int = 1) -> tuple[list, list[int]]:
+    """Run a kernel interpreted and as code of every target: the same bytes; the arguments and the record afterwards."""
+    from flambeau.codegen.pipeline import Unit, expand_math, verify
+    from flambeau.loop.interp import interpret
+
+    unit = Unit([kernel], ["k"], target.host(), None)
+    verify(unit)
+    expand_math(unit)
+    mine = [a.copy() if isinstance(a, np.ndarray) else a for a in args]
+    table, where, record = table_of(mine)
+    for tid in [*range(nt), *([-1] if kernel.epilogue else [])]:
+        interpret(unit.kernels[0], table, where, tid, nt)
+    for on in runnable():
+        theirs = [a.copy() if isinstance(a, np.ndarray) else a for a in args]
+        found = run(kernel, *theirs, nt=nt, on=on)
+        assert found == record.tolist(), f"{on}: error record {found}, interpreted {record.tolist()}"
+        for k, (a, b) in enumerate(zip(mine, theirs, strict=True)):
+            assert equal(a, b), (
+                f"{on}: {kernel.name}: {kernel.params[k].name}: {b} is not the interpreter's {a}"
+            )
+    return mine, record.tolist()
+
+
+def equal(a: np.ndarray | int | float, b: np.ndarray | int | float) -> bool:
+    """The same bits, one NaN being as good as another."""
+    if not isinstance(a, np.ndarray):
+        return a == b
+    if a.dtype.kind != "f":
+        return bool((a == b).all())
+    bits = f"u{a.itemsize}"
+    return bool(((a.view(bits) == b.view(bits)) | (np.isnan(a) & np.isnan(b))).all())
