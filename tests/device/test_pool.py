@@ -37,9 +37,9 @@ def marks(program, frame, runs):
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 9])
 def test_every_part_runs_once(count):
     threads.set_num_threads(count)
-    program = NativeProgram([(kernel("mark"), [1], 64, True)] * 20, 2)
-    found = marks(program, program.take(), 50)
-    assert found == [1000] * count + [0] * (63 - count) + [1000]  # the last is the epilogue (tid = -1)
+    program = NativeProgram([(kernel("mark"), [1], 64, True)] * 100, 2)
+    found = marks(program, program.take(), 500)
+    assert found == [50_000] * count + [0] * (63 - count) + [50_000]  # the last is the epilogue (tid = -1)
 
 
 def test_no_more_parts_than_asked_for():
