@@ -1,0 +1,20 @@
+"""Images: the part of torchvision that programs need, under its names (torchvision itself in `flambeau run`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..version import __version__ as __version__
+from . import datasets as datasets
+from . import transforms as transforms
+from . import utils as utils
+from .images import get_image_backend as get_image_backend
+from .images import set_image_backend as set_image_backend
+
+
+def __getattr__(name: str) -> Any:
+    if name == "models":
+        from . import models
+
+        return models
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

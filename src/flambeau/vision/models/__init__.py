@@ -1,0 +1,22 @@
+"""torchvision.models: well-known networks, untrained, with torchvision's names of the parameters."""
+
+from __future__ import annotations
+
+from .plain import VGG as VGG
+from .plain import AlexNet as AlexNet
+from .plain import LeNet as LeNet
+from .plain import MobileNetV2 as MobileNetV2
+from .plain import alexnet as alexnet
+from .plain import lenet as lenet
+from .plain import mobilenet_v2 as mobilenet_v2
+from .plain import vgg11 as vgg11
+from .plain import vgg11_bn as vgg11_bn
+from .plain import vgg13 as vgg13
+from .plain import vgg16 as vgg16
+from .plain import vgg16_bn as vgg16_bn
+from .plain import vgg19 as vgg19
+from .resnet import ResNet as ResNet
+from .resnet import resnet18 as resnet18
+from .resnet import resnet34 as resnet34
+from .resnet import resnet50 as resnet50
+from .resnet import resnet101 as resnet101
