@@ -30,10 +30,14 @@ def run(entry: Entry, node: OpNode, grads: tuple[Tensor | None, ...]) -> tuple[T
             entry.backward_cache.clear()
         made = entry.backward_cache[key] = trace_backward(entry, form, plan, grads, saved, node)
     back, where = made
-    result = record.commit(S, back, (*operands, *saved))
-    if len(back.outs) == 1:
-        result = (result,)
-    return (*lead, *[None if i < 0 else result[i] for i in where])
+    inputs = (*operands, *saved)
+    if not back.outs:
+        result: Any = ()
+    else:
+        result = record.commit(S, back, inputs)
+        if len(back.outs) == 1:
+            result = (result,)
+    return (*lead, *[None if i is None else result[i] if i >= 0 else inputs[~i] for i in where])
 
 
 def _kind(a: Any) -> Any:
@@ -50,8 +54,12 @@ def trace_backward(entry: Entry, form: Form, plan: Any, grads: Any, saved: list[
     before, S.trace = S.trace, trace
     try:
         for v in found:
-            where.append(-1 if v is None else len(vals))
-            if v is not None:
+            if v is None:
+                where.append(None)
+            elif handed_back(v, len(operands_of(g))):
+                where.append(~v.buf.src)
+            else:
+                where.append(len(vals))
                 vals.append(v)
         vals = own_results(vals)
     finally:
@@ -59,6 +67,16 @@ def trace_backward(entry: Entry, form: Form, plan: Any, grads: Any, saved: list[
     back = Form(entry, trace, vals, None, ([], ()))
     back.name = type(node).__name__
     return back, where
+
+
+def operands_of(grads: list[Any]) -> list[Any]:
+    return [g for g in grads if g is not None]
+
+
+def handed_back(v: Val, grads: int) -> bool:
+    """Whether a formula's result is a gradient that it was given, unchanged."""
+    buf = v.buf
+    return isinstance(buf.src, int) and buf.src < grads and v.off == 0 and (v.shape, v.strides) == (buf.shape, buf.strides)
 
 
 def evaluate(entry: Entry, form: Form, plan: Any, grads: Any, saved: list[Any], node: OpNode) -> list[Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from .. import config
 from . import program as programs
 from .program import STATS, Program
-from .value import LOCAL, Storage, Stream
+from .value import LOCAL, STREAMS, Storage, Stream
 
 CACHE: OrderedDict[Any, Known] = OrderedDict()
 NUMBERS = (int, float, bool)
@@ -190,9 +190,22 @@ def pointer(t: Any) -> int:
     st = t._st
     if st.pend is not None:
         flush(st.pend)
+    elif st.home is not None:
+        settle(st)
     if st.info is not None and st.info.poison is not None:
         raise st.info.poison
     return st.ptr + t._off * t._meta.dtype.itemsize
+
+
+def settle(st: Storage) -> None:
+    """Run what is recorded on a storage that has its bytes (reads are harmless, but writes must be seen)."""
+    S = LOCAL.s
+    if st.home is S.slots:
+        flush(S)
+        return
+    for other in list(STREAMS):
+        if other.slots is st.home:
+            flush(other)
 
 
 def synchronize() -> None:

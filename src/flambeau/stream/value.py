@@ -6,6 +6,7 @@ Everything here is data. Ops fill it (ops/entry.py), the stream gives storages t
 from __future__ import annotations
 
 import threading
+import weakref
 from typing import Any
 
 from ..dtypes import CPU, device, dtype
@@ -220,6 +221,7 @@ class Stream:
         self.depth = 0
         self.grad = True
         self.inference = False
+        self.backward = 0  # depth of backward passes under way
         self.modes: list[Any] = []
         self.lock = threading.RLock()
         self.bound = 24_000  # length of code, and bytes promised, at which a flush is forced
@@ -229,9 +231,13 @@ class Stream:
         self.trace: Any = None  # the trace that prims are emitted to while an op's body runs
 
 
+STREAMS: weakref.WeakSet[Stream] = weakref.WeakSet()  # of all threads
+
+
 class _Local(threading.local):
     def __init__(self) -> None:
         self.s = Stream()
+        STREAMS.add(self.s)
 
 
 LOCAL = _Local()

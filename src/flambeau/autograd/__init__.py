@@ -1,0 +1,1 @@
+"""Automatic differentiation: the engine, its modes, custom functions, checks of gradients."""

@@ -1,0 +1,12 @@
+"""The families of ops, in the order in which they are loaded."""
+
+from __future__ import annotations
+
+import importlib
+
+FAMILIES = ["elementwise", "view"]
+
+
+def load() -> None:
+    for name in FAMILIES:
+        importlib.import_module("." + name, __package__)

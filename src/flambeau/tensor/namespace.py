@@ -1,0 +1,55 @@
+"""The names of `import flambeau as torch`: ops, dtypes' aliases, and submodules on first use."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from .. import dtypes
+from ..ops import families
+from ..ops.entry import FUNCTIONS
+from . import attributes, bind
+
+SUBMODULES = (
+    *("nn", "optim", "autograd", "utils", "cuda", "linalg", "fft", "special", "random", "func", "distributions", "backends"),
+    *("jit", "amp", "distributed", "multiprocessing", "testing", "version", "overrides", "sparse", "onnx", "hub", "profiler"),
+    *("serialization", "types", "library", "export", "fx", "quantization", "masked", "cpu", "mps", "xpu", "return_types", "futures"),
+)
+LAZY: dict[str, tuple[str, str]] = {
+    "save": ("flambeau.io", "save"),
+    "load": ("flambeau.io", "load"),
+}
+
+
+def fill(scope: dict[str, Any]) -> None:
+    """Import the families of ops, bind them, and put the public functions into the package's namespace."""
+    families.load()
+    from . import public
+
+    bind.bind()
+    attributes.install()
+    for name, d in dtypes.ALIASES.items():
+        scope[name] = d
+    for name, fn in FUNCTIONS.items():
+        if name not in scope:
+            scope[name] = fn
+    for name in public.NAMES:
+        scope[name] = getattr(public, name)
+
+
+def lazy(name: str) -> Any:
+    """A submodule, or a name that lives in one, imported when first used."""
+    import flambeau
+
+    if name in LAZY:
+        module, attribute = LAZY[name]
+        value = getattr(importlib.import_module(module), attribute)
+        setattr(flambeau, name, value)
+        return value
+    if name in SUBMODULES:
+        try:
+            return importlib.import_module("flambeau." + name)
+        except ModuleNotFoundError as error:
+            if error.name != "flambeau." + name:
+                raise
+    raise AttributeError(f"module 'flambeau' has no attribute {name!r}")
