@@ -74,7 +74,7 @@ def _blocks(b: Builder, f: Frame, kb: Value, ke: Value, b0: Value, square: Buffe
     main = b.let(kb + (ke - kb) // size * size, "main")
     with b.for_("kk", kb, main, size) as kk, b.vfor("x", 0, size, size, full=True) as x:
         row = b.let(b0 + kk + x * f["bj"])
-        steps([b.let(f.bm[row + u].cast(f.spec.acc)) for u in range(size)], kk)
+        steps([v.cast(f.spec.acc) for v in [b.let(f.bm[row + u]) for u in range(size)]], kk)
     with b.if_(main < ke):
         back = b.let(minimum(main, k - size), "back")
         packing.transposed(b, f.bm, b.let(b0 + back), f["bj"], size, square, const("i64", 0), size)

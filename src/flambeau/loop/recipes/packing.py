@@ -19,9 +19,9 @@ def transposed(
     """dst[at + u*pitch + lane] = src[base + lane*ld + u] for u, lane in 0..size-1."""
     with b.vfor("t", 0, size, size, full=True) as t:
         row = b.let(base + t * ld)
-        column = [b.let(src[row + u].cast(dst.type)) for u in range(size)]
+        column = [b.let(src[row + u]) for u in range(size)]
         for u, value in enumerate(column):
-            dst[at + u * pitch + t] = value
+            dst[at + u * pitch + t] = value.cast(dst.type)
 
 
 class Window(NamedTuple):
@@ -54,6 +54,31 @@ def transposed_panel(
             ks = b.let(minimum(w.kb + q, w.k - size), "ks")
             place = b.let(at + (ks - w.kb) * pitch + (lane0 - w.first), "place")
             transposed(b, src, b.let(origin + lane0 * ld + ks), ld, size, dst, place, pitch)
+
+
+def masked_panel(
+    b: Builder,
+    src: Buffer,
+    base: Value,
+    ld: Value,
+    kb: Value,
+    kc: Value,
+    k: Value,
+    live: Register,
+    dst: Buffer,
+    at: Value,
+    size: int,
+) -> None:
+    """dst[at + kk*size + x] = src[base + x*ld + kb + kk] for x in 0..size-1, zero where `live` is false; k >= size."""
+    with b.for_("q", 0, kc, size) as q:
+        ks = b.let(minimum(kb + q, k - size), "ks")
+        origin = b.let(base + ks)
+        place = b.let(at + (ks - kb) * size)
+        with b.vfor("t", 0, size, size, full=True) as t:
+            row = b.let(origin + t * ld)
+            column = [b.let(src.load(row + u, live.get())) for u in range(size)]
+            for u, value in enumerate(column):
+                dst[place + u * size + t] = value.cast(dst.type)
 
 
 def rows_panel(

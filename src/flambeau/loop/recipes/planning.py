@@ -158,7 +158,7 @@ def _parts(ints: dict[str, int], threads: int, units: int) -> int:
     return max(1, min(threads, units, work >> 16))
 
 
-TILES = {32: ((14, 2), (9, 3), (24, 1), (6, 4)), 16: ((6, 2), (4, 3), (12, 1), (3, 4))}
+TILES = {32: ((14, 2), (24, 1), (6, 4)), 16: ((6, 2), (12, 1), (3, 4))}
 
 
 def tile(m: int, n: int, vector: int, regs: int, generic: bool) -> tuple[int, int]:

@@ -1,0 +1,115 @@
+"""What the convolution kernels share: their integers, and the padded copy of one image that they read.
+
+The copy holds, for every channel and padded depth, one plane for each residue of (row, column) modulo the stride,
+so that a tap reads neighbouring elements for neighbouring outputs whatever the stride. All planes have the same
+pitch, and a run of outputs may continue from the end of a row into the next: what lies between is computed and
+dropped. 1-d and 2-d convolutions are the case of depth (and height) 1.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..build import Buffer, Builder, Operand, Value, const, minimum
+
+AXES = "dhw"
+INTS = (
+    *("n", "g", "ci", "co"),
+    *(f"{what}{axis}" for what in "sokjtpae" for axis in AXES),
+    *(f"x{axis}" for axis in "nc" + AXES),
+    *(f"y{axis}" for axis in "nc" + AXES),
+    *(f"w{axis}" for axis in "goc" + AXES),
+    *("go", "gk", "pg", "zero", "ws", "wp", "ts"),
+)
+"""n: images; g: groups; ci, co: channels of a group in the source and in the output. By axis, s: extents of the source,
+o: of the output, k: taps, j: dilation, t: stride, p: zeros before the source in the copy, a: padding of the
+convolution, e: extents of a plane of the copy. x, y, w: strides of source, output, weights (group, output channel,
+source channel, taps). go, gk: pieces into which output channels (weight rows) are cut; pg: panels at a time; zero: is
+there padding; ws, ts: elements of workspace and table of a part; wp: where its second half begins."""
+
+
+class ConvSpec(NamedTuple):
+    """What identifies a convolution kernel: the key for caching.
+
+    kind: "forward", "data" (gradient of the input, transposed convolution) or "weight". x, y: are columns of the
+    source and the output contiguous. strided: is there a stride. narrow: as in contraction.Spec, for packing the
+    output's gradient in blocks of `block`."""
+
+    kind: str
+    dtype: str
+    rows: int
+    lanes: int
+    block: int = 16
+    x: bool = True
+    y: bool = True
+    strided: bool = False
+    narrow: str = "no"
+
+
+def integers(b: Builder, spec: ConvSpec) -> dict[str, Value]:
+    """The integers as parameters, constants where the spec fixes them."""
+    fixed = fixed_ints(spec)
+    return {name: const("i64", fixed[name]) if name in fixed else b.integer(name) for name in INTS}
+
+
+def fixed_ints(spec: ConvSpec) -> dict[str, int]:
+    """The integers that are constants of the kernel."""
+    fixed = {"xw": 1} if spec.x else {}
+    fixed |= {"yw": 1} if spec.y else {}
+    return fixed | ({} if spec.strided else {"td": 1, "th": 1, "tw": 1})
+
+
+class Image:
+    """The padded copy of one image, at `at` in the workspace."""
+
+    def __init__(self, b: Builder, ints: dict[str, Value], spec: ConvSpec, work: Buffer, at: Value):
+        self.b, self.ints, self.work, self.at = b, ints, work, at
+        self.split = spec.strided and spec.kind != "data"
+        one = const("i64", 1)
+        self.fh, self.fw = (ints["th"], ints["tw"]) if self.split else (one, one)
+        self.pitch = ints["ew"]
+        self.plane = b.let(ints["eh"] * ints["ew"], "plane")
+        self.slice = b.let(self.fh * self.fw * self.plane, "slice")  # from one depth to the next
+        self.volume = b.let(ints["ed"] * self.slice, "volume")  # from one channel to the next
+
+    def clear(self, channels: Operand, slack: int) -> None:
+        """Zero the copy of that many channels, if there is padding."""
+        with self.b.if_(self.ints["zero"].ne(0)):
+            with self.b.vfor("z", 0, self.volume * channels + slack, 16) as z:
+                self.work[self.at + z] = 0
+
+    def copy(self, src: Buffer, base: Value, channels: Operand) -> None:
+        """Copy `channels` channels of the source image that begins at `base`."""
+        b, i = self.b, self.ints
+        last = b.let(minimum(i["ed"], i["sd"] + i["pd"]))
+        with b.for_("c", 0, channels) as c, b.for_("z", i["pd"], last) as z:
+            row0 = b.let(base + c * i["xc"] + (z - i["pd"]) * i["xd"])
+            to = b.let(self.at + c * self.volume + z * self.slice)
+            if not self.split:
+                self._plane(src, row0, to, const("i64", 0), const("i64", 0))
+                return
+            with b.for_("ry", 0, self.fh) as ry, b.for_("rx", 0, self.fw) as rx:
+                self._plane(src, row0, b.let(to + (ry * self.fw + rx) * self.plane), ry, rx)
+
+    def _plane(self, src: Buffer, row0: Value, to: Value, ry: Value, rx: Value) -> None:
+        """One residue plane."""
+        b, i, work = self.b, self.ints, self.work
+        y0, y1 = self._range("h", ry, self.fh)
+        x0, x1 = self._range("w", rx, self.fw)
+        with b.for_("y", y0, y1) as y:
+            line = b.let(row0 + (y * self.fh + ry - i["ph"]) * i["xh"] + (rx - i["pw"]) * i["xw"])
+            put = b.let(to + y * self.pitch)
+            with b.vfor("x", x0, x1, 16) as x:
+                work[put + x] = src[line + x * (self.fw * i["xw"])]
+
+    def _range(self, axis: str, residue: Value, step: Value) -> tuple[Value, Value]:
+        """The rows (columns) of a residue plane that hold elements of the source."""
+        b, i = self.b, self.ints
+        lo = b.let((i["p" + axis] - residue + step - 1) // step)
+        hi = (i["s" + axis] + i["p" + axis] - residue + step - 1) // step
+        return lo, b.let(minimum(i["e" + axis], hi))
+
+    def tap(self, z: Value, y: Value, x: Value) -> Value:
+        """Offset in the copy of a position of the padded source."""
+        residue = (y % self.fh) * self.fw + x % self.fw if self.split else const("i64", 0)
+        return z * self.slice + residue * self.plane + y // self.fh * self.pitch + x // self.fw

@@ -1,0 +1,207 @@
+"""Which convolution kernel for which problem, and its run-time integers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..ir import SIZE, Kernel
+from .contraction import Epilogue
+from .conv import conv
+from .conv_image import AXES, ConvSpec, fixed_ints
+from .conv_weight import conv_weight, workspace
+from .planning import Vectors, registers, tile
+
+
+class Geometry(NamedTuple):
+    """A convolution of up to three dimensions; tuples are (depth, height, width), missing ones 1 (padding: 0).
+
+    images, groups; cin, cout: all channels; size: of the input; taps, stride, dilation, padding; out: of the output."""
+
+    images: int
+    groups: int
+    cin: int
+    cout: int
+    size: tuple[int, int, int]
+    taps: tuple[int, int, int]
+    stride: tuple[int, int, int]
+    dilation: tuple[int, int, int]
+    padding: tuple[int, int, int]
+    out: tuple[int, int, int]
+
+
+class ConvPlan(NamedTuple):
+    """Kernel's key, run-time integers, number of parts; bytes of workspace and of table for each part."""
+
+    spec: ConvSpec
+    ints: dict[str, int]
+    parts: int
+    work: int
+    table: int
+
+
+def geometry(
+    x: Sequence[int],
+    w: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int = 1,
+) -> Geometry:
+    """From shapes (images, channels, ...) and (channels out, channels in / groups, ...)."""
+
+    def three(values: Sequence[int], missing: int) -> tuple[int, int, int]:
+        return tuple([missing] * (3 - len(values)) + list(values))  # type: ignore[return-value]
+
+    size, taps, s = three(x[2:], 1), three(w[2:], 1), three(stride, 1)
+    d, p = three(dilation, 1), three(padding, 0)
+    out = tuple((size[a] + 2 * p[a] - d[a] * (taps[a] - 1) - 1) // s[a] + 1 for a in range(3))
+    return Geometry(x[0], groups, x[1], w[0], size, taps, s, d, p, out)  # type: ignore[arg-type]
+
+
+def _axes(name: str, values: Sequence[int]) -> dict[str, int]:
+    return {name + axis: v for axis, v in zip(AXES, values, strict=True)}
+
+
+def _up(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+def plan(
+    kind: str,
+    g: Geometry,
+    x: Sequence[int],
+    w: Sequence[int],
+    y: Sequence[int],
+    dtype: str,
+    target: Vectors,
+    threads: int = 1,
+) -> ConvPlan:
+    """The plan of a convolution: x, w, y are the strides (n, c, d, h, w), (o, c, d, h, w), (n, c, d, h, w) of the
+    input (or its gradient), the weights and the output (or its gradient).
+
+    "forward": reads x and w, writes y. "data": reads y and w, writes x. "weight": reads x and y, writes w; the planes
+    of y must be dense."""
+    if kind == "data":
+        return _data(g, x, w, y, dtype, target, threads)
+    ints = _shared(g) | _axes("s", g.size) | _axes("o", g.out) | _axes("p", g.padding)
+    ints |= {"ci": g.cin // g.groups, "co": g.cout // g.groups}
+    ints |= _axes("e", _copied(g))
+    ints |= _strides(x, y) | {"wg": g.cout // g.groups * w[0], "wo": w[0], "wc": w[1]} | _axes("w", w[2:])
+    ints["zero"] = int(
+        any(g.padding) or any(e * s > n for e, s, n in zip(_copied(g), _steps(g), g.size, strict=True))
+    )
+    channel = ints["ed"] * ints["eh"] * ints["ew"] * g.stride[1] * g.stride[2]
+    strided = max(g.stride) > 1
+    if kind == "forward":
+        return _tiles(
+            ConvSpec("forward", dtype, 1, 1, 1, x[4] == 1, y[4] == 1, strided), ints, channel, target, threads
+        )
+    spec = ConvSpec("weight", dtype, 1, 1, 1, x[4] == 1, y[4] == 1, strided)
+    return _weights(spec, ints, channel, target, threads)
+
+
+def _steps(g: Geometry) -> tuple[int, int, int]:
+    return 1, g.stride[1], g.stride[2]
+
+
+def _shared(g: Geometry) -> dict[str, int]:
+    ints = {"n": g.images, "g": g.groups, "go": 1, "gk": 1, "pg": 1, "ws": 0, "wp": 0, "ts": 0}
+    ints |= _axes("k", g.taps) | _axes("j", g.dilation) | _axes("t", g.stride) | _axes("a", g.padding)
+    return ints
+
+
+def _strides(x: Sequence[int], y: Sequence[int]) -> dict[str, int]:
+    names = ("n", "c", *AXES)
+    return {"x" + k: v for k, v in zip(names, x, strict=True)} | {
+        "y" + k: v for k, v in zip(names, y, strict=True)
+    }
+
+
+def _copied(g: Geometry) -> tuple[int, int, int]:
+    """Extents of a residue plane of the input's copy."""
+    needed = [(g.out[a] - 1) * g.stride[a] + (g.taps[a] - 1) * g.dilation[a] + 1 for a in range(3)]
+    return needed[0], _up(needed[1], g.stride[1]), _up(needed[2], g.stride[2])
+
+
+def _data(
+    g: Geometry,
+    x: Sequence[int],
+    w: Sequence[int],
+    y: Sequence[int],
+    dtype: str,
+    target: Vectors,
+    threads: int,
+) -> ConvPlan:
+    before = [max(0, _up((g.taps[a] - 1) * g.dilation[a] - g.padding[a], g.stride[a])) for a in range(3)]
+    extent = [
+        _up(g.size[a], g.stride[a]) + (g.stride[a] - 1 + g.padding[a]) // g.stride[a] + before[a]
+        for a in range(3)
+    ]
+    ints = _shared(g) | _axes("s", g.out) | _axes("o", g.size) | _axes("p", before) | _axes("e", extent)
+    ints |= {"ci": g.cout // g.groups, "co": g.cin // g.groups, "zero": 1}
+    ints |= _strides(y, x) | {"wg": g.cout // g.groups * w[0], "wo": w[1], "wc": w[0]} | _axes("w", w[2:])
+    strided = max(g.stride) > 1
+    spec = ConvSpec("data", dtype, 1, 1, 1, y[4] == 1, x[4] == 1 and not strided, strided)
+    return _tiles(spec, ints, extent[0] * extent[1] * extent[2], target, threads)
+
+
+def _tiles(spec: ConvSpec, ints: dict[str, int], channel: int, target: Vectors, threads: int) -> ConvPlan:
+    """Tile and parts of a forward or data kernel; channel: elements of one channel's copy."""
+    size = SIZE[spec.dtype]
+    vector = target.vector_bits // 8 // size
+    steps = [ints["t" + a] if spec.kind == "data" else 1 for a in AXES]
+    plane = _up(ints["oh"], steps[1]) * ints["ew"]
+    rows, nv = tile(ints["co"], plane, vector, registers(target), False)
+    taps = ints["kd"] * ints["kh"] * ints["kw"]
+    phases = steps[0] * steps[1] * steps[2]
+    panels = _up(ints["co"], rows)
+    units = ints["n"] * ints["g"] * phases
+    work = (
+        ints["n"]
+        * ints["g"]
+        * ints["co"]
+        * ints["ci"]
+        * taps
+        * ints["od"]
+        * ints["oh"]
+        * ints["ow"]
+        // phases
+    )
+    parts = max(1, min(threads, units * panels, work >> 16))
+    ints["go"] = 1 if units % parts == 0 or units >= 4 * parts else min(panels, parts)
+    k = ints["ci"] * taps
+    ints["pg"] = max(1, min(panels, 128 * 1024 // (rows * k * size)))
+    ints["ws"] = ints["ci"] * channel + 2 * nv * vector
+    ints["ts"] = 2 * k
+    spec = spec._replace(rows=rows, lanes=nv * vector, block=vector)
+    return ConvPlan(spec, ints, parts, ints["ws"] * size, ints["ts"] * 8)
+
+
+def _weights(spec: ConvSpec, ints: dict[str, int], channel: int, target: Vectors, threads: int) -> ConvPlan:
+    size = SIZE[spec.dtype]
+    vector = target.vector_bits // 8 // size
+    taps, plane = ints["kd"] * ints["kh"] * ints["kw"], ints["od"] * ints["oh"] * ints["ow"]
+    weights = ints["ci"] * taps
+    rows, nv = tile(weights, ints["co"], vector, registers(target), False)
+    narrow = "yes" if plane < vector else "lanes" if ints["co"] < vector else "no"
+    spec = spec._replace(rows=rows, lanes=nv * vector, block=vector, narrow=narrow)
+    high, wide = _up(weights, rows), _up(ints["co"], spec.lanes)
+    work = ints["n"] * ints["g"] * ints["co"] * weights * plane
+    parts = max(1, min(threads, ints["g"] * high * wide, work >> 16))
+    ints |= {"gk": 1, "go": 1}
+    if ints["g"] % parts and ints["g"] < 4 * parts:
+        ints["gk" if high >= 2 * parts or high >= wide else "go"] = min(parts, max(high, wide))
+    ints |= workspace(ints, spec, channel)
+    return ConvPlan(spec, ints, parts, ints["ws"] * size, ints["ts"] * 8)
+
+
+def build(spec: ConvSpec, epilogue: Epilogue | None = None, name: str = "conv") -> Kernel:
+    """The kernel of a spec."""
+    return conv_weight(spec, epilogue, name) if spec.kind == "weight" else conv(spec, epilogue, name)
+
+
+def args(kernel: Kernel, p: ConvPlan) -> list[tuple[str, int | None]]:
+    """(name, value) of every parameter of a kernel of this plan; None for buffers."""
+    known = p.ints | fixed_ints(p.spec)
+    return [(param.name, known.get(param.name)) for param in kernel.params]

@@ -1,0 +1,187 @@
+"""Convolution backward to the weights: dW[o, r] = sum over images and positions of dY[o, p] * image[offs[r] + p].
+
+Vector lanes are output channels (the gradient of the output is transposed, a few rows of the plane at a time), rows
+of a tile are weights r = (channel, taps) of the source, and positions are summed. Order of each sum: a chain over the
+positions of `KC // width` rows of a plane; the results of these, over the plane, the depth and the images, are added
+in order. Parts share the weights among them, never the positions.
+"""
+
+from __future__ import annotations
+
+from ..build import Buffer, Builder, Register, Value, minimum, select
+from ..ir import SIZE, Kernel
+from . import packing
+from .contraction import KC, Epilogue, muladd
+from .conv_image import ConvSpec, Image, integers
+from .packing import SPARE
+
+
+def conv_weight(spec: ConvSpec, epilogue: Epilogue | None = None, name: str = "conv_weight") -> Kernel:
+    """The kernel of a "weight" spec.
+
+    Buffers: x, y (the gradient of the output), w (the result, without an epilogue), work, table, then the epilogue's.
+    An epilogue is called as emit(acc, 0, output channel, weight of the channel counted row-major)."""
+    b = Builder(name)
+    x, y = b.buf("x", spec.dtype), b.buf("y", spec.dtype)
+    w = b.buf("w", spec.dtype, "w") if epilogue is None else None
+    work, table = b.buf("work", spec.dtype, "rw"), b.buf("table", "i64", "rw")
+    i = integers(b, spec)
+    image = Image(b, i, spec, work, b.let(b.tid * i["ws"], "at"))
+    emit = epilogue(b) if epilogue else None
+    nest = _Nest(b, spec, i, image, table, y)
+    lo, hi = b.partition(i["g"] * i["gk"] * i["go"])
+    with b.for_("u", lo, hi) as u:
+        nest.place(u)
+        image.clear(nest.channels, spec.lanes)
+        nest.offsets()
+        source = b.let((nest.group * i["ci"] + nest.c0) * i["xc"])
+        with b.for_("n", 0, i["n"]) as n:
+            image.copy(x, b.let(source + n * i["xn"]), nest.channels)
+            with b.for_("z", 0, i["od"]) as z, b.for_("y0", 0, i["oh"], i["pg"]) as y0:
+                nest.rows(n, z, y0)
+        with b.for_("q", nest.q0, nest.q1) as q:
+            o0 = b.let(q * spec.lanes)
+            with b.for_("o", o0, minimum(o0 + spec.lanes, i["co"])) as o:
+                place = b.let(nest.sums(q) + (o - o0))
+                with b.vfor("r", nest.r0, nest.r1, spec.block) as r:
+                    acc = work[place + (r - nest.r0) * spec.lanes]
+                    channel = nest.group * i["co"] + o
+                    if w is not None:
+                        w[channel * i["wo"] + r] = acc
+                    elif emit is not None:
+                        emit(acc, b.let(0), channel, r)
+    return b.kernel()
+
+
+class _Nest:
+    """The loops over one unit: a group, a range of weights r0..r1-1 and panels q0..q1-1 of output channels."""
+
+    group: Value
+    c0: Value
+    channels: Value
+    r0: Value
+    r1: Value
+    q0: Value
+    q1: Value
+
+    def __init__(
+        self, b: Builder, spec: ConvSpec, i: dict[str, Value], image: Image, table: Buffer, y: Buffer
+    ):
+        self.b, self.spec, self.i, self.image, self.table, self.y = b, spec, i, image, table, y
+        self.taps = b.let(i["kd"] * i["kh"] * i["kw"], "taps")
+        self.t0 = b.let(b.tid * i["ts"], "t0")
+        self.packed = b.let(image.at + i["wp"] + SPARE * spec.lanes, "packed")
+        self.depth = b.let(i["pg"] * i["ow"] + 2 * SPARE, "depth")
+
+    def place(self, u: Value) -> None:
+        """Fix the unit."""
+        b, i, spec = self.b, self.i, self.spec
+        pieces = b.let(i["gk"] * i["go"])
+        self.group = b.let(u // pieces, "group")
+        piece = b.let(u % pieces)
+        k, o = b.let(piece // i["go"]), b.let(piece % i["go"])
+        weights = b.let(i["ci"] * self.taps, "weights")
+        every = b.let((weights + (spec.rows - 1)) // spec.rows)
+        self.r0 = b.let(every * k // i["gk"] * spec.rows, "r0")
+        self.r1 = b.let(minimum(every * (k + 1) // i["gk"] * spec.rows, weights), "r1")
+        panels = b.let((i["co"] + (spec.lanes - 1)) // spec.lanes)
+        self.q0, self.q1 = b.let(panels * o // i["go"], "q0"), b.let(panels * (o + 1) // i["go"], "q1")
+        self.c0 = b.let(self.r0 // self.taps, "c0")
+        self.channels = b.let((self.r1 + self.taps - 1) // self.taps - self.c0, "channels")
+
+    def offsets(self) -> None:
+        """Fill the table: where in the image the source of each weight begins."""
+        b, i, table, image = self.b, self.i, self.table, self.image
+        count = b.reg("count", 0, "i64")
+        with b.for_("kz", 0, i["kd"]) as kz, b.for_("ky", 0, i["kh"]) as ky, b.for_("kx", 0, i["kw"]) as kx:
+            at = b.let(count.get())
+            table[self.t0 + at] = image.tap(kz * i["jd"], ky * i["jh"], kx * i["jw"])
+            count.set(at + 1)
+        with b.for_("c", 1, self.channels) as c, b.vfor("t", 0, self.taps, 16) as t:
+            table[self.t0 + c * self.taps + t] = table[self.t0 + t] + c * image.volume
+
+    def sums(self, q: Value) -> Value:
+        """Where the sums of panel q are kept in the workspace: [weight][lane]."""
+        lanes = self.spec.lanes
+        return self.packed + self.depth * lanes + (q - self.q0) * (self.r1 - self.r0) * lanes
+
+    def rows(self, n: Value, z: Value, y0: Value) -> None:
+        """Rows y0.. of a plane of the output, all weights and channels of the unit."""
+        b, i, spec = self.b, self.i, self.spec
+        y1 = b.let(minimum(y0 + i["pg"], i["oh"]), "y1")
+        first = b.let((n + z + y0).eq(0), "first")
+        with b.for_("q", self.q0, self.q1) as q:
+            self.pack(n, q, b.let((z * i["oh"] + y0) * i["ow"]), b.let((y1 - y0) * i["ow"]))
+            sums = b.let(self.sums(q), "sums")
+            with b.for_("r", self.r0, self.r1, spec.rows) as r:
+                self.tile(r, sums, z, y0, y1, first)
+
+    def pack(self, n: Value, q: Value, k0: Value, kc: Value) -> None:
+        """Positions k0.. of the gradient of panel q's channels: [position][lane]."""
+        b, i, spec, work = self.b, self.i, self.spec, self.image.work
+        base = b.let(n * i["yn"] + self.group * i["co"] * i["yc"])
+        o0 = b.let(q * spec.lanes)
+        plane = b.let(i["od"] * i["oh"] * i["ow"])
+        if spec.narrow == "no":
+            window = packing.Window(o0, i["co"], k0, kc, plane)
+            packing.transposed_panel(
+                b, self.y, base, i["yc"], window, spec.block, work, self.packed, spec.lanes, spec.lanes
+            )
+            return
+        live = b.reg("live", False, "b1", spec.lanes)
+        with b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
+            live.set(x + o0 < i["co"])
+        row = b.let(base + o0 * i["yc"])
+        if spec.narrow == "lanes":
+            packing.masked_panel(b, self.y, row, i["yc"], k0, kc, plane, live, work, self.packed, spec.lanes)
+        else:
+            one = b.let(1)
+            packing.rows_panel(
+                b, self.y, b.let(row + k0), one, i["yc"], kc, live, work, self.packed, spec.lanes
+            )
+
+    def tile(self, r: Value, sums: Value, z: Value, y0: Value, y1: Value, first: Value) -> None:
+        """Sums of `rows` weights times `lanes` channels over rows y0..y1-1."""
+        b, i, spec, image = self.b, self.i, self.spec, self.image
+        last = b.let(self.r1 - 1)
+        base = b.let(image.at + z * i["td"] * image.slice)
+        local = b.let(self.c0 * self.taps)
+        rows = [
+            b.let(base + self.table[self.t0 + minimum(r + k, last) - local], "row") for k in range(spec.rows)
+        ]
+        acc = [b.reg("acc", 0, spec.dtype, spec.lanes) for _ in range(spec.rows)]
+        with b.for_("y", y0, y1) as y:
+            line = b.let(y * image.pitch)
+            packed = b.let(self.packed + (y - y0) * i["ow"] * spec.lanes)
+            with b.for_("p", 0, i["ow"]) as p:
+                at, from_ = b.let(line + p), b.let(packed + p * spec.lanes)
+                with b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
+                    value = b.let(image.work[from_ + x])
+                    for a, row in zip(acc, rows, strict=True):
+                        a.set(muladd(image.work[row + at], value, a.get()))
+        self._add(acc, r, sums, first)
+
+    def _add(self, acc: list[Register], r: Value, sums: Value, first: Value) -> None:
+        b, spec, work = self.b, self.spec, self.image.work
+        at = b.let(sums + (r - self.r0) * spec.lanes)
+        for k, a in enumerate(acc):
+            with b.if_(r + k < self.r1), b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
+                place = at + k * spec.lanes + x
+                work[place] = select(first, a.get(), work[place] + a.get())
+
+
+def rows_at_once(width: int) -> int:
+    """Rows of a plane whose positions are one chain."""
+    return max(1, KC // width)
+
+
+def workspace(ints: dict[str, int], spec: ConvSpec, channel: int) -> dict[str, int]:
+    """The sizes that depend on the tile: pg, wp, ws, ts."""
+    taps = ints["kd"] * ints["kh"] * ints["kw"]
+    rows = -(-(-(-ints["ci"] * taps // spec.rows)) // ints["gk"]) * spec.rows
+    panels = -(-(-(-ints["co"] // spec.lanes)) // ints["go"])
+    channels = min(ints["ci"], -(-rows // taps) + 1)
+    image = channels * channel + spec.lanes
+    depth = rows_at_once(ints["ow"]) * ints["ow"] + 3 * SPARE
+    total = image + (depth + panels * rows) * spec.lanes + 64 // SIZE[spec.dtype]
+    return {"pg": rows_at_once(ints["ow"]), "wp": image, "ws": total, "ts": channels * taps}
