@@ -8,6 +8,7 @@ from types import CodeType
 from typing import Any, NoReturn
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_inside: set[str] = set()  # files of the package met by `site`
 
 Site = tuple[
     CodeType, int
@@ -58,11 +59,13 @@ def site() -> Site | None:
     (code, offset) names a place of the program for as long as the code lives; `place` makes it readable.
     """
     frame = sys._getframe(1)
-    package = _PACKAGE
     while frame is not None:
         code = frame.f_code
-        if not code.co_filename.startswith(package):
-            return code, frame.f_lasti
+        file = code.co_filename
+        if file not in _inside:
+            if not file.startswith(_PACKAGE):
+                return code, frame.f_lasti
+            _inside.add(file)
         frame = frame.f_back  # type: ignore[assignment]
     return None
 

@@ -80,12 +80,12 @@ def test_slots_outside_the_table_are_refused():
             NativeProgram([(kernel("mark"), where, 1, False)], 3)
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_slices_resume_where_they_stopped(restore, count):
+@pytest.mark.parametrize(("count", "parts"), [(1, 2), (2, 2), (2, 1)])
+def test_slices_resume_where_they_stopped(restore, count, parts):
     threads.set_num_threads(count)
     config.set("slice_ms", 1)
     counts = (ctypes.c_int64 * 64)()
-    entries = [(kernel("mark"), [1], 1, False), (kernel("busy"), [2], 2, False)] * 40
+    entries = [(kernel("mark"), [1], 1, False), (kernel("busy"), [2], parts, False)] * 40
     program = NativeProgram(entries, 3)
     frame = program.take()
     pack_values(frame, [ctypes.addressof(counts), 1_000_000])

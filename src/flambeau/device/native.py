@@ -204,6 +204,7 @@ out:
 """
 
 # -1: all entries are done. i >= 0: entry i wrote the error record. -2 - i: the time slice is over, entry i is next.
+# The clock is read after entries that could be divided, and after every 32nd.
 _RUN = """
 define i64 @flambeau_run(ptr %frame) nounwind {{
 entry:
@@ -270,7 +271,9 @@ loop:
   br i1 %long, label %divisible, label %serial
 serial:
   call void %f(ptr %table, ptr %where, i64 0, i64 1)
-  br label %after
+  %few = and i64 %i, 31
+  %look = icmp eq i64 %few, 31
+  br i1 %look, label %timed, label %after
 divisible:
   %fewer = icmp slt i64 %parts, %threads
   %nt.want = select i1 %fewer, i64 %parts, i64 %threads
@@ -283,7 +286,7 @@ forked:
   %nt.got = call i64 @fork(ptr %p, ptr %f, ptr %table, ptr %where, i64 %nt.want)
   br label %timed
 timed:
-  %nt.timed = phi i64 [1, %whole], [%nt.got, %forked]
+  %nt.timed = phi i64 [1, %serial], [1, %whole], [%nt.got, %forked]
   %now = call i64 @{clock}()
   %spent = sub i64 %now, %start
   br label %after
