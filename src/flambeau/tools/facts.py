@@ -47,8 +47,16 @@ def facts() -> list[tuple[str, str]]:
     ]
     lines += [(name, version_of(name)) for name in ("numpy", "llvmlite", "scipy", "pillow", "matplotlib")]
     lines.append(("kernel cache", cache_info()))
-    changed = [f"{flag.env}={getattr(config, name)}" for name, flag in config.FLAGS.items() if flag.changed]
-    return [*lines, ("flags changed", ", ".join(changed) or "none")]
+    return [*lines, ("flags changed", ", ".join(changed_flags()) or "none")]
+
+
+def changed_flags() -> list[str]:
+    """The flags that do not have their default, as one would write them in the environment."""
+    values = {name: (flag, getattr(config, name)) for name, flag in config.FLAGS.items()}
+    defaults = {
+        name: flag.default() if callable(flag.default) else flag.default for name, (flag, _) in values.items()
+    }
+    return [f"{flag.env}={value}" for name, (flag, value) in values.items() if value != defaults[name]]
 
 
 def cached_files() -> list[str]:
@@ -60,7 +68,8 @@ def cache_info() -> str:
     """Where the kernel cache is, how many entries it holds, how large they are."""
     paths = cached_files()
     size = sum(os.path.getsize(path) for path in paths)
-    return f"{config.cache_dir}: {len(paths):,} entries, {size / 1e6:,.1f} MB (at most {config.cache_size / 1e6:,.0f} MB)"
+    bound = f"at most {config.cache_size / 1e6:,.0f} MB"
+    return f"{config.cache_dir}: {len(paths):,} entries, {size / 1e6:,.1f} MB ({bound})"
 
 
 def cache_clear() -> str:

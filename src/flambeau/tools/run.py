@@ -25,6 +25,8 @@ def run(program: str, args: list[str], as_module: bool = False) -> int:
     hand_down()
     module = ModuleType("__main__")
     module.__builtins__ = builtins  # type: ignore[attr-defined]
+    if sys.version_info < (3, 14):
+        module.__annotations__ = {}
     try:
         prepare = prepare_module if as_module else prepare_script
         code = prepare(module, program)
