@@ -3,7 +3,8 @@
 C[o, p] = sum_k W[o, k] * image[offs[k] + p], k = (channel, taps) and p a position in the padded image: the register
 tile of `matmul`, its order of sums included, with no im2col buffer. The gradient of the data (a transposed
 convolution) is the same with taps reversed; with a stride, once for every residue of the output position, which
-decides which taps take part. Tiles are written to scratch and from there row by row.
+decides which taps take part. Weights are packed once for each part; tiles are written to scratch and from there row
+by row.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 
 from ..build import Buffer, Builder, Register, Value, const, maximum, minimum, select
 from ..ir import Kernel
+from . import packing
 from .contraction import KC, Epilogue, muladd
 from .conv_image import ConvSpec, Image, integers
 
@@ -41,9 +43,15 @@ def conv(spec: ConvSpec, epilogue: Epilogue | None = None, name: str = "conv") -
         with b.if_(cell.ne(before.get())):
             before.set(cell)
             nest.taps()
+            nest.pack()
         image.copy(x, b.let(nest.n * ints["xn"] + group * ints["ci"] * ints["xc"]), ints["ci"])
         nest.panels()
     return b.kernel()
+
+
+def weight_pitch(spec: ConvSpec) -> int:
+    """Elements from one k to the next in packed weights."""
+    return -(-spec.rows // spec.block) * spec.block if spec.narrow == "no" else spec.rows
 
 
 class _Nest:
@@ -69,6 +77,8 @@ class _Nest:
         self.t0 = b.let(b.tid * ints["ts"], "t0")
         self.t1 = b.let(self.t0 + self.all_taps * ints["ci"], "t1")
         self.count = b.reg("count", 0, "i64")
+        self.pitch = weight_pitch(spec)
+        self.packed = b.let(image.at + ints["wp"] + packing.SPARE * self.pitch, "packed")
         one = const("i64", 1)
         self.step = tuple(ints["t" + a] for a in "dhw") if spec.kind == "data" else (one, one, one)
 
@@ -131,6 +141,31 @@ class _Nest:
         self.table[self.t1 + count] = weight
         self.count.set(count + 1)
 
+    def panel_size(self, k: Value) -> Value:
+        """Elements from one packed panel to the next."""
+        return (k + packing.SPARE) * self.pitch
+
+    def pack(self) -> None:
+        """Copy the weights of panels p0..p1-1 as [panel][k][row]."""
+        b, i, spec, work = self.b, self.ints, self.spec, self.image.work
+        k = b.let(self.count.get(), "k")
+        w0 = b.let(self.group * i["wg"])
+        zero = const("i64", 0)
+        with b.for_("p", self.p0, self.p1) as p:
+            at = b.let(self.packed + (p - self.p0) * self.panel_size(k))
+            o0 = b.let(p * spec.rows)
+            if spec.narrow == "no":
+                window = packing.Window(o0, i["co"], zero, k, k)
+                packing.transposed_panel(
+                    b, self.w, w0, i["wo"], window, spec.block, work, at, self.pitch, self.pitch
+                )
+                return
+            left = b.let(i["co"] - o0)
+            with b.for_("kk", 0, k) as kk:
+                source = b.let(w0 + o0 * i["wo"] + self.table[self.t1 + kk])
+                with b.vfor("r", 0, spec.rows, spec.block) as r:
+                    work[at + kk * self.pitch + r] = self.w.load(source + r * i["wo"], r < left)
+
     def panels(self) -> None:
         """All outputs of this image, group and residue."""
         b, i, spec = self.b, self.ints, self.spec
@@ -148,21 +183,19 @@ class _Nest:
 
     def tile(self, o0: Value, base: Value) -> None:
         """Sums of `rows` channels at `lanes` positions, into scratch."""
-        b, i, spec, table = self.b, self.ints, self.spec, self.table
-        last = b.let(i["co"] - 1)
-        w0 = b.let(self.group * i["wg"])
-        rows = [b.let(w0 + minimum(o0 + r, last) * i["wo"], "row") for r in range(spec.rows)]
+        b, spec, table, work = self.b, self.spec, self.table, self.image.work
+        panel = b.let(self.packed + (o0 // spec.rows - self.p0) * self.panel_size(self.k))
         with b.if_(self.k.eq(0)), b.vfor("x", 0, spec.rows * spec.lanes, spec.lanes, full=True) as x:
             self.out[x] = 0
         with b.for_("kb", 0, self.k, KC) as kb:
             acc = [b.reg("acc", 0, spec.dtype, spec.lanes) for _ in range(spec.rows)]
             with b.for_("k", kb, minimum(kb + KC, self.k)) as k:
                 at = b.let(base + table[self.t0 + k])
-                weight = b.let(table[self.t1 + k])
+                weight = b.let(panel + k * self.pitch)
                 with b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
-                    value = b.let(self.image.work[at + x])
+                    value = b.let(work[at + x])
                     for r in range(spec.rows):
-                        acc[r].set(muladd(self.w[rows[r] + weight], value, acc[r].get()))
+                        acc[r].set(muladd(work[weight + r], value, acc[r].get()))
             self._keep(acc, kb)
 
     def _keep(self, acc: list[Register], kb: Value) -> None:

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 from ..ir import SIZE, Kernel
 from .contraction import Epilogue
-from .conv import conv
+from .conv import conv, weight_pitch
 from .conv_image import AXES, ConvSpec, fixed_ints
 from .conv_weight import conv_weight, workspace
-from .planning import Vectors, registers, tile
+from .packing import SPARE
+from .planning import Strides, Vectors, registers, tile
 
 
 class Geometry(NamedTuple):
@@ -172,9 +173,17 @@ def _tiles(spec: ConvSpec, ints: dict[str, int], channel: int, target: Vectors, 
     ints["go"] = 1 if units % parts == 0 or units >= 4 * parts else min(panels, parts)
     k = ints["ci"] * taps
     ints["pg"] = max(1, min(panels, 128 * 1024 // (rows * k * size)))
-    ints["ws"] = ints["ci"] * channel + 2 * nv * vector
+    dense = spec.kind == "forward" and (ints["wc"], ints["wd"], ints["wh"], ints["ww"]) == (
+        taps,
+        ints["kh"] * ints["kw"],
+        ints["kw"],
+        1,
+    )
+    narrow = "no" if dense and ints["co"] >= vector and k >= vector else "yes"
+    spec = spec._replace(rows=rows, lanes=nv * vector, block=vector, narrow=narrow)
+    ints["wp"] = ints["ci"] * channel + spec.lanes
+    ints["ws"] = ints["wp"] + (_up(panels, ints["go"]) * (k + SPARE) + SPARE) * weight_pitch(spec) + 64
     ints["ts"] = 2 * k
-    spec = spec._replace(rows=rows, lanes=nv * vector, block=vector)
     return ConvPlan(spec, ints, parts, ints["ws"] * size, ints["ts"] * 8)
 
 
@@ -205,3 +214,37 @@ def args(kernel: Kernel, p: ConvPlan) -> list[tuple[str, int | None]]:
     """(name, value) of every parameter of a kernel of this plan; None for buffers."""
     known = p.ints | fixed_ints(p.spec)
     return [(param.name, known.get(param.name)) for param in kernel.params]
+
+
+class Pointwise(NamedTuple):
+    """A 1x1 convolution as a contraction C[image, channel, position]: arguments of `planning.plan`.
+
+    Its buffers are a = weights, b = x (or the gradient of y), c = y (or the gradient of x)."""
+
+    m: int
+    n: int
+    k: int
+    batch: int
+    strides: Strides
+
+
+def pointwise(
+    kind: str, g: Geometry, x: Sequence[int], w: Sequence[int], y: Sequence[int]
+) -> Pointwise | None:
+    """The contraction that a "forward" or "data" convolution is; None if it is not one."""
+    plain = g.groups == 1 and g.taps == (1, 1, 1) and g.stride == (1, 1, 1) and g.padding == (0, 0, 0)
+    area = g.size[0] * g.size[1] * g.size[2]
+    if not plain or kind == "weight" or not (_dense(x, g.size) and _dense(y, g.size)):
+        return None
+    if kind == "forward":
+        strides = Strides(0, w[0], w[1], x[0], x[1], x[4], y[0], y[1], y[4])
+        return Pointwise(g.cout, area, g.cin, g.images, strides)
+    return Pointwise(
+        g.cin, area, g.cout, g.images, Strides(0, w[1], w[0], y[0], y[1], y[4], x[0], x[1], x[4])
+    )
+
+
+def _dense(strides: Sequence[int], size: tuple[int, int, int]) -> bool:
+    """Whether the positions of a plane lie at equal distances."""
+    d, h, w = strides[2:]
+    return (size[1] == 1 or h == w * size[2]) and (size[0] == 1 or d == w * size[1] * size[2])
