@@ -229,6 +229,66 @@ def erfc_f64() -> list[float]:  # (1 + 2x) erfc(x) e^(x^2) = p(q), q = (x - 3.75
     return fit(f, lambda q: 1 / f(q), float((0.5 - 3.75) / 4.25), float(hi), range(23), 53, 1)
 
 
+@named
+def erfinv_center() -> list[float]:  # erfinv(a) = a p(a^2), a <= 0.75; one step of Halley follows
+    f = lambda z: mp.erfinv(mp.sqrt(away(z))) / mp.sqrt(away(z))
+    return fit(f, lambda z: 1 / f(z), 0, 0.5625, range(9), 53, 1)
+
+
+@named
+def erfinv_tail() -> list[
+    float
+]:  # erfcinv(q) = s p(1/s), s = sqrt(-log q), q <= 1/4; one step of Newton follows
+    def f(u: mpf) -> mpf:
+        target = -1 / u**2
+        y = mp.sqrt(-target)
+        y = mp.sqrt(-target - mp.log(y * mp.sqrt(mp.pi) + 1))
+        for _ in range(60):
+            step = (mp.log(mp.erfc(y)) - target) * mp.erfc(y) * mp.exp(y * y) * mp.sqrt(mp.pi) / 2
+            y += step
+            if abs(step) < mpf(10) ** -30:
+                break
+        return y * u
+
+    return fit(f, one, 1 / 27.4, 0.8494, range(13), 53, 1)
+
+
+@named
+def lgamma_two() -> list[float]:  # lgamma(2 + t) = t p(t), |t| <= 1/2
+    f = lambda t: mp.loggamma(2 + away(t)) / away(t)
+    return fit(f, lambda t: 1 / f(t), -0.5, 0.5, range(20), 53, 1)
+
+
+@named
+def bessel_i0() -> list[float]:  # I0(x) = p(x^2 / 4), x <= 8
+    f = lambda z: mp.besseli(0, 2 * mp.sqrt(z))
+    return fit(f, lambda z: 1 / f(z), 0, 16, range(19), 53, 1)
+
+
+@named
+def bessel_i1() -> list[float]:  # I1(x) = x / 2 p(x^2 / 4), x <= 8
+    f = lambda z: mp.besseli(1, 2 * mp.sqrt(away(z))) / mp.sqrt(away(z))
+    return fit(f, lambda z: 1 / f(z), 0, 16, range(19), 53, 1)
+
+
+@named
+def bessel_i0_large() -> list[float]:  # I0(x) sqrt(x) e^-x = p(8 / x), x >= 8
+    def f(u: mpf) -> mpf:
+        x = 8 / max(u, mpf("0.002"))
+        return mp.besseli(0, x) * mp.sqrt(x) * mp.exp(-x)
+
+    return fit(f, one, 0.002, 1, range(18), 53, 1)
+
+
+@named
+def bessel_i1_large() -> list[float]:  # I1(x) sqrt(x) e^-x = p(8 / x), x >= 8
+    def f(u: mpf) -> mpf:
+        x = 8 / max(u, mpf("0.002"))
+        return mp.besseli(1, x) * mp.sqrt(x) * mp.exp(-x)
+
+    return fit(f, one, 0.002, 1, range(18), 53, 1)
+
+
 def main() -> None:
     for name in sys.argv[1:] or FITS:
         print(name)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy import special
 
 from flambeau.codegen import engine
 from flambeau.codegen.math import expand
@@ -130,6 +132,135 @@ def test_accuracy(name: str, dtype: str) -> None:
     assert distance[worst] <= bounds[dtype == "f64"], (x[worst], got[worst], expected[worst])
     zero = (got == 0) & (expected == 0)
     assert (np.signbit(got[zero]) == np.signbit(expected[zero])).all()
+
+
+def test_circular() -> None:
+    rng = np.random.default_rng(3)
+    sizes = {"f32": (3.0, 1e4, 1e9, 1e20, 3e38), "f64": (3.0, 1e4, 1e9, 1e13)}
+    for name in ("sin", "cos", "tan"):
+        for dtype in ("f32", "f64"):
+            parts = [rng.uniform(-size, size, 20000) for size in sizes[dtype]] + [[0.0, -0.0, np.inf, np.nan]]
+            x = np.concatenate(parts).astype(NUMPY[dtype])
+            with np.errstate(all="ignore"):
+                distance = ulps(evaluate(name, dtype, x), getattr(np, name)(x.astype(Long)))
+            assert distance.max() <= 1.9, (name, dtype, x[np.argmax(distance)], distance.max())
+    assert np.signbit(evaluate("sin", "f32", np.float32(-0.0)))
+
+
+SPECIAL = {
+    "erf": (special.erf, np.linspace(-7, 7, 3001)),
+    "erfc": (special.erfc, np.linspace(-7, 26, 3001)),
+    "erfinv": (special.erfinv, np.linspace(-1, 1, 3001)),
+    "ndtri": (special.ndtri, np.concatenate([np.linspace(0, 1, 1001), 10.0 ** np.arange(-300, -1)])),
+    "lgamma": (special.gammaln, np.concatenate([np.linspace(0.01, 30, 3000), 10.0 ** np.arange(2, 300)])),
+    "digamma": (special.digamma, np.linspace(1.6, 30, 3000)),
+    "trigamma": (lambda x: special.polygamma(1, x), np.linspace(0.01, 30, 3000)),
+    "i0": (special.i0, np.linspace(-100, 100, 3001)),
+    "i0e": (special.i0e, np.linspace(-100, 100, 3001)),
+    "i1": (special.i1, np.linspace(-100, 100, 3001)),
+    "i1e": (special.i1e, np.linspace(-100, 100, 3001)),
+}
+
+
+@pytest.mark.parametrize("name", SPECIAL)
+def test_special(name: str) -> None:
+    reference, x = SPECIAL[name]
+    np.testing.assert_allclose(evaluate(name, "f64", x), reference(x), rtol=2e-13, atol=1e-15)
+    with np.errstate(over="ignore"):
+        x32 = x.astype(np.float32)
+        expected = reference(x32.astype(np.float64)).astype(np.float32)
+    np.testing.assert_allclose(evaluate(name, "f32", x32), expected, rtol=3e-7, atol=1e-37)
+
+
+def test_special_edges() -> None:
+    inf, nan = np.inf, np.nan
+    x = np.array([0.0, -0.0, 1.0, -1.0, inf, -inf, nan, -2.5])
+    edges = {
+        "erf": [0, -0.0, None, None, 1, -1, nan, None],
+        "erfc": [1, 1, None, None, 0, 2, nan, None],
+        "erfinv": [0, -0.0, inf, -inf, nan, nan, nan, nan],
+        "lgamma": [inf, inf, 0, inf, inf, inf, nan, None],
+        "digamma": [-inf, inf, None, nan, inf, None, nan, None],
+        "i0": [1, 1, None, None, inf, inf, nan, None],
+        "i1": [0, -0.0, None, None, inf, -inf, nan, None],
+    }
+    for name, wanted in edges.items():
+        for dtype in ("f32", "f64"):
+            for got, want, at in zip(evaluate(name, dtype, x), wanted, x):
+                assert want is None or str(float(got)) == str(float(want)), (name, dtype, at, got)
+    assert (evaluate("erf", "f32", np.float32([4, 10, 1e30])) == 1).all()
+
+
+def test_pow() -> None:
+    rng = np.random.default_rng(5)
+    for dtype, bound in (("f32", 0.51), ("f64", 1.0)):
+        x = np.concatenate([10 ** rng.uniform(-30, 30, 20000), rng.uniform(0.9, 1.1, 20000)]).astype(
+            NUMPY[dtype]
+        )
+        limit = np.log(np.finfo(NUMPY[dtype]).max) * 1.05
+        y = (rng.uniform(-1, 1, x.size) * limit / np.log(x.astype(np.float64))).astype(NUMPY[dtype])
+        with np.errstate(all="ignore"):
+            expected = x.astype(Long) ** y.astype(Long)
+        assert ulps(evaluate("pow", dtype, x, y), expected).max() <= bound
+        edges = np.array(
+            [0.0, -0.0, 1, -1, np.inf, -np.inf, np.nan, 2, -2, 3, -3, 0.5, -0.5, 1.5, 1e30, -1e30, 1e9 + 1]
+        )
+        a, b = (v.ravel() for v in np.meshgrid(edges.astype(NUMPY[dtype]), edges.astype(NUMPY[dtype])))
+        with np.errstate(all="ignore"):
+            expected = np.array([libm_pow(float(p), float(q)) for p, q in zip(a, b)]).astype(NUMPY[dtype])
+        got = evaluate("pow", dtype, a, b)
+        same = (got == expected) & (np.signbit(got) == np.signbit(expected)) | np.isnan(got) & np.isnan(
+            expected
+        )
+        with np.errstate(all="ignore"):
+            near = np.isfinite(expected) & (np.abs(got - expected) <= np.spacing(np.abs(expected)))
+        assert (same | near).all(), (a[~same], b[~same], got[~same], expected[~same])
+
+
+def libm_pow(x: float, y: float) -> float:
+    """C's pow, infinities and all."""
+    try:
+        result = math.pow(x, y)
+    except OverflowError:
+        return math.copysign(math.inf, x) if y % 2 == 1 else math.inf
+    except ValueError:
+        if x != 0:
+            return math.nan
+        return math.copysign(math.inf, x) if y % 2 == 1 else math.inf
+    return result
+
+
+def test_two_operands() -> None:
+    rng = np.random.default_rng(6)
+    edges = np.array(
+        [0.0, -0.0, 1, -1, np.inf, -np.inf, np.nan, 2, -3, 0.5, 1e30, -1e-30, 5e-324, 1e308, -1e308]
+    )
+    for dtype in ("f32", "f64"):
+        with np.errstate(all="ignore"):
+            sides = edges.astype(NUMPY[dtype])
+        a, b = (v.ravel() for v in np.meshgrid(sides, sides))
+        wide = 10.0 ** rng.uniform(-30, 30, (2, 20000)) * rng.choice([-1, 1], (2, 20000))
+        a = np.concatenate([a, wide[0].astype(a.dtype), rng.normal(0, 1, 20000).astype(a.dtype)])
+        b = np.concatenate([b, wide[1].astype(a.dtype), rng.normal(0, 1, 20000).astype(a.dtype)])
+        for name, reference, bound in (
+            ("atan2", np.arctan2, 1.9),
+            ("hypot", np.hypot, 0.51),
+            ("nextafter", None, 0),
+        ):
+            with np.errstate(all="ignore"):
+                expected = reference(a.astype(Long), b.astype(Long)) if reference else np.nextafter(a, b)
+            got = evaluate(name, dtype, a, b)
+            distance = ulps(got, expected)
+            worst = int(np.argmax(distance))
+            assert distance[worst] <= bound, (name, dtype, a[worst], b[worst], got[worst], expected[worst])
+            zero = (got == 0) & (expected == 0)
+            assert (np.signbit(got[zero]) == np.signbit(expected[zero])).all(), name
+        with np.errstate(all="ignore"):
+            expected = np.fmod(a, b)
+        got = evaluate("fmod", dtype, a, b)
+        np.testing.assert_array_equal(got, expected)
+        zero = expected == 0
+        assert (np.signbit(got[zero]) == np.signbit(expected[zero])).all()
 
 
 def test_shared_argument_is_computed_once() -> None:

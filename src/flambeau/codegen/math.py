@@ -4,8 +4,9 @@ What is left are operations that every target and the interpreter compute with t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
 
 from ..loop.algebra import children, postorder
 from ..loop.build import Value
@@ -17,9 +18,12 @@ from ..loop.ir import (
     Load,
     Op,
     Stmt,
+    VFor,
+    While,
     cast,
 )
-from . import math_double, math_float, math_trig
+from . import math_double, math_error, math_exact, math_float, math_special, math_trig
+from .math_loop import Loops
 
 Function = Callable[..., Value]
 _MATH = frozenset(MATH1 + MATH2)
@@ -27,74 +31,110 @@ _MATH = frozenset(MATH1 + MATH2)
 FLOAT: dict[str, Function] = {
     name: getattr(math_float, name)
     for name in ("exp", "exp2", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos")
-}
+} | {"hypot": math_exact.hypot_f32, "nextafter": math_exact.nextafter, "fmod": math_exact.fmod_f32}
+FLOAT["tan"] = math_trig.tan_f32
 DOUBLE: dict[str, Function] = {
     name: getattr(module, name)
     for module, names in (
         (math_double, "exp exp2 expm1 log log2 log10 log1p tanh sigmoid sinh cosh pow"),
+        (math_error, "erf erfc erfinv ndtri"),
+        (math_exact, "hypot nextafter"),
+        (math_special, "lgamma digamma trigamma i0 i0e i1 i1e"),
         (math_trig, "sin cos tan asin acos atan atan2 asinh acosh atanh"),
     )
     for name in names.split()
 }
 
 
+# Functions of float64 that need a loop of fixed length: it is put before the statement.
+LOOPED: dict[str, Callable[..., Value]] = {"fmod": math_exact.fmod}
+
+
 def expand(kernel: Kernel) -> Kernel:
-    """The kernel without mathematical functions; an expression that was one object is one object afterwards."""
-    order = postorder(_roots(kernel.body + kernel.epilogue))
-    if not any(isinstance(e, Op) and e.op in _MATH for e in order):
+    """The kernel without mathematical functions; what was one object in a statement is one object afterwards."""
+    if not any(isinstance(e, Op) and e.op in _MATH for e in postorder(_roots(kernel.body + kernel.epilogue))):
         return kernel
-    new: dict[int, Expr] = {}
-    for e in order:
-        new[id(e)] = _rewrite(e, new)
-    body, epilogue = _statements(kernel.body, new), _statements(kernel.epilogue, new)
+    expander = _Expander(kernel)
+    body, epilogue = expander.statements(kernel.body), expander.statements(kernel.epilogue)
     return replace(kernel, body=body, epilogue=epilogue)
 
 
 def expansion(name: str, *args: Expr) -> Expr:
-    """One function of given operands (all f16, bf16, f32 or f64) as arithmetic; float32 may go through float64."""
+    """A function of given operands (all f16, bf16, f32 or f64) as arithmetic, where it needs no loop."""
+    return _expansion(name, args, None)
+
+
+def _expansion(name: str, args: tuple[Expr, ...], loops: Loops | None) -> Expr:
     type = args[0].type
     if type in ("f16", "bf16"):
-        return cast(type, expansion(name, *(cast("f32", a) for a in args)))
+        return cast(type, _expansion(name, tuple(cast("f32", a) for a in args), loops))
     if type == "f32" and name not in FLOAT:
-        return cast(type, expansion(name, *(cast("f64", a) for a in args)))
-    table = FLOAT if type == "f32" else DOUBLE
-    return table[name](*(Value(a) for a in args)).expr
+        return cast(type, _expansion(name, tuple(cast("f64", a) for a in args), loops))
+    values = [Value(a) for a in args]
+    if name in LOOPED and type == "f64":
+        if loops is None:
+            raise ValueError(f"{name} needs a loop: not in the condition of a while")
+        return LOOPED[name](loops, *values).expr
+    return (FLOAT if type == "f32" else DOUBLE)[name](*values).expr
 
 
-def _roots(stmts: Iterable[Stmt]) -> Iterable[Expr]:
+def _roots(stmts: Iterable[Stmt]) -> Iterator[Expr]:
     """Every expression that a statement holds, also in nested statements."""
     for stmt in stmts:
-        for f in fields(stmt):  # type: ignore[arg-type]
-            value = getattr(stmt, f.name)
-            if isinstance(value, Expr):
-                yield value
-            elif isinstance(value, list):
-                yield from _roots(value)
+        expressions, blocks = _parts(stmt)
+        yield from expressions.values()
+        for block in blocks.values():
+            yield from _roots(block)
 
 
-def _rewrite(e: Expr, new: dict[int, Expr]) -> Expr:
+def _parts(stmt: Stmt) -> tuple[dict[str, Expr], dict[str, list[Stmt]]]:
+    """The fields of a statement that are expressions, and those that are lists of statements."""
+    found = [(name, getattr(stmt, name)) for name in type(stmt).__slots__]
+    return (
+        {name: value for name, value in found if isinstance(value, Expr)},
+        {name: value for name, value in found if isinstance(value, list)},
+    )
+
+
+class _Expander:
+    """Rewrites the statements of one kernel; `width` is that of the vfor around."""
+
+    def __init__(self, kernel: Kernel):
+        self.kernel = kernel
+        self.loops: Loops | None = None
+
+    def statements(self, stmts: list[Stmt], width: int = 0) -> list[Stmt]:
+        result: list[Stmt] = []
+        for stmt in stmts:
+            own, blocks = _parts(stmt)
+            inside = stmt.width if isinstance(stmt, VFor) else width
+            changed: dict[str, Any] = {k: self.statements(v, inside) for k, v in blocks.items()}
+            order = postorder(own.values())
+            if any(isinstance(e, Op) and e.op in _MATH for e in order):
+                loops = self.begin(width)
+                new: dict[int, Expr] = {}
+                for e in order:
+                    new[id(e)] = _rewrite(e, new, None if isinstance(stmt, While) else loops)
+                changed |= {k: new[id(v)] for k, v in own.items()}
+                result += loops.take()
+            result.append(replace(stmt, **changed) if changed else stmt)  # type: ignore[type-var]
+        return result
+
+    def begin(self, width: int) -> Loops:
+        if self.loops is None:
+            self.loops = Loops(self.kernel)
+        self.loops.width = width
+        return self.loops
+
+
+def _rewrite(e: Expr, new: dict[int, Expr], loops: Loops | None) -> Expr:
     below = children(e)
     parts = tuple(new[id(c)] for c in below)
     if isinstance(e, Op) and e.op in _MATH:
-        return expansion(e.op, *parts)
+        return _expansion(e.op, parts, loops)
     if all(a is b for a, b in zip(below, parts)):
         return e
     if isinstance(e, Load):
         return Load(e.type, e.buf, *parts)
     assert isinstance(e, Op)
     return Op(e.type, e.op, *parts)
-
-
-def _statements(stmts: list[Stmt], new: dict[int, Expr]) -> list[Stmt]:
-    result = []
-    for stmt in stmts:
-        changed = {}
-        for f in fields(stmt):  # type: ignore[arg-type]
-            value = getattr(stmt, f.name)
-            if isinstance(value, Expr):
-                if new[id(value)] is not value:
-                    changed[f.name] = new[id(value)]
-            elif isinstance(value, list):
-                changed[f.name] = _statements(value, new)
-        result.append(replace(stmt, **changed) if changed else stmt)  # type: ignore[type-var]
-    return result

@@ -173,8 +173,8 @@ def erf(x: Value) -> Value:
 TURNS = (0.15915494272485375, 3.6704158172530464e-10, 1.924176216009893e-26, 1.1051690039850298e-42)
 
 
-def _turn(x: Value) -> tuple[Value, Value]:
-    """(quadrant as i32, r in f32): x = quadrant * pi / 2 + r modulo 2 pi, for every finite x.
+def turn(x: Value) -> tuple[Value, Value]:
+    """(quadrant as i32, r as f64): x = quadrant * pi / 2 + r modulo 2 pi, for every finite x.
 
     x / (2 pi) modulo 1 is the sum of the products with the pieces of 1 / (2 pi), each modulo 1 in float64."""
     w = x.cast("f64")
@@ -189,12 +189,13 @@ def _turn(x: Value) -> tuple[Value, Value]:
     turns = fma(w, TURNS[3], turns)
     magic = fma(turns, 4.0, 6755399441055744.0)
     r = fma(magic - 6755399441055744.0, -0.25, turns) * 6.283185307179586
-    return magic.bitcast("i64").cast("i32"), r.cast("f32")
+    return magic.bitcast("i64").cast("i32"), r
 
 
 def _sin_cos(x: Value, shift: int) -> Value:
     """sin(x + shift * pi / 2)."""
-    quadrant, r = _turn(x)
+    quadrant, wide = turn(x)
+    r = wide.cast("f32")
     if shift:
         quadrant = quadrant + shift
     z = r * r

@@ -1,10 +1,10 @@
-"""float64: sin, cos, tan and the inverse functions, circular and hyperbolic. Branch-free; see math.py, math_double.py."""
+"""float64: sin, cos, tan and the inverse functions, circular and hyperbolic. Branch-free; see math.py."""
 
 from __future__ import annotations
 
 from ..loop.build import Value, const, fma, op, select
-from .math_double import INF, NAN, ROUND, log1p_pair, two_product, two_sum
-from .math_float import polynomial
+from .math_double import INF, NAN, ROUND, fast_two_sum, log1p_pair, two_product, two_sum
+from .math_float import polynomial, turn
 
 PI_2 = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33)
 PI, PI_LOW = 3.141592653589793, 1.2246467991473532e-16
@@ -26,9 +26,10 @@ ASIN = (
     *(0.0326768790223371,),
 )
 ATAN = (
-    *(-0.33333333333333326, 0.1999999999999711, -0.14285714285319578, 0.11111111084019869),
-    *(-0.0909090799809991, 0.07692279523451943, -0.06666180028012084, 0.05876573787088321),
-    *(-0.05215578272260997, 0.04492278738379832, -0.033216907312323636, 0.014938225554859259),
+    *(-0.3333333333333333, 0.1999999999999924, -0.14285714285605397, 0.11111111103256509),
+    *(-0.09090908757319213, 0.0769229860991697, -0.06666500099499163, 0.058802368474784164),
+    *(-0.052443011153903554, 0.04644114159442547, -0.03838954451031257, 0.025193162758723676),
+    *(-0.008989487853429401,),
 )
 
 
@@ -41,14 +42,26 @@ def _reduce(x: Value) -> tuple[Value, Value, Value]:
     return t.bitcast("i64").cast("i32"), r, low - fma(n, PI_2[2], p_low)
 
 
-def _sine(r: Value, low: Value, z: Value) -> Value:
-    return r + fma(polynomial(z, SIN) * z, r, low * fma(z, -0.5, 1.0))
+def _sine(r: Value, low: Value, z: Value) -> tuple[Value, Value]:
+    """sin(r + low) as a pair."""
+    return fast_two_sum(r, fma(polynomial(z, SIN) * z, r, low * fma(z, -0.5, 1.0)))
 
 
-def _cosine(r: Value, low: Value, z: Value) -> Value:
+def _cosine(r: Value, low: Value, z: Value) -> tuple[Value, Value]:
+    """cos(r + low) as a pair."""
     half = z * 0.5
     w = 1.0 - half
-    return w + (((1.0 - w) - half) + fma(polynomial(z, COS), z * z, -(r * low)))
+    return fast_two_sum(w, ((1.0 - w) - half) + fma(polynomial(z, COS), z * z, -(r * low)))
+
+
+def sine_cosine(r: Value) -> tuple[Value, Value]:
+    """sin(r), cos(r) for |r| <= pi / 2."""
+    quadrant, r, low = _reduce(r)
+    z = r * r
+    sine, cosine = _sine(r, low, z)[0], _cosine(r, low, z)[0]
+    odd = (quadrant & 1).ne(0)
+    over, beside = select(odd, cosine, sine), select(odd, sine, cosine)
+    return select((quadrant & 2).eq(0), over, -over), select(((quadrant + 1) & 2).eq(0), beside, -beside)
 
 
 def _turned(x: Value, shift: int) -> Value:
@@ -56,7 +69,7 @@ def _turned(x: Value, shift: int) -> Value:
     quadrant, r, low = _reduce(x)
     quadrant = quadrant + shift
     z = r * r
-    y = select((quadrant & 1).eq(0), _sine(r, low, z), _cosine(r, low, z))
+    y = select((quadrant & 1).eq(0), _sine(r, low, z)[0], _cosine(r, low, z)[0])
     return select((quadrant & 2).eq(0), y, -y)
 
 
@@ -74,9 +87,22 @@ def tan(x: Value) -> Value:
     """sin(r) / cos(r), or -cos(r) / sin(r) in odd quadrants."""
     quadrant, r, low = _reduce(x)
     z = r * r
-    sine, cosine = _sine(r, low, z), _cosine(r, low, z)
+    (sine, sine_low), (cosine, cosine_low) = _sine(r, low, z), _cosine(r, low, z)
     even = (quadrant & 1).eq(0)
-    return select(x.eq(0.0), x, select(even, sine, -cosine) / select(even, cosine, sine))
+    over, over_low = select(even, sine, -cosine), select(even, sine_low, -cosine_low)
+    under, under_low = select(even, cosine, sine), select(even, cosine_low, sine_low)
+    q = over / under
+    return select(x.eq(0.0), x, q + fma(-q, under_low, over_low) / under)
+
+
+def tan_f32(x: Value) -> Value:
+    """The same for float32, reduced for every size of x."""
+    quadrant, r = turn(x)
+    z, low = r * r, const("f64", 0.0)
+    sine, cosine = _sine(r, low, z)[0], _cosine(r, low, z)[0]
+    even = (quadrant & 1).eq(0)
+    y = select(even, sine, -cosine) / select(even, cosine, sine)
+    return select(x.eq(0.0), x, y.cast("f32"))
 
 
 def _asin_parts(a: Value) -> tuple[Value, Value, Value, Value]:
