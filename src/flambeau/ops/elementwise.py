@@ -1,33 +1,327 @@
-"""Elementwise ops: arithmetic."""
+"""Elementwise arithmetic of two operands, casts, copies and fills."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..stream.graph import cast, map_, promote
-from .entry import NONE, N, T, TN, op
+from ..dtypes import bool_, default_dtype, dtype
+from ..errors import fail
+from ..shapes import contiguous_strides, dense_strides_like, numel
+from ..stream.graph import Val, cast, const, empty, expand, map_, promote, store
+from ..stream.graph import reduce_ as _reduce
+from .entry import NONE, OTN, N, T, TN, composite, op
 
 
-def both(a: Any, b: Any) -> tuple[Any, Any]:
+def both(a: Any, b: Any, name: str = "") -> tuple[Any, Any]:
+    """Two operands in their common dtype."""
     d = promote(a, b)
     return cast(a, d), cast(b, d)
+
+
+def floats(*vals: Any) -> list[Any]:
+    """Operands in their common floating-point dtype: integers become the default one."""
+    d = promote(*vals)
+    if not d.is_floating_point:
+        d = default_dtype()
+    return [cast(v, d) for v in vals]
+
+
+def scaled(x: Any, alpha: Any) -> Any:
+    """alpha * x in x's dtype; nothing if alpha is the constant 1."""
+    if type(alpha) is not Val:
+        return x if alpha == 1 else map_("mul", x, const(alpha, x.dtype))
+    return map_("mul", x, cast(alpha, x.dtype))
+
+
+def no_bool(name: str, a: Any, b: Any) -> None:
+    if a.dtype is bool_ and b.dtype is bool_:
+        fail(
+            RuntimeError,
+            f"{name}: Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator "
+            "instead.",
+        )
+    if bool_ in (a.dtype, b.dtype) and a.level and b.level:
+        fail(
+            RuntimeError,
+            f"{name}: Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use the "
+            "`~` or `logical_not()` operator instead.",
+        )
 
 
 @op(inplace=True, grad={"self": lambda grad: grad, "other": lambda grad, alpha: grad * alpha})
 def add(self: T, other: TN, *, alpha: N = 1) -> Any:
     """self + alpha * other."""
     a, b = both(self, other)
-    return map_("add", a, map_("mul", b, cast(alpha, b.dtype)), name="add")
+    b = scaled(b, alpha)
+    return map_("or", a, b, name="add") if a.dtype is bool_ else map_("add", a, b, name="add")
 
 
-@op(inplace=True, grad={"self": lambda grad, other: grad * other, "other": lambda grad, self: grad * self})
+@op(inplace=True, aliases=("subtract",), grad={"self": lambda grad: grad, "other": lambda grad, alpha: -grad * alpha})
+def sub(self: T, other: TN, *, alpha: N = 1) -> Any:
+    """self - alpha * other."""
+    no_bool("sub", self, other)
+    a, b = both(self, other)
+    return map_("sub", a, scaled(b, alpha), name="sub")
+
+
+@op(grad={"self": lambda grad, alpha: -grad * alpha, "other": lambda grad: grad})
+def rsub(self: T, other: TN, *, alpha: N = 1) -> Any:
+    """other - alpha * self."""
+    no_bool("rsub", self, other)
+    a, b = both(self, other)
+    return map_("sub", b, scaled(a, alpha), name="sub")
+
+
+@op(
+    inplace=True,
+    aliases=("multiply",),
+    grad={"self": lambda grad, other: grad * other, "other": lambda grad, self: grad * self},
+)
 def mul(self: T, other: TN) -> Any:
     """self * other."""
     a, b = both(self, other)
-    return map_("mul", a, b, name="mul")
+    return map_("and" if a.dtype is bool_ else "mul", a, b, name="mul")
 
 
-@op(inplace=True, grad={"self": lambda grad, result: grad * result})
-def exp(self: T) -> Any:
-    """exp."""
-    return map_("exp", self)
+def _div_other(grad: Any, self: Any, other: Any, rounding_mode: Any) -> Any:
+    return (grad * 0).sum() if rounding_mode else -grad * ((self / other) / other)
+
+
+@op(
+    inplace=True,
+    aliases=("true_divide", "divide"),
+    grad={
+        "self": lambda grad, other, rounding_mode: grad * 0 if rounding_mode else grad / other,
+        "other": _div_other,
+    },
+)
+def div(self: T, other: TN, *, rounding_mode: str | None = None) -> Any:
+    """self / other; rounding_mode "trunc" or "floor" rounds the quotient."""
+    if rounding_mode is None:
+        a, b = floats(self, other)
+        return map_("div", a, b, name="div")
+    if rounding_mode not in ("trunc", "floor"):
+        fail(
+            RuntimeError,
+            f"div: expected rounding_mode to be one of None, 'trunc', or 'floor' but found '{rounding_mode}'",
+        )
+    a, b = both(self, other)
+    if rounding_mode == "floor":
+        return floor_quotient(a, b)
+    if a.dtype.is_floating_point:
+        return map_("trunc", map_("div", a, b, name="div"))
+    return map_("idiv", a, b, name="div")
+
+
+def floor_quotient(a: Val, b: Val) -> Val:
+    """floor(a / b): for floats by the remainder, as Python and PyTorch do."""
+    if a.dtype.is_floating_point:
+        m = map_("fmod", a, b)
+        d = map_("div", map_("sub", a, m), b)
+        zero = const(0, a.dtype)
+        wrong = map_("and", map_("ne", m, zero, out=bool_), map_("ne", map_("lt", m, zero, out=bool_), map_("lt", b, zero, out=bool_), out=bool_))
+        d = map_("select", wrong, map_("sub", d, const(1, a.dtype)), d)
+        f = map_("floor", d)
+        f = map_("select", map_("gt", map_("sub", d, f), const(0.5, a.dtype), out=bool_), map_("add", f, const(1, a.dtype)), f)
+        signed = map_("copysign", zero_like(f), map_("div", a, b))
+        f = map_("select", map_("ne", d, zero, out=bool_), f, signed)
+        return map_("select", map_("eq", b, zero, out=bool_), map_("div", a, b), f)
+    q = map_("idiv", a, b, name="floor_divide")
+    if not a.dtype.is_signed:
+        return q
+    r = map_("irem", a, b)
+    zero = const(0, a.dtype)
+    off = map_("and", map_("ne", r, zero, out=bool_), map_("ne", map_("lt", r, zero, out=bool_), map_("lt", b, zero, out=bool_), out=bool_))
+    return map_("sub", q, cast(off, a.dtype))
+
+
+def zero_like(x: Val) -> Val:
+    return expand(const(0, x.dtype), tuple(x.shape))
+
+
+@op(inplace=True, grad=NONE)
+def floor_divide(self: T, other: TN) -> Any:
+    """floor(self / other)."""
+    a, b = both(self, other)
+    return floor_quotient(a, b)
+
+
+@op(method=False, function=False)
+def _rfloordiv(self: T, other: TN) -> Any:
+    a, b = both(self, other)
+    return floor_quotient(b, a)
+
+
+@composite(function=False)
+def __rfloordiv__(self: Any, other: Any) -> Any:
+    return _rfloordiv(self, other)
+
+
+@composite(function=False)
+def __rtruediv__(self: Any, other: Any) -> Any:
+    return self.reciprocal() * other
+
+
+def _python_mod(a: Val, b: Val) -> Val:
+    zero = const(0, a.dtype)
+    m = map_("fmod" if a.dtype.is_floating_point else "irem", a, b, name="remainder")
+    if not a.dtype.is_signed:
+        return m
+    differ = map_("ne", map_("lt", m, zero, out=bool_), map_("lt", b, zero, out=bool_), out=bool_)
+    off = map_("and", map_("ne", m, zero, out=bool_), differ)
+    return map_("select", off, map_("add", m, b), m)
+
+
+@op(
+    inplace=True,
+    grad={"self": lambda grad: grad, "other": lambda grad, self, other: -grad * self.div(other, rounding_mode="floor")},
+)
+def remainder(self: T, other: TN) -> Any:
+    """self - other * floor(self / other): the sign is that of other."""
+    return _python_mod(*both(self, other))
+
+
+@op(
+    inplace=True,
+    grad={"self": lambda grad: grad, "other": lambda grad, self, other: -grad * self.div(other, rounding_mode="trunc")},
+)
+def fmod(self: T, other: TN) -> Any:
+    """self - other * trunc(self / other): the sign is that of self."""
+    a, b = both(self, other)
+    return map_("fmod" if a.dtype.is_floating_point else "irem", a, b, name="fmod")
+
+
+@composite(function=False)
+def __rmod__(self: Any, other: Any) -> Any:
+    return _rmod(self, other)
+
+
+@op(method=False, function=False)
+def _rmod(self: T, other: TN) -> Any:
+    a, b = both(self, other)
+    return _python_mod(b, a)
+
+
+# --- casts, copies, fills -----------------------------------------------------------------------------------------
+
+
+@op(method=False, function=False, node="ToCopyBackward0", grad={"self": lambda grad: grad})
+def _to_copy(self: T, dtype: dtype) -> Any:
+    """A copy in another dtype (the gradient is cast back)."""
+    return cast(self, dtype) if dtype is not self.dtype else map_("copy", self)
+
+
+@op(grad={"self": lambda grad: grad}, no_out=True)
+def clone(self: T, *, memory_format: Any = None) -> Any:
+    """A copy. The order of a dense tensor's elements in memory is kept unless memory_format says otherwise."""
+    name = getattr(memory_format, "name", memory_format)
+    shape = tuple(self.shape)
+    if name in ("contiguous", "contiguous_format"):
+        strides = contiguous_strides(shape)
+    elif name == "channels_last":
+        from ..shapes import channels_last_strides
+
+        strides = channels_last_strides(shape)
+    else:
+        strides = dense_strides_like(shape, self.strides)
+    out = empty(shape, self.dtype, strides)
+    store(out, self)
+    return out
+
+
+@composite(function=False)
+def contiguous(self: Any, memory_format: Any = None) -> Any:
+    """The tensor itself if its elements lie in row-major order, else a copy that does."""
+    name = getattr(memory_format, "name", None) or "contiguous_format"
+    meta = self.meta if type(self) is Val else self._meta
+    if name in ("contiguous_format", "preserve_format"):
+        return self if meta.contiguous else clone(self, memory_format="contiguous")
+    from ..shapes import channels_last_strides
+
+    if meta.strides == channels_last_strides(meta.shape):
+        return self
+    return clone(self, memory_format=memory_format)
+
+
+@op(
+    function=False,
+    method=False,
+    inplace=True,
+    node="CopyBackwards",
+    grad={"self": lambda grad: grad * 0, "src": lambda grad: grad},
+)
+def copy(self: T, src: T, non_blocking: bool = False) -> Any:
+    """src, broadcast and cast to self's shape and dtype."""
+    return map_("copy", expand(cast(src, self.dtype), tuple(self.shape)))
+
+
+@op(function=False, method=False, inplace=True, node="FillBackward0", grad={"self": lambda grad: grad * 0, "value": lambda grad: grad.sum()})
+def fill(self: T, value: TN) -> Any:
+    """Every element set to value."""
+    if value.ndim:
+        fail(
+            RuntimeError,
+            f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} dimensions.",
+        )
+    return expand(cast(value, self.dtype), tuple(self.shape))
+
+
+@op(function=False, method=False, inplace=True, node="ZeroBackward0", grad={"self": lambda grad: grad * 0})
+def zero(self: T) -> Any:
+    """Every element set to 0."""
+    return expand(const(0, self.dtype), tuple(self.shape))
+
+
+@op(method=False, function=False)
+def _full(size: tuple[int, ...], value: N, dtype: dtype) -> Any:
+    """A tensor filled with a number."""
+    return expand(cast(value, dtype), size)
+
+
+@composite(method=False)
+def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **rest: Any) -> Any:
+    """A tensor of the given size filled with a number."""
+    from ..dtypes import number_dtype
+
+    size = (size,) if isinstance(size, int) else tuple(int(n) for n in size)
+    if hasattr(fill_value, "item"):
+        fill_value = fill_value.item()
+    t = _full(size, fill_value, dtype or number_dtype(type(fill_value)))
+    return t.requires_grad_() if requires_grad else t
+
+
+@composite(method=False)
+def ones_like(input: Any, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Any:
+    """1 in the shape of input."""
+    return full(tuple(input.shape), 1, dtype=dtype or input.dtype, requires_grad=requires_grad)
+
+
+@composite(method=False)
+def zeros_like(input: Any, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Any:
+    """0 in the shape of input."""
+    return full(tuple(input.shape), 0, dtype=dtype or input.dtype, requires_grad=requires_grad)
+
+
+def _expand_back(grad: Any, form: Any) -> Any:
+    return grad.expand(tuple(form.trace.operands[0].shape))
+
+
+@op(name="_sum_to", method=False, function=False, node="SumBackward1", grad={"self": _expand_back})
+def _sum_to(self: T, size: tuple[int, ...]) -> Any:
+    lead = self.ndim - len(size)
+    dims = tuple(d for d in range(self.ndim) if d < lead or (size[d - lead] == 1 and self.shape[d] != 1))
+    out = _reduce("add", self, dims)
+    return out.view_as(size, contiguous_strides(size), out.off) if numel(size) else out
+
+
+@composite()
+def sum_to_size(self: Any, *size: Any) -> Any:
+    """The sum over broadcast dimensions, such that the result has the given size."""
+    shape = tuple(size[0]) if len(size) == 1 and not isinstance(size[0], int) else tuple(size)
+    lead = self.ndim - len(shape)
+    if lead < 0 or any(n != 1 and n != m for n, m in zip(shape, self.shape[lead:])):
+        fail(RuntimeError, f"sum_to_size: size {list(shape)} is not expandable to size {list(self.shape)}.")
+    return self if tuple(self.shape) == shape else _sum_to(self, shape)
+
+
+_ = OTN

@@ -20,7 +20,7 @@ from typing import Any
 from ..dtypes import promote_types
 from ..errors import fail
 from ..stream import gradient
-from ..stream.graph import Trace, Val, cast, contiguous, store
+from ..stream.graph import Trace, Val, as_val, cast, contiguous, store
 from ..stream.value import LOCAL, NUMBERS, PLAIN, Tensor, make_tensor, version_of
 from . import record
 from .record import Form, GradPlan, OpNode
@@ -29,8 +29,11 @@ T = Any  # a tensor
 OT = Any  # a tensor or None
 TN = Any  # a tensor or a number
 N = Any  # a number
+OTN = Any  # a tensor, a number or None
+ON = Any  # a number or None
 TS = Any  # a list of tensors
 
+OPERANDS = ("T", "TN", "OT", "N", "OTN", "ON")
 ENTRIES: dict[str, Entry] = {}
 FUNCTIONS: dict[str, Callable[..., Any]] = {}  # public functions by name: ops, views, composites
 METHODS: dict[str, Callable[..., Any]] = {}
@@ -88,8 +91,8 @@ class Entry:
         key: list[Any] = []
         for p, v in zip(self.params, values):
             kind = self.kinds[p]
-            if kind in ("T", "TN", "OT", "N", "OTN", "ON"):
-                if v is None:
+            if kind in OPERANDS:
+                if v is None or (kind == "N" and self.is_default(p, v)):
                     key.append(None)
                 elif type(v) in NUMBERS:
                     operands.append(v)
@@ -105,6 +108,11 @@ class Entry:
             else:
                 key.append(v)
         return operands, key
+
+    def is_default(self, p: str, v: Any) -> bool:
+        """A number left at its default is baked into the kernel."""
+        d = self.defaults.get(p)
+        return v is d or (type(v) is type(d) and v == d)
 
     def form(self, values: tuple[Any, ...], into: bool = False) -> Form:
         """The form of a call, traced now if this combination is new."""
@@ -127,13 +135,16 @@ class Entry:
             if kind == "TS":
                 names.append([len(trace.operands) + i for i in range(len(v))])
                 args.append([trace.operand(t._meta) for t in v])
-            elif v is not None and kind in ("T", "TN", "OT", "N", "OTN", "ON"):
+            elif v is not None and kind == "N" and self.is_default(p, v):
+                names.append(None)
+                args.append(v)
+            elif v is not None and kind in OPERANDS:
                 names.append((len(trace.operands),))
                 args.append(trace.number(type(v)) if type(v) in NUMBERS else trace.operand(v._meta))
             else:
                 names.append(None)
                 args.append(v)
-        result = traced(trace, self.call, args)
+        result = traced(trace, self.inline, args)
         if into:
             write_back(trace, self, args[0], result)
             return self.finish(Form(self, trace, [], None, (names, values), 0))
@@ -158,6 +169,21 @@ class Entry:
     def call(self, *args: Any) -> Any:
         n = len(self.positional)
         return self.fn(*args[:n], **dict(zip(self.keyword, args[n:])))
+
+    def inline(self, *args: Any) -> Any:
+        """The body on traced operands; numbers that stand for operands become constants."""
+        S = LOCAL.s
+        S.depth += 1
+        try:
+            return self.call(*[self.inline_value(p, v) for p, v in zip(self.params, args)])
+        finally:
+            S.depth -= 1
+
+    def inline_value(self, p: str, v: Any) -> Any:
+        kind = self.kinds[p]
+        if kind in ("N", "TN", "OTN", "ON") and type(v) in NUMBERS:
+            return as_val(v)
+        return v if kind in OPERANDS or kind == "TS" else _static(v)
 
     def operand_names(self, form: Form) -> list[str]:
         """The parameter each operand belongs to."""
@@ -317,6 +343,9 @@ def make_wrapper(entry: Entry, inplace: bool = False) -> Callable[..., Any]:
             tests.append(f"(type({p}) not in PLAIN and type({p}) not in NUMBERS)")
             keys.append(f"({p}._meta if type({p}) in PLAIN else type({p}))")
             operands.append(p)
+        elif kind == "N" and p in entry.defaults:
+            tests.append(f"{p} is not _d_{p}")
+            keys.append("None")
         elif kind == "N":
             tests.append(f"type({p}) not in NUMBERS")
             keys.append(f"type({p})")
@@ -385,7 +414,7 @@ def slow(entry: Entry, values: tuple[Any, ...], out: Any, inplace: bool) -> Any:
     """Every call that is not plain: modes, subclasses, traced operands, lists, out=, a form not seen yet."""
     S = LOCAL.s
     if S.trace is not None and not inplace:
-        return entry.call(*[_static(v) if entry.kinds[p] not in ("T", "TN", "OT", "N", "TS") else v for p, v in zip(entry.params, values)])
+        return entry.inline(*values)
     if S.depth or any(type(v) not in PLAIN and hasattr(type(v), "__torch_function__") for v in _flat(values)):
         from . import modes
 

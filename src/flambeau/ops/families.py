@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-FAMILIES = ["elementwise", "view"]
+FAMILIES = ["elementwise", "view", "contraction"]
 
 
 def load() -> None:

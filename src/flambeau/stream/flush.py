@@ -11,6 +11,7 @@ from collections import OrderedDict
 from typing import Any
 
 from .. import config
+from . import contraction as _contraction  # noqa: F401  (registers its recipes)
 from . import program as programs
 from .program import STATS, Program
 from .value import LOCAL, STREAMS, Storage, Stream

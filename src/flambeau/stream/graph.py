@@ -163,6 +163,11 @@ def map_(op: str, *operands: Any, out: dtype | None = None, name: str = "") -> V
     Operands must have the types the operation wants; `out` is the result's dtype (default: that of the last operand).
     """
     vals = [as_val(v) for v in operands]
+    if op == "mul":  # x * 1 is x, to the last bit
+        for x, one in ((vals[0], vals[1]), (vals[1], vals[0])):
+            src = one.buf.src
+            if type(src) is GNode and src.kind == "const" and src.attrs[0] == 1 and not one.shape and x.level >= one.level:
+                return x
     shape = vals[0].shape
     for v in vals[1:]:
         if v.shape != shape:

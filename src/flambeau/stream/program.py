@@ -17,7 +17,7 @@ from .backend import current
 from .nests import Bound, NestBuilder
 from .schedule import Builder, Group, PBuf, Scheduler, drop_dead
 
-KERNELS: dict[Any, Any] = {}  # (device name, nest or recipe key) -> (handle, epilogue)
+KERNELS: dict[Any, Any] = {}  # (device name, nest or recipe key) -> (handle, epilogue, names of parameters)
 STATS = {"kernels": 0, "planned": 0, "runs": 0, "launches": 0, "hits": 0, "units": 0}
 ARENA_ALIGN = 64
 
@@ -25,7 +25,7 @@ ARENA_ALIGN = 64
 class Launch:
     """One kernel call: key and maker of its kernel, parameters in order."""
 
-    __slots__ = ("bound", "bufs", "call", "checks", "epilogue", "ints", "key", "make", "numbers", "order", "parts", "scratch", "title")
+    __slots__ = ("bound", "bufs", "call", "checks", "epilogue", "ints", "key", "make", "names", "numbers", "parts", "scratch", "title", "values")
 
     def __init__(self, key: Any, make: Callable[[], Any], parts: int, title: str):
         self.key, self.make, self.parts, self.title = key, make, parts, title
@@ -34,7 +34,8 @@ class Launch:
         self.ints: list[int] = []
         self.numbers: list[tuple[int, str]] = []
         self.checks: dict[int, Any] = {}
-        self.order = "bin"  # buffers, ints, numbers
+        self.names: dict[str, int] | None = None  # parameters by name: buffers, scratch; `values`: the integers
+        self.values: dict[str, int] = {}
         self.epilogue = False
         self.call: Any = None  # a Python function instead of a kernel
         self.bound: Any = None
@@ -124,8 +125,14 @@ def assemble(launches: list[Launch], builder: Builder, slots: Sequence[Any], kep
             program.segments.append((entries, x))
             entries = []
             continue
-        where = [w for c in x.order for w in {"b": where_buf, "i": where_int, "n": where_num}[c]]
-        handle, epilogue = handles[id(x)]
+        handle, epilogue, params = handles[id(x)]
+        if x.names is None:
+            where = where_buf + where_int + where_num
+        else:
+            where = [
+                where_buf[x.names[n]] if n in x.names else first_constant + constants.setdefault(x.values[n], len(constants))
+                for n in params
+            ]
         entries.append((handle, where, x.parts, epilogue))
     program.segments.append((entries, None))
     program.constants = list(constants)
@@ -140,7 +147,7 @@ def assemble(launches: list[Launch], builder: Builder, slots: Sequence[Any], kep
     return program
 
 
-def kernels_of(device: Any, launches: list[Launch]) -> dict[int, tuple[Any, bool]]:
+def kernels_of(device: Any, launches: list[Launch]) -> dict[int, tuple[Any, bool, tuple[str, ...]]]:
     """Handles of all kernels; those not known yet are compiled together."""
     missing: dict[Any, Any] = {}
     for x in launches:
@@ -150,7 +157,7 @@ def kernels_of(device: Any, launches: list[Launch]) -> dict[int, tuple[Any, bool
     if missing:
         kernels = list(missing.values())
         for key, handle, kernel in zip(missing, device.load(kernels), kernels):
-            KERNELS[key] = (handle, bool(kernel.epilogue))
+            KERNELS[key] = (handle, bool(kernel.epilogue), tuple(p.name for p in kernel.params))
         STATS["kernels"] += len(kernels)
     return {id(x): KERNELS[device.name, x.key] for x in launches}
 

@@ -1,0 +1,89 @@
+"""Recipes of the nodes `contract` (batched matrix product) and `convolve`: which kernel, which parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..loop.recipes import conv_planning, planning
+from ..loop.recipes.planning import Strides
+from .backend import current
+from .program import Launch
+from .recipes import recipe
+from .schedule import PNode, PVal
+
+SEEN: dict[Any, set[tuple[int, int, int]]] = {}  # layouts -> extents met there: several sizes share one kernel
+MANY = 4
+
+
+def whole(buf: Any) -> PVal:
+    return PVal(buf, buf.shape, buf.strides, 0)
+
+
+def named_launch(key: Any, make: Any, parts: int, title: str, bufs: dict[str, Any], ints: dict[str, int], work: dict[str, int]) -> Launch:
+    """A launch whose parameters are found by name; bufs: name -> PVal; work: name -> bytes of scratch."""
+    launch = Launch(key, make, parts, title)
+    launch.names = {n: i for i, n in enumerate((*bufs, *work))}
+    launch.bufs = [(v.buf, v.off, v.offslot) for v in bufs.values()]
+    launch.scratch = list(work.values())
+    launch.values = ints
+    return launch
+
+
+@recipe("contract")
+def contract(node: PNode) -> Sequence[Launch]:
+    """C[b, i, j] = sum over k of A[b, i, k] B[b, k, j]; the extents of batch may be 1 in one operand."""
+    a, b = node.ins
+    c = whole(node.outs[0])
+    batch, m, n = c.shape
+    k = a.shape[2]
+    if 0 in (batch, m, n):
+        return []
+    device = current()
+    target = device.target()
+    strides = Strides(*_abc(a, batch), *_abc(b, batch), *c.strides)
+    dtype = a.buf.dtype.short
+    layout = (dtype, planning.layouts(m, n, k, strides), batch > 1)
+    met = SEEN.setdefault(layout, set())
+    met.add((m, n, k))
+    sizes_here = len({e[0] for e in met})
+    p = planning.plan(m, n, k, batch, strides, dtype, target, device.get_num_threads(), generic=sizes_here > MANY)
+    spec = p.spec
+    work = {"work": p.work * p.parts} if p.work else {}
+    fixed = planning.fixed_ints(spec)
+    return [
+        named_launch(spec, lambda: planning.build(spec), p.parts, "contract", {"a": a, "b": b, "c": c}, p.ints | fixed, work)
+    ]
+
+
+def _abc(v: PVal, batch: int) -> tuple[int, int, int]:
+    return (0 if v.shape[0] == 1 and batch != 1 else v.strides[0], v.strides[1], v.strides[2])
+
+
+@recipe("convolve")
+def convolve(node: PNode) -> Sequence[Launch]:
+    """attrs: (kind, x shape, w shape, stride, padding, dilation, groups); inputs and result as conv_planning.plan says."""
+    kind, x_shape, w_shape, stride, padding, dilation, groups = node.attrs
+    device = current()
+    g = conv_planning.geometry(x_shape, w_shape, stride, padding, dilation, groups)
+    out = whole(node.outs[0])
+    views = {"forward": ("x", "w", "y"), "data": ("y", "w", "x"), "weight": ("x", "y", "w")}[kind]
+    by_name = dict(zip(views, (*node.ins, out)))
+    strides = {n: five(v.strides) for n, v in by_name.items()}
+    dtype = out.buf.dtype.short
+    p = conv_planning.plan(kind, g, strides["x"], strides["w"], strides["y"], dtype, device.target(), device.get_num_threads())
+    spec = p.spec
+    fixed = conv_planning.fixed_ints(spec)
+    scratch = {}
+    if p.work:
+        scratch["work"] = p.work * p.parts
+    if p.table:
+        scratch["table"] = p.table * p.parts
+    return [
+        named_launch(spec, lambda: conv_planning.build(spec), p.parts, f"conv_{kind}", by_name, p.ints | fixed, scratch)
+    ]
+
+
+def five(strides: Sequence[int]) -> tuple[int, ...]:
+    """Strides (n, c, spatial...) with missing leading spatial dimensions as 0."""
+    return (*strides[:2], *[0] * (5 - len(strides)), *strides[2:])
