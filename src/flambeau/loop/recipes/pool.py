@@ -1,0 +1,341 @@
+"""Pooling over windows of up to three dimensions: maximum (with indices), average, their adaptive forms, backwards.
+
+Lanes run over the columns of one row of the output; the rows and depths of a window are loops whose bounds are cut to
+the source, its columns are unrolled and masked only where windows reach over the edge. Planes (image, channel) are
+shared among the parts. The maximum keeps the first of equal elements and the last NaN, as PyTorch does; indices count
+the source plane row-major."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..build import Buffer, Builder, Operand, Register, Value, const, maximum, minimum, select
+from ..ir import FLOATS, SIZE, Kernel
+from .contraction import accumulator
+
+AXES = "dhw"
+INTS = ("n", "c", "sd", "sh", "sw", "od", "oh", "ow", "pd", "ph", "pw", "xn", "xc", "xd", "xh", "xw", "div")
+LOWEST = {"f16": -65504.0} | {f"i{bits}": -(2 ** (bits - 1)) for bits in (8, 16, 32, 64)}
+LOWEST |= {f"u{bits}": 0 for bits in (8, 16, 32, 64)}
+
+
+class PoolSpec(NamedTuple):
+    """What identifies a pooling kernel: the key for caching.
+
+    kind: "max", "max_back", "avg" or "avg_back". taps, stride, dilation: by axis (depth, height, width). inside: no
+    window reaches over the edge of a row. x: columns of the source are contiguous. adaptive: windows are
+    [o*s//n, ceil((o+1)*s/n)) of s elements for n outputs, and taps are ignored. count: what an average is divided by:
+    "taps" in the source and its padding, "inside" the source, or "given"."""
+
+    kind: str
+    dtype: str
+    taps: tuple[int, int, int] = (1, 1, 1)
+    stride: tuple[int, int, int] = (1, 1, 1)
+    dilation: tuple[int, int, int] = (1, 1, 1)
+    inside: bool = False
+    x: bool = True
+    adaptive: bool = False
+    count: str = "taps"
+    lanes: int = 16
+
+
+def pool(spec: PoolSpec, name: str = "pool") -> Kernel:
+    """The kernel of a spec. Buffers: x, y, index (max); index, y, x (max_back); x, y (avg); y, x (avg_back), where x is
+    the source or its gradient, y the output or its gradient. All but a source read by "max" and "avg" are dense."""
+    b = Builder(name)
+    return {"max": _max, "avg": _average, "max_back": _max_back, "avg_back": _average_back}[spec.kind](
+        b, spec
+    )
+
+
+class _Geometry:
+    """The integers, and the window of each output."""
+
+    def __init__(self, b: Builder, spec: PoolSpec):
+        self.b, self.spec = b, spec
+        fixed = {"xw": 1} if spec.x else {}
+        self.i = {k: const("i64", fixed[k]) if k in fixed else b.integer(k) for k in INTS}
+        i = self.i
+        self.area = b.let(i["sd"] * i["sh"] * i["sw"], "area")
+        self.outputs = b.let(i["od"] * i["oh"] * i["ow"], "outputs")
+        self.planes = b.let(i["n"] * i["c"], "planes")
+
+    def start(self, axis: int, o: Value) -> Value:
+        """The first position of the window of output o; below zero in the padding."""
+        a = AXES[axis]
+        if self.spec.adaptive:
+            return o * self.i["s" + a] // self.i["o" + a]
+        return o * self.spec.stride[axis] - self.i["p" + a]
+
+    def end(self, axis: int, o: Value) -> Value:
+        """Past the last position of an adaptive window."""
+        s, n = self.i["s" + AXES[axis]], self.i["o" + AXES[axis]]
+        return ((o + 1) * s + n - 1) // n
+
+    def taps(self, axis: int, o: Value, start: Value) -> tuple[Value, Value]:
+        """The taps of a depth or row that lie in the source: t0, t1."""
+        if self.spec.adaptive:
+            return const("i64", 0), self.b.let(self.end(axis, o) - start)
+        d, k, s = self.spec.dilation[axis], self.spec.taps[axis], self.i["s" + AXES[axis]]
+        t0 = self.b.let((maximum(-start, 0) + (d - 1)) // d)
+        return t0, self.b.let(minimum((s - start + (d - 1)) // d, k))
+
+    def columns(self, start: Value, x: Value, body) -> None:
+        """body(position, mask or None) for the columns of the window of output column x, inside a `vfor` or loop."""
+        b, i, spec = self.b, self.i, self.spec
+        if spec.adaptive:
+            end = b.let(self.end(2, x))
+            with b.for_("t", 0, (i["sw"] + i["ow"] - 1) // i["ow"] + 1) as t:
+                at = b.let(start + t)
+                body(at, b.let(at < end))
+            return
+
+        def one(t: Operand) -> None:
+            at = b.let(start + Value((t * const("i64", spec.dilation[2])).expr))
+            body(at, None if spec.inside else b.let((at >= 0) & (at < i["sw"])))
+
+        if spec.taps[2] <= 8:
+            for t in range(spec.taps[2]):
+                one(t)
+        else:
+            with b.for_("t", 0, spec.taps[2]) as t:
+                one(t)
+
+    def divisor(self, starts: tuple[Value, Value, Value], o: tuple[Value, Value, Value]) -> Value:
+        """Elements by which the sum of a window is divided (per lane)."""
+        if self.spec.count == "given":
+            return self.i["div"]
+        product: Value = const("i64", 1)
+        for axis, (start, place) in enumerate(zip(starts, o, strict=True)):
+            a = AXES[axis]
+            if self.spec.adaptive:
+                product = product * (self.end(axis, place) - start)
+                continue
+            whole = minimum(start + self.spec.taps[axis], self.i["s" + a] + self.i["p" + a])
+            if self.spec.count == "taps":
+                product = product * (whole - start)
+            else:
+                product = product * (minimum(whole, self.i["s" + a]) - maximum(start, 0))
+        return product
+
+
+def _rows(b: Builder, g: _Geometry, body) -> None:
+    """body(plane, base of the plane in x, (z, y), place of the row in y) for every row of the output of this part."""
+    i = g.i
+    lo, hi = b.partition(g.planes)
+    with b.for_("u", lo, hi) as u:
+        base = b.let(u // i["c"] * i["xn"] + u % i["c"] * i["xc"], "base")
+        with b.for_("z", 0, i["od"]) as z, b.for_("y", 0, i["oh"]) as y:
+            body(u, base, (z, y), b.let(u * g.outputs + (z * i["oh"] + y) * i["ow"], "row"))
+
+
+def _window(b: Builder, g: _Geometry, base: Value, z: Value, y: Value, body) -> tuple[Value, Value]:
+    """body(place of a source row in x, number of its first element in the plane) for the rows of a window."""
+    i, d = g.i, g.spec.dilation
+    z0, y0 = b.let(g.start(0, z)), b.let(g.start(1, y))
+    za, zb = g.taps(0, z, z0)
+    ya, yb = g.taps(1, y, y0)
+    with b.for_("kz", za, zb) as kz, b.for_("ky", ya, yb) as ky:
+        row, plane = b.let(y0 + ky * d[1]), b.let(z0 + kz * d[0])
+        body(b.let(base + plane * i["xd"] + row * i["xh"]), b.let((plane * i["sh"] + row) * i["sw"]))
+    return z0, y0
+
+
+def _max(b: Builder, spec: PoolSpec) -> Kernel:
+    x, y, index = b.buf("x", spec.dtype), b.buf("y", spec.dtype, "w"), b.buf("index", "i64", "w")
+    g = _Geometry(b, spec)
+    lowest = LOWEST.get(spec.dtype, float("-inf")) if spec.dtype != "f16" else float("-inf")
+
+    def row(u: Value, base: Value, zy: tuple[Value, Value], out: Value) -> None:
+        with b.vfor("x", 0, g.i["ow"], spec.lanes) as ox:
+            start = b.let(g.start(2, ox))
+            best = b.reg("best", const(spec.dtype, lowest), lanes=spec.lanes)
+            at = b.reg("at", const("i64", 0), lanes=spec.lanes)
+            at.set(_first(b, g, zy, start))
+
+            def line(source: Value, number: Value) -> None:
+                g.columns(
+                    start, ox, lambda p, mask: _compare(b, spec, x, source, number, g, p, mask, best, at)
+                )
+
+            _window(b, g, base, *zy, line)
+            y[out + ox] = best.get()
+            index[out + ox] = at.get()
+
+    _rows(b, g, row)
+    return b.kernel()
+
+
+def _first(b: Builder, g: _Geometry, zy: tuple[Value, Value], start: Value) -> Value:
+    """The number of the first element of a window: the index of a maximum that nothing exceeds."""
+    starts = [g.start(0, zy[0]), g.start(1, zy[1]), start]
+    if not g.spec.adaptive:
+        starts = [
+            s + (maximum(-s, 0) + (d - 1)) // d * d if d > 1 else maximum(s, 0)
+            for s, d in zip(starts, g.spec.dilation, strict=True)
+        ]
+    return (starts[0] * g.i["sh"] + starts[1]) * g.i["sw"] + starts[2]
+
+
+def _compare(
+    b: Builder,
+    spec: PoolSpec,
+    x: Buffer,
+    source: Value,
+    number: Value,
+    g: _Geometry,
+    p: Value,
+    mask: Value | None,
+    best: Register,
+    at: Register,
+) -> None:
+    value = b.let(x.load(source + p * g.i["xw"], mask))
+    better = value > best.get()
+    if spec.dtype in FLOATS:
+        better = better | value.ne(value)
+    better = b.let(better if mask is None else better & mask)
+    best.set(select(better, value, best.get()))
+    at.set(select(better, number + p, at.get()))
+
+
+def _average(b: Builder, spec: PoolSpec) -> Kernel:
+    x, y = b.buf("x", spec.dtype), b.buf("y", spec.dtype, "w")
+    g = _Geometry(b, spec)
+    type = accumulator(spec.dtype)
+
+    def row(u: Value, base: Value, zy: tuple[Value, Value], out: Value) -> None:
+        with b.vfor("x", 0, g.i["ow"], spec.lanes) as ox:
+            start = b.let(g.start(2, ox))
+            total = b.reg("total", 0, type, lanes=spec.lanes)
+
+            def tap(source: Value, p: Value, mask: Value | None) -> None:
+                total.set(total.get() + x.load(source + p * g.i["xw"], mask).cast(type))
+
+            def line(source: Value, number: Value) -> None:
+                g.columns(start, ox, lambda p, mask: tap(source, p, mask))
+
+            z0, y0 = _window(b, g, base, *zy, line)
+            count = g.divisor((z0, y0, start), (*zy, ox))
+            y[out + ox] = _quotient(total.get(), count, type).cast(spec.dtype)
+
+    _rows(b, g, row)
+    return b.kernel()
+
+
+def _quotient(value: Value, count: Value, type: str) -> Value:
+    return value / count.cast(type) if type in FLOATS else value // count.cast(type)
+
+
+def _clear(b: Builder, x: Buffer, base: Value, area: Value) -> None:
+    with b.vfor("i", 0, area, 16) as i:
+        x[base + i] = 0
+
+
+def _max_back(b: Builder, spec: PoolSpec) -> Kernel:
+    index, y, x = b.buf("index", "i64"), b.buf("y", spec.dtype), b.buf("x", spec.dtype, "rw")
+    g = _Geometry(b, spec)
+    lo, hi = b.partition(g.planes)
+    with b.for_("u", lo, hi) as u:
+        base, from_ = b.let(u * g.area), b.let(u * g.outputs)
+        _clear(b, x, base, g.area)
+        with b.for_("o", 0, g.outputs) as o:
+            place = b.let(base + index[from_ + o])
+            x[place] = x[place] + y[from_ + o]
+    return b.kernel()
+
+
+def _average_back(b: Builder, spec: PoolSpec) -> Kernel:
+    y, x = b.buf("y", spec.dtype), b.buf("x", spec.dtype, "rw")
+    g = _Geometry(b, spec)
+    dense = {"xw": const("i64", 1), "xh": g.i["sw"]}
+    g.i |= dense | {"xd": b.let(g.i["sh"] * g.i["sw"]), "xc": g.area, "xn": b.let(g.area * g.i["c"])}
+    lo, hi = b.partition(g.planes)
+    with b.for_("u", lo, hi) as u:
+        base = b.let(u * g.area)
+        _clear(b, x, base, g.area)
+        with b.for_("z", 0, g.i["od"]) as z, b.for_("y", 0, g.i["oh"]) as oy:
+            row = b.let(u * g.outputs + (z * g.i["oh"] + oy) * g.i["ow"], "row")
+            _spread(b, g, base, (z, oy), row, x, y)
+    return b.kernel()
+
+
+def _spread(
+    b: Builder, g: _Geometry, base: Value, zy: tuple[Value, Value], row: Value, x: Buffer, y: Buffer
+) -> None:
+    """Add the shares of one row of the output's gradient: one tap of all its columns at a time, so that no two lanes
+    write to one element; adaptive windows, which may share their first column, one after the other."""
+    spec = g.spec
+    zyx = tuple(b.let(g.start(axis, o)) for axis, o in enumerate(zy))
+
+    def share(ox: Value, start: Value) -> Value:
+        count = g.divisor((*zyx, start), (*zy, ox))  # type: ignore[arg-type]
+        return _quotient(y[row + ox], count, spec.dtype)
+
+    def line(source: Value, number: Value) -> None:
+        if spec.adaptive:
+            with b.for_("x", 0, g.i["ow"]) as ox:
+                start = b.let(g.start(2, ox))
+                part = b.let(share(ox, start))
+                with b.for_("p", start, g.end(2, ox)) as p:
+                    x[source + p] = x[source + p] + part
+            return
+        with b.for_("t", 0, spec.taps[2]) as t, b.vfor("x", 0, g.i["ow"], spec.lanes) as ox:
+            start = b.let(g.start(2, ox))
+            p = b.let(start + t)
+            mask = None if spec.inside else b.let((p >= 0) & (p < g.i["sw"]))
+            b.store(x, source + p, x.load(source + p, mask) + share(ox, start), mask)
+
+    _window(b, g, base, *zy, line)
+
+
+class PoolPlan(NamedTuple):
+    """A kernel's key, its run-time integers and the number of parts."""
+
+    spec: PoolSpec
+    ints: dict[str, int]
+    parts: int
+
+
+def plan(
+    kind: str,
+    x: tuple[int, ...],
+    strides: tuple[int, ...],
+    out: tuple[int, ...],
+    dtype: str,
+    taps: tuple[int, ...] = (),
+    stride: tuple[int, ...] = (),
+    padding: tuple[int, ...] = (),
+    dilation: tuple[int, ...] = (),
+    count: str = "taps",
+    divisor: int = 1,
+    threads: int = 1,
+) -> PoolPlan:
+    """The plan of a pooling of a source of shape x (images, channels, ...) with those strides to `out` (...).
+
+    Without taps: adaptive (a plain window where the extents divide). See PoolSpec for kind and count."""
+    dims = len(out)
+    adaptive = not taps
+    if adaptive and all(s % o == 0 for s, o in zip(x[2:], out, strict=True)):
+        taps = stride = tuple(s // o for s, o in zip(x[2:], out, strict=True))
+        adaptive = False
+
+    def three(values: tuple[int, ...], missing: int) -> tuple[int, int, int]:
+        return (*([missing] * (3 - dims)), *(values or [missing] * dims))  # type: ignore[return-value]
+
+    k, s, p, d = three(taps, 1), three(stride or taps, 1), three(padding, 0), three(dilation, 1)
+    size, o = three(x[2:], 1), three(out, 1)
+    inside = not adaptive and p[2] == 0 and (o[2] - 1) * s[2] + (k[2] - 1) * d[2] < size[2]
+    if kind == "max_back":
+        k, s, d, inside, adaptive = (1, 1, 1), (1, 1, 1), (1, 1, 1), True, False
+    lanes = 16 if SIZE[dtype] <= 4 else 8
+    spec = PoolSpec(kind, dtype, k, s, d, inside, strides[-1] == 1, adaptive, count, lanes)
+    ints = {"n": x[0], "c": x[1], "div": divisor, "xn": strides[0], "xc": strides[1]}
+    for name, values in (("s", size), ("o", o), ("p", p), ("x", three(strides[2:], 0))):
+        ints |= {name + axis: v for axis, v in zip(AXES, values, strict=True)}
+    work = x[0] * x[1] * (o[0] * o[1] * o[2] * k[0] * k[1] * k[2] + size[0] * size[1] * size[2])
+    return PoolPlan(spec, ints, max(1, min(threads, x[0] * x[1], work >> 14)))
+
+
+def args(kernel: Kernel, p: PoolPlan) -> list[tuple[str, int | None]]:
+    """(name, value) of every parameter of a kernel of this plan; None for buffers."""
+    return [(param.name, p.ints.get(param.name)) for param in kernel.params]
