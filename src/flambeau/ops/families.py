@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-FAMILIES = ["elementwise", "view", "contraction"]
+FAMILIES = ["elementwise", "unary", "view", "contraction"]
 
 
 def load() -> None:
