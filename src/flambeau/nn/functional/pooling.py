@@ -1,0 +1,286 @@
+"""Pooling. Windows are given per spatial dimension; `stride` defaults to the window."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import flambeau as torch
+
+from .table import ops, warn
+
+Tensor = Any
+Sizes = Any
+
+
+def _max_pool(name: str, input: Tensor, args: tuple, return_indices: bool) -> Any:
+    if return_indices:
+        return getattr(ops, name + "_with_indices")(input, *args)
+    return getattr(ops, name)(input, *args)
+
+
+def max_pool1d(
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The maximum over windows of (N, C, L) or (C, L), and where it stood."""
+    return _max_pool("max_pool1d", input, (kernel_size, stride, padding, dilation, ceil_mode), return_indices)
+
+
+def max_pool2d(
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The maximum over windows of (N, C, H, W) or (C, H, W), and where it stood."""
+    return _max_pool("max_pool2d", input, (kernel_size, stride, padding, dilation, ceil_mode), return_indices)
+
+
+def max_pool3d(
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The maximum over windows of (N, C, D, H, W) or (C, D, H, W), and where it stood."""
+    return _max_pool("max_pool3d", input, (kernel_size, stride, padding, dilation, ceil_mode), return_indices)
+
+
+def max_pool1d_with_indices(
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """`max_pool1d` with return_indices."""
+    return ops.max_pool1d_with_indices(input, kernel_size, stride, padding, dilation, ceil_mode)
+
+
+def max_pool2d_with_indices(
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """`max_pool2d` with return_indices."""
+    return ops.max_pool2d_with_indices(input, kernel_size, stride, padding, dilation, ceil_mode)
+
+
+def max_pool3d_with_indices(
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """`max_pool3d` with return_indices."""
+    return ops.max_pool3d_with_indices(input, kernel_size, stride, padding, dilation, ceil_mode)
+
+
+def per_dim(value: Sizes, count: int) -> tuple:
+    """A setting for each of `count` spatial dimensions."""
+    if isinstance(value, (tuple, list, torch.Size)):
+        return tuple(value) * count if len(value) == 1 else tuple(value)
+    return (value,) * count
+
+
+def _output_size(input: Tensor, output_size: Sizes, spatial: int) -> tuple:
+    """Sizes of the pooled dimensions; None keeps the input's."""
+    wanted = per_dim(output_size, spatial)
+    if input.dim() <= len(wanted):
+        raise ValueError(
+            f"Input dimension should be at least {len(wanted) + 1}, got {input.dim()}"
+            if spatial == 1
+            else f"Input dimension should be at least {len(wanted) + 1}"
+        )
+    have = input.shape[input.dim() - len(wanted) :]
+    return tuple(h if w is None else w for w, h in zip(wanted, have))
+
+
+def adaptive_avg_pool1d(input: Tensor, output_size: Sizes) -> Tensor:
+    """Averages so that `output_size` elements come out."""
+    return ops.adaptive_avg_pool1d(input, output_size)
+
+
+def adaptive_avg_pool2d(input: Tensor, output_size: Sizes) -> Tensor:
+    """Averages so that `output_size` rows and columns come out; None keeps the input's size."""
+    return ops.adaptive_avg_pool2d(input, _output_size(input, output_size, 2))
+
+
+def adaptive_avg_pool3d(input: Tensor, output_size: Sizes) -> Tensor:
+    """Averages so that `output_size` elements in each dimension come out; None keeps the input's size."""
+    return ops.adaptive_avg_pool3d(input, _output_size(input, output_size, 3))
+
+
+def adaptive_max_pool1d_with_indices(input: Tensor, output_size: Sizes, return_indices: bool = False) -> Any:
+    """`adaptive_max_pool1d` with return_indices."""
+    return ops.adaptive_max_pool1d(input, output_size, True)
+
+
+def adaptive_max_pool2d_with_indices(input: Tensor, output_size: Sizes, return_indices: bool = False) -> Any:
+    """`adaptive_max_pool2d` with return_indices."""
+    return ops.adaptive_max_pool2d(input, _output_size(input, output_size, 2), True)
+
+
+def adaptive_max_pool3d_with_indices(input: Tensor, output_size: Sizes, return_indices: bool = False) -> Any:
+    """`adaptive_max_pool3d` with return_indices."""
+    return ops.adaptive_max_pool3d(input, _output_size(input, output_size, 3), True)
+
+
+def adaptive_max_pool1d(input: Tensor, output_size: Sizes, return_indices: bool = False) -> Any:
+    """Maxima over windows chosen so that `output_size` elements come out."""
+    result = adaptive_max_pool1d_with_indices(input, output_size)
+    return result if return_indices else result[0]
+
+
+def adaptive_max_pool2d(input: Tensor, output_size: Sizes, return_indices: bool = False) -> Any:
+    """Maxima over windows chosen so that `output_size` rows and columns come out."""
+    result = adaptive_max_pool2d_with_indices(input, output_size)
+    return result if return_indices else result[0]
+
+
+def adaptive_max_pool3d(input: Tensor, output_size: Sizes, return_indices: bool = False) -> Any:
+    """Maxima over windows chosen so that `output_size` elements in each dimension come out."""
+    result = adaptive_max_pool3d_with_indices(input, output_size)
+    return result if return_indices else result[0]
+
+
+def _lp_pool(
+    input: Tensor, norm_type: float, kernel: Sizes, stride: Sizes, ceil_mode: bool, spatial: int
+) -> Tensor:
+    """(sum of x^p over the window)^(1/p)."""
+    name = f"avg_pool{spatial}d"
+    count = math.prod(per_dim(kernel, spatial))
+    mean = getattr(ops, name)(input.pow(norm_type), kernel, stride, 0, ceil_mode)
+    return (torch.sign(mean) * torch.relu(torch.abs(mean))).mul(count).pow(1.0 / norm_type)
+
+
+def lp_pool1d(
+    input: Tensor, norm_type: float, kernel_size: int, stride: Sizes = None, ceil_mode: bool = False
+) -> Tensor:
+    """The p-norm of windows of (N, C, L) or (C, L)."""
+    return _lp_pool(input, norm_type, kernel_size, stride, ceil_mode, 1)
+
+
+def lp_pool2d(
+    input: Tensor, norm_type: float, kernel_size: Sizes, stride: Sizes = None, ceil_mode: bool = False
+) -> Tensor:
+    """The p-norm of windows of (N, C, H, W) or (C, H, W)."""
+    return _lp_pool(input, norm_type, kernel_size, stride, ceil_mode, 2)
+
+
+def lp_pool3d(
+    input: Tensor, norm_type: float, kernel_size: Sizes, stride: Sizes = None, ceil_mode: bool = False
+) -> Tensor:
+    """The p-norm of windows of (N, C, D, H, W) or (C, D, H, W)."""
+    return _lp_pool(input, norm_type, kernel_size, stride, ceil_mode, 3)
+
+
+def _unpool_size(input: Tensor, kernel: tuple, stride: tuple, padding: tuple, output_size: Any) -> list[int]:
+    spatial = len(kernel)
+    sizes = input.shape[input.dim() - spatial :]
+    default = [(sizes[d] - 1) * stride[d] + kernel[d] - 2 * padding[d] for d in range(spatial)]
+    if output_size is None:
+        return default
+    wanted = list(output_size)
+    if len(wanted) == spatial + 2:
+        wanted = wanted[2:]
+    if len(wanted) != spatial:
+        raise ValueError(
+            "output_size should be a sequence containing "
+            f"{spatial} or {spatial + 2} elements, but it has a length of '{len(wanted)}'"
+        )
+    for d in range(spatial):
+        low, high = default[d] - stride[d], default[d] + stride[d]
+        if not low < wanted[d] < high:
+            raise ValueError(f"invalid output_size '{wanted}' (dim {d} must be between {low} and {high})")
+    return wanted
+
+
+def _max_unpool(
+    input: Tensor,
+    indices: Tensor,
+    kernel: Sizes,
+    stride: Sizes,
+    padding: Sizes,
+    output_size: Any,
+    spatial: int,
+) -> Tensor:
+    """Puts each element back where `max_pool` took it from, zeros elsewhere."""
+    kernel = per_dim(kernel, spatial)
+    stride = kernel if stride is None else per_dim(stride, spatial)
+    size = _unpool_size(input, kernel, stride, per_dim(padding, spatial), output_size)
+    lead = input.shape[: input.dim() - spatial]
+    flat = input.new_zeros((*lead, math.prod(size)))
+    keep = len(lead)
+    return flat.scatter(-1, indices.flatten(keep), input.flatten(keep)).reshape(*lead, *size)
+
+
+def max_unpool1d(
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes = None,
+    padding: Sizes = 0,
+    output_size: Any = None,
+) -> Tensor:
+    """The partial inverse of `max_pool1d`."""
+    return _max_unpool(input, indices, kernel_size, stride, padding, output_size, 1)
+
+
+def max_unpool2d(
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes = None,
+    padding: Sizes = 0,
+    output_size: Any = None,
+) -> Tensor:
+    """The partial inverse of `max_pool2d`."""
+    return _max_unpool(input, indices, kernel_size, stride, padding, output_size, 2)
+
+
+def max_unpool3d(
+    input: Tensor,
+    indices: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes = None,
+    padding: Sizes = 0,
+    output_size: Any = None,
+) -> Tensor:
+    """The partial inverse of `max_pool3d`."""
+    return _max_unpool(input, indices, kernel_size, stride, padding, output_size, 3)
+
+
+def upsample(
+    input: Tensor,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: Any = None,
+) -> Tensor:
+    """Deprecated name of `interpolate`."""
+    from .spatial import interpolate
+
+    warn("`nn.functional.upsample` is deprecated. Use `nn.functional.interpolate` instead.")
+    return interpolate(input, size, scale_factor, mode, align_corners)

@@ -1,0 +1,53 @@
+"""Where a functional finds its computation: the op of that name, or else a formula over other functions.
+
+A functional of this package is the argument logic of PyTorch's function (legacy arguments, checks, warnings, in-place
+variants). What it computes is asked of `ops`: an entry of the book of ops with the functional's name and signature,
+without legacy arguments; while there is none, the formula in `formulas/`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flambeau as torch
+
+
+class Ops:
+    """Attributes are functions, found when first used."""
+
+    def __getattr__(self, name: str) -> Any:
+        found = find(name)
+        if found is None:
+            raise AttributeError(f"nn.functional.{name}: flambeau has no such function yet")
+        setattr(self, name, found)
+        return found
+
+
+def find(name: str) -> Any:
+    """The function that computes `name`: an op flagged functional, a formula, a function of the top namespace."""
+    from ...ops.entry import FACES
+
+    found = FACES.get("nn.functional", {}).get(name)
+    if found is None:
+        from .. import formulas
+
+        found = getattr(formulas, name, None)
+    return getattr(torch, name, None) if found is None else found
+
+
+ops = Ops()
+
+
+def warn(message: str, category: type[Warning] = UserWarning, stacklevel: int = 3) -> None:
+    """`warnings.warn`, imported when it is needed."""
+    import warnings
+
+    warnings.warn(message, category, stacklevel=stacklevel)
+
+
+def in_place(input: Any, name: str, *args: Any) -> Any:
+    """The in-place form of an op, or its result copied into `input`."""
+    method = getattr(torch, name + "_", None) or getattr(type(input), name + "_", None)
+    if method is not None:
+        return method(input, *args)
+    return input.copy_(getattr(ops, name)(input, *args))
