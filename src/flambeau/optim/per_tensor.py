@@ -42,7 +42,7 @@ class PerTensorOptimizer(Optimizer):
         return 0.0 if name in self.scalars else torch.zeros_like(p)
 
     def numbers(self, group: dict[str, Any], now: Values, p: Any) -> dict[str, Any]:
-        """The rule's numbers for a step of parameters like p. `now`: scalar states (to be set), "step" counted already."""
+        """The rule's numbers for a step of parameters like p. `now`: scalar states (to be set), "step" counted."""
         raise NotImplementedError
 
     def statics(self, group: dict[str, Any], now: Values, first: bool) -> dict[str, Any]:
