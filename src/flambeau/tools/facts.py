@@ -21,7 +21,11 @@ class Counters(NamedTuple):
 
 def counters() -> Counters:
     """The counters as they stand now."""
-    return Counters()
+    from ..codegen import engine
+    from ..stream import program
+
+    kernels, streams = engine.stats(), program.STATS
+    return Counters(int(kernels["compiled"]), int(kernels["from_disk"]), streams["planned"], streams["runs"])
 
 
 def version_of(package: str) -> str:
@@ -43,7 +47,7 @@ def facts() -> list[tuple[str, str]]:
         ("flambeau", __version__),
         ("python", f"{platform.python_version()} ({platform.python_implementation()})"),
         ("system", platform.platform()),
-        ("processor", f"{target.name}, vectors of {target.vector_bits} bits"),
+        ("processor", f"{target.cpu}, vectors of {target.vector_bits} bits"),
     ]
     lines += [(name, version_of(name)) for name in ("numpy", "llvmlite", "scipy", "pillow", "matplotlib")]
     lines.append(("kernel cache", cache_info()))
