@@ -70,7 +70,9 @@ def plan(
 ) -> Plan:
     """The plan of a contraction. plain: the epilogue is the plain store. generic: one kernel for all extents (the
     caller has seen several sizes at this place); without it the tile is fitted to m, and small tiles are exact."""
-    swap = _swap(m, n, strides, target.vector_bits // 8 // SIZE[accumulator(dtype)])
+    swap = m > 1 and n == 1
+    if not generic:
+        swap = swap or _swap(m, n, strides, target.vector_bits // 8 // SIZE[accumulator(dtype)])
     if swap:
         m, n, strides = n, m, strides.swapped()
     kind = _kind(m, n, k, strides, dtype, target)
@@ -106,11 +108,7 @@ def layouts(m: int, n: int, k: int, s: Strides) -> tuple[str, str, str]:
 
 
 def _swap(m: int, n: int, s: Strides, vector: int) -> bool:
-    if n == 1:
-        return m > 1
-    if m == 1:
-        return False
-    return n <= vector // 2 and m >= vector and (s.ak == 1 or s.ai == 1) and m > 2 * n
+    return m > 1 and n <= vector // 2 and m >= vector and (s.ak == 1 or s.ai == 1) and m > 2 * n
 
 
 def _kind(m: int, n: int, k: int, s: Strides, dtype: str, target: Vectors) -> str:
@@ -163,10 +161,12 @@ TILES = {32: ((14, 2), (24, 1), (6, 4)), 16: ((6, 2), (12, 1), (3, 4))}
 
 def tile(m: int, n: int, vector: int, regs: int, generic: bool) -> tuple[int, int]:
     """(rows, vectors) of the register tile that wastes the least work."""
+    if generic:
+        return TILES[regs][0]
     best, choice = 0.0, (1, 1)
     for top, nv in TILES[regs]:
         panels = -(-m // top)
-        rows = top if generic else -(-m // panels)
+        rows = -(-m // panels)
         loads = (rows + nv) / 2
         step = max(rows * nv, loads, 8 if regs == 32 else 4) + 0.5
         cost = panels * -(-n // (nv * vector)) * step
@@ -188,7 +188,7 @@ def _gemm(
     if (spec.a == "row" and pack_a and a_thin) or (spec.b == "col" and pack_b and b_thin):
         narrow = "yes"
     if generic:
-        narrow, pack_b = "maybe", pack_b or spec.b != "row"
+        narrow, pack_a, pack_b = "maybe", spec.a != "col", spec.b != "row"
     spec = spec._replace(
         kind="gemm",
         rows=rows,

@@ -1,0 +1,229 @@
+"""Contraction kernels: values, and the same bits whatever the tile, the packing and the number of parts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.loop.recipe_runner import NARROW, NUMPY, SMALL, WIDE, Machine, bits, elements, random, run
+
+from flambeau.loop.build import Builder, maximum
+from flambeau.loop.recipes import planning
+from flambeau.loop.recipes.contraction import Emit, Epilogue, Spec
+from flambeau.loop.recipes.planning import Plan, Strides
+
+
+def problem(
+    m: int, n: int, k: int, layout: str = "nn", batch: int = 1, dtype: str = "f32"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A, B and a C to fill, [batch, ...]; layout: n, t (transposed) or s (every second element) for A and B."""
+    rng = np.random.default_rng(m * 10007 + n * 101 + k)
+
+    def operand(rows: int, cols: int, how: str) -> np.ndarray:
+        if how == "t":
+            return random(rng, (batch, cols, rows), dtype).transpose(0, 2, 1)
+        if how == "s":
+            return random(rng, (batch, rows * 2, cols * 3), dtype)[:, ::2, ::3]
+        return random(rng, (batch, rows, cols), dtype)
+
+    return operand(m, k, layout[0]), operand(k, n, layout[1]), np.full((batch, m, n), 77, NUMPY[dtype])
+
+
+def strides_of(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> Strides:
+    return Strides(*elements(a), *elements(b), *elements(c))
+
+
+def planned(a: np.ndarray, b: np.ndarray, c: np.ndarray, on: Machine = WIDE, **options: object) -> Plan:
+    batch, m, k = a.shape
+    dtype = next(t for t, np_type in NUMPY.items() if np_type == a.dtype)
+    return planning.plan(m, b.shape[2], k, batch, strides_of(a, b, c), dtype, on, **options)  # type: ignore[arg-type]
+
+
+def compute(
+    p: Plan,
+    a: np.ndarray,
+    b: np.ndarray,
+    c: np.ndarray,
+    nt: int | None = None,
+    epilogue: Epilogue | None = None,
+    interpreted: bool = False,
+    **more: np.ndarray,
+) -> np.ndarray:
+    nt = nt or p.parts
+    kernel = planning.build(p.spec, epilogue)
+    work = np.full(p.work * nt + 64, 255, np.uint8)
+    run(kernel, planning.args(kernel, p), {"a": a, "b": b, "c": c, "work": work, **more}, nt, interpreted)
+    return c
+
+
+def exact(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    wide = np.float64 if a.dtype.kind == "f" else np.int64
+    return a.astype(wide) @ b.astype(wide)
+
+
+def check(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
+    want = exact(a, b)
+    if a.dtype.kind == "f":
+        bound = (np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64)) * np.finfo(a.dtype).eps * 24
+        assert (np.abs(c - want) <= bound + 1e-300).all()
+    else:
+        assert (c == want.astype(c.dtype)).all()
+
+
+SIZES = [
+    (1, 1, 1),
+    (2, 3, 4),
+    (13, 40, 17),
+    (20, 16, 385),
+    (33, 70, 50),
+    (4, 120, 400),
+    (64, 10, 128),
+    (9, 5, 0),
+]
+
+
+@pytest.mark.parametrize(("m", "n", "k"), SIZES)
+@pytest.mark.parametrize("layout", ["nn", "nt", "tn", "ss"])
+def test_values(m: int, n: int, k: int, layout: str) -> None:
+    a, b, c = problem(m, n, k, layout)
+    check(a, b, compute(planned(a, b, c), a, b, c))
+
+
+@pytest.mark.parametrize("dtype", ["f64", "i32", "i64", "u8"])
+@pytest.mark.parametrize("layout", ["nn", "nt"])
+def test_dtypes(dtype: str, layout: str) -> None:
+    a, b, c = problem(19, 37, 29, layout, dtype=dtype)
+    check(a, b, compute(planned(a, b, c), a, b, c))
+
+
+@pytest.mark.parametrize(
+    ("m", "n", "k"), [(1, 300, 900), (300, 1, 900), (1, 5000, 20), (2, 70, 600), (5000, 3, 8)]
+)
+@pytest.mark.parametrize("layout", ["nn", "nt", "tn"])
+def test_thin(m: int, n: int, k: int, layout: str) -> None:
+    a, b, c = problem(m, n, k, layout)
+    check(a, b, compute(planned(a, b, c, threads=2), a, b, c))
+
+
+@pytest.mark.parametrize("layout", ["nn", "nt", "tn", "tt"])
+def test_large(layout: str) -> None:
+    a, b, c = problem(150, 1100, 512, layout)
+    p = planned(a, b, c, threads=2)
+    assert p.spec.pack_b and p.parts == 2
+    check(a, b, compute(p, a, b, c))
+
+
+def test_batched_and_strided_output() -> None:
+    a, b, _ = problem(6, 40, 20, "nt", batch=5)
+    c = np.zeros((5, 40, 6), np.float32).transpose(0, 2, 1)
+    check(a, b, compute(planned(a, b, c), a, b, c, nt=2))
+    shared = np.broadcast_to(b[:1], b.shape)
+    check(a, shared, compute(planned(a, shared, c), a, shared, c, nt=3))
+
+
+def variants(p: Plan) -> list[Spec]:
+    """Other kernels for the same problem."""
+    s = p.spec
+    if s.kind != "gemm":
+        return []
+    return [
+        s._replace(rows=5, lanes=16),
+        s._replace(rows=3, lanes=64),
+        s._replace(pack_a=not s.pack_a, narrow="yes"),
+    ]
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [(29, 50, 801), (1, 90, 500), (3, 200, 400), (70, 2, 390)])
+@pytest.mark.parametrize("layout", ["nn", "nt", "tn"])
+def test_same_bits(m: int, n: int, k: int, layout: str) -> None:
+    """Tiles, targets, generic kernels, numbers of parts: one result."""
+    a, b, c = problem(m, n, k, layout)
+    first = planned(a, b, c)
+    want = bits(compute(first, a, b, c, nt=1))
+    others = [(first, 2), (first, 3), (planned(a, b, c, generic=True), 2)]
+    others += [(planned(a, b, c, on), 1) for on in (NARROW, SMALL)]
+    others += [(first._replace(spec=spec), 1) for spec in variants(first)]
+    for p, nt in others:
+        room = p._replace(work=p.work + 4 * 500 * max(n, 64))  # other tiles need other workspaces
+        assert bits(compute(room, a, b, np.full_like(c, 7), nt=nt)) == want, p.spec
+
+
+@pytest.mark.parametrize(
+    ("m", "n", "k", "layout"), [(3, 20, 390, "nn"), (2, 17, 20, "nt"), (1, 64, 400, "nn"), (18, 18, 18, "nt")]
+)
+def test_interpreter(m: int, n: int, k: int, layout: str) -> None:
+    a, b, c = problem(m, n, k, layout)
+    for generic in (False, True):
+        p = planned(a, b, c, generic=generic)
+        want = bits(compute(p, a, b, np.full_like(c, 3), nt=2))
+        assert bits(compute(p, a, b, np.full_like(c, 5), nt=2, interpreted=True)) == want
+
+
+def test_blocks_of_k() -> None:
+    """Sums of 384 products are added, not one chain: 2**24 + (1 + 1), where (2**24 + 1) + 1 is 2**24."""
+    a, b = np.zeros((1, 20, 386), np.float32), np.ones((1, 386, 32), np.float32)
+    a[..., 0], a[..., 384:] = 2**24, 1
+    for layout in (b, b.transpose(0, 2, 1).copy().transpose(0, 2, 1)):
+        for rows in (20, 1):
+            c = np.zeros((1, rows, 32), np.float32)
+            compute(planned(a[:, :rows], layout, c), a[:, :rows], layout, c)
+            assert (c == 2**24 + 2).all()
+
+
+def bias_relu(b: Builder) -> Emit:
+    """out[row, col] = max(acc + bias[col], 0) + residual[row, col]."""
+    bias, residual, out = b.buf("bias", "f32"), b.buf("residual", "f32"), b.buf("out", "f32", "w")
+
+    def emit(acc, batch, row, col) -> None:  # type: ignore[no-untyped-def]
+        at = row * 40 + col
+        out[at] = maximum(acc + bias[col], 0) + residual[at]
+
+    return emit
+
+
+@pytest.mark.parametrize(("m", "k"), [(1, 30), (17, 30), (33, 500), (3, 900)])
+@pytest.mark.parametrize("layout", ["nn", "nt"])
+@pytest.mark.parametrize("generic", [False, True])
+def test_epilogue(m: int, k: int, layout: str, generic: bool) -> None:
+    a, b, c = problem(m, 40, k, layout)
+    rng = np.random.default_rng(0)
+    bias, residual, out = (
+        random(rng, (40,), "f32"),
+        random(rng, (m, 40), "f32"),
+        np.zeros((m, 40), np.float32),
+    )
+    plain = compute(planned(a, b, c, generic=generic), a, b, c)[0]
+    p = planned(a, b, c, plain=False, generic=generic)
+    compute(p, a, b, c, nt=2, epilogue=bias_relu, bias=bias, residual=residual, out=out)
+    assert bits(out) == bits(np.maximum(plain + bias, 0) + residual)
+
+
+def test_epilogue_of_a_transposed_problem() -> None:
+    """Few columns: lanes run over rows; the epilogue still gets (row, column)."""
+    a, b, c = problem(50, 2, 30)
+    p = planned(a, b, c, plain=False)
+    assert p.spec.swap
+
+    def accumulate(b: Builder) -> Emit:
+        out = b.buf("out", "f32", "rw")
+
+        def emit(acc, batch, row, col) -> None:  # type: ignore[no-untyped-def]
+            out[row * 2 + col] = out[row * 2 + col] + acc
+
+        return emit
+
+    out = np.ones((50, 2), np.float32)
+    compute(p, a, b, c, epilogue=accumulate, out=out)
+    assert np.allclose(out, 1 + exact(a, b)[0], atol=1e-5)
+
+
+def test_few_keys() -> None:
+    """A sequence of lengths needs two kernels: that of one row and the generic one."""
+    specs = set()
+    for length in range(1, 201):
+        a, b, c = (
+            np.empty((1, length, 256), "f"),
+            np.empty((1, 128, 256), "f").transpose(0, 2, 1),
+            np.empty((1, length, 128), "f"),
+        )
+        specs.add(planned(a, b, c, generic=True).spec)
+    assert len(specs) == 2
