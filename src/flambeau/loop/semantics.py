@@ -132,7 +132,7 @@ def exact_fma(a: float, b: float, c: float) -> float:
     try:
         return float(exact)  # x + -x is +0; anything that rounds to 0 keeps its sign
     except OverflowError:
-        return math.copysign(math.inf, exact)
+        return math.inf if exact > 0 else -math.inf
 
 
 # conversions

@@ -93,7 +93,7 @@ def show_statement(stmt: Stmt) -> str:
 def show_expr(expr: Expr) -> str:
     """One expression as text; shared parts come first, each on a line."""
     lines: list[str] = []
-    lines += _texts((expr,), "", lines)
+    lines.extend(_texts((expr,), "", lines))
     return "\n".join(lines)
 
 
@@ -147,7 +147,7 @@ def _text(e: Expr, text: dict[int, str]) -> str:
     if isinstance(e, Op):
         args = [text[id(a)] for a in e.args]
         symbol = _INFIX.get(e.op)
-        if symbol:
+        if symbol and len(args) == 2:
             return f"({args[0]} {symbol} {args[1]})"
         name = e.type if e.op == "cast" else f"bits.{e.type}" if e.op == "bitcast" else e.op
         return f"{name}({', '.join(args)})"
