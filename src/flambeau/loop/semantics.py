@@ -126,8 +126,10 @@ def exact_fma(a: float, b: float, c: float) -> float:
     import math
     from fractions import Fraction
 
-    if not all(map(math.isfinite, (a, b, c))) or a == 0 or b == 0:
+    if not (math.isfinite(a) and math.isfinite(b)) or a == 0 or b == 0:
         return a * b + c
+    if not math.isfinite(c):
+        return c
     exact = Fraction(a) * Fraction(b) + Fraction(c)
     try:
         return float(exact)  # x + -x is +0; anything that rounds to 0 keeps its sign
