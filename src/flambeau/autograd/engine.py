@@ -159,7 +159,7 @@ class _Walk:
             given = run_prehooks(node, tuple(grads))
         else:
             given = tuple(grads)
-        if given == (None,) and type(node) is not AccumulateGrad:
+        if len(given) == 1 and given[0] is None and type(node) is not AccumulateGrad:
             made: tuple[Grad, ...] = (None,) * len(node.edges)
         elif type(node) is AccumulateGrad:
             accumulate(node.variable, given[0], given[0] is not None and id(given[0]) not in self.shared)

@@ -325,8 +325,8 @@ def foreign_written(S: Any, t: Tensor) -> None:
         S.flush()
 
 
-def make_wrapper(entry: Entry, inplace: bool = False) -> Callable[..., Any]:
-    """The function for one entry, generated: one test, one look-up, one append."""
+def make_wrapper(entry: Entry, inplace: bool = False, slow: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """The function for one entry, generated: one test, one look-up, one append. slow: what takes every other call."""
     params, tests, keys, operands = [], ["S.depth"], [], []
     star = False
     for p in entry.params:
@@ -377,7 +377,7 @@ def {name}({", ".join(params)}):
         "LOCAL": LOCAL,
         "PLAIN": PLAIN,
         "NUMBERS": NUMBERS,
-        "slow": slow,
+        "slow": slow or slow_call,
         "finish_call": finish_call,
         "finish_inplace": finish_inplace,
         "cache": entry.cache_inplace if inplace else entry.cache,
@@ -403,14 +403,14 @@ def make_general(entry: Entry, inplace: bool) -> Callable[..., Any]:
     out = "None" if inplace or entry.facts.get("no_out") else "out"
     name = entry.name + ("_" if inplace else "")
     source = f"def {name}({', '.join(params)}):\n    return slow(E, ({', '.join(entry.params)},), {out}, {inplace})\n"
-    scope: dict[str, Any] = {"E": entry, "slow": slow, **{f"_d_{p}": v for p, v in entry.defaults.items()}}
+    scope: dict[str, Any] = {"E": entry, "slow": slow_call, **{f"_d_{p}": v for p, v in entry.defaults.items()}}
     exec(compile(source, f"<flambeau op {name}>", "exec"), scope)
     made = scope[name]
     made.__doc__, made.__module__, made.__qualname__ = entry.doc, "torch", name
     return made
 
 
-def slow(entry: Entry, values: tuple[Any, ...], out: Any, inplace: bool) -> Any:
+def slow_call(entry: Entry, values: tuple[Any, ...], out: Any, inplace: bool) -> Any:
     """Every call that is not plain: modes, subclasses, traced operands, lists, out=, a form not seen yet."""
     S = LOCAL.s
     if S.trace is not None and not inplace:
@@ -429,6 +429,19 @@ def slow(entry: Entry, values: tuple[Any, ...], out: Any, inplace: bool) -> Any:
     if inplace:
         return finish_inplace(S, form, operands, entry.name + "_")
     return finish_call(S, form, operands)
+
+
+def slow_operator(entry: Entry, values: tuple[Any, ...], out: Any, inplace: bool) -> Any:
+    """As `slow_call` for an operator: NotImplemented for an operand of a foreign type, so that it is asked in turn."""
+    other = values[1] if len(values) > 1 else None
+    if type(other) not in PLAIN and type(other) not in NUMBERS and type(other) is not Val and len(values) > 1:
+        import numpy as np
+
+        if isinstance(other, np.ndarray) and other.ndim:
+            return NotImplemented
+        if not isinstance(other, (Tensor, int, float, np.generic, np.ndarray)):
+            return NotImplemented
+    return slow_call(entry, values, out, inplace)
 
 
 def _flat(values: tuple[Any, ...]) -> list[Any]:
@@ -525,6 +538,7 @@ def op(**facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         publish(entry.name, made, facts)
         if facts.get("inplace"):
             made_ = make_wrapper(entry, inplace=True)
+            made_.entry = entry  # type: ignore[attr-defined]
             publish(entry.name + "_", made_, facts | {"aliases": [a + "_" for a in facts.get("aliases", ())], "faces": {}})
         return made
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ops.entry import FUNCTIONS, METHODS
+from ..ops.entry import FUNCTIONS, METHODS, make_wrapper, slow_operator
+from ..stream import flush as _flush  # noqa: F401  (gives streams their flush)
 from ..stream.graph import Val
 from ..stream.value import Tensor
 
@@ -69,5 +70,8 @@ def bind() -> None:
 
 
 def operator(fn: Any, special: str) -> Any:
-    """Comparisons and arithmetic with foreign operands answer NotImplemented, so that the other side is asked."""
-    return fn
+    """The function behind an operator: as the op, but it answers NotImplemented to operands of foreign types."""
+    entry = getattr(fn, "entry", None)
+    if entry is None or len(entry.params) < 2:
+        return fn
+    return make_wrapper(entry, fn.__name__.endswith("_"), slow_operator)

@@ -1,0 +1,339 @@
+"""Comparison, selection, bounds, logic and powers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from ..dtypes import bool_, default_dtype
+from ..errors import fail
+from ..stream.graph import Val, as_val, cast, const, map_, promote
+from .elementwise import both, floats
+from .entry import NONE, OTN, T, TN, composite, op
+
+
+def comparison(name: str, doc: str, symbol: str, aliases: tuple[str, ...] = ()) -> Any:
+    def body(self: T, other: TN) -> Any:
+        a, b = both(self, other)
+        return map_(symbol, a, b, out=bool_, name=name)
+
+    body.__name__, body.__doc__ = name, doc
+    return op(grad=NONE, inplace=True, aliases=aliases)(body)
+
+
+eq = comparison("eq", "Whether self == other, for each element.", "eq")
+ne = comparison("ne", "Whether self != other, for each element.", "ne", ("not_equal",))
+lt = comparison("lt", "Whether self < other, for each element.", "lt", ("less",))
+le = comparison("le", "Whether self <= other, for each element.", "le", ("less_equal",))
+gt = comparison("gt", "Whether self > other, for each element.", "gt", ("greater",))
+ge = comparison("ge", "Whether self >= other, for each element.", "ge", ("greater_equal",))
+
+
+def truth(x: Val) -> Val:
+    return x if x.dtype is bool_ else map_("ne", x, const(0, x.dtype), out=bool_)
+
+
+def logical(name: str, doc: str, symbol: str) -> Any:
+    def body(self: T, other: T) -> Any:
+        return map_(symbol, truth(self), truth(other), name=name)
+
+    body.__name__, body.__doc__ = name, doc
+    return op(grad=NONE, inplace=True)(body)
+
+
+logical_and = logical("logical_and", "Whether both are nonzero.", "and")
+logical_or = logical("logical_or", "Whether one is nonzero.", "or")
+logical_xor = logical("logical_xor", "Whether exactly one is nonzero.", "xor")
+
+
+def bitwise(name: str, doc: str, symbol: str) -> Any:
+    def body(self: T, other: TN) -> Any:
+        a, b = both(self, other)
+        if a.dtype.is_floating_point:
+            fail(RuntimeError, f'"{name}_cpu" not implemented for {a.dtype.name!r}')
+        return map_(symbol, a, b, name=name)
+
+    body.__name__, body.__doc__ = name, doc
+    return op(grad=NONE, inplace=True)(body)
+
+
+bitwise_and = bitwise("bitwise_and", "The bits set in both.", "and")
+bitwise_or = bitwise("bitwise_or", "The bits set in one or both.", "or")
+bitwise_xor = bitwise("bitwise_xor", "The bits set in exactly one.", "xor")
+bitwise_left_shift = bitwise("bitwise_left_shift", "self * 2**other, in the bits that there are.", "shl")
+bitwise_right_shift = bitwise("bitwise_right_shift", "floor(self / 2**other).", "shr")
+
+
+@op(
+    method=False,
+    function=False,
+    node="WhereBackward0",
+    grad={"self": lambda grad, condition: _where(condition, grad, 0), "other": lambda grad, condition: _where(condition, 0, grad)},
+)
+def _where(condition: T, self: TN, other: TN) -> Any:
+    """self where the condition is true, else other."""
+    if condition.dtype is not bool_:
+        if condition.dtype.name != "uint8":
+            fail(
+                RuntimeError,
+                f"where expected condition to be a boolean tensor, but got a tensor with dtype {condition.dtype.name.capitalize()}",
+            )
+        condition = truth(condition)
+    a, b = both(self, other)
+    return map_("select", condition, a, b, name="where")
+
+
+@composite(method=False)
+def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = None) -> Any:
+    """input where condition is true, else other; with the condition alone: its nonzero positions."""
+    from .entry import FUNCTIONS
+
+    if input is None and other is None:
+        return FUNCTIONS["nonzero"](condition, as_tuple=True)
+    result = _where(condition, input, other)
+    return result if out is None else FUNCTIONS["copy_"](out, result)
+
+
+@composite(function=False, name="where")
+def _where_method(self: Any, condition: Any, other: Any) -> Any:
+    """self where condition is true, else other."""
+    return where(condition, self, other)
+
+
+@op(
+    inplace=True,
+    grad={
+        "self": lambda grad, mask: _where(mask, 0, grad),
+        "value": lambda grad, mask: _where(mask, grad, 0).sum(),
+    },
+)
+def masked_fill(self: T, mask: T, value: TN) -> Any:
+    """value where mask is true, else self."""
+    if mask.dtype is not bool_:
+        fail(RuntimeError, f"masked_fill: masked_fill only supports boolean masks, but got mask with dtype {mask.dtype.name}")
+    return map_("select", mask, cast(value, self.dtype), self, name="masked_fill")
+
+
+# --- bounds -------------------------------------------------------------------------------------------------------
+
+
+def _inside(x: Any, lo: Any, hi: Any) -> Any:
+    if lo is None:
+        return x <= hi
+    if hi is None:
+        return x >= lo
+    return (x >= lo) & (x <= hi)
+
+
+def _clamp_lo(grad: Any, self: Any, min: Any, max: Any) -> Any:
+    low = self < min
+    return _where(low & (min < max) if max is not None else low, grad, 0)
+
+
+def _clamp_hi(grad: Any, self: Any, min: Any, max: Any) -> Any:
+    high = (self > max) | (max < min) if min is not None else self > max
+    return _where(high, grad, 0)
+
+
+@op(
+    inplace=True,
+    aliases=("clip",),
+    grad={
+        "self": lambda grad, self, min, max: _where(_inside(self, min, max), grad, 0),
+        "min": _clamp_lo,
+        "max": _clamp_hi,
+    },
+)
+def clamp(self: T, min: OTN = None, max: OTN = None) -> Any:
+    """self held within [min, max] (numbers or tensors; None: no bound)."""
+    if min is None and max is None:
+        fail(ValueError, "clamp: At least one of 'min' or 'max' must not be None")
+    d = promote(*[v for v in (self, min, max) if v is not None])
+    x = cast(self, d)
+    if min is not None:
+        x = map_("max", x, cast(min, d), name="clamp")
+    if max is not None:
+        x = map_("min", x, cast(max, d), name="clamp")
+    return x
+
+
+@composite()
+def clamp_min(self: Any, min: Any) -> Any:
+    """self, at least min."""
+    return clamp(self, min=min)
+
+
+@composite()
+def clamp_max(self: Any, max: Any) -> Any:
+    """self, at most max."""
+    return clamp(self, max=max)
+
+
+@composite(function=True)
+def clamp_min_(self: Any, min: Any) -> Any:
+    """self, at least min, in place."""
+    from .entry import FUNCTIONS
+
+    return FUNCTIONS["clamp_"](self, min=min)
+
+
+@composite(function=True)
+def clamp_max_(self: Any, max: Any) -> Any:
+    """self, at most max, in place."""
+    from .entry import FUNCTIONS
+
+    return FUNCTIONS["clamp_"](self, max=max)
+
+
+def _share(grad: Any, mine: Any, other: Any, better: Any) -> Any:
+    return _where(mine == other, grad / 2, _where(better, grad, 0))
+
+
+def extremum(name: str, doc: str, symbol: str, first: Callable[[Any, Any], Any]) -> Any:
+    def body(self: T, other: T) -> Any:
+        a, b = both(self, other)
+        return map_(symbol if a.dtype is not bool_ else {"max": "or", "min": "and"}[symbol], a, b, name=name)
+
+    body.__name__, body.__doc__ = name, doc
+    grad = {
+        "self": lambda grad, self, other: _share(grad, self, other, first(self, other)),
+        "other": lambda grad, self, other: _share(grad, other, self, first(other, self)),
+    }
+    return op(grad=grad)(body)
+
+
+maximum = extremum("maximum", "The larger of two; NaN wins.", "max", lambda a, b: a > b)
+minimum = extremum("minimum", "The smaller of two; NaN wins.", "min", lambda a, b: a < b)
+
+
+def quiet_extremum(name: str, doc: str, symbol: str) -> Any:
+    def body(self: T, other: T) -> Any:
+        a, b = both(self, other)
+        best = map_("select", map_(symbol, a, b, out=bool_, name=name), a, b)
+        if not a.dtype.is_floating_point:
+            return best
+        return map_("select", map_("ne", b, b, out=bool_), a, map_("select", map_("ne", a, a, out=bool_), b, best))
+
+    body.__name__, body.__doc__ = name, doc
+    grad = {
+        "self": lambda grad, self, result: _where(self == result, grad, 0),
+        "other": lambda grad, self, result: _where(self == result, 0, grad),
+    }
+    return op(grad=grad)(body)
+
+
+fmax = quiet_extremum("fmax", "The larger of two; a number wins over NaN.", "ge")
+fmin = quiet_extremum("fmin", "The smaller of two; a number wins over NaN.", "le")
+
+
+# --- powers -------------------------------------------------------------------------------------------------------
+
+
+def _pow_self(grad: Any, self: Any, exponent: Any) -> Any:
+    if isinstance(exponent, (int, float)):
+        return grad * 0 if exponent == 0 else grad * (exponent * self.pow(exponent - 1))
+    return _where(exponent == 0, 0, grad * (exponent * self.pow(exponent - 1)))
+
+
+def _pow_exponent(grad: Any, self: Any, exponent: Any, result: Any) -> Any:
+    return _where((self == 0) & (exponent >= 0), 0, grad * (result * self.log()))
+
+
+@op(method=False, function=False, inplace=True, node="PowBackward0", grad={"self": _pow_self})
+def _pow_number(self: T, exponent: number) -> Any:  # type: ignore[name-defined]  # noqa: F821
+    """self ** exponent for a number that is part of the structure."""
+    d = self.dtype
+    if d is bool_:
+        d = promote(self, as_val(exponent))
+    if not d.is_floating_point and isinstance(exponent, float):
+        d = default_dtype()
+    x = cast(self, d)
+    if not d.is_floating_point and exponent < 0:
+        fail(RuntimeError, "pow: Integers to negative integer powers are not allowed.")
+    simple = {
+        0: lambda: map_("mul", map_("copy", const(1, d)), map_("select", map_("eq", x, x, out=bool_), const(1, d), const(1, d))),
+        1: lambda: map_("copy", x),
+        2: lambda: map_("mul", x, x),
+        3: lambda: map_("mul", map_("mul", x, x), x),
+        0.5: lambda: map_("sqrt", x),
+        -0.5: lambda: map_("div", const(1, d), map_("sqrt", x)),
+        -1: lambda: map_("div", const(1, d), x),
+        -2: lambda: map_("div", const(1, d), map_("mul", x, x)),
+    }
+    if exponent in simple and (d.is_floating_point or exponent >= 0):
+        return simple[exponent]()
+    return integer_power(x, int(exponent)) if not d.is_floating_point else map_("pow", x, const(exponent, d))
+
+
+def integer_power(x: Val, n: int) -> Val:
+    """x ** n by squaring."""
+    result = None
+    while n:
+        if n & 1:
+            result = x if result is None else map_("mul", result, x)
+        n >>= 1
+        if n:
+            x = map_("mul", x, x)
+    assert result is not None
+    return result
+
+
+@op(
+    method=False,
+    function=False,
+    inplace=True,
+    node="PowBackward1",
+    grad={"self": _pow_self, "exponent": _pow_exponent},
+)
+def _pow_tensor(self: TN, exponent: T) -> Any:
+    """self ** exponent for tensors."""
+    a, b = both(self, exponent)
+    if a.dtype.is_floating_point:
+        return map_("pow", a, b, name="pow")
+    if a.dtype is bool_:
+        return map_("or", a, map_("not", b))
+    result, base, n = const(1, a.dtype), a, b
+    for _ in range(6 if a.dtype.itemsize > 1 else 3):
+        odd = map_("ne", map_("and", n, const(1, n.dtype)), const(0, n.dtype), out=bool_)
+        result = map_("select", odd, map_("mul", result, base, name="pow"), result)
+        base, n = map_("mul", base, base), map_("shr", n, const(1, n.dtype))
+    negative = map_("lt", b, const(0, b.dtype), out=bool_)
+    one, minus = map_("eq", a, const(1, a.dtype), out=bool_), map_("eq", a, const(-1, a.dtype), out=bool_)
+    odd = map_("ne", map_("and", b, const(1, b.dtype)), const(0, b.dtype), out=bool_)
+    unit = map_("select", odd, const(-1, a.dtype), const(1, a.dtype))
+    small = map_("select", one, const(1, a.dtype), map_("select", minus, unit, const(0, a.dtype)))
+    return map_("select", negative, small, result)
+
+
+@composite()
+def pow(self: Any, exponent: Any, *, out: Any = None) -> Any:
+    """self ** exponent, for tensors and numbers."""
+    from .entry import FUNCTIONS
+
+    if hasattr(exponent, "_meta") or type(exponent) is Val:
+        result = _pow_tensor(self, exponent)
+    elif hasattr(self, "_meta") or type(self) is Val:
+        if not isinstance(exponent, (int, float)):
+            return NotImplemented
+        result = _pow_number(self, exponent)
+    else:
+        fail(TypeError, "pow(): one of the two arguments must be a Tensor", self=self, exponent=exponent)
+    return result if out is None else FUNCTIONS["copy_"](out, result)
+
+
+@composite(function=False)
+def pow_(self: Any, exponent: Any) -> Any:
+    """self ** exponent, in place."""
+    from .entry import FUNCTIONS
+
+    return FUNCTIONS["_pow_tensor_" if hasattr(exponent, "_meta") else "_pow_number_"](self, exponent)
+
+
+@composite(function=False)
+def __rpow__(self: Any, other: Any) -> Any:
+    """other ** self."""
+    return _pow_tensor(other, self) if isinstance(other, (int, float)) else NotImplemented
+
+
+_ = (math, floats, cast)
