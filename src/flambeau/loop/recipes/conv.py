@@ -29,7 +29,7 @@ def conv(spec: ConvSpec, epilogue: Epilogue | None = None, name: str = "conv") -
     work, table = b.buf("work", spec.dtype, "rw"), b.buf("table", "i64", "rw")
     ints = integers(b, spec)
     image = Image(b, ints, spec, work, b.let(b.tid * ints["ws"], "at"))
-    out = b.alloc("out", spec.dtype, spec.rows * spec.lanes)
+    out = b.alloc("tile", spec.dtype, spec.rows * spec.lanes)
     nest = _Nest(b, spec, ints, image, w, table, out, epilogue(b) if epilogue else None, y)
     image.clear(ints["ci"], spec.lanes)
     cells = b.let(ints["go"] * ints["g"], "cells")

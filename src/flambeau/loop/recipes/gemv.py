@@ -19,7 +19,7 @@ def rows_kernel(spec: Spec, epilogue: Epilogue | None = None, name: str = "gemv"
     """C[rows, n] with B[k, j] at k + j*bj; m = rows; n and k at least `block` unless narrow."""
     f = Frame(spec, epilogue, name)
     b, size = f.b, spec.block
-    square, out = b.alloc("square", spec.acc, size * size), b.alloc("out", spec.acc, size * spec.rows)
+    square, out = b.alloc("square", spec.acc, size * size), b.alloc("tile", spec.acc, size * spec.rows)
     blocks = b.let((f["n"] + (size - 1)) // size, "blocks")
     lo, hi = b.partition(f["batch"] * blocks)
     with b.for_("u", lo, hi) as u:

@@ -1,0 +1,224 @@
+"""Convolution kernels: values against sums written out, equal bits across targets, parts and the interpreter."""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from tests.loop.recipe_runner import NARROW, SMALL, WIDE, Machine, bits, elements, random, run
+
+from flambeau.loop.build import Builder
+from flambeau.loop.recipes import conv_planning, planning
+from flambeau.loop.recipes.contraction import Emit, Epilogue
+from flambeau.loop.recipes.conv_planning import Geometry
+
+
+class Case(NamedTuple):
+    """Shapes of the input (images, channels, ...) and the weights, and the options of every axis."""
+
+    x: tuple[int, ...]
+    w: tuple[int, ...]
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+    groups: int = 1
+
+    def geometry(self) -> Geometry:
+        dims = len(self.x) - 2
+        return conv_planning.geometry(
+            self.x, self.w, [self.stride] * dims, [self.padding] * dims, [self.dilation] * dims, self.groups
+        )
+
+
+CASES = [
+    Case((4, 3, 32, 32), (6, 3, 5, 5)),
+    Case((4, 6, 14, 14), (16, 6, 5, 5)),
+    Case((3, 1, 8, 8), (16, 1, 3, 3), padding=1),
+    Case((2, 40, 8, 8), (20, 40, 3, 3), padding=1),
+    Case((2, 4, 9, 11), (6, 2, 3, 2), stride=2, padding=1, groups=2),
+    Case((2, 4, 9, 11), (6, 4, 3, 2), padding=2, dilation=2),
+    Case((3, 4, 13, 9), (8, 4, 3, 3), stride=3, padding=2, dilation=2),
+    Case((2, 3, 7, 7), (5, 3, 3, 3), padding=4),
+    Case((2, 3, 20), (4, 3, 5), stride=2, padding=3),
+    Case((2, 2, 5, 6, 7), (3, 2, 2, 3, 3), stride=2, padding=1),
+    Case((1, 8, 7, 7), (8, 1, 3, 3), padding=1, groups=8),
+    Case((1, 2, 2, 2), (3, 2, 2, 2)),
+    Case((2, 2, 5, 5), (3, 2, 1, 1), stride=2),
+]
+KINDS = ("forward", "data", "weight")
+
+
+def five(a: np.ndarray) -> np.ndarray:
+    """With depth (and height) 1."""
+    return a.reshape(*a.shape[:2], *[1] * (5 - a.ndim), *a.shape[2:])
+
+
+def arrays(case: Case, dtype: str = "f32") -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(7)
+    g = case.geometry()
+    shapes = {"x": case.x, "w": case.w, "y": (g.images, g.cout, *g.out)}
+    return {name: five(random(rng, shape, dtype)) for name, shape in shapes.items()}
+
+
+def reference(kind: str, g: Geometry, a: dict[str, np.ndarray]) -> np.ndarray:
+    """The same sums in float64, one tap at a time."""
+    x, w, y = (a[k].astype(np.float64) for k in "xwy")
+    p = g.padding
+    wide = np.pad(x, ((0, 0), (0, 0), *((n, n) for n in p)))
+    into = np.zeros_like({"forward": y, "data": wide, "weight": w}[kind])
+    for k, tap in itertools.product(range(g.groups), np.ndindex(*g.taps)):
+        i = slice(k * (g.cin // g.groups), (k + 1) * (g.cin // g.groups))
+        o = slice(k * (g.cout // g.groups), (k + 1) * (g.cout // g.groups))
+        at = tuple(
+            slice(t * d, t * d + (n - 1) * s + 1, s) for t, d, n, s in zip(tap, g.dilation, g.out, g.stride)
+        )
+        part, weight = (slice(None), i, *at), w[(o, slice(None), *tap)]
+        if kind == "forward":
+            into[:, o] += np.einsum("nczyx,oc->nozyx", wide[part], weight)
+        elif kind == "data":
+            into[part] += np.einsum("nozyx,oc->nczyx", y[:, o], weight)
+        else:
+            into[(o, slice(None), *tap)] += np.einsum("nozyx,nczyx->oc", y[:, o], wide[part])
+    if kind == "data":
+        return into[(..., *(slice(n, n + s) for n, s in zip(p, g.size)))]
+    return into
+
+
+RESULT = {"forward": "y", "data": "x", "weight": "w"}
+
+
+def compute(
+    kind: str,
+    case: Case,
+    a: dict[str, np.ndarray],
+    on: Machine = WIDE,
+    nt: int | None = None,
+    interpreted: bool = False,
+    epilogue: Epilogue | None = None,
+    **more: np.ndarray,
+) -> np.ndarray:
+    """The result, in an array with the strides of a[result]."""
+    result = np.full_like(a[RESULT[kind]], 77)
+    a = a | {RESULT[kind]: result}
+    dtype = "f32" if result.dtype == np.float32 else "f64"
+    p = conv_planning.plan(
+        kind, case.geometry(), *(elements(a[k]) for k in "xwy"), dtype, on, threads=nt or 1
+    )
+    nt = nt or p.parts
+    kernel = conv_planning.build(p.spec, epilogue)
+    buffers = a | {"work": np.full(p.work * nt, 255, np.uint8), "table": np.zeros(p.table * nt, np.uint8)}
+    if kind == "data":
+        buffers |= {"x": a["y"], "y": a["x"]}
+    run(kernel, conv_planning.args(kernel, p), buffers | more, nt, interpreted)
+    return result
+
+
+def close(got: np.ndarray, want: np.ndarray) -> bool:
+    return bool(np.abs(got - want).max() <= 40 * np.finfo(got.dtype).eps * np.abs(want).max())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_values(case: Case, kind: str) -> None:
+    a = arrays(case)
+    assert close(compute(kind, case, a), reference(kind, case.geometry(), a))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", [CASES[1], CASES[4]], ids=str)
+def test_float64(case: Case, kind: str) -> None:
+    a = arrays(case, "f64")
+    assert close(compute(kind, case, a), reference(kind, case.geometry(), a))
+
+
+@pytest.mark.parametrize("kind", ["forward", "data"])
+@pytest.mark.parametrize("case", [CASES[1], CASES[6]], ids=str)
+def test_channels_last(case: Case, kind: str) -> None:
+    a = {k: np.moveaxis(np.ascontiguousarray(np.moveaxis(v, 1, -1)), -1, 1) for k, v in arrays(case).items()}
+    assert close(compute(kind, case, a), reference(kind, case.geometry(), a))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", [CASES[1], CASES[3], CASES[4]], ids=str)
+def test_same_bits(case: Case, kind: str) -> None:
+    a = arrays(case)
+    want = bits(compute(kind, case, a))
+    for on, nt in ((NARROW, 1), (SMALL, 1), (WIDE, 2), (WIDE, 3)):
+        assert bits(compute(kind, case, a, on, nt)) == want
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "case", [Case((2, 2, 4, 5), (3, 2, 3, 2), 1, 1), Case((1, 2, 5, 5), (2, 1, 3, 3), 2, 1, 1, 2)], ids=str
+)
+def test_interpreter(case: Case, kind: str) -> None:
+    a = arrays(case)
+    assert bits(compute(kind, case, a, nt=2, interpreted=True)) == bits(compute(kind, case, a, nt=2))
+
+
+@pytest.mark.parametrize("case", [CASES[1], CASES[4]], ids=str)
+def test_epilogue(case: Case) -> None:
+    """A bias by channel; positions are counted in the plane."""
+    a, g = arrays(case), case.geometry()
+    area = g.out[0] * g.out[1] * g.out[2]
+
+    def add_bias(b: Builder) -> Emit:
+        bias, out = b.buf("bias", "f32"), b.buf("out", "f32", "w")
+
+        def emit(acc, image, channel, position) -> None:  # type: ignore[no-untyped-def]
+            out[(image * g.cout + channel) * area + position] = acc + bias[channel]
+
+        return emit
+
+    bias, out = np.arange(g.cout, dtype=np.float32), np.zeros_like(a["y"])
+    plain = compute("forward", case, a)
+    compute("forward", case, a, epilogue=add_bias, bias=bias, out=out)
+    assert bits(out) == bits(plain + bias[:, None, None, None])
+
+
+def test_epilogue_of_strided_gradient() -> None:
+    """The gradient of the data is made by residues of the position; each element comes once."""
+    case = CASES[4]
+    a = arrays(case)
+
+    def accumulate(b: Builder) -> Emit:
+        out = b.buf("out", "f32", "rw")
+
+        def emit(acc, image, channel, position) -> None:  # type: ignore[no-untyped-def]
+            at = (image * 4 + channel) * 99 + position
+            out[at] = out[at] + acc
+
+        return emit
+
+    out = np.ones_like(a["x"])
+    compute("data", case, a, epilogue=accumulate, out=out)
+    assert bits(out) == bits(1 + compute("data", case, a))
+
+
+def test_pointwise() -> None:
+    """A 1x1 convolution is a contraction."""
+    case = Case((3, 20, 6, 7), (9, 20, 1, 1))
+    a, g = arrays(case), case.geometry()
+    for kind, names in (("forward", "wxy"), ("data", "wyx")):
+        c = conv_planning.pointwise(kind, g, *(elements(a[k]) for k in "xwy"))
+        assert c is not None
+        p = planning.plan(c.m, c.n, c.k, c.batch, c.strides, "f32", WIDE)
+        kernel = planning.build(p.spec)
+        result = np.zeros_like(a[RESULT[kind]])
+        buffers = dict(zip("abc", (a[names[0]], a[names[1]], result)))
+        run(kernel, planning.args(kernel, p), buffers | {"work": np.zeros(p.work + 64, np.uint8)})
+        assert close(result, reference(kind, g, a))
+    assert conv_planning.pointwise("forward", CASES[0].geometry(), *(elements(a[k]) for k in "xwy")) is None
+
+
+def test_one_kernel_for_many_shapes() -> None:
+    """Extents, taps, strides and paddings are run-time numbers."""
+    specs = set()
+    for size, taps, padding in itertools.product((8, 16, 31), (3, 5), (0, 1)):
+        case = Case((2, 16, size, size), (32, 16, taps, taps), 1, padding)
+        a = {k: np.empty(v.shape, "f") for k, v in arrays(case).items()}
+        strides = [elements(a[k]) for k in "xwy"]
+        specs |= {conv_planning.plan(kind, case.geometry(), *strides, "f32", WIDE).spec for kind in KINDS}
+    assert len(specs) <= 6
