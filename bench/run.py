@@ -182,18 +182,23 @@ def growth(name: str) -> tuple[Row, str]:
     return Row(title, "MiB", {"flambeau": late["rss"] - early["rss"]}, 1.0, True), f"{name}: {words}"
 
 
+def weight(folder: str) -> float:
+    """MB of the files in a folder."""
+    return sum(p.lstat().st_size for p in Path(folder).rglob("*") if p.is_file() or p.is_symlink()) / 1e6
+
+
 def weights() -> Row:
-    """MB of a venv with each framework installed."""
+    """MB that installing each framework, with what it needs, adds to an empty venv."""
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
         for side, package in (("flambeau", str(HERE.parent)), ("torch", "torch==2.13.0")):
             venv = os.path.join(folder, side)
             subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+            empty = weight(venv)
             pip = [os.path.join(venv, "bin", "python"), "-m", "pip", "install", "-q", package]
             if subprocess.run([*pip, "numpy"]).returncode == 0:
-                found = Path(venv).rglob("*")
-                figures[side] = sum(p.lstat().st_size for p in found if p.is_file() or p.is_symlink()) / 1e6
-    return Row("venv with it installed", "MB", figures, 260, True)
+                figures[side] = weight(venv) - empty
+    return Row("added to an empty venv", "MB", figures, 260, True)
 
 
 def machine() -> str:
