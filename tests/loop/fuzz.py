@@ -10,7 +10,7 @@ Every kernel ends, touches only its own memory and follows all rules of loop/ir.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,11 @@ INTS = SIGNED + UNSIGNED
 Outcome = tuple[list[np.ndarray], list[int]]
 
 
-def random_kernel(seed: int) -> tuple[Kernel, list[Any]]:
-    """A random kernel, and what it is called with: an array or number for each parameter."""
-    made = _Random(seed)
+def random_kernel(seed: int, math: Sequence[str] = ()) -> tuple[Kernel, list[Any]]:
+    """A random kernel, and what it is called with: an array or number for each parameter.
+
+    math: names of mathematical functions to use; codegen.math.expand must replace them before interpreting."""
+    made = _Random(seed, math)
     return made.kernel(), made.inputs
 
 
@@ -120,7 +122,8 @@ def _integer(rng: random.Random, info: np.iinfo, special: list[int]) -> int:
 class _Random:
     """Builds one kernel: a few sections, each with a buffer of its own for its results."""
 
-    def __init__(self, seed: int):
+    def __init__(self, seed: int, math: Sequence[str] = ()):
+        self.math = math
         self.rng = random.Random(seed)
         self.b = Builder(f"fuzz_{seed}")
         self.inputs: list[Any] = []
@@ -134,6 +137,8 @@ class _Random:
         rng, b = self.rng, self.b
         for _ in range(rng.randint(2, 4)):
             self.readable.append(self.buffer("x", rng.choice(TYPES), "r"))
+        if self.math:
+            self.readable.append(self.buffer("x", rng.choice(("f32", "f64")), "r"))
         self.types = tuple(dict.fromkeys([*(x.type for x in self.readable), rng.choice(TYPES), "i64"]))
         self.n = self.integer("n", rng.choice((0, 1, 15, 16, 33, rng.randint(0, MOST), MOST)))
         self.stride = self.integer("s", rng.randint(0, 2))
@@ -294,6 +299,9 @@ class _Random:
         pool = self.uniform if uniform else self.pool
         if depth <= 0 or rng.random() < 0.1:
             return self.leaf(type, uniform)
+        if self.math and type in FLOATS and rng.random() < 0.3:
+            name = rng.choice(self.math)
+            return Op(type, name, *(self.expr(type, depth - 1, uniform) for _ in range(OPS[name].arity)))
         names = [n for n, rule in OPS.items() if n not in ir.MATH1 + ir.MATH2 and _gives(rule, type)]
         name = rng.choice(names)
         if name in ("neg", "abs", "not", "cast") and rng.random() < 0.4:

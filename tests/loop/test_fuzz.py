@@ -31,6 +31,17 @@ def test_the_interpreter_and_the_machine_agree(seed: int) -> None:
     assert not found, f"seed {seed}: {found}\n{show(kernel)}"
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_they_agree_on_mathematical_functions(seed: int) -> None:
+    from flambeau.codegen.math import DOUBLE, FLOAT, expand
+
+    kernel, inputs = random_kernel(seed, math=sorted({*FLOAT, *DOUBLE}))
+    expanded = expand(kernel)
+    verify(expanded, target="x86-64-v3")
+    found = differences(kernel, run(expanded, inputs, interpret), run(kernel, inputs, machine))
+    assert not found, f"seed {seed}: {found}\n{show(kernel)}"
+
+
 def test_a_seed_gives_the_same_kernel_again() -> None:
     (a, x), (b, y) = random_kernel(5), random_kernel(5)
     assert show(a) == show(b) and len(x) == len(y)

@@ -35,8 +35,8 @@ _ARITHMETIC = ("add", "sub", "mul", "div", "idiv", "irem", "min", "max", "ldexp"
 BINARY = (*_ARITHMETIC, "and", "or", "xor", "shl", "shr")
 COMPARE = ("lt", "le", "gt", "ge", "eq", "ne")
 TERNARY = ("fma", "select")
-# Mathematical functions of f32 and f64: codegen/math.py replaces each by the operations above before a kernel is
-# interpreted or compiled, so that the interpreter and the machine agree to the last bit.
+# Mathematical functions of floats (f16, bf16: of f32, rounded): codegen/math.py replaces each by the operations above
+# before a kernel is interpreted or compiled, so that the interpreter and the machine agree to the last bit.
 _ONE_OPERAND = """
     exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh
     erf erfc erfinv sigmoid lgamma digamma trigamma i0 i0e i1 i1e ndtri"""

@@ -40,7 +40,6 @@ _FLOATS = frozenset(FLOATS)
 _NUMBERS = _INTS | _FLOATS
 _BITS = _INTS | {"b1"}
 _ALL = frozenset(TYPES)
-_WIDE = frozenset(("f32", "f64"))
 
 
 class LoopError(Exception):
@@ -64,7 +63,7 @@ OPS |= {name: Rule(2, _BITS) for name in ("and", "or", "xor")}
 OPS |= {"div": Rule(2, _FLOATS), "copysign": Rule(2, _FLOATS), "ldexp": Rule(2, _FLOATS, "ldexp")}
 OPS |= {name: Rule(2, _ALL, "compare") for name in COMPARE}
 OPS |= {"fma": Rule(3, _FLOATS), "select": Rule(3, frozenset(("b1",)), "select")}
-OPS |= {name: Rule(1, _WIDE) for name in MATH1} | {name: Rule(2, _WIDE) for name in MATH2}
+OPS |= {name: Rule(1, _FLOATS) for name in MATH1} | {name: Rule(2, _FLOATS) for name in MATH2}
 
 # What no instruction of a target computes, by operation and type: LLVM would call a library or end the process.
 # "*": every target (mathematical functions must have been expanded before).
