@@ -30,6 +30,7 @@ class Function:
         self.count = 0
         self.label = "entry"
         self.width, self.mask = 0, ""
+        self.rest = ""  # in a masked round: how many lanes, from the first on, are active
         self.memo: dict[object, Value] = {}
         self.operations = Operations(self)
 
@@ -90,6 +91,13 @@ class Function:
         self.out.append(f"  {after} = add nsw i64 {i}, {step}")
         self.branch(self.line(f"icmp slt i64 {after}, {hi}"), head, done)
         self.block(done)
+
+    def scratch(self, type: str) -> str:
+        """A place on the stack for a value of an LLVM type."""
+        self.count += 1
+        name = f"%s{self.count}"
+        self.allocas.append(f"  {name} = alloca {type}, align 64")
+        return name
 
     # values
 

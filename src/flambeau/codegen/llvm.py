@@ -296,11 +296,11 @@ class Emitter(Memory):
             self._for(ir.For(s.var, s.lo, s.hi, ir.i64(1), s.body))
             return
 
-        def body(i: str | int, mask: str = "") -> None:
+        def body(i: str | int, mask: str = "", rest: str = "") -> None:
             self.names[s.var] = Value(i, "i64", width, 1)
-            self.width, self.mask, self.private = width, mask, set()
+            self.width, self.mask, self.rest, self.private = width, mask, rest, set()
             self.statements(s.body)
-            self.width, self.mask = 0, ""
+            self.width, self.mask, self.rest = 0, "", ""
 
         if isinstance(lo, int) and isinstance(hi, int):
             self._constant_rounds(lo, hi, width, body)
@@ -317,7 +317,7 @@ class Emitter(Memory):
             self.block(tail)
             count = self.spread(Value(self.line(f"trunc i64 {rest} to i32"), "i32"), width)
             lanes = ", ".join(f"i32 {k}" for k in range(width))
-            body(middle, self.line(f"icmp ugt <{width} x i32> {count}, <{lanes}>"))
+            body(middle, self.line(f"icmp ugt <{width} x i32> {count}, <{lanes}>"), rest)
             self.jump(done)
             self.block(done)
 

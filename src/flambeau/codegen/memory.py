@@ -64,6 +64,8 @@ class Memory(Function):
                 active = self._reverse(active, f"<{width} x i1>")
             if not active:
                 text = self.line(f"load {type}, ptr {pointer}, {align}{buffer.tag}")
+            elif mask is None and index.step == 1 and self._by_copy(buffer):
+                text = self._load_by_copy(type, buffer, pointer)
             else:
                 text = self._masked(
                     "load", type, buffer, [f"ptr {align} {pointer}", f"<{width} x i1> {active}"]
@@ -89,6 +91,22 @@ class Memory(Function):
         one = self.line(f"extractelement {bits} {mask}, i32 {lane}")
         active = self.spread(Value(one, "b1"), self.width)
         return self._masked("load", type, buffer, [f"ptr {align} {pointer}", f"{bits} {active}"])
+
+    def _by_copy(self, buffer: Buffer) -> bool:
+        """Whether the last round copies elements: LLVM spells masks out, a block per lane, where there are none."""
+        masks = self.target.avx512 or (self.target.vector_bits == 256 and ir.SIZE[buffer.type] >= 4)
+        return bool(self.rest) and not masks
+
+    def _load_by_copy(self, type: str, buffer: Buffer, pointer: str) -> str:
+        place = self.scratch(type)
+        self.out.append(f"  store {type} zeroinitializer, ptr {place}")
+        self._copy(buffer, place, pointer)
+        return self.line(f"load {type}, ptr {place}")
+
+    def _copy(self, buffer: Buffer, to: str, source: str) -> None:
+        name = f"flambeau.copy.i{8 * ir.SIZE[buffer.type]}"
+        self.needed.add(name)
+        self.out.append(f"  call void @{name}(ptr {to}, ptr {source}, i64 {self.rest})")
 
     def _reverse(self, text: str, type: str) -> str:
         order = ", ".join(f"i32 {k}" for k in reversed(range(self.width)))
@@ -176,6 +194,11 @@ class Memory(Function):
                 active = active and self._reverse(active, f"<{width} x i1>")
             if not active:
                 self.out.append(f"  store {type} {text}, ptr {pointer}, {align}{buffer.tag}")
+                return
+            if mask is None and index.step == 1 and self._by_copy(buffer):
+                place = self.scratch(type)
+                self.out.append(f"  store {type} {text}, ptr {place}")
+                self._copy(buffer, pointer, place)
                 return
             name, address = self._intrinsic("store", buffer), f"ptr {align} {pointer}"
         else:

@@ -262,16 +262,24 @@ class Operations:
         return self._convert("fptrunc", line(f"bitcast {i64} {odd} to {t}"), "f64", "f32", width)
 
     def _per_lane(self, name: str, args: list[str], width: int) -> str:
-        """Call a function of doubles for each lane."""
-        self.function.needed.add(name)
+        """Call a function of doubles for each lane, in a loop over copies on the stack."""
+        function = self.function
+        function.needed.add(name)
         if not width:
             return self.line(f"call double @{name}({', '.join(f'double {a}' for a in args)})")
-        t, result = llvm_type("f64", width), "poison"
-        for lane in range(width):
-            parts = [self.line(f"extractelement {t} {a}, i32 {lane}") for a in args]
+        t = llvm_type("f64", width)
+        places = [function.scratch(t) for _ in args]
+        for place, a in zip(places, args, strict=True):
+            function.out.append(f"  store {t} {a}, ptr {place}")
+
+        def one(lane: str) -> None:
+            at = [self.line(f"getelementptr double, ptr {place}, i64 {lane}") for place in places]
+            parts = [self.line(f"load double, ptr {p}") for p in at]
             value = self.line(f"call double @{name}({', '.join(f'double {p}' for p in parts)})")
-            result = self.line(f"insertelement {t} {result}, double {value}, i32 {lane}")
-        return result
+            function.out.append(f"  store double {value}, ptr {at[0]}")
+
+        function.loop(0, width, 1, one)
+        return self.line(f"load {t}, ptr {places[0]}")
 
     def ldexp(self, type: str, args: list[str], width: int) -> str:
         """x * 2**n with one rounding, for any n."""

@@ -155,5 +155,22 @@ done:
   ret void
 }
 """
+_COPY = """define internal void @flambeau.copy.{type}(ptr %to, ptr %from, i64 %n) nounwind noinline {{
+entry:
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %entry ], [ %next, %loop ]
+  %p = getelementptr {type}, ptr %from, i64 %i
+  %x = load {type}, ptr %p
+  %q = getelementptr {type}, ptr %to, i64 %i
+  store {type} %x, ptr %q
+  %next = add nuw nsw i64 %i, 1
+  %more = icmp ult i64 %next, %n
+  br i1 %more, label %loop, label %done
+done:
+  ret void
+}}
+"""
 FUNCTIONS = {"flambeau.fma.f64": _FMA, "flambeau.record": _RECORD}
+FUNCTIONS |= {f"flambeau.copy.i{bits}": _COPY.format(type=f"i{bits}") for bits in (8, 16, 32, 64)}
 """The text of each function of our own that operations.py may call."""
