@@ -89,7 +89,8 @@ def _roots(stmts: Iterable[Stmt]) -> Iterator[Expr]:
 
 def _parts(stmt: Stmt) -> tuple[dict[str, Expr], dict[str, list[Stmt]]]:
     """The fields of a statement that are expressions, and those that are lists of statements."""
-    found = [(name, getattr(stmt, name)) for name in type(stmt).__slots__]
+    names: tuple[str, ...] = type(stmt).__slots__  # type: ignore[assignment]
+    found = [(name, getattr(stmt, name)) for name in names]
     return (
         {name: value for name, value in found if isinstance(value, Expr)},
         {name: value for name, value in found if isinstance(value, list)},

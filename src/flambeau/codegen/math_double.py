@@ -80,9 +80,14 @@ def exp_split(x: Value, low: Value | None = None) -> tuple[Value, Value]:
 
 
 def exp(x: Value) -> Value:
-    """e^x = 2^n e^r."""
-    p, n = exp_split(clamp(x, -746.0, 710.0))
-    return op("ldexp", p + 1.0, n)
+    """e^x = 2^n e^r, with r and 1 + r as pairs: random numbers are to have the C library's bits."""
+    x = clamp(x, -746.0, 710.0)
+    t = fma(x, LOG2E, ROUND)
+    n = t - ROUND
+    r, low = fast_two_sum(fma(n, -LN2_HIGH, x), n * -LN2_LOW)
+    one, lost = fast_two_sum(const("f64", 1.0), r)
+    y = one + (lost + fma(polynomial(r, EXP), r * r, fma(low, r, low)))
+    return op("ldexp", y, t.bitcast("i64").cast("i32"))
 
 
 def exp2(x: Value) -> Value:
@@ -166,9 +171,21 @@ def log_edges(x: Value, y: Value) -> Value:
     return select(x.eq(INF), INF, y)
 
 
-def log(x: Value) -> Value:
-    """log(2^e m) = e ln 2 + log(m)."""
+def quick_log(x: Value) -> Value:
+    """log(2^e m) = e ln 2 + log(m), to 0.82 ulp."""
     return log_edges(x, log_sum(*log_split(x)))
+
+
+def log(x: Value) -> Value:
+    """The same with log(m) as a pair: random numbers are to have the C library's bits."""
+    s, s_low = _log(*log_pair(*log_split(x)))
+    return log_edges(x, s + s_low)
+
+
+def _log(e: Value, high: Value, low: Value) -> tuple[Value, Value]:
+    """e ln 2 + high + low as a pair."""
+    s, s_low = fast_two_sum(e * LN2_HIGH, high)
+    return s, s_low + fma(e, LN2_LOW, low)
 
 
 def log1p_pair(x: Value, low: Value | None = None, twice: Value | None = None) -> Value:
@@ -183,13 +200,15 @@ def log1p_pair(x: Value, low: Value | None = None, twice: Value | None = None) -
 
 def log1p(x: Value) -> Value:
     """log(1 + x) without cancellation."""
-    y = select(x > -1.0, log1p_pair(x), select(x.eq(-1.0), const("f64", -INF), const("f64", NAN)))
+    u, lost = two_sum(x, const("f64", 1.0))
+    s, s_low = _log(*log_pair(*log_split(u)))
+    s, lost = two_sum(s, lost / u)
+    y = select(x > -1.0, s + (lost + s_low), select(x.eq(-1.0), const("f64", -INF), const("f64", NAN)))
     return select(x.eq(INF) | (abs(x) < 1e-16), x, y)
 
 
-def log_pair(x: Value) -> tuple[Value, Value, Value]:
-    """(e, high, low): log(x) = e ln 2 + high + low, to about 2^-65 of high, for a positive x."""
-    e, f = log_split(x)
+def log_pair(e: Value, f: Value) -> tuple[Value, Value, Value]:
+    """(e, high, low): log(1 + f) = high + low, to about 2^-65 of high."""
     d = f + 2.0
     s = f / d
     s_low = (fma(-s, d, f) - s * (f - (d - 2.0))) / d
@@ -207,7 +226,7 @@ def log_pair(x: Value) -> tuple[Value, Value, Value]:
 
 def log2(x: Value) -> Value:
     """e + log(m) / log(2), the quotient as a pair."""
-    e, high, low = log_pair(x)
+    e, high, low = log_pair(*log_split(x))
     p, p_low = two_product(high, const("f64", LOG2E))
     p_low = p_low + fma(high, LOG2E_LOW, low * LOG2E)
     s, s_low = fast_two_sum(e, p)
@@ -216,7 +235,7 @@ def log2(x: Value) -> Value:
 
 def log10(x: Value) -> Value:
     """e log10(2) + log(m) / log(10), the quotient as a pair."""
-    e, high, low = log_pair(x)
+    e, high, low = log_pair(*log_split(x))
     p, p_low = two_product(high, const("f64", LOG10E))
     p_low = p_low + fma(high, LOG10E_LOW, low * LOG10E)
     s, s_low = fast_two_sum(e * LOG10_2_HIGH, p)
@@ -226,9 +245,7 @@ def log10(x: Value) -> Value:
 def pow(x: Value, y: Value) -> Value:
     """e^(y log|x|) with the logarithm as a pair, and the special cases of C."""
     a = abs(x)
-    e, high, low = log_pair(a)
-    s, s_low = fast_two_sum(e * LN2_HIGH, high)
-    s_low = s_low + fma(e, LN2_LOW, low)
+    s, s_low = _log(*log_pair(*log_split(a)))
     p, p_low = two_product(y, s)
     p_low = fma(y, s_low, p_low)
     return pow_edges(x, y, _power(a, y, p, p_low))

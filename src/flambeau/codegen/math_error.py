@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..loop.build import Value, const, fma, op, select
-from .math_double import INF, NAN, exp, exp_split, log, two_product
+from .math_double import INF, NAN, exp, exp_split, two_product
+from .math_double import quick_log as log
 from .math_float import polynomial
 
 HALF_SQRT_PI = 0.886226925452758

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..loop.build import Value, const, fma, op, select
-from .math_double import exp_split, log, log1p
+from .math_double import exp_split, log1p
+from .math_double import quick_log as log
 from .math_float import INF, NAN, polynomial
 from .math_trig import PI, sine_cosine
 

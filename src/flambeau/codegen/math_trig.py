@@ -51,7 +51,8 @@ def _cosine(r: Value, low: Value, z: Value) -> tuple[Value, Value]:
     """cos(r + low) as a pair."""
     half = z * 0.5
     w = 1.0 - half
-    return fast_two_sum(w, ((1.0 - w) - half) + fma(polynomial(z, COS), z * z, -(r * low)))
+    lost = fma(r, low, fma(r, r, -z) * 0.5)
+    return fast_two_sum(w, ((1.0 - w) - half) + fma(polynomial(z, COS), z * z, -lost))
 
 
 def sine_cosine(r: Value) -> tuple[Value, Value]:
@@ -92,7 +93,8 @@ def tan(x: Value) -> Value:
     over, over_low = select(even, sine, -cosine), select(even, sine_low, -cosine_low)
     under, under_low = select(even, cosine, sine), select(even, cosine_low, sine_low)
     q = over / under
-    return select(x.eq(0.0), x, q + fma(-q, under_low, over_low) / under)
+    rest = fma(-q, under, over) + fma(-q, under_low, over_low)
+    return select(x.eq(0.0), x, q + rest / under)
 
 
 def tan_f32(x: Value) -> Value:

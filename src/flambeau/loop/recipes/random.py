@@ -151,21 +151,22 @@ def uniform(dtype: str) -> Kernel:
     """state, out, n, low: f64, high: f64. u * (high - low) + low in one rounding; what becomes high is low."""
     g = _Generator(f"uniform_{dtype}")
     b, out, n = g.b, g.b.buf("out", dtype, "w"), g.b.integer("n")
-    low, high = b.num("low").cast(dtype), b.num("high").cast(dtype)
     wide = "f64" if dtype == "f64" else "f32"
+    low, high = b.num("low").cast(wide), b.num("high").cast(wide)
     with g.serial():
         low, high = b.let(low, "lo"), b.let(high, "hi")
-        base, span = b.let(low.cast(wide), "base"), b.let(high.cast(wide) - low.cast(wide), "span")
+        span = b.let(high - low, "span")
+        first, last = b.let(low.cast(dtype), "first"), b.let(high.cast(dtype), "last")
         with g.chunks(n, _draws(dtype)) as (start, some), b.vfor("i", 0, some, LANES) as i:
-            value = b.let(fma(g.uniform(i, dtype), span, base).cast(dtype))
-            out[start + i] = select(value.eq(high), low, value)
+            value = b.let(fma(g.uniform(i, dtype), span, low).cast(dtype))
+            out[start + i] = select(value.eq(last), first, value)
     return b.kernel()
 
 
 def integers(dtype: str, draw: int) -> Kernel:
     """state, out, n, count: i64 (the bits of a u64), low: i64. A draw of 32 or 64 bits modulo count, plus low.
 
-    count = 0 stands for 2^64. randint and random_(a, b): count = b - a, 32 bits below 2^28 values, else 64. random_():
+    count = 0 and low = 0: all 64 bits (random_ from the least i64 on). randint and random_(a, b): count = b - a, 32 bits below 2^28 values, else 64. random_():
     low = 0, count = 2^63 for i64, 2^53 + 1 for f64 (both 64 bits), largest integer + 1 for other types."""
     g = _Generator(f"integers{draw}_{dtype}")
     b, out, n = g.b, g.b.buf("out", dtype, "w"), g.b.integer("n")
@@ -373,5 +374,3 @@ def multinomial(dtype: str) -> Kernel:
                 hi.set(select(below, hi.get(), middle))
             out[row * samples + start + k] = lo.get()
     return b.kernel()
-
-
