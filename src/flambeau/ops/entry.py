@@ -360,7 +360,7 @@ def make_wrapper(entry: Entry, inplace: bool = False, slow: Callable[..., Any] |
     name = entry.name + ("_" if inplace else "")
     values = ", ".join(entry.params) + ","
     out = "None" if inplace or entry.facts.get("no_out") else "out"
-    end = f"finish_inplace(S, form, ({', '.join(operands)},), {name!r})" if inplace else f"finish_call(S, form, ({', '.join(operands)},))"
+    end = f"finish_inplace(S, form, ({''.join(o + ', ' for o in operands)}), {name!r})" if inplace else f"finish_call(S, form, ({''.join(o + ', ' for o in operands)}))"
     source = f"""
 def {name}({", ".join(params)}):
     S = LOCAL.s

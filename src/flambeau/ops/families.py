@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-FAMILIES = ["elementwise", "unary", "compare", "view", "contraction"]
+FAMILIES = ["elementwise", "unary", "compare", "conversion", "reduction", "softmax", "view", "contraction"]
 
 
 def load() -> None:

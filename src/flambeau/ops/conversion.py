@@ -1,0 +1,100 @@
+"""Conversions of dtype and device: `to`, `float`, `long`, ..."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import dtypes
+from ..dtypes import device as device_type
+from ..dtypes import dtype as dtype_type
+from ..dtypes import memory_format as format_type
+from .elementwise import _to_copy, clone
+from .entry import composite
+
+
+def _is_tensor(x: Any) -> bool:
+    return hasattr(x, "_meta") or type(x).__name__ == "Val"
+
+
+@composite(function=False)
+def to(self: Any, *args: Any, **options: Any) -> Any:
+    """The tensor in another dtype or on another device; itself if nothing changes and copy is false."""
+    dtype, where, copy, order = None, None, False, None
+    flags = []
+    for a in args:
+        if isinstance(a, dtype_type):
+            dtype = a
+        elif isinstance(a, (device_type, str)) or (isinstance(a, int) and not isinstance(a, bool)):
+            where = a
+        elif isinstance(a, bool):
+            flags.append(a)
+        elif _is_tensor(a):
+            dtype, where = a.dtype, a.device
+        elif isinstance(a, format_type):
+            order = a
+        elif a is not None:
+            raise TypeError(f"to() received an invalid combination of arguments - got ({type(a).__name__})")
+    if len(flags) > 1:
+        copy = flags[1]
+    dtype = options.get("dtype") or dtype
+    where = options.get("device") or where
+    order = options.get("memory_format") or order
+    copy = options.get("copy", copy)
+    other = options.get("other")
+    if other is not None:
+        dtype, where = other.dtype, other.device
+    if where is not None:
+        check(where)
+    if dtype is not None and dtype is not self.dtype:
+        return _to_copy(self, dtype)
+    if copy:
+        return clone(self, memory_format=order)
+    return self if order is None else self.contiguous(memory_format=order)
+
+
+def check(where: Any) -> None:
+    """RuntimeError for a device that is not there yet."""
+    from ..tensor.create import check_device
+
+    check_device(where, "to")
+
+
+def conversion(name: str, target: dtypes.dtype) -> None:
+    def convert(self: Any, memory_format: Any = None) -> Any:
+        return self if self.dtype is target else _to_copy(self, target)
+
+    convert.__name__, convert.__doc__ = name, f"The tensor as {target.name}; itself if it is."
+    composite(function=False)(convert)
+
+
+for _name, _target in {
+    "float": dtypes.float32,
+    "double": dtypes.float64,
+    "half": dtypes.float16,
+    "bfloat16": dtypes.bfloat16,
+    "int": dtypes.int32,
+    "long": dtypes.int64,
+    "short": dtypes.int16,
+    "char": dtypes.int8,
+    "byte": dtypes.uint8,
+    "bool": dtypes.bool_,
+}.items():
+    conversion(_name, _target)
+
+
+@composite(function=False)
+def type_as(self: Any, other: Any) -> Any:
+    """The tensor in the dtype of another."""
+    return to(self, other.dtype)
+
+
+@composite(function=False)
+def cpu(self: Any, memory_format: Any = None) -> Any:
+    """The tensor on the CPU: itself."""
+    return self
+
+
+@composite(function=False)
+def cuda(self: Any, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Any:
+    """CUDA is not there yet: an error that says so."""
+    check("cuda")
