@@ -89,6 +89,20 @@ def test_fma_of_extremes() -> None:
                         assert struct.pack("d", got) == struct.pack("d", a * b + c)
 
 
+def test_fma_of_many_doubles_is_the_librarys() -> None:
+    rng = np.random.default_rng(6)
+    library = np.frompyfunc(semantics._library_fma(), 3, 1)
+    for spread in (0, 3, 40, 300, 1000):
+        a, b, c = (
+            rng.standard_normal(20_000) * 2.0 ** rng.integers(-spread, spread + 1, 20_000) for _ in range(3)
+        )
+        c[:5000] = -a[:5000] * b[:5000]
+        c[5000:10_000] = a[5000:10_000] * b[5000:10_000] * 2.0 ** rng.integers(-110, 110, 5000)
+        c[::7], a[::11], c[::13] = 0.0, EDGES[rng.integers(len(EDGES))], np.inf
+        got, want = semantics.fma_f64(a, b, c), library(a, b, c).astype(np.float64)
+        assert ((got.view(np.int64) == want.view(np.int64)) | (np.isnan(got) & np.isnan(want))).all()
+
+
 def test_the_fallback_of_fma_is_the_librarys() -> None:
     rng = random.Random(2)
     numbers = [

@@ -86,27 +86,67 @@ def irem(a: Number, b: Number) -> Number:
     return a - b * idiv(a, b)
 
 
-def fma_f32(a: Number, b: Number, c: Number) -> Number:
-    """a * b + c rounded once: the product is exact in f64, the sum is rounded to odd there, then to f32."""
-    product, c = a.astype(_F64) * b.astype(_F64), c.astype(_F64)
-    total = product + c
-    part = total - product
-    error = (product - (total - part)) + (c - part)
+def _two_sum(a: Number, b: Number) -> tuple[Number, Number]:
+    """fl(a + b) and its exact error."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
+def _sum_to_odd(a: Number, b: Number) -> Number:
+    """a + b in f64, rounded to odd where it is not exact: a later rounding to nearest is then the only one."""
+    total, error = _two_sum(a, b)
     bits = total.view(np.int64)
     fix = ((error > 0) | (error < 0)) & ((bits & np.int64(1)) == 0)
     away = np.where((error > 0) == (total > 0), np.int64(1), np.int64(-1))
-    return np.where(fix, bits + away, bits).view(_F64).astype(_F32)[()]
+    return np.where(fix, bits + away, bits).view(_F64)
+
+
+def fma_f32(a: Number, b: Number, c: Number) -> Number:
+    """a * b + c rounded once: the product is exact in f64."""
+    return _sum_to_odd(a.astype(_F64) * b.astype(_F64), c.astype(_F64)).astype(_F32)[()]
 
 
 _fma: Callable | None = None
+_MANY = 48  # elements from which the vector algorithm is faster
 
 
 def fma_f64(a: Number, b: Number, c: Number) -> Number:
-    """a * b + c rounded once: the C library's fma for each element."""
+    """a * b + c rounded once: the C library's fma for each element, or the same computed for many at a time."""
     global _fma
     if _fma is None:
         _fma = np.frompyfunc(_library_fma(), 3, 1)
-    return np.asarray(_fma(a, b, c)).astype(_F64)[()]
+    if max(np.size(a), np.size(b), np.size(c)) < _MANY:
+        return np.asarray(_fma(a, b, c)).astype(_F64)[()]
+    result, safe = _fma_many(a, b, c)
+    if not safe.all():
+        rest = ~safe
+        a, b, c = (np.broadcast_to(x, result.shape)[rest] for x in (a, b, c))
+        result[rest] = _fma(a, b, c).astype(_F64)
+    return result
+
+
+def _fma_many(a: Number, b: Number, c: Number) -> tuple[Number, Number]:
+    """a * b + c rounded once, and where that is true: far from overflow and underflow.
+
+    S. Boldo, G. Melquiond: Emulation of a FMA and correctly rounded sums, IEEE Trans. Computers 57 (2008)."""
+    high = a * b
+    size, addend = np.abs(high), np.abs(c)
+    safe = (np.maximum(np.abs(a), np.abs(b)) < 2.0**500) & (size > 2.0**-900) & (addend < 2.0**999)
+    safe &= (addend > 2.0**-900) | (addend == 0)
+    a_high, a_low = _halves(a)
+    b_high, b_low = _halves(b)
+    low = ((a_high * b_high - high) + a_high * b_low + a_low * b_high) + a_low * b_low
+    middle, small = _two_sum(c, low)
+    top, rest = _two_sum(high, middle)
+    return top + _sum_to_odd(small, rest), safe
+
+
+def _halves(x: Number) -> tuple[Number, Number]:
+    """x as a sum of two numbers of 26 bits."""
+    scaled = x * _F64(2**27 + 1)
+    high = scaled - (scaled - x)
+    return high, x - high
 
 
 def _library_fma() -> Callable[[float, float, float], float]:
