@@ -6,7 +6,10 @@ from flambeau.tools import measures
 
 # Imports inside functions that go up, each with its reason. (module, imported module): reason. At most a handful.
 ALLOWED: dict[tuple[str, str], str] = {
-    ("flambeau.tensor.namespace", "flambeau"): "gives the package the submodules that are imported on first use",
+    (
+        "flambeau.tensor.namespace",
+        "flambeau",
+    ): "gives the package the submodules that are imported on first use",
 }
 
 

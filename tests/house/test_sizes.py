@@ -27,6 +27,11 @@ def test_folders_stay_within_their_budgets() -> None:
     assert not over
 
 
+def test_prims_are_few() -> None:
+    prims = measures.prims()
+    assert "opaque:contract" in prims and len(prims) <= measures.MAX_PRIMS, sorted(prims)
+
+
 def test_names_say_what_a_file_holds() -> None:
     forbidden = {"utils", "util", "helpers", "helper", "common", "core", "misc"}
     named = [

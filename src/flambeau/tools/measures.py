@@ -51,6 +51,8 @@ BUDGET = {
     "tools": 2000,
 }
 
+MAX_PRIMS = 110
+
 
 class Import(NamedTuple):
     """One import of a module of the package: who, whom, where, and whether it stands inside a function."""
@@ -267,6 +269,26 @@ def hops(call: Callable[[], Any]) -> tuple[int, int, int]:
     return len(set(trail)), len(trail), sum(a != b for a, b in itertools.pairwise(trail))
 
 
+def prims() -> set[str]:
+    """The prims that ops are composed from, as `map:add`, `reduce:max`, `opaque:contract`, ...
+
+    All scalar operations and reductions of the loop IR count, and every name that the source gives to `opaque`.
+    """
+    from ..loop import ir, spec
+
+    found = {"index", "const", "take", "store", "reduce:argmax", "reduce:argmin"}
+    found |= {f"map:{name}" for name in spec.OPS} | {f"reduce:{name}" for name in ir.REDUCTIONS}
+    for path in files():
+        for node in ast.walk(parse(path)):
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            callee = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            first = node.args[0]
+            if callee == "opaque" and isinstance(first, ast.Constant):
+                found.add(f"opaque:{first.value}")
+    return found
+
+
 def group_of(module: str) -> str:
     """The row of BUDGET that a module's lines count in ("faces" if none)."""
     top = module.split(".")[1] if "." in module else ""
@@ -294,7 +316,8 @@ def report() -> str:
     longest = sorted((f for p in files() for f in functions(p)), key=lambda f: -f.size)
     lines += ["", "longest functions"] + [f"  {f.size:5} {f.module}.{f.name}" for f in longest[:8]]
     bare = sum(len(undocumented(p)) for p in files())
-    return "\n".join([*lines, "", f"public names without a docstring: {bare}"])
+    lines += ["", f"prims: {len(prims())} (at most {MAX_PRIMS})", f"public names without a docstring: {bare}"]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
