@@ -13,6 +13,7 @@ from scipy import special
 from flambeau.codegen import engine
 from flambeau.codegen.math import expand
 from flambeau.loop.build import Builder, op
+from flambeau.loop.interp import interpret
 from flambeau.loop.ir import Kernel
 
 Array = np.ndarray
@@ -261,6 +262,20 @@ def test_two_operands() -> None:
         np.testing.assert_array_equal(got, expected)
         zero = expected == 0
         assert (np.signbit(got[zero]) == np.signbit(expected[zero])).all()
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS, *SPECIAL, "sin", "cos", "tan", "pow", "atan2", "fmod", "hypot"])
+def test_interpreter_agrees(name: str) -> None:
+    """The same bits from the interpreter."""
+    arity = 2 if name in ("pow", "atan2", "fmod", "hypot") else 1
+    for dtype in ("f32", "f64"):
+        xs = [points(dtype, -5, 5, 300)] + [points(dtype, -5, 5, 300)[::-1].copy()] * (arity - 1)
+        out, error = np.empty_like(xs[0]), np.zeros(4, np.int64)
+        table = np.array([error.ctypes.data, out.size, *(a.ctypes.data for a in [*xs, out])], np.int64)
+        interpret(expand(kernel(name, dtype, arity)), table, np.arange(1, len(table), dtype=np.int32), 0, 1)
+        np.testing.assert_array_equal(out, evaluate(name, dtype, *xs))
+        zero = out == 0
+        np.testing.assert_array_equal(np.signbit(out[zero]), np.signbit(evaluate(name, dtype, *xs)[zero]))
 
 
 def test_shared_argument_is_computed_once() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import math
-from pathlib import Path
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,6 +194,11 @@ def test_bernoulli(seed: int) -> None:
                 ours.make(random.bernoulli, dtype, 3001, p=0.3),
                 torch.empty(3001, dtype=TORCH[dtype]).bernoulli_(0.3),
             )
+        for dtype in ("f32", "f64", "bf16"):
+            x = torch.linspace(-3, 3, 700).to(TORCH[dtype])
+            mask = ours.make(random.dropout, dtype, 700, keep=0.7)
+            mask = torch.from_numpy(mask) if dtype != "bf16" else torch.from_numpy(mask).view(torch.bfloat16)
+            assert (x * mask).equal(torch.nn.functional.dropout(x, 0.3))
         same_state(ours)
 
 
@@ -267,3 +272,26 @@ def test_mixed_draws() -> None:
     assert math.isclose(
         theirs[5024:5032].view(np.float64)[0], mine[5024:5032].view(np.float64)[0], rel_tol=1e-15
     )
+
+
+def test_interpreter_agrees() -> None:
+    from flambeau.codegen.math import expand
+    from flambeau.loop.interp import interpret
+
+    for make, n, nums in ((random.uniform, 700, (-1.0, 2.0)), (random.normal, 40, (0.5, 2.0))):
+        kernel, results = make("f32"), []
+        address = engine.compile_kernels([kernel])[0]
+        native = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(
+            address
+        )
+        for compiled in (True, False):
+            ours, out, error = Ours(3), np.empty(n, np.float32), np.zeros(4, np.int64)
+            words = [error.ctypes.data, ours.state.ctypes.data, out.ctypes.data, n]
+            table = np.array(words + np.array(nums).view(np.int64).tolist(), np.int64)
+            where = np.arange(1, len(table), dtype=np.int32)
+            if compiled:
+                native(table.ctypes.data, where.ctypes.data, 0, 1)
+            else:
+                interpret(expand(kernel), table, where, 0, 1)
+            results.append((out.tobytes(), ours.state.tobytes()))
+        assert results[0] == results[1]

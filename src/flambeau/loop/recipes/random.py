@@ -113,11 +113,6 @@ def _draws(dtype: str) -> int:
     return 2 if dtype == "f64" else 1
 
 
-def _stored(value: Value, dtype: str) -> Value:
-    """A number as an element of the output; a condition as 1 or 0."""
-    return value.cast(dtype)
-
-
 def manual_seed() -> Kernel:
     """state, seed: i64 (the bits of a u64). The state that the seed gives; no spare normal."""
     g = _Generator("manual_seed")
@@ -166,8 +161,8 @@ def uniform(dtype: str) -> Kernel:
 def integers(dtype: str, draw: int) -> Kernel:
     """state, out, n, count: i64 (the bits of a u64), low: i64. A draw of 32 or 64 bits modulo count, plus low.
 
-    count = 0 and low = 0: all 64 bits (random_ from the least i64 on). randint and random_(a, b): count = b - a, 32 bits below 2^28 values, else 64. random_():
-    low = 0, count = 2^63 for i64, 2^53 + 1 for f64 (both 64 bits), largest integer + 1 for other types."""
+    randint and random_(a, b): count = b - a; 32 bits below 2^28 values, else 64. random_(): low = 0, count = 2^63 for
+    i64, 2^53 + 1 for f64 (both 64 bits), largest integer + 1 for other types. random_(least i64, None): count = 0."""
     g = _Generator(f"integers{draw}_{dtype}")
     b, out, n = g.b, g.b.buf("out", dtype, "w"), g.b.integer("n")
     count, low = b.num("count", "i64"), b.num("low", "i64")
@@ -201,7 +196,19 @@ def bernoulli(dtype: str) -> Kernel:
     g = _Generator(f"bernoulli_{dtype}")
     b, out, n, p = g.b, g.b.buf("out", dtype, "w"), g.b.integer("n"), g.b.num("p")
     with g.serial(), g.chunks(n, 2) as (start, some), b.vfor("i", 0, some, LANES) as i:
-        out[start + i] = _stored(g.uniform(i, "f64") < p, dtype)
+        out[start + i] = (g.uniform(i, "f64") < p).cast(dtype)
+    return b.kernel()
+
+
+def dropout(dtype: str) -> Kernel:
+    """state, out, n, keep: f64. 1 / keep where a uniform f64 is below keep, else 0."""
+    g = _Generator(f"dropout_{dtype}")
+    b, out, n, keep = g.b, g.b.buf("out", dtype, "w"), g.b.integer("n"), g.b.num("keep")
+    wide = "f64" if dtype == "f64" else "f32"
+    with g.serial():
+        kept = b.let((1.0 / keep.cast(wide)).cast(dtype), "kept")
+        with g.chunks(n, 2) as (start, some), b.vfor("i", 0, some, LANES) as i:
+            out[start + i] = select(g.uniform(i, "f64") < keep, kept, 0.0)
     return b.kernel()
 
 
@@ -211,7 +218,7 @@ def bernoulli_each(dtype: str, p_dtype: str) -> Kernel:
     b, out, p, n = g.b, g.b.buf("out", dtype, "w"), g.b.buf("p", p_dtype), g.b.integer("n")
     wide = "f64" if p_dtype == "f64" else "f32"
     with g.serial(), g.chunks(n, _draws(wide)) as (start, some), b.vfor("i", 0, some, LANES) as i:
-        out[start + i] = _stored(g.uniform(i, wide) < p[start + i].cast(wide), dtype)
+        out[start + i] = (g.uniform(i, wide) < p[start + i].cast(wide)).cast(dtype)
     return b.kernel()
 
 
@@ -318,8 +325,10 @@ def _polar_f32(b: Builder, u: Value, v: Value) -> tuple[Value, Value, Value]:
 
 # The logarithm, sine and cosine that PyTorch's float32 normals are made with. They are not those of op("log"):
 # the last bits of the numbers depend on the order of the operations and on every constant.
-LOG_TERMS = (7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1)
-LOG_TERMS += (-1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1)
+LOG_TERMS = (
+    *(7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1),
+    *(-1.6668057665e-1, 2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1),
+)
 
 
 def _log_f32(x: Value) -> Value:
@@ -346,12 +355,12 @@ def _sine_cosine_f32(x: Value) -> tuple[Value, Value]:
     for c in (-0.78515625, -2.4187564849853515625e-4, -3.77489497744594108e-8):
         x = fma(octant, c, x)
     z = x * x
-    c = fma(fma(z, 2.443315711809948e-5, -1.388731625493765e-3), z, 4.166664568298827e-2)
-    c = fma(c * z, z, -(z * 0.5)) + 1.0
-    s = fma(fma(z, -1.9515295891e-4, 8.3321608736e-3), z, -1.6666654611e-1)
-    s = fma(s * z, x, x)
+    y = fma(fma(z, 2.443315711809948e-5, -1.388731625493765e-3), z, 4.166664568298827e-2)
+    cosine = fma(y * z, z, -(z * 0.5)) + 1.0
+    y = fma(fma(z, -1.9515295891e-4, 8.3321608736e-3), z, -1.6666654611e-1)
+    sine = fma(y * z, x, x)
     swapped = (j & 2).ne(0)
-    sine, cosine = select(swapped, c, s), select(swapped, s, c)
+    sine, cosine = select(swapped, cosine, sine), select(swapped, sine, cosine)
     sine = select((j & 4).ne(0), -sine, sine)
     return sine, select(((j - 2) & 4).eq(0), -cosine, cosine)
 
@@ -359,18 +368,19 @@ def _sine_cosine_f32(x: Value) -> tuple[Value, Value]:
 def multinomial(dtype: str) -> Kernel:
     """state, out: i64, cumulated: dtype, rows, categories, samples. Drawing with replacement.
 
-    Each row of cumulated (rows, categories) rises to 1; out (rows, samples): the first place not below a uniform f64."""
+    Each row of cumulated (rows, categories) rises to 1; out (rows, samples): the first place not below a uniform
+    f64."""
     g = _Generator(f"multinomial_{dtype}")
     b, out, table = g.b, g.b.buf("out", "i64", "w"), g.b.buf("cumulated", dtype)
     rows, categories, samples = b.integer("rows"), b.integer("categories"), b.integer("samples")
-    with g.serial(), b.for_("row", 0, rows) as row:
-        with g.chunks(samples, 2) as (start, some), b.for_("k", 0, some) as k:
-            u = b.let(g.uniform(k, "f64"), "u")
-            lo, hi = b.reg("lo", 0), b.reg("hi", categories)
-            with b.while_(lo.get() < hi.get()):
-                middle = b.let(lo.get() + (hi.get() - lo.get()) // 2, "middle")
-                below = b.let(table[row * categories + middle].cast("f64") < u, "below")
-                lo.set(select(below, middle + 1, lo.get()))
-                hi.set(select(below, hi.get(), middle))
-            out[row * samples + start + k] = lo.get()
+    with g.serial(), g.chunks(rows * samples, 2) as (start, some), b.for_("k", 0, some) as k:
+        at, u = b.let(start + k, "at"), b.let(g.uniform(k, "f64"), "u")
+        row = b.let(at // samples * categories, "row")
+        lo, hi = b.reg("lo", 0), b.reg("hi", categories)
+        with b.while_(lo.get() < hi.get()):
+            middle = b.let(lo.get() + (hi.get() - lo.get()) // 2, "middle")
+            below = b.let(table[row + middle].cast("f64") < u, "below")
+            lo.set(select(below, middle + 1, lo.get()))
+            hi.set(select(below, hi.get(), middle))
+        out[at] = lo.get()
     return b.kernel()
