@@ -38,8 +38,10 @@ def marks(program, frame, runs):
 def test_every_part_runs_once(count):
     threads.set_num_threads(count)
     program = NativeProgram([(kernel("mark"), [1], 64, True)] * 100, 2)
-    found = marks(program, program.take(), 500)
-    assert found == [50_000] * count + [0] * (63 - count) + [50_000]  # the last is the epilogue (tid = -1)
+    runs = 3000 if count == 2 else 300  # a part taken twice is rare: it needs many chances
+    found = marks(program, program.take(), runs)
+    each = 100 * runs
+    assert found == [each] * count + [0] * (63 - count) + [each]  # the last is the epilogue (tid = -1)
 
 
 def test_no_more_parts_than_asked_for():
@@ -130,6 +132,7 @@ def test_threads_leave_when_there_are_too_many():
     threads.set_num_threads(12)
     assert steps.check()
     many = native_threads()
+    time.sleep(0.1)  # all of them sleep
     threads.set_num_threads(2)
     deadline = time.monotonic() + 5
     while native_threads() > few and time.monotonic() < deadline:
