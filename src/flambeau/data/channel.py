@@ -20,7 +20,6 @@ import numpy as np
 import flambeau as torch
 
 from ..io import memory
-from .collate import shaped
 
 SMALL = 2048  # bytes that go through the pipe itself
 _ALIGN = 64
@@ -67,7 +66,7 @@ def _tensor(name: str, shape: tuple[int, ...], grad: bool, parameter: bool, elem
         count *= n
     base, raw = memory.blank(count, getattr(torch, name))
     raw[:] = memoryview(elements)
-    tensor = shaped(base, shape)
+    tensor = memory.shaped(base, shape)
     return torch.nn.Parameter(tensor, grad) if parameter else tensor.requires_grad_(grad) if grad else tensor
 
 

@@ -94,16 +94,7 @@ def stacked(arrays: list[Any], kind: Any) -> Any:
     base, raw = memory.blank(len(arrays) * first.size, kind)
     if first.size:
         np.stack(arrays, out=np.frombuffer(raw, first.dtype).reshape(shape))
-    return shaped(base, shape)
-
-
-def shaped(base: Any, shape: tuple[int, ...]) -> Any:
-    """A contiguous tensor of this shape on the storage of the 1-d tensor base."""
-    strides, step = [], 1
-    for n in reversed(shape):
-        strides.append(step)
-        step *= max(n, 1)
-    return memory.alias(base, shape, tuple(reversed(strides)), 0)
+    return memory.shaped(base, shape)
 
 
 def collate_numpy_array_fn(batch: Sequence[Any], *, collate_fn_map: Any = None) -> Any:

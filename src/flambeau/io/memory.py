@@ -35,6 +35,15 @@ def alias(base: Tensor, size: Any, stride: Any, offset: int) -> Tensor:
     return make_tensor(base._st, intern_meta(tuple(size), tuple(stride), meta.dtype, meta.device), offset)
 
 
+def shaped(base: Any, shape: tuple[int, ...]) -> Any:
+    """A contiguous tensor of this shape on the storage of the 1-d tensor base."""
+    strides, step = [], 1
+    for n in reversed(shape):
+        strides.append(step)
+        step *= max(n, 1)
+    return alias(base, shape, tuple(reversed(strides)), 0)
+
+
 def storage_of(t: Tensor) -> tuple[Any, int]:
     """What is the same object for all tensors that share t's storage, and the bytes of the storage."""
     return t._st, t._st.nbytes
