@@ -56,8 +56,16 @@ def load(ops: bool = True) -> ModuleType:
         mirror = _Mirror("mirror")
         mirror.__path__ = []
         entry = ModuleType("mirror.ops.entry")
-        entry.FACES = {"nn.functional": {}}
-        sys.modules |= {"mirror": mirror, "mirror.ops": ModuleType("mirror.ops"), "mirror.ops.entry": entry}
+        entry.FACES, entry.FUNCTIONS = {"nn.functional": {}}, {}
+        value = ModuleType("mirror.stream.value")
+        value.PLAIN = set()
+        sys.modules |= {
+            "mirror.stream": ModuleType("mirror.stream"),
+            "mirror.stream.value": value,
+            "mirror": mirror,
+            "mirror.ops": ModuleType("mirror.ops"),
+            "mirror.ops.entry": entry,
+        }
         sys.meta_path.insert(0, _Finder())
         mirror.nn = importlib.import_module("mirror.nn")
         mirror.nn.Parameter.__torch_function__ = torch._C._disabled_torch_function_impl
@@ -74,5 +82,4 @@ def provide(ops: bool) -> None:
     faces = sys.modules["mirror.ops.entry"].FACES["nn.functional"]
     faces.clear()
     if ops:
-        faces.update((k, v) for k, v in vars(torch.nn.functional).items() if callable(v) and k != "pad")
-        faces["pad"] = torch.nn.functional.pad
+        faces.update((k, v) for k, v in vars(torch.nn.functional).items() if callable(v))

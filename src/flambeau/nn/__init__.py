@@ -84,7 +84,7 @@ __all__ = [
     "init",
     "utils",
 ]
-__all__ += _publish()
+__all__.extend(_publish())
 
 
 def factory_kwargs(kwargs: dict[str, Any] | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import flambeau as torch
 
-from .parameter import Parameter, is_lazy
+from .parameter import is_lazy
 
 
 class Conversion:
@@ -104,28 +104,21 @@ class Conversion:
 
 
 def _converted(param: Any, fn: Any) -> Any:
-    """`fn(param)` in the same `Parameter` object (or a new one if its class must change), and its gradient's."""
+    """`param`, holding `fn(param)`, and its gradient likewise."""
     with torch.no_grad():
         made = fn(param)
     if is_lazy(param):
         param.data = made.data
         return param
-    if torch.__future__.get_overwrite_module_params_on_conversion():
-        result = Parameter(made, param.requires_grad)
-    else:
-        if made is not param:
-            param.data = made
-        result = param
     grad = param.grad
+    if made is not param:
+        param.data = made
     if grad is not None:
         with torch.no_grad():
             moved = fn(grad)
-        if moved is not grad or result is not param:
-            if result is param:
-                grad.data = moved
-            else:
-                result.grad = moved.requires_grad_(grad.requires_grad)
-    return result
+        if moved is not grad:
+            param.grad = moved.requires_grad_(grad.requires_grad)
+    return param
 
 
 def _parse_to(*args: Any, **kwargs: Any) -> tuple[Any, Any, bool, Any]:

@@ -8,7 +8,16 @@ from typing import Any
 
 import flambeau as torch
 
+from ..stream.value import PLAIN
+
 Tensor = torch.Tensor
+
+
+def _of_class(cls: type, data: Tensor, requires_grad: bool) -> Any:
+    """A leaf of class `cls` over the storage of `data`."""
+    made = data.detach()
+    made.__class__ = cls
+    return made.requires_grad_(requires_grad)
 
 
 class _ParameterMeta(type(Tensor)):  # type: ignore[misc]
@@ -27,7 +36,7 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
         if data is None:
             data = torch.empty(0)
         if type(data) is Tensor or type(data) is Parameter:
-            return Tensor._make_subclass(cls, data, requires_grad)
+            return _of_class(cls, data, requires_grad)
         made = data.detach().requires_grad_(requires_grad)
         if type(made) is not type(data):
             raise RuntimeError(
@@ -51,6 +60,9 @@ class Parameter(Tensor, metaclass=_ParameterMeta):
 
     def __reduce_ex__(self, protocol: Any) -> tuple:
         return _rebuild_parameter, (self.data, self.requires_grad, OrderedDict())
+
+
+PLAIN.add(Parameter)
 
 
 def _rebuild_parameter(data: Tensor, requires_grad: bool, backward_hooks: Any) -> Parameter:
@@ -123,7 +135,7 @@ class UninitializedParameter(UninitializedTensorMixin, Parameter):
     def __new__(
         cls, requires_grad: bool = True, device: Any = None, dtype: Any = None
     ) -> UninitializedParameter:
-        return Tensor._make_subclass(cls, torch.empty(0, device=device, dtype=dtype), requires_grad)
+        return _of_class(cls, torch.empty(0, device=device, dtype=dtype), requires_grad)
 
     def __deepcopy__(self, memo: dict) -> UninitializedParameter:
         if id(self) in memo:
@@ -140,7 +152,7 @@ class UninitializedBuffer(UninitializedTensorMixin, Tensor):
     def __new__(
         cls, requires_grad: bool = False, device: Any = None, dtype: Any = None, persistent: bool = True
     ) -> UninitializedBuffer:
-        made = Tensor._make_subclass(cls, torch.empty(0, device=device, dtype=dtype), requires_grad)
+        made = _of_class(cls, torch.empty(0, device=device, dtype=dtype), requires_grad)
         made.persistent = persistent
         made._is_buffer = True
         return made

@@ -196,7 +196,7 @@ class StateDict:
                     f"size mismatch for {key}: copying a param with shape {value.shape} from checkpoint, the shape "
                     f"in current model is {target.shape}."
                 )
-        if target.is_meta and not value.is_meta and not assign:
+        if getattr(target, "is_meta", False) and not value.is_meta and not assign:
             import warnings
 
             warnings.warn(

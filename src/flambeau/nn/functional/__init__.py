@@ -65,8 +65,8 @@ def _publish() -> list[str]:
     return names
 
 
-__all__ = [*DIRECT]
-__all__ += _publish()
+__all__ = list(DIRECT)
+__all__.extend(_publish())
 
 
 def __dir__() -> list[str]:

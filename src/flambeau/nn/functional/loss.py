@@ -495,6 +495,11 @@ def linear_cross_entropy(
     options: Any = None,
 ) -> Tensor:
     """cross_entropy(linear(x, linear_weight, linear_bias), y); the weight may be (C, d1, ..., dk, in_features)."""
+    if input.size(-1) != linear_weight.size(-1):
+        raise RuntimeError(
+            f"expected equal input and linear_weight last dimensions (in_features), got {input.size(-1)} and "
+            f"{linear_weight.size(-1)}, respectively"
+        )
     logits = ops.linear(
         input, linear_weight.flatten(0, -2), None if linear_bias is None else linear_bias.flatten()
     )

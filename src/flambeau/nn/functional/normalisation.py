@@ -30,6 +30,8 @@ def batch_norm(
 ) -> Tensor:
     """(x - mean) / sqrt(var + eps) weight + bias per channel of (N, C, ...): the batch's statistics in training
     (which also move the running ones by `momentum`), the running ones otherwise."""
+    if eps <= 0.0:
+        raise ValueError(f"batch_norm eps must be positive, but got {eps}")
     if training:
         _check_batch(input.size())
     return ops.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)

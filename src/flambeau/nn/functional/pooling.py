@@ -284,3 +284,75 @@ def upsample(
 
     warn("`nn.functional.upsample` is deprecated. Use `nn.functional.interpolate` instead.")
     return interpolate(input, size, scale_factor, mode, align_corners)
+
+
+def _fractional(
+    n: int, input: Tensor, kernel_size: Sizes, output_size: Sizes, output_ratio: Any, samples: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    name = f"fractional_max_pool{n}d"
+    if output_size is None and output_ratio is None:
+        raise ValueError(f"{name} requires specifying either an output_size or an output_ratio")
+    kernel = per_dim(kernel_size, n)
+    if output_size is None:
+        ratio = per_dim(output_ratio, n)
+        output_size = [int(length * r) for length, r in zip(input.shape[input.dim() - n :], ratio)]
+    output = per_dim(output_size, n)
+    for k, o, length in zip(kernel, output, input.shape[input.dim() - n :]):
+        if o + k - 1 > length:
+            raise RuntimeError(f"{name}(): pool size {k} too large relative to input size {length}")
+    if samples is None:
+        batch = 1 if input.dim() == n + 1 else input.size(0)
+        samples = torch.rand(
+            batch, input.size(input.dim() - n - 1), n, dtype=input.dtype, device=input.device
+        )
+    return ops.fractional_max_pool(input, kernel, output, samples)
+
+
+def fractional_max_pool2d_with_indices(
+    input: Tensor,
+    kernel_size: Sizes,
+    output_size: Sizes = None,
+    output_ratio: Any = None,
+    return_indices: bool = False,
+    _random_samples: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`fractional_max_pool2d` with return_indices."""
+    return _fractional(2, input, kernel_size, output_size, output_ratio, _random_samples)
+
+
+def fractional_max_pool3d_with_indices(
+    input: Tensor,
+    kernel_size: Sizes,
+    output_size: Sizes = None,
+    output_ratio: Any = None,
+    return_indices: bool = False,
+    _random_samples: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`fractional_max_pool3d` with return_indices."""
+    return _fractional(3, input, kernel_size, output_size, output_ratio, _random_samples)
+
+
+def fractional_max_pool2d(
+    input: Tensor,
+    kernel_size: Sizes,
+    output_size: Sizes = None,
+    output_ratio: Any = None,
+    return_indices: bool = False,
+    _random_samples: Tensor | None = None,
+) -> Any:
+    """Maxima over windows at random places (Graham 2014)."""
+    result = _fractional(2, input, kernel_size, output_size, output_ratio, _random_samples)
+    return result if return_indices else result[0]
+
+
+def fractional_max_pool3d(
+    input: Tensor,
+    kernel_size: Sizes,
+    output_size: Sizes = None,
+    output_ratio: Any = None,
+    return_indices: bool = False,
+    _random_samples: Tensor | None = None,
+) -> Any:
+    """Maxima over windows at random places (Graham 2014)."""
+    result = _fractional(3, input, kernel_size, output_size, output_ratio, _random_samples)
+    return result if return_indices else result[0]

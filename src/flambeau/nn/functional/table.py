@@ -23,11 +23,28 @@ class Ops:
         return found
 
 
+# Functions of the top namespace whose arguments are not those of the functional of the same name.
+_DIFFERENT = frozenset(
+    (
+        "adaptive_max_pool1d",
+        "batch_norm",
+        "binary_cross_entropy_with_logits",
+        "ctc_loss",
+        "embedding",
+        "embedding_bag",
+        "instance_norm",
+        "kl_div",
+    )
+)
+
+
 def find(name: str) -> Any:
-    """The function that computes `name`: an op flagged functional, a formula, a function of the top namespace."""
-    from ...ops.entry import FACES
+    """The function that computes `name`: an op (one flagged functional first), or else a formula."""
+    from ...ops.entry import FACES, FUNCTIONS
 
     found = FACES.get("nn.functional", {}).get(name)
+    if found is None and name not in _DIFFERENT:
+        found = FUNCTIONS.get(name)
     if found is None:
         from .. import formulas
 

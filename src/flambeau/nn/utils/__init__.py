@@ -52,7 +52,7 @@ __all__ = [
     "rnn",
     "vector_to_parameters",
 ]
-__all__ += [*_LAZY, *_MODULES]
+__all__.extend([*_LAZY, *_MODULES])
 
 
 def __dir__() -> list[str]:

@@ -1,0 +1,335 @@
+"""Padding, resizing, sampling and patches, as formulas."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import flambeau as torch
+
+from ..functional.pooling import per_dim
+from ..functional.table import ops
+from .convolution import windows
+from .pooling import window_count
+
+Tensor = Any
+
+
+def pad(input: Tensor, pad: Any, mode: str = "constant", value: float = 0.0) -> Tensor:
+    """See `nn.functional.pad`."""
+    result = input
+    for d in range(len(pad) // 2):
+        before, after = pad[2 * d], pad[2 * d + 1]
+        dim = input.dim() - 1 - d
+        if before == after == 0:
+            continue
+        if mode == "constant":
+            result = _pad_constant(result, dim, before, after, value)
+        else:
+            index = _border(mode, input.size(dim), before, after, dim, input)
+            result = result.index_select(dim, torch.tensor(index, device=input.device))
+    return result.clone() if result is input else result
+
+
+def _pad_constant(x: Tensor, dim: int, before: int, after: int, value: float) -> Tensor:
+    length = x.size(dim)
+    if length + before + after < 0:
+        raise RuntimeError(
+            f"The input size {length}, plus negative padding {before} and {after}, resulted in a negative output size, "
+            f"which is invalid. Check dimension {dim} of your input."
+        )
+    x = x.narrow(dim, max(-before, 0), length - max(-before, 0) - max(-after, 0))
+    parts = []
+    for n in (before, None, after):
+        if n is None:
+            parts.append(x)
+        elif n > 0:
+            shape = list(x.shape)
+            shape[dim] = n
+            parts.append(torch.full(shape, value, dtype=x.dtype, device=x.device))
+    return torch.cat(parts, dim) if len(parts) > 1 else x
+
+
+def _border(mode: str, length: int, before: int, after: int, dim: int, input: Tensor) -> list[int]:
+    """The source position of every element of the padded dimension."""
+    span = range(-before, length + after)
+    if mode == "reflect":
+        if before >= length or after >= length:
+            raise RuntimeError(
+                "Argument #4: Padding size should be less than the corresponding input dimension, but got: padding "
+                f"({before}, {after}) at dimension {dim} of input {list(input.shape)}"
+            )
+        return [length - 1 - abs(length - 1 - abs(i)) for i in span]
+    if mode == "circular":
+        if before > length or after > length:
+            raise RuntimeError("Padding value causes wrapping around more than once.")
+        return [i % length for i in span]
+    return [min(max(i, 0), length - 1) for i in span]
+
+
+def resize(
+    input: Tensor, size: list[int], mode: str, align_corners: bool | None, scales: Any, antialias: bool
+) -> Tensor:
+    """Interpolation, one dimension after the other; `scales` are the factors the user gave, if any."""
+    result = input
+    for d, count in enumerate(size):
+        if count <= 0 or input.size(2 + d) == 0:
+            raise RuntimeError(
+                f"Input and output sizes should be greater than 0, but got input (H: {list(input.shape[2:])}) output "
+                f"(H: {list(size)})"
+            )
+        length = input.size(2 + d)
+        scale = None if scales is None else scales[d]
+        if mode in ("nearest", "nearest-exact"):
+            index = _nearest(length, count, scale, mode == "nearest-exact")
+            if index != list(range(length)):
+                result = result.index_select(2 + d, torch.tensor(index, device=input.device))
+        else:
+            double = input.dtype == torch.float64
+            result = _weighted(
+                result, 2 + d, length, count, scale, bool(align_corners), mode, antialias, double
+            )
+    return result.clone() if result is input else result
+
+
+def _nearest(length: int, count: int, scale: float | None, exact: bool) -> list[int]:
+    import numpy
+
+    ratio = numpy.float32(1.0 / scale) if scale else numpy.float32(length) / numpy.float32(count)
+    at = (numpy.arange(count, dtype=numpy.float32) + numpy.float32(0.5 if exact else 0.0)) * ratio
+    return numpy.minimum(numpy.floor(at).astype(numpy.int64), length - 1).tolist()
+
+
+def _weighted(
+    x: Tensor,
+    dim: int,
+    length: int,
+    count: int,
+    scale: float | None,
+    align: bool,
+    mode: str,
+    antialias: bool,
+    double: bool,
+) -> Tensor:
+    """A few source elements for each element, with weights; or, against aliasing, a row of weights."""
+    import numpy
+
+    kind = numpy.float64 if double else numpy.float32
+    if align:
+        ratio = kind(length - 1) / kind(count - 1) if count > 1 else kind(0)
+    else:
+        ratio = kind(1.0 / scale) if scale else kind(length) / kind(count)
+    place = {"dtype": x.dtype, "device": x.device}
+    if antialias:
+        matrix = torch.tensor(_antialias_rows(length, count, float(ratio), mode, align), **place)
+        return torch.matmul(x.transpose(dim, -1), matrix.t()).transpose(dim, -1)
+    i = numpy.arange(count, dtype=kind)
+    source = i * ratio if align else ratio * (i + kind(0.5)) - kind(0.5)
+    if mode != "bicubic":
+        source = numpy.maximum(source, kind(0))
+    low = numpy.floor(source)
+    if mode != "bicubic":
+        low = numpy.minimum(low, kind(length - 1))
+    taps = _cubic(source - low, -0.75) if mode == "bicubic" else [(0, 1 - (source - low)), (1, source - low)]
+    shape = [1] * x.dim()
+    shape[dim] = count
+    total = None
+    for offset, weight in taps:
+        index = numpy.clip(low.astype(numpy.int64) + offset, 0, length - 1)
+        picked = x.index_select(dim, torch.tensor(index.tolist(), device=x.device))
+        part = picked * torch.tensor(weight.tolist(), **place).view(shape)
+        total = part if total is None else total + part
+    return total
+
+
+def _cubic(t: Any, a: float) -> list[tuple[int, Any]]:
+    """The weights of the neighbours -1, 0, 1, 2 at distance t from neighbour 0 (Keys 1981)."""
+
+    def near(x: Any) -> Any:
+        return ((a + 2) * x - (a + 3)) * x * x + 1
+
+    def far(x: Any) -> Any:
+        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+
+    return [(-1, far(t + 1)), (0, near(t)), (1, near(1 - t)), (2, far(2 - t))]
+
+
+def _antialias_rows(length: int, count: int, ratio: float, mode: str, align: bool) -> list[list[float]]:
+    def linear(x: float) -> float:
+        return max(1 - abs(x), 0.0)
+
+    def cubic(x: float, a: float = -0.5) -> float:
+        x = abs(x)
+        if x < 1:
+            return ((a + 2) * x - (a + 3)) * x * x + 1
+        return (((x - 5) * x + 8) * x - 4) * a if x < 2 else 0.0
+
+    kernel, taps = (cubic, 4) if mode == "bicubic" else (linear, 2)
+    support = taps * 0.5 * max(ratio, 1.0)
+    shrink = 1.0 / ratio if ratio >= 1 else 1.0
+    rows = []
+    for i in range(count):
+        centre = ratio * (i + 0.5)
+        first = max(int(centre - support + 0.5), 0)
+        last = min(int(centre + support + 0.5), length)
+        weights = [kernel((j - centre + 0.5) * shrink) for j in range(first, last)]
+        total = sum(weights) or 1.0
+        rows.append([0.0] * first + [w / total for w in weights] + [0.0] * (length - last))
+    return rows
+
+
+def grid_sample(
+    input: Tensor,
+    grid: Tensor,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool | None = False,
+) -> Tensor:
+    """See `nn.functional.grid_sample`."""
+    n = input.dim() - 2
+    if n not in (2, 3) or grid.dim() != input.dim():
+        raise RuntimeError(
+            "grid_sampler(): expected 4D or 5D input and grid with same number of dimensions, but got input with sizes "
+            f"{list(input.shape)} and grid with sizes {list(grid.shape)}"
+        )
+    if input.size(0) != grid.size(0):
+        raise RuntimeError(
+            "grid_sampler(): expected grid and input to have same batch size, but got input with sizes "
+            f"{list(input.shape)} and grid with sizes {list(grid.shape)}"
+        )
+    if grid.size(-1) != n:
+        raise RuntimeError(
+            f"grid_sampler(): expected grid to have size {n} in last dimension, but got grid with sizes "
+            f"{list(grid.shape)}"
+        )
+    if mode == "bicubic" and n != 2:
+        raise RuntimeError("grid_sampler(): bicubic interpolation only supports 4D input")
+    places = []
+    for d in range(n):  # the grid names the last dimension first
+        length = input.size(2 + d)
+        g = grid[..., n - 1 - d]
+        at = (g + 1) / 2 * (length - 1) if align_corners else ((g + 1) * length - 1) / 2
+        places.append(at if mode == "bicubic" else _inside(at, length, padding_mode, bool(align_corners)))
+    taps = [_taps(at, mode) for at in places]
+    total = None
+    for choice in _products(taps):
+        offsets = [c[0] for c in choice]
+        part = _read(input, offsets, padding_mode, bool(align_corners), mode == "bicubic")
+        for _, weight in choice:
+            if weight is not None:
+                part = part * weight.unsqueeze(1)
+        total = part if total is None else total + part
+    return total
+
+
+def _taps(at: Tensor, mode: str) -> list[tuple[Tensor, Any]]:
+    """(position, weight) of the neighbours that take part in one dimension."""
+    if mode == "nearest":
+        return [(torch.round(at).detach(), None)]
+    low = torch.floor(at).detach()
+    t = at - low
+    if mode == "bicubic":
+        return [(low + offset, weight) for offset, weight in _cubic(t, -0.75)]
+    return [(low, 1 - t), (low + 1, t)]
+
+
+def _products(taps: list[list]) -> list[list]:
+    found: list[list] = [[]]
+    for options in taps:
+        found = [[*chosen, option] for chosen in found for option in options]
+    return found
+
+
+def _inside(at: Tensor, length: int, padding_mode: str, align_corners: bool) -> Tensor:
+    """Coordinates brought into the input by clipping or reflecting."""
+    if padding_mode == "border":
+        return torch.clamp(at, 0, length - 1)
+    if padding_mode == "reflection":
+        low, span = (0.0, float(length - 1)) if align_corners else (-0.5, float(length))
+        if span == 0:
+            return torch.zeros_like(at)
+        offset = torch.abs(at - low)
+        flips = torch.floor(offset / span).detach()
+        rest = offset - flips * span
+        folded = torch.where(torch.remainder(flips, 2) == 0, rest + low, span - rest + low)
+        return torch.clamp(folded, 0, length - 1)
+    return at
+
+
+def _read(input: Tensor, at: list[Tensor], padding_mode: str, align_corners: bool, fold: bool) -> Tensor:
+    """The input at whole positions, 0 outside."""
+    sizes = input.shape[2:]
+    flat, valid = None, None
+    for place, length in zip(at, sizes):
+        if fold:
+            place = _inside(place, length, padding_mode, align_corners)
+        here = (place >= 0) & (place <= length - 1)
+        index = torch.clamp(torch.nan_to_num(place), 0, length - 1).to(torch.int64)
+        flat = index if flat is None else flat * length + index
+        valid = here if valid is None else valid & here
+    batch, channels = input.shape[:2]
+    picked = input.flatten(2).gather(2, flat.reshape(batch, 1, -1).expand(-1, channels, -1))
+    picked = picked.reshape(batch, channels, *flat.shape[1:])
+    return torch.where(valid.unsqueeze(1), picked, torch.zeros((), dtype=input.dtype, device=input.device))
+
+
+def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
+    """The patches of (N, C, H, W) as columns."""
+    kernel, dil, edge, step = (per_dim(v, 2) for v in (kernel_size, dilation, padding, stride))
+    if input.dim() not in (3, 4):
+        raise RuntimeError(
+            "Expected 3D or 4D (batch mode) tensor with possibly 0 batch size and other non-zero dimensions for input, "
+            f"but got: {list(input.shape)}"
+        )
+    x = input if input.dim() == 4 else input.unsqueeze(0)
+    counts = window_count(x.shape[2:], kernel, step, edge, dil)
+    if min(counts) < 1:
+        raise RuntimeError(
+            f"Given input with spatial size {tuple(x.shape[2:])}, kernel_size={kernel}, dilation={dil}, padding={edge}, "
+            f"calculated shape of the array of sliding blocks as {tuple(counts)}, but its components must be at least one."
+        )
+    if any(edge):
+        x = ops.pad(x, (edge[1], edge[1], edge[0], edge[0]))
+    columns = windows(x, kernel, step, dil).permute(0, 1, 4, 5, 2, 3)
+    columns = columns.reshape(x.size(0), x.size(1) * math.prod(kernel), math.prod(counts))
+    return columns if input.dim() == 4 else columns.squeeze(0)
+
+
+def fold(
+    input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
+) -> Tensor:
+    """Patches added up into images."""
+    size, kernel, dil, edge, step = (
+        per_dim(v, 2) for v in (output_size, kernel_size, dilation, padding, stride)
+    )
+    if input.dim() not in (2, 3):
+        raise RuntimeError(
+            "Expected 2D or 3D (batch mode) tensor for input with possibly 0 batch size and non-zero dimensions for "
+            f"input, but got: {list(input.shape)}"
+        )
+    x = input if input.dim() == 3 else input.unsqueeze(0)
+    taps = math.prod(kernel)
+    if x.size(1) % taps:
+        raise RuntimeError(
+            "Expected size of input's dimension 1 to be divisible by the product of kernel_size, but got "
+            f"input.size(1)={x.size(1)} and kernel_size={kernel}."
+        )
+    counts = window_count(size, kernel, step, edge, dil)
+    if math.prod(counts) != x.size(2):
+        raise RuntimeError(
+            f"Given output_size={size}, kernel_size={kernel}, dilation={dil}, padding={edge}, stride={step}, expected "
+            f"size of input's dimension 2 to match the calculated number of sliding blocks {counts[0]} * {counts[1]} = "
+            f"{math.prod(counts)}, but got input.size(2)={x.size(2)}."
+        )
+    full = [s + 2 * p for s, p in zip(size, edge)]
+    place = {"device": x.device}
+    rows = (torch.arange(kernel[0], **place) * dil[0]).view(-1, 1, 1, 1)
+    rows = rows + (torch.arange(counts[0], **place) * step[0]).view(1, 1, -1, 1)
+    columns = (torch.arange(kernel[1], **place) * dil[1]).view(1, -1, 1, 1)
+    columns = columns + (torch.arange(counts[1], **place) * step[1]).view(1, 1, 1, -1)
+    index = (rows * full[1] + columns).reshape(-1)
+    channels = x.size(1) // taps
+    image = x.new_zeros((x.size(0), channels, math.prod(full)))
+    image = image.index_add(2, index, x.reshape(x.size(0), channels, -1)).unflatten(2, tuple(full))
+    image = image[:, :, edge[0] : edge[0] + size[0], edge[1] : edge[1] + size[1]]
+    return image if input.dim() == 3 else image.squeeze(0)
