@@ -1,7 +1,7 @@
 """Random valid kernels with inputs, to compare the interpreter and the machine to the last bit.
 
     kernel, inputs = random_kernel(seed)          # inputs: a numpy array or a number for each parameter
-    expected = run(kernel, inputs, interpret)     # copies of the buffers afterwards, and the error record
+    expected = run(kernel, inputs)                # copies of the buffers afterwards, and the error record
     assert not differences(kernel, expected, run(kernel, inputs, my_machine))
 
 Every kernel ends, touches only its own memory and follows all rules of loop/ir.py. Nothing depends on a NaN's bits.
@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from flambeau.loop import ir
 from flambeau.loop.build import Buffer, Builder, Value, expr, select
+from flambeau.loop.interp import interpret
 from flambeau.loop.ir import FLOATS, SIGNED, SIZE, TYPES, UNSIGNED, Const, Expr, Kernel, Load, Op
 from flambeau.loop.semantics import MEMORY, load_bf16, round_bf16
 from flambeau.loop.spec import OPS
@@ -35,8 +37,11 @@ def random_kernel(seed: int, math: Sequence[str] = ()) -> tuple[Kernel, list[Any
     return made.kernel(), made.inputs
 
 
-def run(kernel: Kernel, inputs: list[Any], part: Callable[..., None], nt: int = 3) -> Outcome:
-    """Run all parts and the epilogue by part(kernel, table, where, tid, nt) on copies of the inputs."""
+def run(kernel: Kernel, inputs: list[Any], part: Callable[..., None] | None = None, nt: int = 3) -> Outcome:
+    """Run all parts and the epilogue by part(kernel, table, where, tid, nt) on copies of the inputs.
+
+    Without `part` they are interpreted, and every access to memory is checked."""
+    part = part or partial(interpret, sizes=[np.size(x) for x in inputs])
     arrays = [x.copy() if isinstance(x, np.ndarray) else None for x in inputs]
     record = np.zeros(4, np.int64)
     table = np.zeros(len(inputs) + 1, np.int64)

@@ -8,7 +8,6 @@ import random
 import pytest
 from tests.loop.fuzz import differences, random_kernel, run
 
-from flambeau.loop.interp import interpret
 from flambeau.loop.ir import Kernel, Op
 from flambeau.loop.spec import verify
 from flambeau.loop.text import parse, show
@@ -27,7 +26,7 @@ def machine(kernel: Kernel, table, where, tid: int, nt: int) -> None:
 def test_the_interpreter_and_the_machine_agree(seed: int) -> None:
     kernel, inputs = random_kernel(seed)
     verify(kernel)
-    found = differences(kernel, run(kernel, inputs, interpret), run(kernel, inputs, machine))
+    found = differences(kernel, run(kernel, inputs), run(kernel, inputs, machine))
     assert not found, f"seed {seed}: {found}\n{show(kernel)}"
 
 
@@ -38,7 +37,7 @@ def test_they_agree_on_mathematical_functions(seed: int) -> None:
     kernel, inputs = random_kernel(seed, math=sorted({*FLOAT, *DOUBLE}))
     expanded = expand(kernel)
     verify(expanded, target="x86-64-v3")
-    found = differences(kernel, run(expanded, inputs, interpret), run(kernel, inputs, machine))
+    found = differences(kernel, run(expanded, inputs), run(kernel, inputs, machine))
     assert not found, f"seed {seed}: {found}\n{show(kernel)}"
 
 
@@ -64,9 +63,7 @@ def test_planted_bugs_are_found(right: str, wrong: str) -> None:
     for seed in range(150):
         kernel, inputs = random_kernel(seed)
         spoilt = parse(show(kernel))
-        if spoil(spoilt, right, wrong) and differences(
-            kernel, run(kernel, inputs, interpret), run(spoilt, inputs, interpret)
-        ):
+        if spoil(spoilt, right, wrong) and differences(kernel, run(kernel, inputs), run(spoilt, inputs)):
             return
     pytest.fail(f"{wrong} for {right} was not noticed")
 

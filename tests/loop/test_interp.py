@@ -208,3 +208,27 @@ def test_select_reads_both_sides_but_takes_one() -> None:
     result = np.zeros(4)
     call(b.kernel(), np.arange(4.0), result)
     assert result.tolist() == [0, 2, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("first", "message"), [(-1, r"x\[-1\]: it has 8"), (1, r"x\[8\]: it has 8"), (0, "")]
+)
+def test_accesses_are_checked_where_sizes_are_known(first: int, message: str) -> None:
+    b = Builder("outside")
+    x, y = b.buf("x", "f32"), b.buf("y", "f32", "w")
+    with b.vfor("i", 0, 8, 4) as i:
+        b.store(y, i * 100, x[i + first], i < 1)
+    arrays = np.zeros(8, np.float32), np.zeros(1, np.float32)
+    if message:
+        with pytest.raises(IndexError, match=message):
+            call(b.kernel(), *arrays)
+    else:
+        call(b.kernel(), *arrays)
+
+
+@pytest.mark.parametrize("at", [-1, 4])
+def test_scratch_is_checked(at: int) -> None:
+    b = Builder("outside")
+    b.alloc("tmp", "i16", 4)[b.tid + at] = 1
+    with pytest.raises(IndexError, match="tmp"):
+        call(b.kernel())

@@ -45,10 +45,13 @@ _LIMIT = 512  # translated kernels kept
 _cache: dict[int, tuple[Kernel, Callable]] = {}
 
 
-def interpret(kernel: Kernel, table: Any, where: Sequence[int], tid: int, nt: int) -> None:
+def interpret(
+    kernel: Kernel, table: Any, where: Sequence[int], tid: int, nt: int, sizes: Sequence[int] | None = None
+) -> None:
     """Run one part of a kernel: the native ABI `void k(i64* table, i32* where, i64 tid, i64 nt)`.
 
-    `table`: the address of the table, a ctypes pointer to it, or a numpy int64 array. Memory is not checked. Raises
+    `table`: the address of the table, a ctypes pointer to it, or a numpy int64 array. `sizes`: the number of elements
+    of the buffer at each parameter; every access is then checked (IndexError), without it none is. Raises
     NotImplementedError for a mathematical function that has not been expanded."""
     if not isinstance(table, np.ndarray):
         table = _view(table if isinstance(table, int) else _address(table), np.dtype(np.int64))
@@ -58,11 +61,13 @@ def interpret(kernel: Kernel, table: Any, where: Sequence[int], tid: int, nt: in
             if len(_cache) >= _LIMIT:
                 _cache.clear()
             found = _cache[id(kernel)] = (kernel, translate(kernel))
-        found[1](table, where, np.int64(tid), np.int64(nt))
+        found[1](table, where, np.int64(tid), np.int64(nt), sizes)
 
 
 def call(kernel: Kernel, *args: Any, nt: int = 1) -> list[int]:
-    """Run all parts and the epilogue on numpy arrays and numbers, one for each parameter; the error record [4]."""
+    """Run all parts and the epilogue on numpy arrays and numbers, one for each parameter; the error record [4].
+
+    Every access to memory is checked against the sizes of the arrays: IndexError names the buffer."""
     record = np.zeros(4, np.int64)
     table = np.zeros(len(args) + 1, np.int64)
     table[0] = record.ctypes.data
@@ -71,16 +76,14 @@ def call(kernel: Kernel, *args: Any, nt: int = 1) -> list[int]:
             table[k] = value.ctypes.data
         else:
             table[k] = np.float64(value).view(np.int64) if isinstance(p, Num) and p.type == "f64" else value
-    where = range(1, len(args) + 1)
-    for tid in range(nt):
-        interpret(kernel, table, where, tid, nt)
-    if kernel.epilogue:
-        interpret(kernel, table, where, -1, nt)
+    where, sizes = range(1, len(args) + 1), [np.size(a) for a in args]
+    for tid in [*range(nt), *([-1] if kernel.epilogue else [])]:
+        interpret(kernel, table, where, tid, nt, sizes)
     return record.tolist()
 
 
-def translate(kernel: Kernel) -> Callable[[np.ndarray, Sequence[int], Any, Any], None]:
-    """The kernel as a Python function of (table, where, tid, nt)."""
+def translate(kernel: Kernel) -> Callable[[np.ndarray, Sequence[int], Any, Any, Sequence[int] | None], None]:
+    """The kernel as a Python function of (table, where, tid, nt, sizes)."""
     return _Translator(kernel).function()
 
 
@@ -100,6 +103,30 @@ def _view(address: int, dtype: np.dtype) -> np.ndarray:
     return np.frombuffer(memory, dtype)
 
 
+class _Checked:
+    """A buffer whose every index is checked."""
+
+    def __init__(self, name: str, memory: np.ndarray):
+        self.name, self.memory, self.dtype = name, memory, memory.dtype
+
+    def check(self, index: Any) -> Any:
+        if np.size(index) and not (np.min(index) >= 0 and np.max(index) < len(self.memory)):
+            bad = next(k for k in np.ravel(index).tolist() if not 0 <= k < len(self.memory))
+            raise IndexError(f"{self.name}[{bad}]: it has {len(self.memory)} elements")
+        return index
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.memory[self.check(index)]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.memory[self.check(index)] = value
+
+
+def _buffer(name: str, address: int, dtype: np.dtype, size: int | None) -> Any:
+    memory = _view(address, dtype)
+    return memory if size is None else _Checked(name, memory[:size])
+
+
 def _record(table: np.ndarray, code: int, bad: Any, value: Any, position: Any) -> None:
     """Write the error record for the first bad lane."""
     lane = int(np.argmax(bad))
@@ -109,9 +136,10 @@ def _record(table: np.ndarray, code: int, bad: Any, value: Any, position: Any) -
         record[k] = v[lane] if np.ndim(v) else v
 
 
-def _scratch(dtype: np.dtype, size: int) -> np.ndarray:
+def _scratch(name: str, dtype: np.dtype, size: int, sizes: Sequence[int] | None) -> Any:
     """Undefined contents, which no kernel takes for zeros."""
-    return np.full(size * dtype.itemsize, 1 if dtype.kind == "b" else 0xA5, np.uint8).view(dtype)
+    memory = np.full(size * dtype.itemsize, 1 if dtype.kind == "b" else 0xA5, np.uint8).view(dtype)
+    return memory if sizes is None else _Checked(name, memory)
 
 
 class _Translator:
@@ -120,7 +148,7 @@ class _Translator:
         self.lines: list[str] = []
         self.depth = 1
         self.env: dict[str, Any] = {
-            "np": np, "view": _view, "record": _record, "scratch": _scratch, "I64": np.int64,
+            "np": np, "buffer": _buffer, "record": _record, "scratch": _scratch, "I64": np.int64,
             "load_masked": semantics.load_masked, "store_masked": semantics.store_masked, "tree": semantics.tree,
             "load_bf16": semantics.load_bf16, "bits_bf16": semantics.bits_bf16, "F32": np.float32,
         }  # fmt: skip
@@ -139,16 +167,15 @@ class _Translator:
             elif isinstance(p, Num):
                 emit(f"v_{p.name} = table[where[{k}]].view(np.float64)")
             else:
-                self.buffer(
-                    p.name, p.type, f"view(table[where[{k}]], {self.object(semantics.MEMORY[p.type])})"
-                )
+                dtype, size = self.object(semantics.MEMORY[p.type]), f"sizes and sizes[{k}]"
+                self.buffer(p.name, p.type, f"buffer({p.name!r}, table[where[{k}]], {dtype}, {size})")
                 if p.alias:
                     self.alias.add(p.name)
         emit("if tid >= 0:")
         self.block(self.kernel.body)
         emit("else:")
         self.block(self.kernel.epilogue)
-        source = "def run(table, where, tid, nt):\n" + "\n".join(self.lines) + "\n"
+        source = "def run(table, where, tid, nt, sizes):\n" + "\n".join(self.lines) + "\n"
         exec(compile(source, f"<kernel {self.kernel.name}>", "exec"), self.env)
         return self.env["run"]
 
@@ -326,7 +353,8 @@ class _Translator:
         self.block(s.body)
 
     def alloc(self, s: Alloc) -> None:
-        self.buffer(s.name, s.type, f"scratch({self.object(semantics.MEMORY[s.type])}, {s.size})")
+        dtype = self.object(semantics.MEMORY[s.type])
+        self.buffer(s.name, s.type, f"scratch({s.name!r}, {dtype}, {s.size}, sizes)")
 
     def check(self, s: Check) -> None:
         (cond, value, position), _ = self.texts(s.cond, s.value, s.position)

@@ -107,7 +107,7 @@ def fma_f32(a: Number, b: Number, c: Number) -> Number:
     return _sum_to_odd(a.astype(_F64) * b.astype(_F64), c.astype(_F64)).astype(_F32)[()]
 
 
-_fma: Callable | None = None
+_fma: Any = None
 _MANY = 48  # elements from which the vector algorithm is faster
 
 
