@@ -44,6 +44,7 @@ CASES = [
     Case((2, 3, 20), (4, 3, 5), stride=2, padding=3),
     Case((2, 2, 5, 6, 7), (3, 2, 2, 3, 3), stride=2, padding=1),
     Case((1, 8, 7, 7), (8, 1, 3, 3), padding=1, groups=8),
+    Case((2, 4, 9, 21), (4, 2, 3, 2), stride=2, padding=1, groups=2),
     Case((1, 2, 2, 2), (3, 2, 2, 2)),
     Case((2, 2, 5, 5), (3, 2, 1, 1), stride=2),
 ]
@@ -141,7 +142,7 @@ def test_channels_last(case: Case, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("case", [CASES[1], CASES[3], CASES[4]], ids=str)
+@pytest.mark.parametrize("case", [CASES[1], CASES[3], CASES[4], CASES[11]], ids=str)
 def test_same_bits(case: Case, kind: str) -> None:
     a = arrays(case)
     want = bits(compute(kind, case, a))

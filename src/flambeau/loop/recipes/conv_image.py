@@ -31,9 +31,10 @@ there padding; ws, ts: elements of workspace and table of a part; wp: where its 
 class ConvSpec(NamedTuple):
     """What identifies a convolution kernel: the key for caching.
 
-    kind: "forward", "data" (gradient of the input, transposed convolution) or "weight". x, y: are columns of the
+    kind: "forward", "data" (gradient of the input, transposed convolution), "weight" or "thin" (weights
+    of groups of few channels). x, y: are columns of the
     source and the output contiguous. strided: is there a stride. narrow: as in contraction.Spec, for packing the
-    output's gradient in blocks of `block`."""
+    output's gradient in blocks of `block`. flat: no depth. grouped: more than one group."""
 
     kind: str
     dtype: str
@@ -44,6 +45,8 @@ class ConvSpec(NamedTuple):
     y: bool = True
     strided: bool = False
     narrow: str = "no"
+    flat: bool = True
+    grouped: bool = False
 
 
 def integers(b: Builder, spec: ConvSpec) -> dict[str, Value]:
@@ -56,6 +59,8 @@ def fixed_ints(spec: ConvSpec) -> dict[str, int]:
     """The integers that are constants of the kernel."""
     fixed = {"xw": 1} if spec.x else {}
     fixed |= {"yw": 1} if spec.y else {}
+    fixed |= {} if spec.grouped else {"g": 1, "wg": 0}
+    fixed |= {name + "d": 1 for name in "sokjte"} | {name + "d": 0 for name in "paxyw"} if spec.flat else {}
     return fixed | ({} if spec.strided else {"td": 1, "th": 1, "tw": 1})
 
 

@@ -9,7 +9,7 @@ from ..ir import SIZE, Kernel
 from .contraction import Epilogue
 from .conv import conv, weight_pitch
 from .conv_image import AXES, ConvSpec, fixed_ints
-from .conv_weight import conv_weight, workspace
+from .conv_weight import THIN, conv_weight, thin_workspace, workspace
 from .packing import SPARE
 from .planning import Strides, Vectors, registers, tile
 
@@ -93,13 +93,18 @@ def plan(
         any(g.padding) or any(e * s > n for e, s, n in zip(_copied(g), _steps(g), g.size, strict=True))
     )
     channel = ints["ed"] * ints["eh"] * ints["ew"] * g.stride[1] * g.stride[2]
-    strided = max(g.stride) > 1
+    how = _flags(g)
     if kind == "forward":
         return _tiles(
-            ConvSpec("forward", dtype, 1, 1, 1, x[4] == 1, y[4] == 1, strided), ints, channel, target, threads
+            ConvSpec("forward", dtype, 1, 1, 1, x[4] == 1, y[4] == 1, **how), ints, channel, target, threads
         )
-    spec = ConvSpec("weight", dtype, 1, 1, 1, x[4] == 1, y[4] == 1, strided)
+    spec = ConvSpec("weight", dtype, 1, 1, 1, x[4] == 1, y[4] == 1, **how)
     return _weights(spec, ints, channel, target, threads)
+
+
+def _flags(g: Geometry) -> dict[str, bool]:
+    flat = g.size[0] == g.taps[0] == g.stride[0] == g.dilation[0] == 1 and g.padding[0] == 0
+    return {"strided": max(g.stride) > 1, "grouped": g.groups > 1, "flat": flat}
 
 
 def _steps(g: Geometry) -> tuple[int, int, int]:
@@ -143,7 +148,8 @@ def _data(
     ints |= {"ci": g.cout // g.groups, "co": g.cin // g.groups, "zero": 1}
     ints |= _strides(y, x) | {"wg": g.cout // g.groups * w[0], "wo": w[1], "wc": w[0]} | _axes("w", w[2:])
     strided = max(g.stride) > 1
-    spec = ConvSpec("data", dtype, 1, 1, 1, y[4] == 1, x[4] == 1 and not strided, strided)
+    how = _flags(g)
+    spec = ConvSpec("data", dtype, 1, 1, 1, y[4] == 1, x[4] == 1 and not strided, **how)
     return _tiles(spec, ints, extent[0] * extent[1] * extent[2], target, threads)
 
 
@@ -192,11 +198,17 @@ def _weights(spec: ConvSpec, ints: dict[str, int], channel: int, target: Vectors
     vector = target.vector_bits // 8 // size
     taps, plane = ints["kd"] * ints["kh"] * ints["kw"], ints["od"] * ints["oh"] * ints["ow"]
     weights = ints["ci"] * taps
+    work = ints["n"] * ints["g"] * ints["co"] * weights * plane
+    if ints["co"] <= THIN and ints["g"] > 1:
+        ints |= thin_workspace(ints, channel)
+        spec = spec._replace(kind="thin", rows=min(weights, 9))
+        return ConvPlan(
+            spec, ints, max(1, min(threads, ints["g"], work >> 16)), ints["ws"] * size, ints["ts"] * 8
+        )
     rows, nv = tile(weights, ints["co"], vector, registers(target), False)
     narrow = "yes" if plane < vector else "lanes" if ints["co"] < vector else "no"
     spec = spec._replace(rows=rows, lanes=nv * vector, block=vector, narrow=narrow)
     high, wide = _up(weights, rows), _up(ints["co"], spec.lanes)
-    work = ints["n"] * ints["g"] * ints["co"] * weights * plane
     parts = max(1, min(threads, ints["g"] * high * wide, work >> 16))
     ints |= {"gk": 1, "go": 1}
     if ints["g"] % parts and ints["g"] < 4 * parts:
@@ -207,7 +219,9 @@ def _weights(spec: ConvSpec, ints: dict[str, int], channel: int, target: Vectors
 
 def build(spec: ConvSpec, epilogue: Epilogue | None = None, name: str = "conv") -> Kernel:
     """The kernel of a spec."""
-    return conv_weight(spec, epilogue, name) if spec.kind == "weight" else conv(spec, epilogue, name)
+    return (
+        conv_weight(spec, epilogue, name) if spec.kind in ("weight", "thin") else conv(spec, epilogue, name)
+    )
 
 
 def args(kernel: Kernel, p: ConvPlan) -> list[tuple[str, int | None]]:

@@ -4,7 +4,9 @@ Vector lanes are output channels (the gradient of the output is transposed, a fe
 of a tile are weights r = (channel, taps) of the source, and positions are summed. Order of each sum: a chain over the
 positions of `KC // width` rows of a plane; the results of these, over the plane, the depth and the images, are added
 in order. Parts share the weights among them, never the positions.
-"""
+
+Groups of one or two output channels (depthwise convolutions) have their own kernel: lanes are 16 neighbouring positions
+of a row, whose sums are combined at the end of each image."""
 
 from __future__ import annotations
 
@@ -21,6 +23,8 @@ def conv_weight(spec: ConvSpec, epilogue: Epilogue | None = None, name: str = "c
 
     Buffers: x, y (the gradient of the output), w (the result, without an epilogue), work, table, then the epilogue's.
     An epilogue is called as emit(acc, 0, output channel, weight of the channel counted row-major)."""
+    if spec.kind == "thin":
+        return _thin(spec, epilogue, name)
     b = Builder(name)
     x, y = b.buf("x", spec.dtype), b.buf("y", spec.dtype)
     w = b.buf("w", spec.dtype, "w") if epilogue is None else None
@@ -61,6 +65,7 @@ class _Nest:
     channels: Value
     r0: Value
     r1: Value
+    height: Value
     q0: Value
     q1: Value
 
@@ -87,7 +92,34 @@ class _Nest:
         panels = b.let((i["co"] + (spec.lanes - 1)) // spec.lanes)
         self.q0, self.q1 = b.let(panels * o // i["go"], "q0"), b.let(panels * (o + 1) // i["go"], "q1")
         self.c0 = b.let(self.r0 // self.taps, "c0")
+        self.height = b.let((self.r1 - self.r0 + (spec.rows - 1)) // spec.rows * spec.rows, "height")
         self.channels = b.let((self.r1 + self.taps - 1) // self.taps - self.c0, "channels")
+
+    def whole(self) -> None:
+        """The unit of a thin kernel: all weights of a group."""
+        zero = self.b.let(0)
+        self.r0 = self.c0 = zero
+        self.r1, self.channels = self.b.let(self.i["ci"] * self.taps, "weights"), self.i["ci"]
+
+    def thin_tile(self, n: Value, o: Value, r: Value, sums: Value) -> None:
+        """Add the sums of one image for `rows` weights of channel o."""
+        b, i, spec, image = self.b, self.i, self.spec, self.image
+        last = b.let(self.r1 - 1)
+        rows = [b.let(image.at + self.table[self.t0 + minimum(r + k, last)], "row") for k in range(spec.rows)]
+        acc = [b.reg("acc", 0, spec.dtype, LANES) for _ in rows]
+        plane = b.let(n * i["yn"] + (self.group * i["co"] + o) * i["yc"])
+        with b.for_("z", 0, i["od"]) as z, b.for_("y", 0, i["oh"]) as y:
+            line = b.let(z * i["td"] * image.slice + y * image.pitch)
+            from_ = b.let(plane + (z * i["oh"] + y) * i["ow"])
+            with b.vfor("x", 0, i["ow"], LANES) as x:
+                value = b.let(self.y[from_ + x])
+                for a, row in zip(acc, rows, strict=True):
+                    a.set(muladd(image.work[row + line + x], value, a.get()))
+        for k, a in enumerate(acc):
+            place = b.let(sums + o * self.r1 + minimum(r + k, last))
+            with b.if_(r + k < self.r1):
+                total = b.let(a.reduce("add"))
+                image.work[place] = select(n.eq(0), total, image.work[place] + total)
 
     def offsets(self) -> None:
         """Fill the table: where in the image the source of each weight begins."""
@@ -103,7 +135,7 @@ class _Nest:
     def sums(self, q: Value) -> Value:
         """Where the sums of panel q are kept in the workspace: [weight][lane]."""
         lanes = self.spec.lanes
-        return self.packed + self.depth * lanes + (q - self.q0) * (self.r1 - self.r0) * lanes
+        return self.packed + self.depth * lanes + (q - self.q0) * self.height * lanes
 
     def rows(self, n: Value, z: Value, y0: Value) -> None:
         """Rows y0.. of a plane of the output, all weights and channels of the unit."""
@@ -164,15 +196,56 @@ class _Nest:
     def _add(self, acc: list[Register], r: Value, sums: Value, first: Value) -> None:
         b, spec, work = self.b, self.spec, self.image.work
         at = b.let(sums + (r - self.r0) * spec.lanes)
-        for k, a in enumerate(acc):
-            with b.if_(r + k < self.r1), b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
-                place = at + k * spec.lanes + x
+        with b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
+            for k, a in enumerate(acc):
+                place = at + x + k * spec.lanes
                 work[place] = select(first, a.get(), work[place] + a.get())
+
+
+THIN = 2  # output channels of a group up to which positions, not channels, are lanes: fixes the order of sums
+LANES = 16
+
+
+def _thin(spec: ConvSpec, epilogue: Epilogue | None, name: str) -> Kernel:
+    """As `conv_weight`, for groups of at most THIN output channels; a unit is a group."""
+    b = Builder(name)
+    x, y = b.buf("x", spec.dtype), b.buf("y", spec.dtype)
+    w = b.buf("w", spec.dtype, "w") if epilogue is None else None
+    work, table = b.buf("work", spec.dtype, "rw"), b.buf("table", "i64", "rw")
+    i = integers(b, spec)
+    emit = epilogue(b) if epilogue else None
+    image = Image(b, i, spec, work, b.let(b.tid * i["ws"], "at"))
+    nest = _Nest(b, spec, i, image, table, y)
+    nest.whole()
+    lo, hi = b.partition(i["g"])
+    image.clear(i["ci"], LANES)
+    nest.offsets()
+    sums = b.let(image.at + i["wp"], "sums")
+    with b.for_("g", lo, hi) as g:
+        nest.group = g
+        with b.for_("n", 0, i["n"]) as n:
+            image.copy(x, b.let(n * i["xn"] + g * i["ci"] * i["xc"]), i["ci"])
+            with b.for_("o", 0, i["co"]) as o, b.for_("r", 0, nest.r1, spec.rows) as r:
+                nest.thin_tile(n, o, r, sums)
+        with b.for_("o", 0, i["co"]) as o, b.vfor("r", 0, nest.r1, LANES) as r:
+            acc, channel = work[sums + o * nest.r1 + r], g * i["co"] + o
+            if w is not None:
+                w[channel * i["wo"] + r] = acc
+            elif emit is not None:
+                emit(acc, b.let(0), channel, r)
+    return b.kernel()
 
 
 def rows_at_once(width: int) -> int:
     """Rows of a plane whose positions are one chain."""
     return max(1, KC // width)
+
+
+def thin_workspace(ints: dict[str, int], channel: int) -> dict[str, int]:
+    """The sizes of a thin kernel."""
+    weights = ints["ci"] * ints["kd"] * ints["kh"] * ints["kw"]
+    image = ints["ci"] * channel + LANES
+    return {"wp": image, "ws": image + ints["co"] * weights + 16, "ts": weights}
 
 
 def workspace(ints: dict[str, int], spec: ConvSpec, channel: int) -> dict[str, int]:
