@@ -39,10 +39,7 @@ def verify_again(unit: Unit) -> None:
 
 def expand_math(unit: Unit) -> None:
     """exp, sin, pow, ... become arithmetic."""
-    try:
-        from .math import expand
-    except ImportError:
-        return
+    from .math import expand
 
     unit.kernels = [expand(kernel) for kernel in unit.kernels]
 
@@ -108,7 +105,6 @@ LLVM_PASSES = (
     "instruction_combine",
     "simplify_cfg",
     "new_gvn",
-    "instruction_combine",
     "simplify_cfg",
     "dead_code_elimination",
 )
