@@ -38,6 +38,15 @@ def elements(a: np.ndarray) -> tuple[int, ...]:
     return tuple(s // a.itemsize for s in a.strides)
 
 
+def extent(p: ir.Buf, a: np.ndarray) -> int:
+    """How many elements of the buffer's type lie between the first and the last of an array."""
+    return (
+        (sum((n - 1) * s for n, s in zip(a.shape, a.strides)) + a.itemsize) // ir.SIZE[p.type]
+        if a.size
+        else 0
+    )
+
+
 def run(
     kernel: ir.Kernel,
     params: Sequence[tuple[str, int | None]],
@@ -51,8 +60,12 @@ def run(
     values += [buffers[name].ctypes.data if value is None else value for name, value in params]
     table, where = np.array(values, np.int64), np.arange(1, len(values), dtype=np.int32)
     if interpreted:
+        sizes = [
+            0 if value is not None else extent(p, buffers[name])
+            for p, (name, value) in zip(kernel.params, params)
+        ]
         for tid in range(nt):
-            interp.interpret(kernel, table, where.tolist(), tid, nt)
+            interp.interpret(kernel, table, where.tolist(), tid, nt, sizes)
         return
     call = native(kernel)
     for tid in range(nt):

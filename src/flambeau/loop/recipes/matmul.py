@@ -233,9 +233,8 @@ class _Nest:
             return
         store, place = (f.c, f.c_index) if f.partial is not None else (f.work, self.place)
         assert store is not None
-        with b.if_(self.kb > 0), b.vfor("x", 0, cols, spec.lanes, full=self.exact) as x:
-            for r in range(spec.rows):
-                acc[r].set(store[place(self.batch, i0 + r, j0 + x)] + acc[r].get())
+        with b.if_(self.kb > 0):
+            rows(lambda r, col: acc[r].set(store[place(self.batch, i0 + r, col)] + acc[r].get()))
         if f.partial is not None:
             rows(final)
             return
