@@ -71,7 +71,7 @@ def compare(kernel: ir.Kernel, *args: np.ndarray | int | float, nt: int = 1) -> 
     mine = [a.copy() if isinstance(a, np.ndarray) else a for a in args]
     table, where, record = table_of(mine)
     for tid in [*range(nt), *([-1] if kernel.epilogue else [])]:
-        interpret(unit.kernels[0], table, where, tid, nt)
+        interpret(unit.kernels[0], table, where, tid, nt, [np.size(a) for a in args])
     for on in runnable():
         theirs = [a.copy() if isinstance(a, np.ndarray) else a for a in args]
         found = run(kernel, *theirs, nt=nt, on=on)
