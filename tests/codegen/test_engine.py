@@ -189,16 +189,24 @@ from flambeau import config
 config.set("no_cache", True)
 import test_engine
 from flambeau.codegen import engine
-engine.compile_kernels([test_engine.scaled("parent", 1.0)])
-with engine._lock:  # as if another thread were compiling
+
+def compile_for_ever():
+    k = 0.0
+    while True:
+        k += 1.0
+        engine.compile_kernels([test_engine.scaled("parent", k)])
+
+threading.Thread(target=compile_for_ever, daemon=True).start()
+for n in range(5):
     child = os.fork()
     if not child:
         done = []
-        t = threading.Thread(target=lambda: done.append(engine.compile_kernels([test_engine.scaled("child", 2.0)])))
+        t = threading.Thread(target=lambda: done.append(engine.compile_kernels([test_engine.scaled("child", -1.0)])))
         t.start()
         t.join(20)
         os._exit(0 if done else 1)
-assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+os._exit(0)
 """
 
 

@@ -31,8 +31,8 @@ def compile_kernels(kernels: Sequence[ir.Kernel], on: Target | None = None) -> l
     """The addresses of the native functions of kernels (see ir.Kernel), compiled in one object as far as needed.
 
     `on` is the CPU to compile for (it must be able to run here); without it, the one that the flag `target` names."""
-    on = on or target.chosen()
     with _lock:
+        on = on or target.chosen()
         keys = [kernel_key(kernel, on) for kernel in kernels]
         missing = {key: kernel for key, kernel in zip(keys, kernels, strict=True) if key not in _addresses}
         _stats["from_memory"] += len(keys) - len(missing)
@@ -55,8 +55,8 @@ def compile_ir(text: str, names: Sequence[str], keep: bool = True) -> list[int]:
     """The addresses of the functions `names` that the text of LLVM IR defines.
 
     The text may call symbols of the process (libc, Python); RuntimeError if one does not exist. keep: use the disk."""
-    on = target.host()
     with _lock:
+        on = target.host()
         key = _digest("llvm", text, on)
         renamed = {name: f"{name}.{key[:16]}" for name in names}
         if key not in _loaded:
@@ -279,4 +279,9 @@ def _after_fork() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    # A fork waits until no thread is inside LLVM, whose own lock could not be opened in the child.
+    os.register_at_fork(
+        before=lambda: _lock.acquire(),
+        after_in_parent=lambda: _lock.release(),
+        after_in_child=_after_fork,
+    )

@@ -163,7 +163,9 @@ class Emitter(Memory):
         if e.op == "select" and args[0].text in ("true", "false"):
             return args[1 if args[0].text == "true" else 2]
         width = max([a.width for a in args])
-        const = args[1].text if len(args) > 1 and isinstance(args[1].text, int) and not args[1].step else None
+        const = None
+        if len(args) > 1 and not args[1].step:
+            const = 1 if args[1].text == "%nt" else args[1].text  # the number of parts is never 0 or -1
         texts = [self.at(a, width) for a in args]
         return Value(self.operations.apply(e.op, e.type, args[0].type, texts, width, const), e.type, width)
 
