@@ -35,7 +35,16 @@ TS = Any  # a list of tensors
 
 OPERANDS = ("T", "TN", "OT", "N", "OTN", "ON")
 ENTRIES: dict[str, Entry] = {}
-FUNCTIONS: dict[str, Callable[..., Any]] = {}  # public functions by name: ops, views, composites
+
+
+class _Functions(dict[str, Callable[..., Any]]):
+    """Public functions by name (ops, views, composites); a private op is found too, but not listed."""
+
+    def __missing__(self, name: str) -> Callable[..., Any]:
+        return gradient.BOOK[name]
+
+
+FUNCTIONS = _Functions()
 METHODS: dict[str, Callable[..., Any]] = {}
 FACES: dict[str, dict[str, Callable[..., Any]]] = {}  # "nn.functional", "special", "linalg", "fft" -> name -> function
 NONE = "not differentiable"

@@ -36,14 +36,21 @@ class Form:
         self.plans: dict[int, Any] = {}
         self.unit: Any = None
         self.seen = 0
-        self.writes = tuple(sorted({n.ins[0].buf.src for n in trace.nodes if writes_operand(n)}))
+        self.writes = tuple(sorted({i for n in trace.nodes for i in written_operands(n)}))
 
     def __repr__(self) -> str:
         return f"<{self.name} {', '.join(str(out[0]) for out in self.outs)}>"
 
 
-def writes_operand(node: GNode) -> bool:
-    return node.kind == "store" and isinstance(node.ins[0].buf.src, int)
+def written_operands(node: GNode) -> list[int]:
+    """The operands that a node writes: a store's destination, what an opaque node's attributes name."""
+    if node.kind == "store":
+        at: tuple[int, ...] = (0,)
+    elif node.kind == "opaque" and node.attrs and isinstance(node.attrs[0], tuple) and node.attrs[0][:1] == ("writes",):
+        at = node.attrs[0][1]
+    else:
+        return []
+    return [node.ins[i].buf.src for i in at if isinstance(node.ins[i].buf.src, int)]
 
 
 def _bytes(buf: Buffer) -> int:
@@ -61,7 +68,7 @@ def commit(S: Stream, form: Form, operands: tuple[Any, ...]) -> Any:
             slots.append(a)
             continue
         st = a._st
-        sid = st.sid if st.home is slots else enter(S, st)
+        sid = (st.sid if st.home is slots else enter(S, st)) if st.info is None else guarded(S, form, len(line) - 1, st)
         if a._off:
             line.append(~sid)
             line.append(len(slots))
@@ -89,7 +96,7 @@ def commit(S: Stream, form: Form, operands: tuple[Any, ...]) -> Any:
             S.pending_bytes += nbytes
             result.append(make_tensor(st, meta, off))
     S.code += line
-    if len(S.code) > S.bound or S.pending_bytes > S.byte_bound or S.eager:
+    if len(S.code) > S.bound or S.pending_bytes > S.byte_bound or S.eager or S.flush_after:
         S.flush_at_bound()
     return result
 
@@ -104,6 +111,39 @@ def note_writes(S: Stream, form: Form, operands: tuple[Any, ...]) -> None:
                     "clone() it first"
                 )
         S.written.add(st.sid)
+
+
+SNAPSHOT_BYTES = 4 << 20  # foreign memory up to this size is copied when an op reads it; more of it is read at once
+
+
+def guarded(S: Stream, form: Form, operand: int, st: Storage) -> int:
+    """The slot of a storage that is not ours alone. What others may write is copied now, so that no write is seen early."""
+    info = st.info
+    if info.poison is not None:
+        raise info.poison
+    if not (info.owner is not None or info.exported) or operand in form.writes:
+        return st.sid if st.home is S.slots else enter(S, st)
+    if st.home is S.slots and st.sid in S.written:
+        S.flush()
+    if st.nbytes > SNAPSHOT_BYTES:
+        S.flush_after = True
+        return st.sid if st.home is S.slots else enter(S, st)
+    copy = snapshot(st)
+    copy.home, copy.sid = S.slots, len(S.slots)
+    S.slots.append(copy)
+    return copy.sid
+
+
+def snapshot(st: Storage) -> Storage:
+    from ..stream.backend import current
+
+    device = current()
+    if st.pend is not None:
+        st.pend.flush()
+    block = device.alloc(st.nbytes)
+    if st.nbytes:
+        device.copy(block.ptr, st.ptr, st.nbytes)
+    return Storage(st.nbytes, block, block.ptr)
 
 
 def enter(S: Stream, st: Storage) -> int:

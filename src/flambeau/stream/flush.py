@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import config
 from . import contraction as _contraction  # noqa: F401  (registers its recipes)
+from . import draws as _draws  # noqa: F401
 from . import program as programs
 from .program import STATS, Program
 from .value import LOCAL, STREAMS, Storage, Stream
@@ -71,7 +72,7 @@ def flush(S: Stream) -> None:
         return
     with S.lock:
         slots, written = S.slots, S.written
-        S.code, S.slots, S.ids, S.written, S.pending_bytes = [], [], {}, set(), 0
+        S.code, S.slots, S.ids, S.written, S.pending_bytes, S.flush_after = [], [], {}, set(), 0, False
         key: Any = tuple(code)
         if written:
             key = (key, relations(code, slots, written))

@@ -25,7 +25,7 @@ ARENA_ALIGN = 64
 class Launch:
     """One kernel call: key and maker of its kernel, parameters in order."""
 
-    __slots__ = ("bound", "bufs", "call", "checks", "epilogue", "ints", "key", "make", "names", "numbers", "parts", "scratch", "title", "values")
+    __slots__ = ("bound", "bufs", "call", "checks", "epilogue", "ints", "key", "make", "names", "number_names", "numbers", "parts", "scratch", "title", "values")
 
     def __init__(self, key: Any, make: Callable[[], Any], parts: int, title: str):
         self.key, self.make, self.parts, self.title = key, make, parts, title
@@ -36,6 +36,7 @@ class Launch:
         self.checks: dict[int, Any] = {}
         self.names: dict[str, int] | None = None  # parameters by name: buffers, scratch; `values`: the integers
         self.values: dict[str, int] = {}
+        self.number_names: tuple[str, ...] = ()
         self.epilogue = False
         self.call: Any = None  # a Python function instead of a kernel
         self.bound: Any = None
@@ -129,10 +130,8 @@ def assemble(launches: list[Launch], builder: Builder, slots: Sequence[Any], kep
         if x.names is None:
             where = where_buf + where_int + where_num
         else:
-            where = [
-                where_buf[x.names[n]] if n in x.names else first_constant + constants.setdefault(x.values[n], len(constants))
-                for n in params
-            ]
+            by_name = dict(zip(x.number_names, where_num))
+            where = [parameter(n, x, where_buf, by_name, first_constant, constants) for n in params]
         entries.append((handle, where, x.parts, epilogue))
     program.segments.append((entries, None))
     program.constants = list(constants)
@@ -145,6 +144,16 @@ def assemble(launches: list[Launch], builder: Builder, slots: Sequence[Any], kep
     program.fill = f"={n}q{len(floats)}d{len(wholes)}q"
     program.fixed = (f"={len(constants)}q", 8 * first_constant)
     return program
+
+
+def parameter(name: str, x: Launch, bufs: list[int], numbers: dict[str, int], first: int, constants: dict[int, int]) -> int:
+    """The table slot of a parameter that is known by name."""
+    assert x.names is not None
+    if name in x.names:
+        return bufs[x.names[name]]
+    if name in numbers:
+        return numbers[name]
+    return first + constants.setdefault(x.values[name], len(constants))
 
 
 def kernels_of(device: Any, launches: list[Launch]) -> dict[int, tuple[Any, bool, tuple[str, ...]]]:

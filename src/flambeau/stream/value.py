@@ -227,6 +227,7 @@ class Stream:
         self.bound = 24_000  # length of code, and bytes promised, at which a flush is forced
         self.byte_bound = 1 << 30
         self.eager = False
+        self.flush_after = False  # the instruction being recorded reads foreign memory: run it now
         self.written: set[int] = set()  # slots written in place: accesses to them are related by the key
         self.trace: Any = None  # the trace that prims are emitted to while an op's body runs
 

@@ -150,7 +150,7 @@ def encode(array: np.ndarray, d: dtype) -> np.ndarray:
         return np.ascontiguousarray(array).astype(d.np, copy=False) if array.dtype != d.np else np.ascontiguousarray(array)
 
 
-def as_numpy(t: Tensor) -> np.ndarray:
+def as_numpy(t: Tensor, keeper: Any = None) -> np.ndarray:
     """A NumPy view of a tensor's memory (its bytes exist then); it keeps the storage alive."""
     from ..stream.flush import pointer
 
@@ -161,8 +161,26 @@ def as_numpy(t: Tensor) -> np.ndarray:
     raw = (ctypes.c_char * (span * d.itemsize)).from_address(ptr) if span else b""
     if not meta.numel:
         return np.empty(meta.shape, d)
-    flat = np.asarray(Memory(raw, t._st)).view(d)
+    flat = np.asarray((keeper or Memory)(raw, t._st)).view(d)
     return np.lib.stride_tricks.as_strided(flat, meta.shape, [s * d.itemsize for s in meta.strides])
+
+
+class Exported:
+    """As `Memory`, counted: as long as it lives, others may write to the storage at any time."""
+
+    def __init__(self, raw: Any, st: Storage):
+        self.raw, self.st = raw, st
+        if st.info is None:
+            st.info = StorageInfo()
+        st.info.exported += 1
+
+    def __del__(self) -> None:
+        self.st.info.exported -= 1
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        readonly = self.st.info.readonly
+        return {"shape": (len(self.raw),), "typestr": "|u1", "data": (ctypes.addressof(self.raw), readonly), "version": 3}
 
 
 class Memory:
@@ -180,6 +198,3 @@ def empty_of(shape: Sequence[int], d: dtype, strides: Sequence[int] | None = Non
     """Uninitialised memory."""
     st = new_storage(numel(shape) * d.itemsize)
     return make_tensor(st, intern_meta(tuple(shape), tuple(strides or contiguous_strides(shape)), d))
-
-
-_ = StorageInfo

@@ -24,14 +24,20 @@ LAZY: dict[str, tuple[str, str]] = {
 def fill(scope: dict[str, Any]) -> None:
     """Import the families of ops, bind them, and put the public functions into the package's namespace."""
     families.load()
-    from . import public
+    from . import creation, exchange, indexing, public, random
 
     bind.bind()
     attributes.install()
+    exchange.install()
+    creation.install()
+    indexing.install()
+    FUNCTIONS.update(exchange.FUNCTIONS)
+    FUNCTIONS.update(creation.FUNCTIONS)
+    FUNCTIONS.update(random.FUNCTIONS)
     for name, d in dtypes.ALIASES.items():
         scope[name] = d
     for name, fn in FUNCTIONS.items():
-        if name not in scope:
+        if name not in scope or name == "tensor":  # the package of that name is not public
             scope[name] = fn
     for name in public.NAMES:
         scope[name] = getattr(public, name)

@@ -1,0 +1,325 @@
+"""Random numbers: every draw is an in-place instruction on the generator's state, ordered and never dead."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..dtypes import default_dtype, dtype, float64, int64, uint64
+from ..errors import fail
+from ..shapes import is_contiguous, is_dense, numel
+from ..stream.graph import Val, cast, contiguous, map_, opaque
+from ..stream.value import Tensor
+from .entry import FUNCTIONS, N, T, composite, op
+
+WORDS = 632
+
+
+class Generator:
+    """A source of random numbers, with PyTorch's algorithm and state (mt19937)."""
+
+    def __init__(self, device: Any = "cpu"):
+        self.device = FUNCTIONS_device(device)
+        self._seed = 67280421310721
+        self._state = _new_state()
+        _seed(self._state, self._seed)
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start anew from a seed."""
+        seed = int(seed)
+        if not -(2**63) <= seed < 2**64:
+            raise RuntimeError(f"Overflow when unpacking long long; got seed {seed}")
+        seed %= 2**64
+        self._seed = seed
+        _seed(self._state, seed - 2**64 if seed >= 2**63 else seed)
+        return self
+
+    def seed(self) -> int:
+        """Start anew from a seed that the system gives, and return it."""
+        import os
+
+        value = int.from_bytes(os.urandom(8), "little") & (2**53 - 1)
+        self.manual_seed(value)
+        return value
+
+    def initial_seed(self) -> int:
+        """The seed last set."""
+        return self._seed
+
+    def get_state(self) -> Tensor:
+        """The state, as PyTorch's 5056 bytes."""
+        import numpy as np
+
+        from ..tensor.create import as_numpy, from_bytes
+        from ..dtypes import uint8
+
+        words = np.ascontiguousarray(as_numpy(self._state))
+        return from_bytes(words.view(np.uint8).copy(), uint8, (8 * WORDS,))
+
+    def set_state(self, new_state: Tensor) -> Generator:
+        """Take a state that `get_state` gave."""
+        import ctypes
+
+        import numpy as np
+
+        from ..stream.flush import pointer
+        from ..tensor.create import as_numpy
+
+        if new_state._meta.dtype.name != "uint8" or new_state._meta.numel != 8 * WORDS:
+            raise RuntimeError("RNG state must be a torch.ByteTensor of 5056 bytes")
+        data = np.ascontiguousarray(as_numpy(new_state))
+        ctypes.memmove(pointer(self._state), data.ctypes.data, 8 * WORDS)
+        self._seed = int(data[:8].view(np.uint64)[0])
+        return self
+
+    def clone_state(self) -> Generator:
+        """Another generator in the same state."""
+        return Generator().set_state(self.get_state())
+
+    def __reduce__(self) -> Any:
+        return _restore, (self.get_state().tolist(),)  # type: ignore[attr-defined]
+
+
+def _restore(state: list[int]) -> Generator:
+    from ..dtypes import uint8
+    from ..tensor.create import from_data
+
+    return Generator().set_state(from_data(state, uint8))
+
+
+def FUNCTIONS_device(device: Any) -> Any:
+    from ..tensor.create import check_device
+
+    return check_device(device)
+
+
+def _new_state() -> Tensor:
+    from ..tensor.create import empty_of
+
+    return empty_of((WORDS,), uint64)
+
+
+_default: list[Generator] = []
+
+
+def default_generator() -> Generator:
+    """The generator that functions use when none is given; seeded by the system on first use."""
+    if not _default:
+        _default.append(Generator())
+        _default[0].seed()
+    return _default[0]
+
+
+def state_of(generator: Any) -> Tensor:
+    return (generator if generator is not None else default_generator())._state
+
+
+def drawn(kind: str, state: Val, shape: tuple[int, ...], d: dtype, *rest: Val, bits: int = 0) -> Val:
+    return opaque("draw", (state, *rest), [(shape, d)], (("writes", (0,)), kind, bits))[0]
+
+
+@op(method=False, function=False)
+def _seed_op(state: T, seed: N) -> Any:
+    from ..stream.graph import emit
+
+    emit("opaque", "draw", (state, cast(seed, int64)), (("writes", (0,)), "manual_seed", 0), [])
+    return ()
+
+
+def _seed(state: Tensor, seed: int) -> None:
+    _seed_op(state, seed)
+
+
+@op(method=False, function=False)
+def _draw1(state: T, kind: str, shape: tuple[int, ...], dtype: dtype, a: N, bits: int = 0) -> Any:
+    return drawn(kind, state, shape, dtype, a, bits=bits)
+
+
+@op(method=False, function=False)
+def _draw2(state: T, kind: str, shape: tuple[int, ...], dtype: dtype, a: N, b: N, bits: int = 0) -> Any:
+    return drawn(kind, state, shape, dtype, a, b, bits=bits)
+
+
+@op(method=False, function=False)
+def _draw0(state: T, kind: str, shape: tuple[int, ...], dtype: dtype) -> Any:
+    return drawn(kind, state, shape, dtype)
+
+
+@op(method=False, function=False)
+def _draw_each(state: T, p: T, dtype: dtype) -> Any:
+    return drawn("bernoulli_each", state, tuple(p.shape), dtype, contiguous(p))
+
+
+def fill_random(t: Any, kind: str, values: tuple[float, ...], generator: Any, bits: int = 0) -> Any:
+    """Fill t in place; a dense tensor in memory order, another one in row-major order."""
+    meta = t._meta
+    shape = tuple(meta.shape)
+    order = None
+    if not is_contiguous(shape, meta.strides):
+        if is_dense(shape, meta.strides) and kind != "normal":
+            order = sorted(range(len(shape)), key=lambda d: -meta.strides[d])
+        if kind == "normal":
+            kind = "normal_serial"
+    if kind == "normal" and meta.numel < 16:
+        kind = "normal_serial"
+    state = state_of(generator)
+    made = shape if order is None else tuple(shape[d] for d in order)
+    if meta.numel == 0:
+        return t
+    if len(values) == 2:
+        x = _draw2(state, kind, made, meta.dtype, *values, bits)
+    elif len(values) == 1:
+        x = _draw1(state, kind, made, meta.dtype, *values, bits)
+    else:
+        x = _draw0(state, kind, made, meta.dtype)
+    if order is not None:
+        x = FUNCTIONS["permute"](x, *[order.index(d) for d in range(len(shape))])
+    return FUNCTIONS["copy_"](t, x)
+
+
+def fresh(kind: str, shape: tuple[int, ...], d: dtype, values: tuple[float, ...], generator: Any, bits: int = 0) -> Any:
+    """A new tensor of random numbers."""
+    if numel(shape) == 0:
+        from ..tensor.create import empty_of
+
+        return empty_of(shape, d)
+    if kind == "normal" and numel(shape) < 16:
+        kind = "normal_serial"
+    state = state_of(generator)
+    make = (_draw0, _draw1, _draw2)[len(values)]
+    return make(state, kind, shape, d, *values, bits) if values else make(state, kind, shape, d)
+
+
+# --- in-place methods ---------------------------------------------------------------------------------------------
+
+
+def _floating(name: str, t: Any) -> None:
+    if not t.dtype.is_floating_point:
+        fail(NotImplementedError, f'"{name}" not implemented for {t.dtype.name.capitalize()!r}')
+
+
+@composite(function=False)
+def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Any = None, **rest: Any) -> Any:
+    """Uniform numbers in [from, to)."""
+    _floating("check_uniform_bounds", self)
+    low = rest.get("from", from_)
+    if low > to:
+        fail(RuntimeError, f"uniform_ expects to return a [from, to) range, but found from={low} > to={to}")
+    return fill_random(self, "uniform", (float(low), float(to)), generator)
+
+
+@composite(function=False)
+def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Any:
+    """Normal numbers of the given mean and standard deviation."""
+    _floating("normal_kernel_cpu", self)
+    if std < 0:
+        fail(RuntimeError, f"normal expects std >= 0.0, but found std {std}")
+    return fill_random(self, "normal", (float(mean), float(std)), generator)
+
+
+@composite(function=False)
+def log_normal_(self: Any, mean: float = 1.0, std: float = 2.0, *, generator: Any = None) -> Any:
+    """exp of normal numbers."""
+    return fill_random(self, "log_normal", (float(mean), float(std)), generator)
+
+
+@composite(function=False)
+def exponential_(self: Any, lambd: float = 1.0, *, generator: Any = None) -> Any:
+    """Exponentially distributed numbers of rate lambd."""
+    _floating("exponential_kernel_cpu", self)
+    return fill_random(self, "exponential", (float(lambd),), generator)
+
+
+@composite(function=False)
+def cauchy_(self: Any, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None) -> Any:
+    """Cauchy distributed numbers."""
+    return fill_random(self, "cauchy", (float(median), float(sigma)), generator)
+
+
+@composite(function=False)
+def geometric_(self: Any, p: float, *, generator: Any = None) -> Any:
+    """Geometrically distributed numbers: trials until the first success."""
+    if not 0 < p < 1:
+        fail(RuntimeError, f"geometric_ expects p to be in (0, 1), but got p={p}")
+    return fill_random(self, "geometric", (float(p),), generator)
+
+
+_RANGE = {"int64": 2**63, "int32": 2**31, "int16": 2**15, "int8": 2**7, "uint8": 2**8, "bool": 2}
+_RANGE |= {"float32": 2**24 + 1, "float64": 2**53 + 1, "float16": 2**11 + 1, "bfloat16": 2**8 + 1}
+
+
+@composite(function=False)
+def random_(self: Any, from_: Any = None, to: Any = None, *, generator: Any = None, **rest: Any) -> Any:
+    """Whole numbers, uniform: all that the dtype holds exactly, [0, to), or [from, to)."""
+    from_ = rest.get("from", from_)
+    if from_ is None and to is None:
+        count, low = _RANGE[self.dtype.name], 0
+        bits = 64 if self.dtype.name in ("int64", "float64") else 32
+    else:
+        low, high = (0, from_) if to is None and "to" not in rest else (from_ or 0, to)
+        count = high - low
+        if count <= 0:
+            fail(RuntimeError, f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
+        bits = 64 if count >= 2**28 else 32
+    return fill_random(self, "integers", (_bits(count), low), generator, bits)
+
+
+def _bits(count: int) -> int:
+    count %= 2**64
+    return count - 2**64 if count >= 2**63 else count
+
+
+@composite(function=False)
+def bernoulli_(self: Any, p: Any = 0.5, *, generator: Any = None) -> Any:
+    """1 with probability p (a number, or a tensor of them), else 0."""
+    if isinstance(p, Tensor):
+        p = p.expand(tuple(self.shape)) if tuple(p.shape) != tuple(self.shape) else p  # type: ignore[attr-defined]
+        return FUNCTIONS["copy_"](self, _draw_each(state_of(generator), p, self.dtype))
+    if not 0 <= p <= 1:
+        fail(RuntimeError, f"bernoulli_ expects p to be in [0, 1], but got p={p}")
+    return fill_random(self, "bernoulli", (float(p),), generator)
+
+
+@composite()
+def bernoulli(input: Any, p: Any = None, *, generator: Any = None, out: Any = None) -> Any:
+    """1 with the probability that input gives for each element, else 0."""
+    if p is not None:
+        return fresh("bernoulli", tuple(input.shape), input.dtype, (float(p),), generator)
+    result = _draw_each(state_of(generator), input, input.dtype)
+    return result if out is None else FUNCTIONS["copy_"](out, result)
+
+
+@op(
+    method=False,
+    function=False,
+    node="MulBackward0",
+    results=("result", "mask"),
+    grad={"self": lambda grads, mask: grads[0] * mask},
+)
+def _dropout(self: T, state: T, keep: N) -> Any:
+    """(self * mask, mask); mask: 1 / keep with probability keep, else 0."""
+    mask = drawn("dropout", state, tuple(self.shape), self.dtype, keep)
+    return map_("mul", self, mask), mask
+
+
+@composite(method=False, name="dropout")
+def dropout(input: Any, p: float = 0.5, train: bool = True) -> Any:
+    """Elements zeroed with probability p, the others divided by 1 - p; the input itself if not training."""
+    if not 0 <= p <= 1:
+        fail(ValueError, f"dropout: dropout probability has to be between 0 and 1, but got {p}")
+    if not train or p == 0 or not numel(input.shape):
+        return input
+    if p == 1:
+        return input * 0
+    return _dropout(input, state_of(None), 1.0 - p)[0]
+
+
+@composite(method=False, name="dropout_")
+def dropout_(input: Any, p: float = 0.5, train: bool = True) -> Any:
+    """As dropout, in place."""
+    if train and p > 0:
+        FUNCTIONS["mul_"](input, 0.0 if p == 1 else fresh("dropout", tuple(input.shape), input.dtype, (1.0 - p,), None))
+    return input
+
+
+_ = (math, default_dtype, float64)

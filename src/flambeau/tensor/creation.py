@@ -1,0 +1,282 @@
+"""Constructors: zeros, ones, empty, arange, eye, ...; their *_like and new_* forms; the old torch.FloatTensor classes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..errors import fail
+from ..ops.elementwise import _full
+from ..ops.entry import N, op
+from ..ops.entry import FUNCTIONS as OPS
+from ..shapes import Size
+from ..stream.graph import cast, const, index_, map_
+from ..stream.value import Tensor
+from .create import check_device, empty_of, from_data, tensor
+
+
+def shape_of(size: tuple[Any, ...], name: str) -> tuple[int, ...]:
+    """A shape given as numbers or as one sequence."""
+    if len(size) == 1 and not isinstance(size[0], int) and hasattr(size[0], "__iter__"):
+        size = tuple(size[0])
+    shape = tuple([int(n) for n in size])
+    for n in shape:
+        if n < 0:
+            fail(RuntimeError, f"{name}: Trying to create tensor with negative dimension {n}: {list(shape)}")
+    return shape
+
+
+def finish(t: Tensor, requires_grad: bool) -> Tensor:
+    return t.requires_grad_() if requires_grad else t  # type: ignore[attr-defined]
+
+
+def filler(name: str, value: int) -> Any:
+    def make(*size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None, **rest: Any) -> Tensor:
+        shape = shape_of((rest.pop("size"),) if "size" in rest else size, name)
+        check_device(device)
+        t = _full(shape, value, dtype or dtypes.default_dtype())
+        return into(out, t) if out is not None else finish(t, rest.get("requires_grad", False))
+
+    make.__name__ = make.__qualname__ = name
+    make.__doc__ = f"A tensor filled with {value}."
+    return make
+
+
+def into(out: Tensor, t: Tensor) -> Tensor:
+    if tuple(out._meta.shape) != tuple(t._meta.shape):
+        OPS["resize_"](out, tuple(t._meta.shape))
+    return OPS["copy_"](out, t)
+
+
+zeros, ones = filler("zeros", 0), filler("ones", 1)
+
+
+def empty(*size: Any, out: Any = None, dtype: Any = None, device: Any = None, memory_format: Any = None, **rest: Any) -> Tensor:
+    """A tensor of uninitialised memory."""
+    shape = shape_of((rest.pop("size"),) if "size" in rest else size, "empty")
+    check_device(device)
+    strides = None
+    if memory_format is dtypes.channels_last:
+        from ..shapes import channels_last_strides
+
+        strides = channels_last_strides(shape)
+    return finish(empty_of(shape, dtype or dtypes.default_dtype(), strides), rest.get("requires_grad", False))
+
+
+def empty_strided(size: Any, stride: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+    """Uninitialised memory with the given strides."""
+    from ..stream.value import intern_meta, make_tensor
+    from .create import new_storage
+
+    d = dtype or dtypes.default_dtype()
+    span = 0 if 0 in size else 1 + sum((n - 1) * s for n, s in zip(size, stride))
+    return finish(make_tensor(new_storage(span * d.itemsize), intern_meta(tuple(size), tuple(stride), d)), requires_grad)
+
+
+@op(method=False, function=False)
+def _arange(count: int, start: N, step: N, dtype: dtypes.dtype) -> Any:
+    i = index_((count,), 0)
+    if dtype.is_floating_point:
+        wide = dtypes.float64 if dtype.itemsize >= 4 else dtypes.float32
+        return cast(map_("add", cast(start, wide), map_("mul", cast(i, wide), cast(step, wide))), dtype)
+    return cast(map_("add", cast(start, dtypes.int64), map_("mul", i, cast(step, dtypes.int64))), dtype)
+
+
+def arange(*args: Any, out: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+    """start, start + step, ... below end."""
+    given = [a.item() if isinstance(a, (Tensor, np.generic)) else a for a in args]
+    if "end" in rest:
+        given = [rest.get("start", 0), rest["end"], rest.get("step", 1)] if not given else [given[0], rest["end"], rest.get("step", 1)]
+    elif "step" in rest:
+        given = [*([0] if len(given) == 1 else []), *given, rest["step"]]
+    start, end, step = (0, given[0], 1) if len(given) == 1 else (*given, 1) if len(given) == 2 else given
+    check_device(device)
+    if step == 0:
+        fail(RuntimeError, "arange: step must be nonzero")
+    if (end - start) * step < 0:
+        fail(RuntimeError, f"arange: upper bound and lower bound inconsistent with step sign; got start={start}, end={end}, step={step}")
+    whole = all(isinstance(v, int) for v in (start, end, step))
+    d = dtype or (dtypes.int64 if whole else dtypes.default_dtype())
+    count = max(0, -((start - end) // step) if whole else math.ceil((end - start) / step))
+    t = _arange(count, start, step, d)
+    return into(out, t) if out is not None else finish(t, requires_grad)
+
+
+@op(method=False, function=False)
+def _linspace(start: N, end: N, steps: int, dtype: dtypes.dtype) -> Any:
+    d = dtype if dtype.is_floating_point else dtypes.float64
+    a, b = cast(start, d), cast(end, d)
+    if steps == 1:
+        return cast(map_("add", map_("mul", cast(index_((1,), 0), d), const(0, d)), a), dtype)
+    i = index_((steps,), 0)
+    step = map_("div", map_("sub", b, a), const(steps - 1, d))
+    low = map_("add", a, map_("mul", step, cast(i, d)))
+    high = map_("sub", b, map_("mul", step, cast(map_("sub", const(steps - 1, dtypes.int64), i), d)))
+    return cast(map_("select", map_("lt", i, const(steps // 2, dtypes.int64), out=dtypes.bool_), low, high), dtype)
+
+
+def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+    """steps numbers evenly spaced from start to end, both included."""
+    if steps < 0:
+        fail(RuntimeError, f"linspace: number of steps must be non-negative; got {steps}")
+    start, end = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
+    t = _linspace(float(start), float(end), int(steps), dtype or dtypes.default_dtype())
+    return into(out, t) if out is not None else finish(t, requires_grad)
+
+
+def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+    """base raised to evenly spaced exponents from start to end."""
+    d = dtype or dtypes.default_dtype()
+    t = OPS["pow"](float(base), linspace(start, end, steps, dtype=dtypes.float64)).to(d)
+    return finish(t, requires_grad)
+
+
+@op(method=False, function=False)
+def _eye(n: int, m: int, dtype: dtypes.dtype) -> Any:
+    return cast(map_("eq", index_((n, m), 0), index_((n, m), 1), out=dtypes.bool_), dtype)
+
+
+def eye(n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+    """The identity matrix (n, m)."""
+    if n < 0 or (m is not None and m < 0):
+        fail(RuntimeError, f"eye: n must be greater or equal to 0, got {n if n < 0 else m}")
+    t = _eye(n, n if m is None else m, dtype or dtypes.default_dtype())
+    return into(out, t) if out is not None else finish(t, requires_grad)
+
+
+def like(name: str, value: int | None) -> Any:
+    def make(input: Tensor, *, dtype: Any = None, device: Any = None, memory_format: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+        check_device(device)
+        d = dtype or input.dtype  # type: ignore[attr-defined]
+        if value is None:
+            from ..shapes import dense_strides_like
+
+            t = empty_of(tuple(input._meta.shape), d, dense_strides_like(input._meta.shape, input._meta.strides))
+        else:
+            t = _full(tuple(input.shape), value, d)  # type: ignore[attr-defined]
+        return finish(t, requires_grad)
+
+    make.__name__ = make.__qualname__ = name
+    make.__doc__ = f"As {name.removesuffix('_like')}, in the shape and dtype of input."
+    return make
+
+
+empty_like, zeros_like, ones_like = like("empty_like", None), like("zeros_like", 0), like("ones_like", 1)
+
+
+def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+    """A number in the shape and dtype of input."""
+    t = OPS["full"](tuple(input.shape), fill_value, dtype=dtype or input.dtype)  # type: ignore[attr-defined]
+    return finish(t, requires_grad)
+
+
+def new(make: Any) -> Any:
+    def method(self: Tensor, *args: Any, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+        return finish(make(*args, dtype=dtype or self._meta.dtype, **rest), requires_grad)
+
+    method.__name__ = "new_" + make.__name__
+    method.__doc__ = f"As torch.{make.__name__}, in this tensor's dtype."
+    return method
+
+
+def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+    """As torch.tensor, in this tensor's dtype."""
+    return tensor(data, dtype=dtype or self._meta.dtype, requires_grad=requires_grad)
+
+
+def tri_indices(name: str, pick: Any) -> Any:
+    def make(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int64, **rest: Any) -> Tensor:
+        return from_data(np.stack(pick(row, offset, col)).astype(np.int64), dtype)
+
+    make.__name__, make.__doc__ = name, "The (row, column) positions of a triangle, as a (2, n) tensor."
+    return make
+
+
+class _TypedMeta(type):
+    def __instancecheck__(cls, t: object) -> bool:
+        return isinstance(t, Tensor) and t._meta.dtype is cls.dtype  # type: ignore[attr-defined]
+
+
+def typed(name: str, d: dtypes.dtype) -> type:
+    """torch.FloatTensor and its kin: constructors by size or by data."""
+
+    def make(cls: type, *args: Any, **rest: Any) -> Tensor:
+        return legacy(args, d)
+
+    return _TypedMeta(name, (), {"__new__": make, "dtype": d, "__module__": "torch"})
+
+
+def legacy(args: tuple[Any, ...], d: dtypes.dtype) -> Tensor:
+    """torch.Tensor(2, 3): uninitialised memory of that size; torch.Tensor([2, 3]): the data."""
+    if not args:
+        return empty_of((0,), d)
+    if len(args) == 1 and isinstance(args[0], Tensor):
+        return args[0].to(d)  # type: ignore[attr-defined]
+    if all(isinstance(a, int) for a in args):
+        return empty_of(shape_of(args, "Tensor"), d)
+    if len(args) == 1 and isinstance(args[0], Size):
+        return empty_of(tuple(args[0]), d)
+    return from_data(args[0], d)
+
+
+def construct(cls: type, *args: Any, **rest: Any) -> Tensor:
+    """Tensor(...): the old constructor, in the default dtype."""
+    t = legacy(args, dtypes.default_dtype())
+    if cls is not Tensor:
+        if len(args) == 1 and isinstance(args[0], Tensor):
+            t = t.detach()  # type: ignore[attr-defined]
+        t.__class__ = cls
+    return t
+
+
+CLASSES = {
+    name + "Tensor": d
+    for name, d in {
+        "Float": dtypes.float32,
+        "Double": dtypes.float64,
+        "Half": dtypes.float16,
+        "BFloat16": dtypes.bfloat16,
+        "Long": dtypes.int64,
+        "Int": dtypes.int32,
+        "Short": dtypes.int16,
+        "Char": dtypes.int8,
+        "Byte": dtypes.uint8,
+        "Bool": dtypes.bool_,
+    }.items()
+}
+FUNCTIONS: dict[str, Any] = {
+    "tensor": tensor,
+    "scalar_tensor": lambda s, *, dtype=None, **rest: tensor(s, dtype=dtype or dtypes.default_dtype()),
+    **{f.__name__: f for f in (zeros, ones, empty, empty_strided, arange, linspace, logspace, eye)},
+    **{f.__name__: f for f in (empty_like, zeros_like, ones_like, full_like)},
+    "tril_indices": tri_indices("tril_indices", np.tril_indices),
+    "triu_indices": tri_indices("triu_indices", np.triu_indices),
+    **{name: typed(name, d) for name, d in CLASSES.items()},
+}
+
+
+def kind(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
+    """The old name of the tensor's type ("torch.FloatTensor"), or the tensor converted to a type."""
+    if dtype is None:
+        return next((f"torch.{n}" for n, d in CLASSES.items() if d is self._meta.dtype), "torch.Tensor")
+    if isinstance(dtype, str):
+        dtype = CLASSES[dtype.rpartition(".")[2]]
+    elif isinstance(dtype, type):
+        dtype = dtype.dtype  # type: ignore[attr-defined]
+    return self.to(dtype)  # type: ignore[attr-defined]
+
+
+def install() -> None:
+    for make in (zeros, ones, empty):
+        setattr(Tensor, "new_" + make.__name__, new(make))
+    Tensor.new_full = lambda self, size, value, *, dtype=None, requires_grad=False, **rest: finish(  # type: ignore[attr-defined]
+        OPS["full"](size, value, dtype=dtype or self._meta.dtype), requires_grad
+    )
+    Tensor.new_tensor = new_tensor  # type: ignore[attr-defined]
+    Tensor.new = lambda self, *args, **rest: legacy(args, self._meta.dtype)  # type: ignore[attr-defined]
+    Tensor.type = kind  # type: ignore[attr-defined]
+    Tensor.__new__ = lambda cls, *args, **rest: construct(cls, *args, **rest) if args or rest else object.__new__(cls)  # type: ignore[method-assign,assignment]
+    Tensor.__init__ = lambda self, *args, **rest: None  # type: ignore[method-assign,misc,assignment]

@@ -1,0 +1,189 @@
+"""Values out of tensors and memory into them: item, tolist, numpy, from_numpy, DLPack, pickling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..stream.flush import pointer
+from ..stream.value import Storage, StorageInfo, Tensor, fresh_meta, intern_meta, make_tensor
+from . import display
+from .create import Exported, as_numpy, from_data
+
+
+def item(self: Tensor) -> Any:
+    """The value of a tensor of one element, as a Python number."""
+    meta = self._meta
+    if meta.numel != 1:
+        raise RuntimeError(f"a Tensor with {meta.numel} elements cannot be converted to Scalar")
+    code = _CODES.get(meta.dtype.name)
+    if code is None:
+        return display.readable(self).item()
+    import struct
+
+    from ..stream.backend import current
+
+    return struct.unpack(code, current().view(pointer(self), meta.dtype.itemsize))[0]
+
+
+_CODES = {"float32": "=f", "float64": "=d", "int64": "=q", "int32": "=i", "int16": "=h", "int8": "=b", "uint8": "=B", "bool": "=?"}
+
+
+def tolist(self: Tensor) -> Any:
+    """Nested lists of Python numbers."""
+    return display.readable(self).tolist()
+
+
+def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
+    """An array over the tensor's memory: writes to one are seen by the other."""
+    if self._rg and not force:
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+    if self._meta.dtype.name == "bfloat16":
+        raise TypeError("Got unsupported ScalarType BFloat16")
+    return as_numpy(self, Exported)
+
+
+def array(self: Tensor, dtype: Any = None, copy: Any = None) -> np.ndarray:
+    """np.asarray(tensor)."""
+    a = numpy(self) if not self._rg or True else None
+    return a if dtype is None else a.astype(dtype, copy=False)
+
+
+def foreign(a: np.ndarray, owner: Any) -> Tensor:
+    """A tensor over memory that is not ours."""
+    d = dtypes.BY_NUMPY.get(a.dtype.newbyteorder("="))
+    if d is None:
+        raise TypeError(
+            f"can't convert np.ndarray of type {a.dtype}. The only supported types are: float64, float32, float16, int64, int32, int16, "
+            "int8, uint64, uint32, uint16, uint8, and bool."
+        )
+    if any(s % a.itemsize for s in a.strides):
+        raise ValueError("given numpy array strides not a multiple of the element byte size. Copy the numpy array to reallocate the memory.")
+    if any(s < 0 for s in a.strides):
+        raise ValueError(
+            "At least one stride in the given numpy array is negative, and tensors with negative strides are not currently supported. "
+            "(You can probably work around this by making a copy of your array  with array.copy().)"
+        )
+    strides = tuple(s // a.itemsize for s in a.strides)
+    span = 1 + sum((n - 1) * s for n, s in zip(a.shape, strides)) if a.size else 0
+    st = Storage(span * a.itemsize, owner, a.__array_interface__["data"][0])
+    st.info = StorageInfo()
+    st.info.owner = owner
+    st.info.readonly = not a.flags.writeable
+    st.info.resizable = False
+    return make_tensor(st, intern_meta(tuple(a.shape), strides, d) if a.size else fresh_meta(a.shape, d))
+
+
+def from_numpy(ndarray: np.ndarray) -> Tensor:
+    """A tensor over the memory of a NumPy array: writes to one are seen by the other."""
+    if not isinstance(ndarray, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
+    return foreign(ndarray, ndarray)
+
+
+def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
+    """A 1-D tensor over the memory of a buffer."""
+    view = memoryview(buffer)
+    if view.nbytes == 0:
+        raise ValueError("both buffer length (0) and count (-1) must not be 0")
+    t = foreign(np.frombuffer(view, dtype.np, count, offset), buffer)
+    return t.requires_grad_() if requires_grad else t  # type: ignore[attr-defined]
+
+
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """data as a tensor, without a copy where that is possible."""
+    if isinstance(data, Tensor):
+        return data.to(dtype) if dtype is not None else data  # type: ignore[attr-defined]
+    if isinstance(data, np.ndarray) and (dtype is None or dtypes.BY_NUMPY.get(data.dtype) is dtype):
+        return from_numpy(data)
+    return from_data(data, dtype)
+
+
+def truth(self: Tensor) -> bool:
+    """bool(t), for one element."""
+    n = self._meta.numel
+    if n > 1:
+        raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
+    if n == 0:
+        raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
+    return bool(item(self))
+
+
+def index(self: Tensor) -> int:
+    """t as an index: integers of one element."""
+    if self._meta.dtype.is_floating_point or self._meta.numel != 1:
+        raise TypeError("only integer tensors of a single element can be converted to an index")
+    return int(item(self))
+
+
+def data_ptr(self: Tensor) -> int:
+    """The address of the first element; its bytes exist then."""
+    return pointer(self) if self._meta.numel else 0
+
+
+def reduce_ex(self: Tensor, protocol: int) -> Any:
+    """Pickling by value, for copies and processes (files are written by flambeau.save)."""
+    a = np.ascontiguousarray(as_numpy(self.detach()))  # type: ignore[attr-defined]
+    return rebuild, (type(self), a, self._meta.dtype, tuple(self._meta.shape), self._rg and self._gf is None, dict(self.__dict__))
+
+
+def rebuild(cls: type, a: np.ndarray, d: dtypes.dtype, shape: tuple[int, ...], requires_grad: bool, attributes: dict[str, Any]) -> Tensor:
+    from .create import from_bytes
+
+    t = from_bytes(a, d, shape)
+    if cls is not Tensor:
+        t.__class__ = cls
+    t.__dict__.update(attributes)
+    t._rg = requires_grad
+    return t
+
+
+def deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
+    """copy.deepcopy: leaves only, as in PyTorch."""
+    if id(self) in memo:
+        return memo[id(self)]
+    if self._gf is not None:
+        raise RuntimeError(
+            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.  If you were "
+            "attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage, see "
+            "https://github.com/pytorch/pytorch/pull/103001"
+        )
+    t = self.detach().clone()  # type: ignore[attr-defined]
+    t.__class__ = type(self)
+    t._rg = self._rg
+    import copy
+
+    t.__dict__.update(copy.deepcopy(self.__dict__, memo))
+    if self._x is not None and self._x.grad is not None:
+        t.grad = copy.deepcopy(self._x.grad, memo)
+    memo[id(self)] = t
+    return t
+
+
+METHODS = {
+    "item": item,
+    "tolist": tolist,
+    "numpy": numpy,
+    "__array__": array,
+    "__bool__": truth,
+    "__index__": index,
+    "__int__": lambda t: int(item(t)),
+    "__float__": lambda t: float(item(t)),
+    "__complex__": lambda t: complex(item(t)),
+    "__contains__": lambda t, x: bool((t == x).any().item()),
+    "__repr__": lambda t, *, tensor_contents=None: display.to_text(t),
+    "__format__": display.format_spec,
+    "data_ptr": data_ptr,
+    "__reduce_ex__": reduce_ex,
+    "__deepcopy__": deepcopy,
+    "__array_priority__": 1000,
+}
+FUNCTIONS = {"from_numpy": from_numpy, "frombuffer": frombuffer, "as_tensor": as_tensor, "set_printoptions": display.set_printoptions}
+
+
+def install() -> None:
+    for name, fn in METHODS.items():
+        setattr(Tensor, name, fn)
+

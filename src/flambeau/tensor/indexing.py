@@ -1,0 +1,283 @@
+"""Indexing of tensors: x[...] and x[...] = v, with numbers, slices, None, Ellipsis, masks and integer tensors.
+
+Numbers, slices and None give a view. Masks and index tensors gather: their dimensions are replaced by the broadcast
+shape of the indices, in place if they stand next to each other, else in front.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..dtypes import bool_, int64, uint8
+from ..errors import fail
+from ..ops.entry import FUNCTIONS
+from ..ops.view import _select, slice_, unsqueeze
+from ..stream.graph import Val
+from ..stream.value import NUMBERS, Tensor
+
+
+def install() -> None:
+    for cls in (Tensor, Val):
+        cls.__getitem__ = getitem  # type: ignore[attr-defined]
+    Tensor.__setitem__ = setitem  # type: ignore[attr-defined]
+    Tensor.__iter__ = iterate  # type: ignore[attr-defined]
+    Val.__iter__ = iterate  # type: ignore[attr-defined]
+
+
+def getitem(self: Any, index: Any) -> Any:
+    """The elements at an index: a view for numbers, slices, None and Ellipsis, else a gathered copy."""
+    kind = type(index)
+    if kind is int:
+        return at(self, 0, index)
+    if kind is slice:
+        if not self.ndim:
+            fail(IndexError, "slice() cannot be applied to a 0-dim tensor.")
+        return cut(self, 0, index, always=True)
+    if type(self) not in (Tensor, Val) and hasattr(type(self), "__torch_function__"):
+        from ..ops import modes
+
+        handled = modes.dispatch_view(_stream(), "__getitem__", getitem, self, (index,))
+        if handled is not modes.NOT_HANDLED:
+            return handled
+    view, picks = apply_basic(self, as_items(index))
+    if picks:
+        return gather(view, picks)
+    return FUNCTIONS["alias"](view) if view is self and "alias" in FUNCTIONS else view
+
+
+def _stream() -> Any:
+    from ..stream.value import LOCAL
+
+    return LOCAL.s
+
+
+def setitem(self: Any, index: Any, value: Any) -> None:
+    """Write value (a number or a tensor that broadcasts) into the elements at an index."""
+    view, picks = apply_basic(self, as_items(index))
+    if not picks:
+        put(view, value)
+        return
+    if not isinstance(value, Tensor):
+        value = plain_value(view, value)
+    only = picks[0][1]
+    if len(picks) == 1 and only.dtype in (bool_, uint8) and (type(value) in NUMBERS or not value.ndim):
+        check_mask(view, picks[0][0], only)
+        full = only.bool()
+        lead, rest = picks[0][0], view.ndim - picks[0][0] - only.ndim
+        full = full.reshape((*only.shape, *[1] * rest)) if rest else full
+        FUNCTIONS["masked_fill_"](view, full, value) if lead >= 0 else None
+        return
+    dims, indices = expand_masks(view, picks)
+    if type(value) in NUMBERS:
+        value = FUNCTIONS["full"]((), value, dtype=view.dtype)
+    FUNCTIONS["_index_put_"](view, indices, value if value.dtype is view.dtype else value.to(view.dtype), dims)
+
+
+def plain_value(view: Any, value: Any) -> Any:
+    if type(value) in NUMBERS:
+        return value
+    if isinstance(value, (np.number, np.bool_)):
+        return value.item()
+    from .create import from_data
+
+    if not isinstance(value, (list, tuple, np.ndarray, int, float)):
+        raise TypeError(f"can't assign a {type(value).__name__} to a torch.{view.dtype.name}Tensor")
+    return from_data(value, view.dtype)
+
+
+def put(view: Any, value: Any) -> None:
+    value = value if isinstance(value, Tensor) else plain_value(view, value)
+    if type(value) in NUMBERS:
+        FUNCTIONS["fill_"](view, value)
+        return
+    if value.ndim > view.ndim:  # leading dimensions of extent 1 do not count
+        extra = value.ndim - view.ndim
+        if any(n != 1 for n in value.shape[:extra]):
+            got, want = list(value.shape), list(view.shape)
+            fail(RuntimeError, f"setitem: shape mismatch: value tensor of shape {got} cannot be broadcast to indexing result of shape {want}")
+        value = value.reshape(tuple(value.shape[extra:]))
+    FUNCTIONS["copy_"](view, value)
+
+
+def iterate(self: Any) -> Any:
+    """The slices along the first dimension."""
+    if not self.ndim:
+        raise TypeError("iteration over a 0-d tensor")
+    return iter(FUNCTIONS["unbind"](self, 0))
+
+
+# --- from what the user writes to items -------------------------------------------------------------------------------
+
+
+def as_items(index: Any) -> list[Any]:
+    """The items of an index: int, slice, None, Ellipsis, or an index tensor."""
+    if not isinstance(index, tuple):
+        index = (index,)
+    return [item(i) for i in index]
+
+
+def item(i: Any) -> Any:
+    kind = type(i)
+    if kind is int or kind is slice or i is None or i is Ellipsis or kind is Val:
+        return i
+    if kind is bool:
+        return from_list(i)
+    if isinstance(i, Tensor):
+        meta = i._meta
+        if not meta.ndim and not meta.dtype.is_floating_point and meta.dtype is not bool_ and meta.dtype is not uint8:
+            return i if i._st.pend is not None and meta.numel else int(i.item())  # type: ignore[attr-defined]
+        return i
+    if isinstance(i, np.ndarray) and i.ndim:
+        return from_list(i)
+    if isinstance(i, (list, tuple, range)):
+        return from_list(list(i))
+    if hasattr(i, "__index__"):
+        return int(i)
+    if isinstance(i, np.bool_):
+        return from_list(bool(i))
+    raise IndexError(
+        "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got "
+        f"{kind.__name__})"
+    )
+
+
+def from_list(data: Any) -> Any:
+    from .create import from_data
+
+    if isinstance(data, list) and not data:
+        return from_data(np.empty(0, np.int64))
+    if isinstance(data, list) and any(isinstance(x, (slice, type(None), type(Ellipsis))) for x in data):
+        raise IndexError("indices must be integers, slices, None, Ellipsis, masks or integer tensors; a list of slices is none of them")
+    return from_data(data)
+
+
+def at(x: Any, dim: int, i: int) -> Any:
+    shape = x.shape
+    if not shape:
+        fail(IndexError, "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number")
+    n = shape[dim]
+    if not -n <= i < n:
+        fail(IndexError, f"index {i} is out of bounds for dimension {dim} with size {n}")
+    return _select(x, dim, i + n if i < 0 else i)
+
+
+def bound(s: slice, n: int) -> tuple[int, int, int]:
+    step = 1 if s.step is None else number(s.step)
+    if step <= 0:
+        raise ValueError("step must be greater than zero")
+    start = 0 if s.start is None else number(s.start)
+    stop = n if s.stop is None else number(s.stop)
+    start = max(start + n, 0) if start < 0 else min(start, n)
+    stop = max(stop + n, 0) if stop < 0 else min(stop, n)
+    return start, max(start, stop), step
+
+
+def number(x: Any) -> int:
+    try:
+        return int(x.__index__())
+    except (AttributeError, TypeError):
+        raise TypeError("slice indices must be integers or None or have an __index__ method") from None
+
+
+def cut(x: Any, dim: int, s: slice, always: bool = False) -> Any:
+    n = x.shape[dim]
+    start, stop, step = bound(s, n)
+    if not always and start == 0 and stop == n and step == 1:
+        return x
+    return slice_(x, dim, start, stop, step)
+
+
+def consumed(i: Any) -> int:
+    """How many dimensions an item takes."""
+    if i is None or i is Ellipsis or i is True or i is False:
+        return 0
+    if type(i) is int or type(i) is slice:
+        return 1
+    return i.ndim if i.dtype in (bool_, uint8) else 1
+
+
+def apply_basic(x: Any, items: list[Any]) -> tuple[Any, list[tuple[int, Any]]]:
+    """The view that numbers, slices and None give, and the index tensors left, with the dimensions they stand at."""
+    dots = sum(1 for i in items if i is Ellipsis)
+    if dots > 1:
+        raise IndexError("an index can only have a single ellipsis ('...')")
+    total = sum(map(consumed, items))
+    if total > x.ndim:
+        if not x.ndim and len(items) == 1 and type(items[0]) is int:
+            at(x, 0, 0)
+        fail(IndexError, f"too many indices for tensor of dimension {x.ndim}")
+    dim = 0
+    picks: list[tuple[int, Any]] = []
+    for i in items:
+        if type(i) is int:
+            x = at_dim(x, dim, i)
+        elif type(i) is slice:
+            x = cut(x, dim, i)
+            dim += 1
+        elif i is None:
+            x = unsqueeze(x, dim)
+            dim += 1
+        elif i is Ellipsis:
+            dim += x.ndim - dim - rest(items)
+        elif not i.ndim and i.dtype in (bool_, uint8):
+            x = unsqueeze(x, dim)
+            picks.append((dim, i.reshape((1,))))
+            dim += 1
+        else:
+            picks.append((dim, i))
+            dim += consumed(i)
+    return x, picks
+
+
+def at_dim(x: Any, dim: int, i: int) -> Any:
+    n = x.shape[dim]
+    if not -n <= i < n:
+        fail(IndexError, f"index {i} is out of bounds for dimension {dim} with size {n}")
+    return _select(x, dim, i + n if i < 0 else i)
+
+
+def rest(items: list[Any]) -> int:
+    """Dimensions taken by the items after the Ellipsis."""
+    k = next(k for k, i in enumerate(items) if i is Ellipsis)
+    count = 0
+    for i in items[k + 1 :]:
+        count += consumed(i)
+    return count
+
+
+# --- masks and index tensors -------------------------------------------------------------------------------------------
+
+
+def check_mask(x: Any, dim: int, mask: Any) -> None:
+    for d, n in enumerate(mask.shape):
+        if x.shape[dim + d] != n:
+            fail(
+                IndexError,
+                f"The shape of the mask {list(mask.shape)} at index {d} does not match the shape of the indexed tensor "
+                f"{list(x.shape)} at index {dim + d}",
+            )
+
+
+def expand_masks(x: Any, picks: list[tuple[int, Any]]) -> tuple[tuple[int, ...], list[Any]]:
+    """Dimensions and int64 indices: a mask becomes one index for each of its dimensions."""
+    dims: list[int] = []
+    indices: list[Any] = []
+    for dim, i in picks:
+        if i.dtype in (bool_, uint8):
+            check_mask(x, dim, i)
+            for d, found in enumerate(FUNCTIONS["nonzero"](i, as_tuple=True)):
+                dims.append(dim + d)
+                indices.append(found)
+            continue
+        if i.dtype.is_floating_point:
+            raise IndexError("tensors used as indices must be long, int, byte or bool tensors")
+        dims.append(dim)
+        indices.append(i if i.dtype is int64 else i.long())
+    return tuple(dims), indices
+
+
+def gather(x: Any, picks: list[tuple[int, Any]]) -> Any:
+    dims, indices = expand_masks(x, picks)
+    return FUNCTIONS["_index"](x, indices, dims)

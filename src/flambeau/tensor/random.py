@@ -1,0 +1,124 @@
+"""Functions that make random tensors, and the default generator's state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import dtypes
+from ..errors import fail
+from ..ops import random as ops
+from ..ops.entry import FUNCTIONS as OPS
+from ..ops.random import Generator, default_generator, fresh
+from ..stream.value import Tensor
+from .create import check_device
+from .creation import finish, into, shape_of
+
+
+def sampler(name: str, kind: str, values: tuple[float, float]) -> Any:
+    def make(*size: Any, generator: Any = None, out: Any = None, dtype: Any = None, device: Any = None, **rest: Any) -> Tensor:
+        check_device(device)
+        shape = shape_of((rest.pop("size"),) if "size" in rest else size, name)
+        d = dtype or dtypes.default_dtype()
+        if not d.is_floating_point:
+            fail(NotImplementedError, f"{name}: expected a floating-point dtype; got {d.name}")
+        t = fresh(kind, shape, d, values, generator)
+        return into(out, t) if out is not None else finish(t, rest.get("requires_grad", False))
+
+    make.__name__ = make.__qualname__ = name
+    make.__doc__ = "Uniform numbers in [0, 1)." if kind == "uniform" else "Standard normal numbers."
+    return make
+
+
+rand, randn = sampler("rand", "uniform", (0.0, 1.0)), sampler("randn", "normal", (0.0, 1.0))
+
+
+def sampler_like(name: str, make: Any) -> Any:
+    def like(input: Tensor, *, dtype: Any = None, memory_format: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+        rest.pop("device", None)
+        rest.pop("layout", None)
+        t = OPS["empty_like"](input, dtype=dtype)
+        return finish(getattr(t, "uniform_" if make is rand else "normal_")(generator=rest.get("generator")), requires_grad)
+
+    like.__name__, like.__doc__ = name, f"As {make.__name__}, in the shape and dtype of input."
+    return like
+
+
+def randint(*args: Any, size: Any = None, generator: Any = None, out: Any = None, dtype: Any = None, device: Any = None, **rest: Any) -> Tensor:
+    """Whole numbers, uniform in [low, high): randint(high, size) or randint(low, high, size)."""
+    check_device(device)
+    given = list(args)
+    for name in ("low", "high"):
+        if name in rest:
+            given.insert(len(given) if name == "high" else 0, rest.pop(name))
+    if size is None:
+        size = given.pop()
+    low, high = (0, given[0]) if len(given) == 1 else (given[0], given[1])
+    low, high = int(low), int(high)
+    if low >= high:
+        fail(RuntimeError, f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
+    shape = shape_of((size,) if not isinstance(size, int) else (size,), "randint")
+    bits = 64 if high - low >= 2**28 else 32
+    t = fresh("integers", shape, dtype or dtypes.int64, (ops._bits(high - low), low), generator, bits)
+    return into(out, t) if out is not None else finish(t, rest.get("requires_grad", False))
+
+
+def randint_like(input: Tensor, *args: Any, dtype: Any = None, **rest: Any) -> Tensor:
+    """As randint, in the shape and dtype of input."""
+    rest.pop("memory_format", None)
+    return randint(*args, size=tuple(input._meta.shape), dtype=dtype or input._meta.dtype, **rest)
+
+
+def randperm(n: int, *, generator: Any = None, out: Any = None, dtype: Any = dtypes.int64, device: Any = None, **rest: Any) -> Tensor:
+    """A permutation of 0 .. n-1."""
+    if n < 0:
+        fail(RuntimeError, f"randperm: n must be non-negative; got {n}")
+    t = fresh("permutation", (int(n),), dtype, (), generator)
+    return into(out, t) if out is not None else t
+
+
+def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Any = None, out: Any = None, dtype: Any = None, **rest: Any) -> Tensor:
+    """Normal numbers whose mean and standard deviation are numbers (with a size) or tensors."""
+    if size is not None:
+        t = fresh("normal", shape_of((size,), "normal"), dtype or dtypes.default_dtype(), (float(mean), float(std)), generator)
+    else:
+        from ..shapes import broadcast
+
+        like = mean if isinstance(mean, Tensor) else std
+        shape = broadcast("normal", *[tuple(v.shape) for v in (mean, std) if isinstance(v, Tensor)])  # type: ignore[attr-defined]
+        z = fresh("normal", shape, like.dtype, (0.0, 1.0), generator)
+        t = z * std + mean
+    return into(out, t) if out is not None else finish(t, rest.get("requires_grad", False))
+
+
+def manual_seed(seed: int) -> Generator:
+    """Seed the default generator."""
+    return default_generator().manual_seed(seed)
+
+
+def seed() -> int:
+    """Seed the default generator from the system; the seed."""
+    return default_generator().seed()
+
+
+def initial_seed() -> int:
+    """The default generator's seed."""
+    return default_generator().initial_seed()
+
+
+def get_rng_state() -> Tensor:
+    """The default generator's state, as PyTorch's 5056 bytes."""
+    return default_generator().get_state()
+
+
+def set_rng_state(new_state: Tensor) -> None:
+    """Set the default generator's state."""
+    default_generator().set_state(new_state)
+
+
+FUNCTIONS: dict[str, Any] = {
+    "Generator": Generator,
+    "rand_like": sampler_like("rand_like", rand),
+    "randn_like": sampler_like("randn_like", randn),
+    **{f.__name__: f for f in (rand, randn, randint, randint_like, randperm, normal)},
+    **{f.__name__: f for f in (manual_seed, seed, initial_seed, get_rng_state, set_rng_state)},
+}
