@@ -42,7 +42,8 @@ def run(kernel: Kernel, inputs: list[Any], part: Callable[..., None] | None = No
 
     Without `part` they are interpreted, and every access to memory is checked."""
     part = part or partial(interpret, sizes=[np.size(x) for x in inputs])
-    arrays = [x.copy() if isinstance(x, np.ndarray) else None for x in inputs]
+    copies = {id(x): x.copy() for x in inputs if isinstance(x, np.ndarray)}
+    arrays = [copies.get(id(x)) for x in inputs]
     record = np.zeros(4, np.int64)
     table = np.zeros(len(inputs) + 1, np.int64)
     table[0] = record.ctypes.data
@@ -166,9 +167,11 @@ class _Random:
                 self.partial[9] = total.get()
         return b.kernel()
 
-    def buffer(self, name: str, type: str, mode: str, data: np.ndarray | None = None) -> Buffer:
+    def buffer(
+        self, name: str, type: str, mode: str, data: np.ndarray | None = None, alias: bool = False
+    ) -> Buffer:
         self.inputs.append(values(self.rng, type, ROOM) if data is None else data)
-        return self.b.buf(name, type, mode)
+        return self.b.buf(name, type, mode, alias)
 
     def integer(self, name: str, value: int) -> Value:
         self.inputs.append(value)
@@ -180,12 +183,16 @@ class _Random:
         """Lets, masks, uniform ifs and loops in a vfor; a contiguous or scattered store."""
         rng, b = self.rng, self.b
         mode = rng.choice(("w", "rw"))
-        out = self.buffer("out", rng.choice(self.types), mode)
+        type, alias = rng.choice(self.types), rng.random() < 0.2
+        out = self.buffer("out", type, mode, alias=alias)
+        also = self.buffer("also", type, "r", self.inputs[-1], alias) if alias else None  # the same memory
         width = rng.choice((1, 2, 4, 8, 16, 16, 32, 64))
-        scattered = rng.random() < 0.3 and mode == "w"
+        scattered = rng.random() < 0.3 and mode == "w" and not alias
         with b.vfor("i", self.lo, self.hi, width) as i, self.scope(i):
             if mode == "rw":
                 self.offer(out[i])
+            if also is not None:
+                self.offer(also[i])
             if rng.random() < 0.3:
                 self.uniform_block(out.type, width)
             self.lets(rng.randint(0, 4))
