@@ -39,6 +39,10 @@ def fill(scope: dict[str, Any]) -> None:
     for name, fn in FUNCTIONS.items():
         if name not in scope or name == "tensor":  # the package of that name is not public
             scope[name] = fn
+    from ..autograd import modes
+
+    for name in modes.NAMES:
+        scope[name] = getattr(modes, name)
     for name in public.NAMES:
         scope[name] = getattr(public, name)
 

@@ -8,7 +8,7 @@ from .. import dtypes
 from ..ops.entry import ENTRIES
 from ..stream.value import Tensor
 
-NAMES = ["is_tensor", "get_default_dtype", "set_default_dtype", "is_floating_point", "is_complex", "numel", "typename"]
+NAMES = ["is_tensor", "get_default_dtype", "set_default_dtype", "is_floating_point", "is_complex", "numel", "typename", "variable"]
 
 
 def is_tensor(obj: Any) -> bool:
@@ -51,3 +51,17 @@ def typename(obj: Any) -> str:
         return obj.type()  # type: ignore[attr-defined]
     kind = type(obj)
     return f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else kind.__qualname__
+
+
+def variable(data: Any, requires_grad: bool = True) -> Tensor:
+    """The tensor itself as a variable of the graph; floating-point leaves begin to require a gradient."""
+    t = data if isinstance(data, Tensor) else _tensor(data)
+    if requires_grad and t._meta.dtype.is_floating_point and t._gf is None:
+        t._rg = True
+    return t
+
+
+def _tensor(data: Any) -> Tensor:
+    from .create import tensor
+
+    return tensor(data)
