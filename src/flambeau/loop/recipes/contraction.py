@@ -19,11 +19,11 @@ where elements of the result are finished (inside a `vfor` over columns) and sto
 class Spec(NamedTuple):
     """What identifies a contraction kernel: the key for caching.
 
-    kind: "gemm", "rows" (few rows, B transposed) or "stream" (one row). a: "row" (k contiguous), "col" (i contiguous) or
-    "any"; b: "row" (j contiguous), "col" (k contiguous) or "any"; c: "row" (j contiguous) or "any". blocks: k may exceed
-    KC. narrow: is there no room for
-    whole transposed blocks: "yes", "no", or "maybe" (decided at run time). swap: the problem
-    is computed transposed (lanes run over the rows of C). bake: run-time integers that are constants of this kernel."""
+    kind: "gemm", "rows" (few rows, B transposed) or "stream" (one row or two). a: "row" (k contiguous), "col" (i
+    contiguous) or "any"; b: "row" (j contiguous), "col" (k contiguous) or "any"; c: "row" (j contiguous) or "any".
+    blocks: k may exceed KC. narrow: is there no room for whole transposed blocks: "yes", "no", or "maybe" (decided at
+    run time). block: width of a transposed block. swap: the problem is computed transposed (lanes run over the rows of
+    C). bake: run-time integers that are constants of this kernel."""
 
     kind: str
     dtype: str
@@ -47,6 +47,16 @@ class Spec(NamedTuple):
     def acc(self) -> str:
         """The type in which products are summed."""
         return accumulator(self.dtype)
+
+
+def ceil_div(a: int, b: int) -> int:
+    """a / b, rounded up."""
+    return -(-a // b)
+
+
+def round_up(a: int, b: int) -> int:
+    """The least multiple of b that is at least a."""
+    return ceil_div(a, b) * b
 
 
 def accumulator(dtype: str) -> str:

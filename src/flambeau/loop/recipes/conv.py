@@ -14,7 +14,7 @@ from collections.abc import Callable
 from ..build import Buffer, Builder, Register, Value, const, maximum, minimum, select
 from ..ir import Kernel
 from . import packing
-from .contraction import KC, Epilogue, muladd
+from .contraction import KC, Epilogue, muladd, round_up
 from .conv_image import ConvSpec, Image, integers
 
 
@@ -51,7 +51,7 @@ def conv(spec: ConvSpec, epilogue: Epilogue | None = None, name: str = "conv") -
 
 def weight_pitch(spec: ConvSpec) -> int:
     """Elements from one k to the next in packed weights."""
-    return -(-spec.rows // spec.block) * spec.block if spec.narrow == "no" else spec.rows
+    return round_up(spec.rows, spec.block) if spec.narrow == "no" else spec.rows
 
 
 class _Nest:

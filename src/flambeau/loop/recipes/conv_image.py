@@ -79,9 +79,9 @@ class Image:
 
     def clear(self, channels: Operand, slack: int) -> None:
         """Zero the copy of that many channels, if there is padding."""
-        with self.b.if_(self.ints["zero"].ne(0)):
-            with self.b.vfor("z", 0, self.volume * channels + slack, 16) as z:
-                self.work[self.at + z] = 0
+        b = self.b
+        with b.if_(self.ints["zero"].ne(0)), b.vfor("z", 0, self.volume * channels + slack, 16) as z:
+            self.work[self.at + z] = 0
 
     def copy(self, src: Buffer, base: Value, channels: Operand) -> None:
         """Copy `channels` channels of the source image that begins at `base`."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..ir import SIZE, Kernel
-from .contraction import Epilogue
+from .contraction import Epilogue, ceil_div
 from .conv import conv, weight_pitch
 from .conv_image import AXES, ConvSpec, fixed_ints
 from .conv_weight import THIN, conv_weight, thin_workspace, workspace
@@ -64,10 +64,6 @@ def _axes(name: str, values: Sequence[int]) -> dict[str, int]:
     return {name + axis: v for axis, v in zip(AXES, values, strict=True)}
 
 
-def _up(a: int, b: int) -> int:
-    return -(-a // b)
-
-
 def plan(
     kind: str,
     g: Geometry,
@@ -102,7 +98,7 @@ def plan(
     return _weights(spec, ints, channel, target, threads)
 
 
-def _flags(g: Geometry) -> dict[str, bool]:
+def _flags(g: Geometry) -> dict[str, Any]:
     flat = g.size[0] == g.taps[0] == g.stride[0] == g.dilation[0] == 1 and g.padding[0] == 0
     return {"strided": max(g.stride) > 1, "grouped": g.groups > 1, "flat": flat}
 
@@ -127,7 +123,7 @@ def _strides(x: Sequence[int], y: Sequence[int]) -> dict[str, int]:
 def _copied(g: Geometry) -> tuple[int, int, int]:
     """Extents of a residue plane of the input's copy."""
     needed = [(g.out[a] - 1) * g.stride[a] + (g.taps[a] - 1) * g.dilation[a] + 1 for a in range(3)]
-    return needed[0], _up(needed[1], g.stride[1]), _up(needed[2], g.stride[2])
+    return needed[0], ceil_div(needed[1], g.stride[1]), ceil_div(needed[2], g.stride[2])
 
 
 def _data(
@@ -139,9 +135,9 @@ def _data(
     target: Vectors,
     threads: int,
 ) -> ConvPlan:
-    before = [max(0, _up((g.taps[a] - 1) * g.dilation[a] - g.padding[a], g.stride[a])) for a in range(3)]
+    before = [max(0, ceil_div((g.taps[a] - 1) * g.dilation[a] - g.padding[a], g.stride[a])) for a in range(3)]
     extent = [
-        _up(g.size[a], g.stride[a]) + (g.stride[a] - 1 + g.padding[a]) // g.stride[a] + before[a]
+        ceil_div(g.size[a], g.stride[a]) + (g.stride[a] - 1 + g.padding[a]) // g.stride[a] + before[a]
         for a in range(3)
     ]
     ints = _shared(g) | _axes("s", g.out) | _axes("o", g.size) | _axes("p", before) | _axes("e", extent)
@@ -158,11 +154,11 @@ def _tiles(spec: ConvSpec, ints: dict[str, int], channel: int, target: Vectors, 
     size = SIZE[spec.dtype]
     vector = target.vector_bits // 8 // size
     steps = [ints["t" + a] if spec.kind == "data" else 1 for a in AXES]
-    plane = _up(ints["oh"], steps[1]) * ints["ew"]
+    plane = ceil_div(ints["oh"], steps[1]) * ints["ew"]
     rows, nv = tile(ints["co"], plane, vector, registers(target), False)
     taps = ints["kd"] * ints["kh"] * ints["kw"]
     phases = steps[0] * steps[1] * steps[2]
-    panels = _up(ints["co"], rows)
+    panels = ceil_div(ints["co"], rows)
     units = ints["n"] * ints["g"] * phases
     work = (
         ints["n"]
@@ -188,7 +184,7 @@ def _tiles(spec: ConvSpec, ints: dict[str, int], channel: int, target: Vectors, 
     narrow = "no" if dense and ints["co"] >= vector and k >= vector else "yes"
     spec = spec._replace(rows=rows, lanes=nv * vector, block=vector, narrow=narrow)
     ints["wp"] = ints["ci"] * channel + spec.lanes
-    ints["ws"] = ints["wp"] + (_up(panels, ints["go"]) * (k + SPARE) + SPARE) * weight_pitch(spec) + 64
+    ints["ws"] = ints["wp"] + (ceil_div(panels, ints["go"]) * (k + SPARE) + SPARE) * weight_pitch(spec) + 64
     ints["ts"] = 2 * k
     return ConvPlan(spec, ints, parts, ints["ws"] * size, ints["ts"] * 8)
 
@@ -208,7 +204,7 @@ def _weights(spec: ConvSpec, ints: dict[str, int], channel: int, target: Vectors
     rows, nv = tile(weights, ints["co"], vector, registers(target), False)
     narrow = "yes" if plane < vector else "lanes" if ints["co"] < vector else "no"
     spec = spec._replace(rows=rows, lanes=nv * vector, block=vector, narrow=narrow)
-    high, wide = _up(weights, rows), _up(ints["co"], spec.lanes)
+    high, wide = ceil_div(weights, rows), ceil_div(ints["co"], spec.lanes)
     parts = max(1, min(threads, ints["g"] * high * wide, work >> 16))
     ints |= {"gk": 1, "go": 1}
     if ints["g"] % parts and ints["g"] < 4 * parts:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from ..build import Buffer, Builder, Register, Value, minimum, select
 from ..ir import SIZE, Kernel
 from . import packing
-from .contraction import KC, Epilogue, muladd
+from .contraction import KC, Epilogue, ceil_div, muladd
 from .conv_image import ConvSpec, Image, integers
 from .packing import SPARE
 
@@ -251,9 +251,9 @@ def thin_workspace(ints: dict[str, int], channel: int) -> dict[str, int]:
 def workspace(ints: dict[str, int], spec: ConvSpec, channel: int) -> dict[str, int]:
     """The sizes that depend on the tile: pg, wp, ws, ts."""
     taps = ints["kd"] * ints["kh"] * ints["kw"]
-    rows = -(-(-(-ints["ci"] * taps // spec.rows)) // ints["gk"]) * spec.rows
-    panels = -(-(-(-ints["co"] // spec.lanes)) // ints["go"])
-    channels = min(ints["ci"], -(-rows // taps) + 1)
+    rows = ceil_div(ceil_div(ints["ci"] * taps, spec.rows), ints["gk"]) * spec.rows
+    panels = ceil_div(ceil_div(ints["co"], spec.lanes), ints["go"])
+    channels = min(ints["ci"], ceil_div(rows, taps) + 1)
     image = channels * channel + spec.lanes
     depth = rows_at_once(ints["ow"]) * ints["ow"] + 3 * SPARE
     total = image + (depth + panels * rows) * spec.lanes + 64 // SIZE[spec.dtype]

@@ -8,8 +8,8 @@ Vector lanes run over j, the rows of a tile are separate accumulators, and A is 
           for p in row panels:              [pack A[p, kb], `rows` rows]
             for jr in column panels:        acc[rows][lanes] = fma chain over the k block; add to the earlier blocks
 
-Every element is a chain of its own, so tile, packing and number of parts never change a bit. Rows of the last panel that
-do not exist repeat the last row and are not stored; the last column panel is masked.
+Every element is a chain of its own, so tile, packing and number of parts never change a bit. Rows of the last panel
+that do not exist repeat the last row and are not stored; the last column panel is masked.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 from ..build import Buffer, Register, Value, const, minimum
 from ..ir import Kernel
 from . import packing
-from .contraction import KC, Epilogue, Frame, Spec, muladd
+from .contraction import KC, Epilogue, Frame, Spec, muladd, round_up
 
 
 def gemm(spec: Spec, epilogue: Epilogue | None = None, name: str = "gemm") -> Kernel:
@@ -47,7 +47,7 @@ def gemm(spec: Spec, epilogue: Epilogue | None = None, name: str = "gemm") -> Ke
 
 def a_pitch(spec: Spec) -> int:
     """Elements from one k step to the next in a packed panel of A."""
-    return -(-spec.rows // spec.block) * spec.block if spec.a == "row" and spec.narrow != "yes" else spec.rows
+    return round_up(spec.rows, spec.block) if spec.a == "row" and spec.narrow != "yes" else spec.rows
 
 
 class _Nest:

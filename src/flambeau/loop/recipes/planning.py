@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from ..build import Builder
 from ..ir import SIZE, Kernel
-from .contraction import KC, Emit, Epilogue, Spec, accumulator, fixed_ints
+from .contraction import KC, Emit, Epilogue, Spec, accumulator, ceil_div, fixed_ints, round_up
 from .gemv import CHUNK, rows_kernel, stream_kernel
 from .matmul import gemm
 
@@ -126,7 +126,7 @@ def _rows(
 ) -> Plan:
     block = _vector(spec, target)
     spec = spec._replace(rows=ints["m"], block=block, lanes=block, blocks=True)
-    blocks = ints["batch"] * -(-ints["n"] // block)
+    blocks = ints["batch"] * ceil_div(ints["n"], block)
     return Plan(spec, _unused(ints), _parts(ints, threads, blocks), 0)
 
 
@@ -137,8 +137,8 @@ def _stream(
     spec = spec._replace(rows=ints["m"], lanes=lanes, blocks=True)
     width = CHUNK // ints["m"] // lanes * lanes
     parts = _parts(ints, threads, max(1, ints["batch"] * ints["n"] // lanes))
-    chunks = max(-(-parts // ints["batch"]), -(-ints["n"] // width))
-    nc = min(width, -(-(-(-ints["n"] // chunks)) // lanes) * lanes)
+    chunks = max(ceil_div(parts, ints["batch"]), ceil_div(ints["n"], width))
+    nc = min(width, round_up(ceil_div(ints["n"], chunks), lanes))
     return Plan(spec, _unused(ints) | {"nc": nc}, parts, 0)
 
 
@@ -165,11 +165,11 @@ def tile(m: int, n: int, vector: int, regs: int, generic: bool) -> tuple[int, in
         return TILES[regs][0]
     best, choice = 0.0, (1, 1)
     for top, nv in TILES[regs]:
-        panels = -(-m // top)
-        rows = -(-m // panels)
+        panels = ceil_div(m, top)
+        rows = ceil_div(m, panels)
         loads = (rows + nv) / 2
         step = max(rows * nv, loads, 8 if regs == 32 else 4) + 0.5
-        cost = panels * -(-n // (nv * vector)) * step
+        cost = panels * ceil_div(n, nv * vector) * step
         if not best or cost < best * 0.97:
             best, choice = cost, (rows, nv)
     return choice
@@ -200,11 +200,15 @@ def _gemm(
         blocks=k > KC or generic,
     )
     spec = spec._replace(unroll=1 if pack_a or rows * nv >= 12 else 2 if rows * nv >= 6 else 4)
-    parts = _parts(ints, threads, ints["batch"] * -(-m // rows) * -(-n // lanes))
+    parts = _parts(ints, threads, ints["batch"] * ceil_div(m, rows) * ceil_div(n, lanes))
     gr, gc = _grid(ints, parts, lanes)
-    nc = min(512 // lanes * lanes, -(-n // lanes) * lanes)
+    nc = min(512 // lanes * lanes, round_up(n, lanes))
     packed = nc // lanes * (min(k, KC) + 16) * lanes if pack_b else 0
-    kept = 0 if (plain and spec.out == spec.acc) or not spec.blocks else -(-(-(-m // rows)) // gr) * rows * nc
+    kept = (
+        0
+        if (plain and spec.out == spec.acc) or not spec.blocks
+        else ceil_div(ceil_div(m, rows), gr) * rows * nc
+    )
     ints = ints | {"gr": gr, "gc": gc, "nc": nc, "ws": packed + kept, "wp": packed}
     return Plan(spec, ints, parts, (packed + kept) * size)
 
@@ -226,7 +230,8 @@ def _grid(ints: dict[str, int], parts: int, lanes: int) -> tuple[int, int]:
     """(row groups, column groups) of one batch."""
     if parts == 1 or ints["batch"] >= 2 * parts or ints["batch"] % parts == 0:
         return 1, 1
-    if ints["n"] >= 2 * lanes * parts and ints["n"] * 4 >= ints["m"] or ints["m"] < 8 * parts:
+    wide = ints["n"] >= 2 * lanes * parts and ints["n"] * 4 >= ints["m"]
+    if wide or ints["m"] < 8 * parts:
         return 1, parts
     return parts, 1
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..build import Buffer, Builder, Operand, Register, Value, const, maximum, minimum, select
+from ..build import Buffer, Builder, Register, Value, const, maximum, minimum, select
 from ..ir import FLOATS, SIZE, Kernel
 from .contraction import accumulator
 
@@ -24,7 +24,7 @@ class PoolSpec(NamedTuple):
 
     kind: "max", "max_back", "avg" or "avg_back". taps, stride, dilation: by axis (depth, height, width). inside: no
     window reaches over the edge of a row. x: columns of the source are contiguous. adaptive: windows are
-    [o*s//n, ceil((o+1)*s/n)) of s elements for n outputs, and taps are ignored. count: what an average is divided by:
+    [o*s//n, ceil((o+1)*s/n)) of s elements for n outputs, and taps are ignored. divide: what an average is divided by:
     "taps" in the source and its padding, "inside" the source, or "given"."""
 
     kind: str
@@ -35,7 +35,7 @@ class PoolSpec(NamedTuple):
     inside: bool = False
     x: bool = True
     adaptive: bool = False
-    count: str = "taps"
+    divide: str = "taps"
     lanes: int = 16
 
 
@@ -90,20 +90,20 @@ class _Geometry:
                 body(at, b.let(at < end))
             return
 
-        def one(t: Operand) -> None:
-            at = b.let(start + Value((t * const("i64", spec.dilation[2])).expr))
+        def one(t: Value) -> None:
+            at = b.let(start + t * spec.dilation[2])
             body(at, None if spec.inside else b.let((at >= 0) & (at < i["sw"])))
 
         if spec.taps[2] <= 8:
-            for t in range(spec.taps[2]):
-                one(t)
+            for known in range(spec.taps[2]):
+                one(const("i64", known))
         else:
             with b.for_("t", 0, spec.taps[2]) as t:
                 one(t)
 
     def divisor(self, starts: tuple[Value, Value, Value], o: tuple[Value, Value, Value]) -> Value:
         """Elements by which the sum of a window is divided (per lane)."""
-        if self.spec.count == "given":
+        if self.spec.divide == "given":
             return self.i["div"]
         product: Value = const("i64", 1)
         for axis, (start, place) in enumerate(zip(starts, o, strict=True)):
@@ -112,7 +112,7 @@ class _Geometry:
                 product = product * (self.end(axis, place) - start)
                 continue
             whole = minimum(start + self.spec.taps[axis], self.i["s" + a] + self.i["p" + a])
-            if self.spec.count == "taps":
+            if self.spec.divide == "taps":
                 product = product * (whole - start)
             else:
                 product = product * (minimum(whole, self.i["s" + a]) - maximum(start, 0))
@@ -312,7 +312,7 @@ def plan(
 ) -> PoolPlan:
     """The plan of a pooling of a source of shape x (images, channels, ...) with those strides to `out` (...).
 
-    Without taps: adaptive (a plain window where the extents divide). See PoolSpec for kind and count."""
+    Without taps: adaptive (a plain window where the extents divide). kind and count (`divide`): see PoolSpec."""
     dims = len(out)
     adaptive = not taps
     if adaptive and all(s % o == 0 for s, o in zip(x[2:], out, strict=True)):
