@@ -246,7 +246,7 @@ def contiguous(self: Any, memory_format: Any = None) -> Any:
 @op(
     function=False,
     method=False,
-    inplace=True,
+    inplace="public",
     node="CopyBackwards",
     grad={"self": lambda grad: grad * 0, "src": lambda grad: grad},
 )
@@ -255,7 +255,7 @@ def copy(self: T, src: T, non_blocking: bool = False) -> Any:
     return map_("copy", expand(cast(src, self.dtype), tuple(self.shape)))
 
 
-@op(function=False, method=False, inplace=True, node="FillBackward0", grad={"self": lambda grad: grad * 0, "value": lambda grad: grad.sum()})
+@op(function=False, method=False, inplace="public", node="FillBackward0", grad={"self": lambda grad: grad * 0, "value": lambda grad: grad.sum()})
 def fill(self: T, value: TN) -> Any:
     """Every element set to value."""
     if value.ndim:
@@ -266,7 +266,7 @@ def fill(self: T, value: TN) -> Any:
     return expand(cast(value, self.dtype), tuple(self.shape))
 
 
-@op(function=False, method=False, inplace=True, node="ZeroBackward0", grad={"self": lambda grad: grad * 0})
+@op(function=False, method=False, inplace="public", node="ZeroBackward0", grad={"self": lambda grad: grad * 0})
 def zero(self: T) -> Any:
     """Every element set to 0."""
     return expand(const(0, self.dtype), tuple(self.shape))

@@ -262,6 +262,8 @@ def write_back(trace: Trace, entry: Entry, dest: Val, result: Val) -> None:
                 f"{entry.name}_: result type {_scalar_name(result.dtype)} can't be cast to the desired output type "
                 f"{_scalar_name(dest.dtype)}",
             )
+        if result is dest:
+            return  # the body has written it
         if result.buf.src.__class__ is int and result.buf is dest.buf:
             result = contiguous(result)
         store(dest, cast(result, dest.dtype))
@@ -537,6 +539,7 @@ def call_out(S: Any, entry: Entry, values: tuple[Any, ...], out: Any) -> Any:
 
 def op(**facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare an op. Facts: grad ({inputs: formula} or NONE), results (names), aliases, method, function, inplace,
+    inplace="public": the name_ form alone is public,
     nn (also in nn.functional), faces ({"special": name}), node (title of the gradient node), no_out."""
 
     def declare(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -548,7 +551,8 @@ def op(**facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         if facts.get("inplace"):
             made_ = make_wrapper(entry, inplace=True)
             made_.entry = entry  # type: ignore[attr-defined]
-            publish(entry.name + "_", made_, facts | {"aliases": [a + "_" for a in facts.get("aliases", ())], "faces": {}})
+            public = {"method": True, "function": True} if facts["inplace"] == "public" else {}
+            publish(entry.name + "_", made_, facts | public | {"aliases": [a + "_" for a in facts.get("aliases", ())], "faces": {}})
         return made
 
     return declare

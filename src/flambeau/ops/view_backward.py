@@ -1,14 +1,13 @@
-"""Gradients of views: what the gradient of a view adds to that of its base."""
+"""Gradients of views: what the gradient of a view adds to that of its base, and in-place writes through views."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..shapes import contiguous_strides, expand_strides, is_dense, numel, overlaps_itself
-from ..stream.graph import Val, const, empty, expand, store
-from ..stream.value import LOCAL
-from . import modes
-from .entry import NONE, T, composite, op
+from ..dtypes import int64
+from ..shapes import extent_bytes, numel, overlaps_itself
+from ..stream.graph import Val, const, empty, expand, index_, map_, store
+from .entry import FUNCTIONS, OT, T, composite, op
 from .view import slice_
 
 
@@ -23,11 +22,100 @@ def blank(shape: tuple[int, ...], d: Any, strides: tuple[int, ...] | None = None
 @op(
     method=False,
     function=False,
-    grad={"grad": lambda grad, dim, start, stop, step: slice_(grad, dim, start, stop, step)},
+    grad={"self": lambda grad, dim, start, stop, step: slice_(grad, dim, start, stop, step)},
 )
-def slice_backward(grad: T, shape: tuple[int, ...], dim: int, start: int, stop: int, step: int) -> Any:
-    """Zeros of a shape, with grad in the slice start:stop:step of dim."""
-    out = blank(shape, grad.dtype)
-    if numel(grad.shape):
-        store(slice_(out, dim, start, stop, step), grad)
+def slice_backward(self: T, shape: tuple[int, ...], dim: int, start: int, stop: int, step: int) -> Any:
+    """Zeros of a shape, with self in the slice start:stop:step of dim."""
+    out = blank(shape, self.dtype)
+    if numel(self.shape):
+        store(slice_(out, dim, start, stop, step), self)
     return out
+
+
+def laid_out(self: Val, base_meta: Any) -> Val:
+    """A copy of self in the memory order of a base."""
+    out = empty(tuple(base_meta.shape), self.dtype, base_meta.strides)
+    if base_meta.numel:
+        store(out, self)
+    return out
+
+
+def window(out: Val, view_meta: Any, offset: int) -> Val:
+    return out.view_as(tuple(view_meta.shape), view_meta.strides, offset)
+
+
+@op(
+    method=False,
+    function=False,
+    node="AsStridedBackward0",
+    grad={"self": lambda grad, base_meta, view_meta, offset: as_strided_backward(grad, base_meta, view_meta, offset)},
+)
+def _window_of(self: T, base_meta: Any, view_meta: Any, offset: int) -> Any:
+    """What a view of a base shows of self, a tensor of the base's shape."""
+    return map_("copy", window(laid_out(self, base_meta), view_meta, offset))
+
+
+@op(
+    method=False,
+    function=False,
+    grad={
+        "self": lambda grad, base_meta, view_meta, offset: _window_put(grad, None, base_meta, view_meta, offset),
+        "value": lambda grad, base_meta, view_meta, offset: _window_of(grad, base_meta, view_meta, offset),
+    },
+)
+def _window_put(self: T, value: OT, base_meta: Any, view_meta: Any, offset: int) -> Any:
+    """self with value (None: zeros) in the part that a view of a base shows."""
+    out = laid_out(self, base_meta)
+    if view_meta.numel:
+        store(window(out, view_meta, offset), const(0, self.dtype) if value is None else value)
+    return out
+
+
+@op(
+    method=False,
+    function=False,
+    grad={"self": lambda grad, base_meta, view_meta, offset: _window_of(grad, base_meta, view_meta, offset)},
+)
+def _window_back(self: T, base_meta: Any, view_meta: Any, offset: int) -> Any:
+    out = blank(tuple(base_meta.shape), self.dtype, base_meta.strides)
+    if view_meta.numel:
+        store(window(out, view_meta, offset), self)
+    return out
+
+
+@op(method=False, function=False)
+def _positions(shape: tuple[int, ...], strides: tuple[int, ...], offset: int) -> Any:
+    """The place in memory of every element of a view."""
+    total = expand(const(offset, int64), shape)
+    for d, s in enumerate(strides):
+        if shape[d] > 1 and s:
+            total = map_("add", total, map_("mul", index_(shape, d), const(s, int64)))
+    return total
+
+
+@composite(method=False, function=False)
+def as_strided_backward(grad: Any, base_meta: Any, view_meta: Any, offset: int) -> Any:
+    """The gradient of the base of a view: zeros, with grad where the view lies; overlapping elements add up."""
+    if not overlaps_itself(view_meta.shape, view_meta.strides):
+        return _window_back(grad, base_meta, view_meta, offset)
+    span = max(
+        extent_bytes(base_meta.shape, base_meta.strides), extent_bytes(view_meta.shape, view_meta.strides, offset), 1
+    )
+    places = _positions(tuple(view_meta.shape), view_meta.strides, offset).reshape(-1)
+    flat = FUNCTIONS["full"]((span,), 0, dtype=grad.dtype)
+    flat = FUNCTIONS["index_add"](flat, 0, places, grad.reshape(-1))
+    return FUNCTIONS["as_strided"](flat, tuple(base_meta.shape), base_meta.strides, 0)
+
+
+@composite(method=False, function=False)
+def copy_slices_backward(node: Any, grad: Any) -> tuple[Any, ...]:
+    """The gradients of the inputs of an in-place op on a view, from that of the view's base."""
+    geometry = (node.base_meta, node.view_meta, node.offset)
+    inner = node.fn.apply((_window_of(grad, *geometry),))
+    first = None
+    if node.edges[0] is not None:
+        first = _window_put(grad, inner[0], *geometry)
+    return (first, *inner[1:])
+
+
+_ = (Val, blank)
