@@ -85,7 +85,8 @@ def main() -> None:
     begun = time.perf_counter()
     torch = importlib.import_module(side)
     imported = time.perf_counter() - begun
-    torch.set_num_threads(2)
+    if hasattr(torch, "set_num_threads"):
+        torch.set_num_threads(2)
     steps: dict[str, workloads.Step] = {}
     for line in sys.stdin:
         order = json.loads(line)

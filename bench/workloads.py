@@ -79,11 +79,20 @@ def training(
 
 
 def linear_regression(torch: Any) -> Step:
-    """100 points of a line, one weight and one bias."""
+    """100 points of a line, one weight and one bias, as the documents' program has it."""
     torch.manual_seed(0)
     x = torch.randn(100, 1)
     y = 2 * x + 3 + 0.2 * torch.randn(100, 1)
-    return training(torch, torch.nn.Linear(1, 1), torch.nn.MSELoss(), 0.01, x, y)
+
+    class LinearModel(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = torch.nn.Linear(1, 1)
+
+        def forward(self, x: Any) -> Any:
+            return self.linear(x)
+
+    return training(torch, LinearModel(), torch.nn.MSELoss(reduction="sum"), 0.001, x, y)
 
 
 def mlp(torch: Any) -> Step:
