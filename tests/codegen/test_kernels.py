@@ -39,7 +39,7 @@ def test_strides_gathers_and_scatters(type: str, n: int) -> None:
     b = Builder(f"strided_{type}")
     size, stride = b.integer("n"), b.integer("stride")
     x, at = b.buf("x", type), b.buf("at", "i64")
-    names = ["twice", "back", "stride", "gather", "other", "one", "thrice", "away", "scatter"]
+    names = ["twice", "back", "stride", "gather", "other", "one", "thrice", "away", "scatter", "every3", "every4"]
     out = {name: b.buf(name, type, "w") for name in names}
     with b.vfor("i", 0, size, 16) as i:
         out["twice"][i] = x[i * 2 + 1]
@@ -51,6 +51,8 @@ def test_strides_gathers_and_scatters(type: str, n: int) -> None:
         out["thrice"][i * 3] = x[i]
         out["away"][size * 2 - i] = x[i]
         out["scatter"][at[i]] = x[i]
+        out["every3"][i] = x[i * 3 + 2]
+        out["every4"][i] = x[i * 4]
     v = rng.integers(0, 100, 5 * n + 5).astype(native.NUMPY[type])
     where = rng.permutation(n)
     zeros = [np.zeros(4 * n + 8, v.dtype) for _ in names]
@@ -61,6 +63,7 @@ def test_strides_gathers_and_scatters(type: str, n: int) -> None:
         assert (got[name][:n] == want).all(), name
     assert (got["thrice"][: 3 * n : 3] == v[:n]).all() and not got["thrice"][1::3].any()
     assert (got["away"][2 * n - k] == v[:n]).all()
+    assert (got["every3"][:n] == v[3 * k + 2]).all() and (got["every4"][:n] == v[4 * k]).all()
     assert (got["scatter"][where] == v[:n]).all() and not got["scatter"][n:].any()
 
 

@@ -270,3 +270,31 @@ def test_fma_is_rounded_once_on_every_target(type: str) -> None:
         bad = ~same(type, got, want)
         where = np.flatnonzero(bad)[:4]
         assert not bad.any(), f"{on}: {x[where]} {y[where]} {z[where]}: {got[where]}, not {want[where]}"
+
+
+@pytest.mark.parametrize("type", ["i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64"])
+def test_division_next_to_whole_quotients(type: str) -> None:
+    """Where a quotient that is computed in floats could be rounded to the next whole number."""
+    rng = np.random.default_rng(9)
+    info, n = np.iinfo(native.NUMPY[type]), 16 * 600
+    high = min(info.max, 2**51 - 2)
+    b = np.exp(rng.uniform(0, np.log(float(high)), n)).astype(np.int64)
+    q = (high / b * rng.uniform(0, 1, n)).astype(np.int64)
+    a = np.clip(q * b + rng.integers(-1, 2, n), 0, high)
+    a[: n // 4] = high
+    if info.min:
+        a *= rng.choice([-1, 1], n)
+        b *= rng.choice([-1, 1], n)
+    x, y = a.astype(native.NUMPY[type]), b.astype(native.NUMPY[type])
+    builder = Builder(f"divide_{type}")
+    p, d = builder.buf("p", type), builder.buf("d", type)
+    outs = [builder.buf(f"o{k}", type, "w") for k in range(4)]
+    with builder.vfor("i", 0, n, 16) as i:
+        for out, value in zip(outs, (p[i] // d[i], p[i] % d[i], p[i] // 7, p[i] % 100), strict=True):
+            builder.store(out, i, value)
+    for on in native.runnable():
+        got = [np.zeros_like(x) for _ in outs]
+        native.run(builder.kernel(), x, y, *got, on=on)
+        for k, by in enumerate((y, y, np.full_like(x, 7), np.full_like(x, 100))):
+            want = reference("irem" if k % 2 else "idiv", type, x, by, by)
+            assert (got[k] == want).all(), f"{on}: {k}"

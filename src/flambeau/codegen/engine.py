@@ -239,7 +239,8 @@ def fingerprint(kernel: ir.Kernel) -> str:
 
     def block(body: Sequence[ir.Stmt]) -> None:
         for s in body:
-            fields = [getattr(s, name) for name in s.__slots__]
+            slots: tuple[str, ...] = s.__slots__
+            fields = [getattr(s, slot) for slot in slots]
             texts = [
                 number(f) if isinstance(f, ir.Expr) else repr(f) for f in fields if not isinstance(f, list)
             ]
@@ -273,7 +274,15 @@ def _describe(e: ir.Expr, numbers: dict[ir.Expr, int]) -> str:
     return f"{e.__class__.__name__} {e.type} {what} {name} {operands}"
 
 
-def _after_fork() -> None:
+def _before_fork() -> None:
+    _lock.acquire()
+
+
+def _after_fork_in_parent() -> None:
+    _lock.release()
+
+
+def _after_fork_in_child() -> None:
     global _lock
     _lock = threading.RLock()
 
@@ -281,7 +290,5 @@ def _after_fork() -> None:
 if hasattr(os, "register_at_fork"):
     # A fork waits until no thread is inside LLVM, whose own lock could not be opened in the child.
     os.register_at_fork(
-        before=lambda: _lock.acquire(),
-        after_in_parent=lambda: _lock.release(),
-        after_in_child=_after_fork,
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from .operations import REGISTER, Operations, Value, llvm_type
+from .operations import Operations
 from .target import Target
+from .types import REGISTER, Value, llvm_type
 
 MEMORY = REGISTER | {"b1": "i8"}
 
@@ -91,6 +92,22 @@ class Function:
         self.out.append(f"  {after} = add nsw i64 {i}, {step}")
         self.branch(self.line(f"icmp slt i64 {after}, {hi}"), head, done)
         self.block(done)
+
+    def each_lane(
+        self, element: str, type: str, args: Sequence[str], width: int, one: Callable[..., str]
+    ) -> str:
+        """The vector of `one(elements of a lane)`, in a loop over copies of the vectors `args` on the stack."""
+        places = [self.scratch(type) for _ in args]
+        for place, a in zip(places, args, strict=True):
+            self.out.append(f"  store {type} {a}, ptr {place}")
+
+        def body(lane: str) -> None:
+            at = [self.line(f"getelementptr {element}, ptr {place}, i64 {lane}") for place in places]
+            value = one(*[self.line(f"load {element}, ptr {p}") for p in at])
+            self.out.append(f"  store {element} {value}, ptr {at[0]}")
+
+        self.loop(0, width, 1, body)
+        return self.line(f"load {type}, ptr {places[0]}")
 
     def scratch(self, type: str) -> str:
         """A place on the stack for a value of an LLVM type."""

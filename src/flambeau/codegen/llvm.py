@@ -7,14 +7,15 @@ Registers are allocas, which LLVM's SROA turns into values."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from ..loop import ir
 from . import transpose
 from .function import MEMORY, Buffer
 from .memory import Memory
-from .operations import REGISTER, Value, constant, llvm_type
 from .runtime import FUNCTIONS
 from .target import Target
+from .types import REGISTER, Value, constant, llvm_type
 
 _MODULE = """target triple = "{triple}"
 {functions}
@@ -419,7 +420,7 @@ _FOLD: dict[str, Callable[[int, int], bool]] = {
     "eq": lambda a, b: a == b,
     "ne": lambda a, b: a != b,
 }
-_EXPRESSIONS = {
+_EXPRESSIONS: dict[type, Callable[[Emitter, Any], Value]] = {
     ir.Const: Emitter._const,
     ir.Var: Emitter._var,
     ir.Get: Emitter._get,
@@ -427,7 +428,7 @@ _EXPRESSIONS = {
     ir.Load: Emitter.load,
     ir.HReduce: Emitter._hreduce,
 }
-_STATEMENTS = {
+_STATEMENTS: dict[type, Callable[[Emitter, Any], None]] = {
     ir.Let: Emitter._let,
     ir.Reg: Emitter._reg,
     ir.Set: Emitter._set,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..loop import ir
 from .function import Buffer, Function
-from .operations import Value, constant, llvm_type
+from .types import Value, constant, llvm_type
 
 
 class Memory(Function):
@@ -72,12 +72,37 @@ class Memory(Function):
                 )
             if index.step == -1:
                 text = self._reverse(text, type)
+        elif not active and isinstance(index.step, int) and 2 <= index.step <= 4:
+            text = self._every(index.step, type, buffer, index)
         else:
             pointers = self._lanes(buffer, index)
             active = active or "splat (i1 true)"
             operands = [f"<{width} x ptr> {align} {pointers}", f"<{width} x i1> {active}"]
             text = self._masked("gather", type, buffer, operands)
         return Value(self._from_memory(text, buffer.type, width), buffer.type, width)
+
+    def _every(self, step: int, type: str, buffer: Buffer, index: Value) -> str:
+        """Every `step`-th element, picked out of vector loads; the last one ends with the last lane's element."""
+        width = self.width
+        last = (width - 1) * step + 1 - width
+        starts = [min(k * width, last) for k in range(step)]
+        result = ""
+        for k, start in enumerate(starts):
+            pointer = self._address(buffer, self.arithmetic("add", index.text, start))
+            piece = self.line(f"load {type}, ptr {pointer}, align {ir.SIZE[buffer.type]}{buffer.tag}")
+            if not k:
+                result = piece
+                continue
+            order = []
+            for lane in range(width):
+                at = lane * step
+                if at >= starts[k - 1] + width:  # not in the pieces so far
+                    order.append(width + min(at - start, width - 1))
+                else:
+                    order.append(at if k == 1 else lane)
+            lanes = ", ".join(f"i32 {n}" for n in order)
+            result = self.line(f"shufflevector {type} {result}, {type} {piece}, <{width} x i32> <{lanes}>")
+        return result
 
     def row(self, buffer: Buffer, index: Value, lane: int, mask: str) -> str:
         """`width` elements from where `index` is at a lane on; zero, and not read, where the lane's mask is false."""

@@ -5,62 +5,14 @@ no target needs a library call. b1 is an i1 in registers and a byte in memory.""
 
 from __future__ import annotations
 
-import ctypes
-import struct
 from typing import TYPE_CHECKING
 
 from ..loop.ir import COMPARE, FLOATS, SIZE, UNSIGNED
+from .division import divide
+from .types import HALVES, REGISTER, constant, llvm_type
 
 if TYPE_CHECKING:
     from .function import Function
-
-REGISTER = {t: f"i{8 * n}" for t, n in SIZE.items()} | {"b1": "i1", "f32": "float", "f64": "double"}
-HALVES = ("f16", "bf16")
-
-
-class Value:
-    """A value in LLVM: `text` is a name, a constant's text, or a Python int (a constant of integer type).
-
-    width 0: scalar. Else a vector; with `step` not None a lazy one: lane l holds the scalar `text` + step * l
-    (the step an int other than 0, or the name of a scalar)."""
-
-    __slots__ = ("step", "text", "type", "width")
-
-    def __init__(self, text: str | int, type: str, width: int = 0, step: int | str | None = None):
-        self.text, self.type, self.width, self.step = text, type, width, step
-
-
-def llvm_type(type: str, width: int) -> str:
-    """The LLVM type of a value in registers."""
-    return f"<{width} x {REGISTER[type]}>" if width else REGISTER[type]
-
-
-def constant(type: str, value: object) -> str | int:
-    """The text (an int for integer types) of a constant, rounded or wrapped to its type."""
-    if type == "b1":
-        return "true" if value else "false"
-    if type in ("f32", "f64"):
-        wide = float(value)  # type: ignore[arg-type]
-        return "0x" + struct.pack(">d", ctypes.c_float(wide).value if type == "f32" else wide).hex()
-    if type in HALVES:
-        return _half_bits(type, ctypes.c_float(float(value)).value)  # type: ignore[arg-type]
-    bits = 8 * SIZE[type]
-    wrapped = int(value) & ((1 << bits) - 1)  # type: ignore[call-overload]
-    return wrapped - (1 << bits) if wrapped >> (bits - 1) else wrapped
-
-
-def _half_bits(type: str, value: float) -> int:
-    """The bits of an f32 rounded to nearest even to f16 or bf16."""
-    if value != value:
-        return 0x7FC0 if type == "bf16" else 0x7E00
-    if type == "f16":
-        try:
-            return struct.unpack("<H", struct.pack("<e", value))[0]
-        except OverflowError:
-            return 0x7C00 | (0x8000 if value < 0 else 0)
-    bits = struct.unpack("<I", struct.pack("<f", value))[0]
-    return (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
-
 
 _INTEGER = {"add": "add", "sub": "sub", "mul": "mul", "and": "and", "or": "or", "xor": "xor"}
 _FLOAT = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
@@ -151,7 +103,7 @@ class Operations:
         if op in ("shl", "shr"):
             return self._shift(op, type, args, width, const)
         if op in ("idiv", "irem"):
-            return self._divide(op, type, args, width, const)
+            return divide(self, op, type, args, width, const)
         if op == "abs":
             return args[0] if unsigned else self._integer_abs(type, args[0], width)
         if op == "sign":
@@ -178,26 +130,6 @@ class Operations:
             count = self.line(f"and {t} {count}, {self.splat(bits - 1, type, width)}")
         name = "shl" if op == "shl" else "lshr" if type in UNSIGNED else "ashr"
         return self.line(f"{name} {t} {args[0]}, {count}")
-
-    def _divide(self, op: str, type: str, args: list[str], width: int, const: object) -> str:
-        """Truncating division that cannot trap: x/0 = 0, x%0 = x, lowest/-1 wraps."""
-        t, b1 = llvm_type(type, width), llvm_type("b1", width)
-        unsigned = type in UNSIGNED
-        name = ("u" if unsigned else "s") + op[1:]
-        a, b = args
-        if isinstance(const, int) and const not in (0, -1):
-            return self.line(f"{name} {t} {a}, {b}")
-        zero, one = self.splat(0, type, width), self.splat(1, type, width)
-        by_zero = self.line(f"icmp eq {t} {b}, {zero}")
-        unsafe = by_zero
-        if not unsigned:
-            lowest = self.splat(-(1 << (8 * SIZE[type] - 1)), type, width)
-            minus = self.line(f"icmp eq {t} {b}, {self.splat(-1, type, width)}")
-            least = self.line(f"icmp eq {t} {a}, {lowest}")
-            unsafe = self.line(f"or {b1} {by_zero}, {self.line(f'and {b1} {minus}, {least}')}")
-        safe = self.line(f"select {b1} {unsafe}, {t} {one}, {t} {b}")
-        result = self.line(f"{name} {t} {a}, {safe}")
-        return self.line(f"select {b1} {by_zero}, {t} {zero if op == 'idiv' else a}, {t} {result}")
 
     # floats
 
@@ -237,7 +169,7 @@ class Operations:
             return self.intrinsic("fma", type, args, width)
         if type == "f64":
             return self._per_lane("flambeau.fma.f64", args, width)
-        a, b, c = (self._convert("fpext", x, "f32", "f64", width) for x in args)
+        a, b, c = (self.convert("fpext", x, "f32", "f64", width) for x in args)
         t, i64, b1 = llvm_type("f64", width), llvm_type("i64", width), llvm_type("b1", width)
         line = self.line
         product = line(f"fmul {t} {a}, {b}")
@@ -259,27 +191,19 @@ class Operations:
         even = line(f"xor {b1} {line(f'trunc {i64} {bits} to {b1}')}, {true}")
         fix = line(f"and {b1} {inexact}, {even}")
         odd = line(f"select {b1} {fix}, {i64} {line(f'add {i64} {bits}, {away}')}, {i64} {bits}")
-        return self._convert("fptrunc", line(f"bitcast {i64} {odd} to {t}"), "f64", "f32", width)
+        return self.convert("fptrunc", line(f"bitcast {i64} {odd} to {t}"), "f64", "f32", width)
 
     def _per_lane(self, name: str, args: list[str], width: int) -> str:
-        """Call a function of doubles for each lane, in a loop over copies on the stack."""
+        """Call a function of our own, of doubles, for each lane."""
         function = self.function
         function.needed.add(name)
+
+        def one(*parts: str) -> str:
+            return self.line(f"call double @{name}({', '.join(f'double {p}' for p in parts)})")
+
         if not width:
-            return self.line(f"call double @{name}({', '.join(f'double {a}' for a in args)})")
-        t = llvm_type("f64", width)
-        places = [function.scratch(t) for _ in args]
-        for place, a in zip(places, args, strict=True):
-            function.out.append(f"  store {t} {a}, ptr {place}")
-
-        def one(lane: str) -> None:
-            at = [self.line(f"getelementptr double, ptr {place}, i64 {lane}") for place in places]
-            parts = [self.line(f"load double, ptr {p}") for p in at]
-            value = self.line(f"call double @{name}({', '.join(f'double {p}' for p in parts)})")
-            function.out.append(f"  store double {value}, ptr {at[0]}")
-
-        function.loop(0, width, 1, one)
-        return self.line(f"load {t}, ptr {places[0]}")
+            return one(*args)
+        return function.each_lane("double", llvm_type("f64", width), args, width, one)
 
     def ldexp(self, type: str, args: list[str], width: int) -> str:
         """x * 2**n with one rounding, for any n."""
@@ -302,7 +226,7 @@ class Operations:
         bias, mantissa, integer = (127, 23, "i32") if type == "f32" else (1023, 52, "i64")
         t, it = llvm_type(type, width), llvm_type(integer, width)
         biased = self.line(f"add {llvm_type('i32', width)} {n}, {self.splat(bias, 'i32', width)}")
-        wide = biased if type == "f32" else self._convert("zext", biased, "i32", "i64", width)
+        wide = biased if type == "f32" else self.convert("zext", biased, "i32", "i64", width)
         bits = self.line(f"shl {it} {wide}, {self.splat(mantissa, integer, width)}")
         return self.line(f"fmul {t} {x}, {self.line(f'bitcast {it} {bits} to {t}')}")
 
@@ -411,7 +335,8 @@ class Operations:
 
     # conversions
 
-    def _convert(self, name: str, x: str, source: str, type: str, width: int) -> str:
+    def convert(self, name: str, x: str, source: str, type: str, width: int) -> str:
+        """LLVM's conversion `name` from one type to another."""
         return self.line(f"{name} {llvm_type(source, width)} {x} to {llvm_type(type, width)}")
 
     def cast(self, x: str, source: str, type: str, width: int) -> str:
@@ -427,34 +352,47 @@ class Operations:
             return self._compare("ne", source, [x, zero], width)
         if source in FLOATS:
             if type in FLOATS:
-                return self._convert("fpext" if type == "f64" else "fptrunc", x, source, type, width)
+                return self.convert("fpext" if type == "f64" else "fptrunc", x, source, type, width)
             return self._to_integer(x, source, type, width)
         unsigned = source in UNSIGNED or source == "b1"
         if type in FLOATS:
-            return self._convert("uitofp" if unsigned else "sitofp", x, source, type, width)
+            return self.convert("uitofp" if unsigned else "sitofp", x, source, type, width)
         if source != "b1" and SIZE[source] == SIZE[type]:
             return x
         wider = source == "b1" or SIZE[source] < SIZE[type]
-        return self._convert(("zext" if unsigned else "sext") if wider else "trunc", x, source, type, width)
+        return self.convert(("zext" if unsigned else "sext") if wider else "trunc", x, source, type, width)
 
     def _to_integer(self, x: str, source: str, type: str, width: int) -> str:
         """Truncate, saturate to i64 (NaN: 0), wrap to the type."""
-        if SIZE[type] == 8 or not width:
-            suffix = f"v{width}i64.v{width}{source}" if width else f"i64.{source}"
-            args = [(llvm_type(source, width), x)]
-            whole = self.call(f"llvm.fptosi.sat.{suffix}", llvm_type("i64", width), args)
-            return whole if SIZE[type] == 8 else self._convert("trunc", whole, "i64", type, width)
+        if not width:
+            whole = self.call(f"llvm.fptosi.sat.i64.{source}", "i64", [(llvm_type(source, 0), x)])
+            return whole if SIZE[type] == 8 else self.convert("trunc", whole, "i64", type, width)
+        if SIZE[type] == 8:
+            return self._saturate(x, source, width)
         line, t, b1 = self.line, llvm_type(source, width), llvm_type("b1", width)
         size = self.intrinsic("fabs", source, [x], width)
         inside = line(f"fcmp olt {t} {size}, {self.splat(constant(source, 2.0**31), source, width)}")
         zero = self.splat(constant(source, 0.0), source, width)
         near = line(f"select {b1} {inside}, {t} {x}, {t} {zero}")
-        quick = self._convert("fptosi", near, source, "i32", width)
+        quick = self.convert("fptosi", near, source, "i32", width)
         all_inside = self.call(f"llvm.vector.reduce.and.v{width}i1", "i1", [(b1, inside)])
         result = self.function.unless(
             all_inside, quick, llvm_type("i32", width), lambda: self._wrap_large(x, source, width)
         )
-        return result if SIZE[type] == 4 else self._convert("trunc", result, "i32", type, width)
+        return result if SIZE[type] == 4 else self.convert("trunc", result, "i32", type, width)
+
+    def _saturate(self, x: str, source: str, width: int) -> str:
+        """trunc(x) saturated to i64 (NaN: 0)."""
+        line, t, b1, i = self.line, llvm_type(source, width), llvm_type("b1", width), llvm_type("i64", width)
+        bound = self.splat(constant(source, 2.0**63), source, width)
+        least = self.splat(constant(source, -(2.0**63)), source, width)
+        inside = line(f"fcmp olt {t} {self.intrinsic('fabs', source, [x], width)}, {bound}")
+        near = line(f"select {b1} {inside}, {t} {x}, {t} {self.splat(constant(source, 0.0), source, width)}")
+        result = self.convert("fptosi", near, source, "i64", width)
+        for compare, limit, value in (("oge", bound, 2**63 - 1), ("ole", least, -(2**63))):
+            beyond = line(f"fcmp {compare} {t} {x}, {limit}")
+            result = line(f"select {b1} {beyond}, {i} {self.splat(value, 'i64', width)}, {i} {result}")
+        return result
 
     def _wrap_large(self, x: str, source: str, width: int) -> str:
         """trunc(x) saturated to i64, modulo 2**32, as i32, for any x: exact, by remainders of powers of two."""
@@ -473,6 +411,6 @@ class Operations:
         known = line(f"and {b1} {line(f'fcmp ord {t} {rest}, {rest}')}, {near}")
         small = line(f"select {b1} {known}, {t} {rest}, {t} {c(0.0)}")
         i = llvm_type("i32", width)
-        wrapped = self._convert("fptosi", small, source, "i32", width)
+        wrapped = self.convert("fptosi", small, source, "i32", width)
         top = line(f"fcmp oge {t} {x}, {c(2.0**63)}")
         return line(f"select {b1} {top}, {i} {self.splat(-1, 'i32', width)}, {i} {wrapped}")

@@ -1,0 +1,86 @@
+"""Truncating division of integers that cannot trap: x/0 = 0, x%0 = x, lowest/-1 wraps.
+
+There is no instruction for vectors. A float quotient is exact after truncation if a float has enough bits for the sum
+of the operands' sizes: then rounding cannot reach the next whole number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..loop.ir import SIZE, UNSIGNED
+from .types import REGISTER, llvm_type
+
+if TYPE_CHECKING:
+    from .operations import Operations
+
+_EXACT = 2**51  # below it the f64 quotient of two i64 is exact
+
+
+def divide(on: Operations, op: str, type: str, args: list[str], width: int, const: object) -> str:
+    """op = "idiv" or "irem" of operands of a type; `const` is the divisor if it is known."""
+    a, b = args
+    if isinstance(const, int) and const not in (0, -1):
+        return _vectors(on, op, type, a, b, width, True) if width else _plain(on, op, type, a, b, width)
+    t, b1 = llvm_type(type, width), llvm_type("b1", width)
+    zero, one = on.splat(0, type, width), on.splat(1, type, width)
+    by_zero = on.line(f"icmp eq {t} {b}, {zero}")
+    unsafe = by_zero
+    if type not in UNSIGNED:
+        lowest = on.splat(-(1 << (8 * SIZE[type] - 1)), type, width)
+        minus = on.line(f"icmp eq {t} {b}, {on.splat(-1, type, width)}")
+        least = on.line(f"icmp eq {t} {a}, {lowest}")
+        unsafe = on.line(f"or {b1} {by_zero}, {on.line(f'and {b1} {minus}, {least}')}")
+    safe = on.line(f"select {b1} {unsafe}, {t} {one}, {t} {b}")
+    if width:
+        result = _vectors(on, op, type, a, safe, width, False)
+    else:
+        result = _plain(on, op, type, a, safe, width)
+    return on.line(f"select {b1} {by_zero}, {t} {zero if op == 'idiv' else a}, {t} {result}")
+
+
+def _plain(on: Operations, op: str, type: str, a: str, b: str, width: int) -> str:
+    name = ("u" if type in UNSIGNED else "s") + op[1:]
+    return on.line(f"{name} {llvm_type(type, width)} {a}, {b}")
+
+
+def _vectors(on: Operations, op: str, type: str, a: str, b: str, width: int, known: bool) -> str:
+    """Vectors with a divisor that is not 0 (`known`: a constant, for which LLVM multiplies)."""
+    if SIZE[type] < 8:
+        return _plain(on, op, type, a, b, width) if known else _by_floats(on, op, type, a, b, width)
+    t, b1 = llvm_type(type, width), llvm_type("b1", width)
+    near = ""
+    for x in (a,) if known and _small(b) else (a, b):
+        moved = x if type in UNSIGNED else on.line(f"add {t} {x}, {on.splat(_EXACT, type, width)}")
+        bound = on.splat(_EXACT if type in UNSIGNED else 2 * _EXACT, type, width)
+        inside = on.line(f"icmp ult {t} {moved}, {bound}")
+        near = on.line(f"and {b1} {near}, {inside}") if near else inside
+    everywhere = on.call(f"llvm.vector.reduce.and.v{width}i1", "i1", [(b1, near)])
+    # Outside of that range the quotient is not used; converting must not be undefined there.
+    safe = on.line(f"select {b1} {near}, {t} {a}, {t} {on.splat(0, type, width)}")
+    quick = _by_floats(on, op, type, safe, b, width)
+
+    def slow() -> str:
+        def one(x: str, y: str) -> str:
+            return _plain(on, op, type, x, y, 0)
+
+        return on.function.each_lane(REGISTER[type], t, [a, b], width, one)
+
+    return on.function.unless(everywhere, quick, t, slow)
+
+
+def _small(splat: str) -> bool:
+    """Whether the text of a constant vector shows a number that is small enough."""
+    number = splat.rpartition(" ")[2].rstrip(")")
+    return number.lstrip("-").isdigit() and abs(int(number)) < _EXACT
+
+
+def _by_floats(on: Operations, op: str, type: str, a: str, b: str, width: int) -> str:
+    wide, whole = ("f32", "i32") if SIZE[type] < 4 else ("f64", type)
+    x, y = (on.cast(v, type, wide, width) for v in (a, b))
+    quotient = on.line(f"fdiv {llvm_type(wide, width)} {x}, {y}")
+    q = on.convert("fptoui" if whole == "u32" else "fptosi", quotient, wide, whole, width)
+    q = q if SIZE[type] >= 4 else on.convert("trunc", q, whole, type, width)
+    if op == "idiv":
+        return q
+    t = llvm_type(type, width)
+    return on.line(f"sub {t} {a}, {on.line(f'mul {t} {q}, {b}')}")
