@@ -122,14 +122,11 @@ def test_batched_and_strided_output() -> None:
 
 def variants(p: Plan) -> list[Spec]:
     """Other kernels for the same problem."""
-    s = p.spec
-    if s.kind != "gemm":
+    if p.spec.kind != "gemm":
         return []
-    return [
-        s._replace(rows=5, lanes=16),
-        s._replace(rows=3, lanes=64),
-        s._replace(pack_a=not s.pack_a, narrow="yes"),
-    ]
+    s = p.spec._replace(even=False, full=False)
+    other = s._replace(pack_a=not s.pack_a, narrow="yes")
+    return [s, s._replace(rows=5, lanes=16), s._replace(rows=3, lanes=64), other, s._replace(single=False)]
 
 
 @pytest.mark.parametrize(("m", "n", "k"), [(29, 50, 801), (1, 90, 500), (3, 200, 400), (70, 2, 390)])

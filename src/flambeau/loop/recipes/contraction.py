@@ -23,7 +23,7 @@ class Spec(NamedTuple):
     contiguous) or "any"; b: "row" (j contiguous), "col" (k contiguous) or "any"; c: "row" (j contiguous) or "any".
     blocks: k may exceed KC. narrow: is there no room for whole transposed blocks: "yes", "no", or "maybe" (decided at
     run time). block: width of a transposed block. swap: the problem is computed transposed (lanes run over the rows of
-    C). bake: run-time integers that are constants of this kernel."""
+    C). even: m is a multiple of rows. full: n is a multiple of lanes. single: gr = gc = 1 and n <= nc. bake: run-time integers that are constants of this kernel."""
 
     kind: str
     dtype: str
@@ -41,6 +41,9 @@ class Spec(NamedTuple):
     block: int = 16
     unroll: int = 1
     swap: bool = False
+    even: bool = False
+    full: bool = False
+    single: bool = False
     bake: tuple[tuple[str, int], ...] = ()
 
     @property
@@ -129,6 +132,7 @@ def fixed_ints(spec: Spec) -> dict[str, int]:
     """The integers that are constants of the kernel."""
     fixed = dict(spec.bake)
     fixed |= {} if spec.batched else {"batch": 1, "ab": 0, "bb": 0, "cb": 0}
+    fixed |= {"gr": 1, "gc": 1} if spec.single else {}
     fixed |= {"row": {"ak": 1}, "col": {"ai": 1}}.get(spec.a, {})
     fixed |= {"row": {"bj": 1}, "col": {"bk": 1}}.get(spec.b, {})
     return fixed | ({"cj": 1} if spec.c == "row" else {})

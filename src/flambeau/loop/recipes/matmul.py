@@ -26,10 +26,17 @@ def gemm(spec: Spec, epilogue: Epilogue | None = None, name: str = "gemm") -> Ke
     b, rows, lanes = f.b, spec.rows, spec.lanes
     a_size = (KC + packing.SPARE) * a_pitch(spec)
     nest = _Nest(f, b.alloc("ap", spec.acc, a_size) if spec.pack_a else None)
-    grid = b.let(f["gr"] * f["gc"])
-    lo, hi = b.partition(f["batch"] * grid)
+    nest.w0 = b.let(b.tid * f["ws"], "w0")
     panels = b.let((f["m"] + (rows - 1)) // rows, "panels")
     columns = b.let((f["n"] + (lanes - 1)) // lanes, "columns")
+    if spec.single and not spec.batched:
+        nest.a0 = nest.b0 = nest.batch = nest.p0 = const("i64", 0)
+        nest.p1 = panels
+        with b.if_(b.tid.eq(0)):
+            nest.chunk(const("i64", 0), f["n"])
+        return b.kernel()
+    grid = b.let(f["gr"] * f["gc"])
+    lo, hi = b.partition(f["batch"] * grid)
     with b.for_("u", lo, hi) as u:
         nest.batch = b.let(u // grid, "batch") if spec.batched else const("i64", 0)
         cell = u % grid if spec.batched else u
@@ -39,9 +46,11 @@ def gemm(spec: Spec, epilogue: Epilogue | None = None, name: str = "gemm") -> Ke
         j0 = b.let(columns * q // f["gc"] * lanes, "j0")
         j1 = b.let(minimum(columns * (q + 1) // f["gc"] * lanes, f["n"]), "j1")
         nest.a0, nest.b0 = b.let(nest.batch * f["ab"], "a0"), b.let(nest.batch * f["bb"], "b0")
-        nest.w0 = b.let(b.tid * f["ws"], "w0")
-        with b.for_("jc", j0, j1, f["nc"]) as jc:
-            nest.chunk(jc, b.let(minimum(jc + f["nc"], j1), "je"))
+        if spec.single:
+            nest.chunk(const("i64", 0), f["n"])
+        else:
+            with b.for_("jc", j0, j1, f["nc"]) as jc:
+                nest.chunk(jc, b.let(minimum(jc + f["nc"], j1), "je"))
     return b.kernel()
 
 
@@ -66,8 +75,6 @@ class _Nest:
 
     def __init__(self, f: Frame, ap: Buffer | None):
         self.f, self.b, self.spec, self.ap = f, f.b, f.spec, ap
-        self.exact = dict(f.spec.bake).get("n", 1) % f.spec.lanes == 0
-        self.fixed_rows = dict(f.spec.bake).get("m", 1) % f.spec.rows == 0
 
     def chunk(self, jc: Value, je: Value) -> None:
         """Columns jc..je-1, all k blocks."""
@@ -98,7 +105,7 @@ class _Nest:
 
     def live(self, j: Value) -> Register | None:
         """A register that is true in the lanes of column panel j that exist; None if all do."""
-        if self.exact:
+        if self.spec.full:
             return None
         b, lanes = self.b, self.spec.lanes
         left = b.let(self.je - j, "left")
@@ -161,7 +168,7 @@ class _Nest:
     def a_rows(self, i0: Value) -> list[Value]:
         """Where the rows of the panel begin in A (k = 0)."""
         f, b = self.f, self.b
-        if self.fixed_rows:
+        if self.spec.even:
             base = b.let(self.a0 + i0 * f["ai"])
             return [base + r * f["ai"] for r in range(self.spec.rows)]
         last = b.let(f["m"] - 1)
@@ -214,12 +221,12 @@ class _Nest:
     def finish(self, i0: Value, j0: Value, acc: list[Register]) -> None:
         """Add the sums of earlier k blocks; keep the sums, or hand them to the epilogue after the last block."""
         b, f, spec = self.b, self.f, self.spec
-        cols = const("i64", spec.lanes) if self.exact else b.let(minimum(self.je - j0, spec.lanes), "cols")
+        cols = const("i64", spec.lanes) if spec.full else b.let(minimum(self.je - j0, spec.lanes), "cols")
 
         def rows(emit) -> None:
-            with b.vfor("x", 0, cols, spec.lanes, full=self.exact) as x:
+            with b.vfor("x", 0, cols, spec.lanes, full=spec.full) as x:
                 for r in range(spec.rows):
-                    if self.fixed_rows or r == 0:
+                    if spec.even or r == 0:
                         emit(r, j0 + x)
                     else:
                         with b.if_(i0 + r < f["m"]):

@@ -204,11 +204,11 @@ def _gemm(
     gr, gc = _grid(ints, parts, lanes)
     nc = min(512 // lanes * lanes, round_up(n, lanes))
     packed = nc // lanes * (min(k, KC) + 16) * lanes if pack_b else 0
-    kept = (
-        0
-        if (plain and spec.out == spec.acc) or not spec.blocks
-        else ceil_div(ceil_div(m, rows), gr) * rows * nc
-    )
+    kept = ceil_div(ceil_div(m, rows), gr) * rows * nc
+    if (plain and spec.out == spec.acc) or not spec.blocks:
+        kept = 0
+    if not generic:
+        spec = spec._replace(even=m % rows == 0, full=n % lanes == 0, single=gr == gc == 1 and n <= nc)
     ints = ints | {"gr": gr, "gc": gc, "nc": nc, "ws": packed + kept, "wp": packed}
     return Plan(spec, ints, parts, (packed + kept) * size)
 
@@ -222,7 +222,7 @@ def _packing(spec: Spec, ints: dict[str, int], size: int) -> tuple[bool, bool]:
     if spec.a == "row":
         pack_a = n > 64 and (ints["ai"] * size % 1024 == 0 or k * m > 65536)
     else:
-        pack_a = n > 256 if spec.a == "col" else n > 32
+        pack_a = n > (256 if spec.a == "col" else 32)
     return pack_a and m > 1, pack_b
 
 
