@@ -14,13 +14,16 @@ from . import channel
 from .loader import DataLoader, _BaseDataLoaderIter, default_context
 from .worker import Ended, Failure, Job, Resume, main
 
-_PATIENCE = 5.0  # seconds a worker is given to end by itself
+_PATIENCE = 2.0  # seconds a worker is given to end by itself
+_ours: weakref.WeakSet[Any] = (
+    weakref.WeakSet()
+)  # pipes and slots of this process: no worker must keep them open
 
 
 class _Worker:
     """One process, the pipes to and from it, its slots of shared memory."""
 
-    def __init__(self, context: Any, job: Job, depth: int, stop: Any, others: list[_Worker]):
+    def __init__(self, context: Any, job: Job, depth: int, stop: Any):
         forked = context.get_start_method() == "fork"
         self.slots = channel.Slots(depth) if forked else None
         task_end, self.tasks = context.Pipe(duplex=False)
@@ -29,9 +32,8 @@ class _Worker:
         self.free: list[int] = []
         self.running = True  # takes tasks
         self.gone = False
-        ours = [self.tasks, self.results]
-        ours += [end for w in others for end in (w.tasks, w.results)]
-        arguments = (job, task_end, result_end, self.slots, stop, ours if forked else [])
+        _ours.update((self.tasks, self.results))
+        arguments = (job, task_end, result_end, self.slots, stop, list(_ours) if forked else [])
         self.process = context.Process(target=main, args=arguments, daemon=True)
         with (
             warnings.catch_warnings()
@@ -40,6 +42,8 @@ class _Worker:
             self.process.start()
         task_end.close()
         result_end.close()
+        if self.slots is not None:
+            _ours.add(self.slots)
 
     def put(self, number: int, index: Any) -> None:
         """Give a task; lists too long for the pipe go through a file, so that this never waits."""
@@ -106,7 +110,7 @@ class _MultiProcessingDataLoaderIter(_BaseDataLoaderIter):
                 self._iterable, self._dataset, self._auto_collation, self._collate_fn, self._drop_last,
                 self._base_seed, loader.worker_init_fn, i, self._num_workers,
             )  # fmt: skip
-            self._workers.append(_Worker(context, job, depth, self._stop, self._workers))
+            self._workers.append(_Worker(context, job, depth, self._stop))
         self._start()
 
     def _start(self) -> None:
@@ -206,6 +210,10 @@ def _shut_down(workers: list[_Worker], stop: Any, pid: int) -> None:
     if stop is not None:
         stop[0] = 1
     for worker in workers:
+        try:
+            channel.send(worker.tasks, None)
+        except OSError:
+            pass  # it has ended already
         worker.tasks.close()
         worker.results.close()
     deadline = time.monotonic() + _PATIENCE

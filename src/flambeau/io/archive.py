@@ -11,7 +11,8 @@ from ..errors import fail
 
 ALIGNMENT = 64
 _LOCAL, _CENTRAL = struct.Struct("<4s5H3I2H"), struct.Struct("<4s6H3I5H2I")
-_BIG = 0xFFFFFFFF
+_ELSEWHERE = 0xFFFFFFFF  # in a 32-bit field: the value stands in the extra field
+_BIG = _ELSEWHERE  # values from here on need 64 bits
 
 
 def _flags(size: int) -> int:
@@ -38,7 +39,7 @@ class ArchiveWriter:
         content = start + _LOCAL.size + len(path) + len(extra) + 4
         padding = -content % ALIGNMENT
         extra += struct.pack("<2sH", b"FB", padding) + b"Z" * padding
-        seen = _BIG if size >= _BIG else 0
+        seen = _ELSEWHERE if size >= _BIG else 0
         self._write(_LOCAL.pack(b"PK\3\4", 0, _flags(size), 0, 0, 0, 0, seen, seen, len(path), len(extra)))
         self._write(path + extra)
         checksum = 0
@@ -62,7 +63,7 @@ class ArchiveWriter:
         for path, checksum, size, header in self.records:
             large = [v for v in (size, size, header) if v >= _BIG]
             extra = struct.pack(f"<2H{len(large)}Q", 1, 8 * len(large), *large) if large else b""
-            seen, at = min(size, _BIG), min(header, _BIG)
+            seen, at = (_ELSEWHERE if v >= _BIG else v for v in (size, header))
             fields = (
                 0,
                 0,
@@ -85,7 +86,8 @@ class ArchiveWriter:
         size, count = self.position - start, len(self.records)
         whole = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 0x031E, 45, 0, 0, count, count, size, start)
         self._write(whole + struct.pack("<4sIQI", b"PK\6\7", 0, start + size, 1))
-        counts = (min(count, 0xFFFF), min(count, 0xFFFF), min(size, _BIG), min(start, _BIG), 0)
+        ends = (_ELSEWHERE if v >= _BIG else v for v in (size, start))
+        counts = (min(count, 0xFFFF), min(count, 0xFFFF), *ends, 0)
         self._write(struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, *counts))
 
 

@@ -112,7 +112,8 @@ class _Plan:
         self.layout = _layout(group)
         self.absent = [grad is None for grad in grads]
         self.live = [p for p, absent in zip(self.all, self.absent) if not absent]
-        self.states: list[dict[str, Any]] = [optimizer.state[p] for p in self.live]
+        self.stateful = bool(optimizer.scalars) or any(optimizer.tensor_state(group, p) for p in self.live)
+        self.states: list[dict[str, Any]] = [optimizer.state[p] if self.stateful else {} for p in self.live]
         known = old.mirror() if old is not None else {}
         self.batches = self._batches(optimizer, group, grads, known)
         dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
@@ -175,7 +176,7 @@ class _Plan:
             return False
         if [grad is None for grad in grads] != self.absent or _layout(group) != self.layout:
             return False
-        if not all(map(is_, map(state.get, self.live), self.states)):
+        if self.stateful and not all(map(is_, map(state.get, self.live), self.states)):
             return False
         for name, (block, views, version) in self.blocks.items():
             if block._version != version or not all(map(is_, [s.get(name) for s in self.states], views)):
