@@ -265,6 +265,14 @@ class BackwardWatch:
         return tuple(grad_outputs[i] for i in self.output_at)
 
     def _report_without_inputs(self) -> None:
+        import warnings
+
+        warnings.warn(
+            "Full backward hook is firing when gradients are computed with respect to module outputs since no inputs "
+            "require gradients. See https://docs.pytorch.org/docs/main/generated/torch.nn.Module.html#torch.nn.Module."
+            "register_full_backward_hook for more details.",
+            stacklevel=5,
+        )
         nothing = (None,) * self.input_count
         for hook in self.hooks:
             changed = hook(self.module, nothing, self.grad_outputs)

@@ -58,20 +58,43 @@ def trunc_normal_(
     b: float = 2.0,
     generator: Any = None,
 ) -> Tensor:
-    """Numbers from N(mean, std^2) restricted to [a, b], by the inverse of the distribution function."""
+    """Numbers from N(mean, std^2) restricted to [a, b]: what falls outside is drawn again."""
     if mean < a - 2 * std or mean > b + 2 * std:
         _warn(
             "mean is more than 2 std from [a, b] in nn.init.trunc_normal_. "
             "The distribution of values may be incorrect."
         )
-    low, high = (0.5 * (1.0 + math.erf((x - mean) / std / math.sqrt(2.0))) for x in (a, b))
+    low, high = ((1.0 + math.erf((x - mean) / std / math.sqrt(2.0))) / 2.0 for x in (a, b))
+    draw = _redrawn_normal if high - low > 0.3 else _accepted_uniform
     with torch.no_grad():
-        tensor.uniform_(2 * low - 1, 2 * high - 1, **_generator(generator))
-        tensor.erfinv_()
-        tensor.mul_(std * math.sqrt(2.0))
-        tensor.add_(mean)
-        tensor.clamp_(min=a, max=b)
+        draw(tensor, mean, std, a, b, _generator(generator))
         return tensor
+
+
+def _redrawn_normal(
+    tensor: Tensor, mean: float, std: float, a: float, b: float, source: dict[str, Any]
+) -> None:
+    """Normal numbers; all are drawn again until the elements that were outside have come inside."""
+    a, b = tensor.new_tensor(a).item(), tensor.new_tensor(b).item()
+    tensor.normal_(mean, std, **source)
+    outside = (tensor < a) | (tensor > b)
+    while bool(outside.any()):
+        tensor.copy_(torch.where(outside, torch.empty_like(tensor).normal_(mean, std, **source), tensor))
+        outside = (tensor < a) | (tensor > b)
+
+
+def _accepted_uniform(
+    tensor: Tensor, mean: float, std: float, a: float, b: float, source: dict[str, Any]
+) -> None:
+    """Uniform numbers, each accepted with the density's ratio to its greatest value in [a, b]."""
+    peak = -0.5 * ((max(a, min(mean, b)) - mean) / std) ** 2
+    pending = None
+    while pending is None or bool(pending.any()):
+        drawn = torch.empty_like(tensor).uniform_(a, b, **source)
+        tensor.copy_(drawn if pending is None else torch.where(pending, drawn, tensor))
+        log_ratio = drawn.sub_(mean).div_(std).pow_(2).mul_(-0.5).sub_(peak)
+        refused = torch.empty_like(tensor).uniform_(**source).log_().gt(log_ratio)
+        pending = refused if pending is None else pending & refused
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:

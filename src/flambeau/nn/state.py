@@ -232,8 +232,8 @@ class StateDict:
         report = _Loading(state_dict, strict, assign)
         report.load(self, report.state, "")
         if strict:
-            report.complain("Missing", report.missing)
             report.complain("Unexpected", report.unexpected)
+            report.complain("Missing", report.missing)
         if report.errors:
             lines = "\n\t".join(report.errors)
             raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{lines}")

@@ -61,6 +61,10 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
 
 def rrelu(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False) -> Tensor:
     """Leaky relu with a slope drawn from [lower, upper), or with their mean."""
+    if lower > upper:
+        raise RuntimeError(
+            f"Lower bound should be less than or equal to the upper bound; got {lower} and {upper}"
+        )
     if not training:
         return leaky_relu(input, (lower + upper) / 2)
     slope = torch.empty_like(input).uniform_(lower, upper).detach()

@@ -39,6 +39,8 @@ def embedding(
     sparse: bool = False,
 ) -> Tensor:
     """weight[input]; the row padding_idx gets no gradient, others one divided by their count if asked."""
+    if weight.dim() != 2:
+        raise RuntimeError(f"'weight' must be 2-D; got {weight.dim()} dimensions")
     flat = input.reshape(-1)
     rows = weight.index_select(0, flat)
     if padding_idx is not None and padding_idx >= 0:

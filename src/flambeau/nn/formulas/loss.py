@@ -170,6 +170,10 @@ def _cross_entropy_of_probabilities(
 
 def multilabel_margin_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """sum over targets y (up to the first -1) and non-targets i of max(0, 1 - (x[y] - x[i])) / C."""
+    if input.dim() > 2 or 0 in input.shape[-1:]:
+        raise RuntimeError(
+            f"Expected non-empty vector or matrix with optional 0-dim batch size, but got: {list(input.shape)}"
+        )
     single = input.dim() < 2
     x, y = (input.reshape(1, -1), target.reshape(1, -1)) if single else (input, target)
     if x.shape != y.shape:

@@ -25,6 +25,8 @@ def batch_norm(
 ) -> Tensor:
     """(x - mean) / sqrt(var + eps) weight + bias per channel (dimension 1); moves the running statistics."""
     dims = input.dim()
+    if dims < 2:
+        return input.clone()  # no channels
     if not training and (running_mean is None or running_var is None):
         raise RuntimeError("Expected running_mean and running_var to be defined in evaluation mode")
     for name, given in (
@@ -145,7 +147,8 @@ def group_norm(
             "Expected number of channels in input to be divisible by num_groups, but got input of shape "
             f"{list(input.shape)} and num_groups={num_groups}"
         )
-    grouped = input.reshape(batch, num_groups, -1)
+    width = input.numel() // max(batch * num_groups, 1)
+    grouped = input.reshape(batch, num_groups, width)
     centred = grouped - grouped.mean(-1, keepdim=True)
     result = centred * torch.rsqrt((centred * centred).mean(-1, keepdim=True) + eps)
     result = result.reshape(input.shape)

@@ -28,7 +28,8 @@ def _tables(
         count = out_size(length, k, s, p, d, ceil_mode)
         if count < 1:
             raise RuntimeError(
-                f"{name}: Given input size: ({'x'.join(map(str, sizes))}). Calculated output size is too small"
+                f"{name}(): Given input size: ({'x'.join(map(str, sizes))}). Invalid computed output size: {count}. "
+                "Output size is too small"
             )
         starts = [o * s - p for o in range(count)]
         tables.append([[a + i * d if 0 <= a + i * d < length else -1 for i in range(k)] for a in starts])
@@ -38,15 +39,17 @@ def _tables(
 def _settings(
     name: str, input: Tensor, n: int, kernel: Sizes, stride: Sizes, pad: Sizes, dil: Sizes
 ) -> tuple:
-    if input.dim() not in (n + 1, n + 2):
+    if input.dim() not in (n + 1, n + 2) or 0 in input.shape[input.dim() - n - 1 :]:
         raise RuntimeError(
-            f"{name}(): Expected {n + 1}D or {n + 2}D input tensor, but got {list(input.shape)}"
+            f"{name}(): Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input and "
+            f"Expected input's non-batch dimensions to have positive length, but got: {list(input.shape)}"
         )
     kernel = per_dim(kernel, n)
     stride = kernel if stride is None or stride == () or stride == [] else per_dim(stride, n)
     pad, dil = per_dim(pad, n), per_dim(dil, n)
-    if any(s <= 0 for s in stride):
-        raise RuntimeError("stride should not be zero")
+    for what, values in (("kernel_size", kernel), ("stride", stride), ("dilation", dil)):
+        if min(values) <= 0:
+            raise RuntimeError(f"{name}(): {what} must be greater than zero, but got {min(values)}")
     if any(p < 0 for p in pad):
         raise RuntimeError(f"pad must be non-negative, but got pad: {min(pad)}")
     if any(2 * p > k for p, k in zip(pad, kernel)):
@@ -240,6 +243,8 @@ def avg_pool3d(
 
 def _spans(length: int, count: int) -> list[tuple[int, int]]:
     """The windows of adaptive pooling: from floor(i n / count) to ceil((i + 1) n / count)."""
+    if count < 0:
+        raise RuntimeError(f"elements of output_size must be greater than or equal to 0 but received {count}")
     return [(i * length // count, -(-(i + 1) * length // count)) for i in range(count)]
 
 
@@ -249,12 +254,13 @@ def _adaptive_avg(input: Tensor, output_size: Sizes, n: int) -> Tensor:
     for d, count in enumerate(per_dim(output_size, n)):
         dim = input.dim() - n + d
         length = input.size(dim)
+        spans = _spans(length, count)
         if count == length:
             continue
         if count == 1:
             result = result.mean(dim, keepdim=True)
             continue
-        rows = [[(a <= j < b) / (b - a) for j in range(length)] for a, b in _spans(length, count)]
+        rows = [[(a <= j < b) / (b - a) for j in range(length)] for a, b in spans]
         matrix = torch.tensor(rows, dtype=input.dtype, device=input.device)
         result = torch.matmul(result.transpose(dim, -1), matrix.t()).transpose(dim, -1)
     return result
@@ -277,6 +283,11 @@ def adaptive_avg_pool3d(input: Tensor, output_size: Sizes) -> Tensor:
 
 def _adaptive_max(input: Tensor, output_size: Sizes, n: int, return_indices: bool) -> Any:
     tables: list[Table] = []
+    if input.numel() == 0 and 0 in input.shape[1:]:
+        raise RuntimeError(
+            f"adaptive_max_pool{n}d(): Expected input to have non-zero size for non-batch dimensions, but input has "
+            f"sizes {list(input.shape)}"
+        )
     for d, count in enumerate(per_dim(output_size, n)):
         spans = _spans(input.size(input.dim() - n + d), count)
         width = max(b - a for a, b in spans)

@@ -27,6 +27,10 @@ def pad(input: Tensor, pad: Any, mode: str = "constant", value: float = 0.0) -> 
             result = _pad_constant(result, dim, before, after, value)
         else:
             index = _border(mode, input.size(dim), before, after, dim, input)
+            if min(index, default=0) < 0 or len(index) < 1:
+                raise RuntimeError(
+                    f"pad: nothing is left of dimension {dim}; got padding ({before}, {after})"
+                )
             result = result.index_select(dim, torch.tensor(index, device=input.device))
     return result.clone() if result is input else result
 
@@ -63,7 +67,12 @@ def _border(mode: str, length: int, before: int, after: int, dim: int, input: Te
     if mode == "circular":
         if before > length or after > length:
             raise RuntimeError("Padding value causes wrapping around more than once.")
-        return [i % length for i in span]
+        first, last = (
+            max(-before, 0),
+            length - max(-after, 0),
+        )  # what negative padding leaves is what goes round
+        count = last - first
+        return [first + (i - first) % count for i in span] if count > 0 else []
     return [min(max(i, 0), length - 1) for i in span]
 
 

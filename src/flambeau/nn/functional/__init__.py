@@ -65,8 +65,31 @@ def _publish() -> list[str]:
     return names
 
 
+def _parameters(fn: Any) -> set[str]:
+    """The names of a function's (or an op's) parameters after the first."""
+    if hasattr(fn, "entry"):
+        return set(fn.entry.params[1:])
+    code = fn.__code__
+    return set(code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount])
+
+
+def _prefer_ops() -> list[str]:
+    """An op that takes all of a functional's arguments is the functional: no call in between; returns their names."""
+    from ...ops.entry import FACES
+
+    names = []
+    for name, made in FACES.get("nn.functional", {}).items():
+        mine = globals().get(name)
+        if ".ops." in str(made.__module__) and (mine is None or _parameters(mine) <= _parameters(made)):
+            globals()[name] = made
+            names.append(name)
+    return names
+
+
+_threshold = activation.threshold
 __all__ = list(DIRECT)
 __all__.extend(_publish())
+__all__.extend(name for name in _prefer_ops() if name not in __all__)
 
 
 def __dir__() -> list[str]:

@@ -495,6 +495,21 @@ def linear_cross_entropy(
     options: Any = None,
 ) -> Tensor:
     """cross_entropy(linear(x, linear_weight, linear_bias), y); the weight may be (C, d1, ..., dk, in_features)."""
+    if input.dim() not in (1, 2):
+        raise RuntimeError(f"expected input with dimensionality 1 or 2, got {input.dim()}")
+    if linear_weight.dim() < 2:
+        raise RuntimeError(
+            f"expected linear_weight with dimensionality at least 2, got {linear_weight.dim()}"
+        )
+    if linear_bias is not None and linear_bias.shape != linear_weight.shape[:-1]:
+        raise RuntimeError(
+            f"expected linear_bias shape {tuple(linear_weight.shape[:-1])}, got {tuple(linear_bias.shape)}"
+        )
+    if input.dim() == 1 and linear_weight.dim() > 2:
+        raise RuntimeError(
+            f"K-dimensional loss defined by linear_weight shape {tuple(linear_weight.shape)} requires batched input, "
+            f"(N, {linear_weight.size(-1)}), got unbatched input with shape {tuple(input.shape)}"
+        )
     if input.size(-1) != linear_weight.size(-1):
         raise RuntimeError(
             f"expected equal input and linear_weight last dimensions (in_features), got {input.size(-1)} and "

@@ -113,6 +113,10 @@ def _output_size(input: Tensor, output_size: Sizes, spatial: int) -> tuple:
             if spatial == 1
             else f"Input dimension should be at least {len(wanted) + 1}"
         )
+    if len(wanted) != spatial:
+        raise RuntimeError(
+            "'output_size' should contain one int" if spatial == 1 else f"output_size must be {spatial}"
+        )
     have = input.shape[input.dim() - len(wanted) :]
     return tuple(h if w is None else w for w, h in zip(wanted, have))
 
@@ -134,7 +138,7 @@ def adaptive_avg_pool3d(input: Tensor, output_size: Sizes) -> Tensor:
 
 def adaptive_max_pool1d_with_indices(input: Tensor, output_size: Sizes, return_indices: bool = False) -> Any:
     """`adaptive_max_pool1d` with return_indices."""
-    return ops.adaptive_max_pool1d(input, output_size, True)
+    return ops.adaptive_max_pool1d(input, _output_size(input, output_size, 1), True)
 
 
 def adaptive_max_pool2d_with_indices(input: Tensor, output_size: Sizes, return_indices: bool = False) -> Any:
@@ -230,6 +234,11 @@ def _max_unpool(
     kernel = per_dim(kernel, spatial)
     stride = kernel if stride is None else per_dim(stride, spatial)
     size = _unpool_size(input, kernel, stride, per_dim(padding, spatial), output_size)
+    if indices.shape != input.shape:
+        raise RuntimeError(
+            f"Expected shape of indices to be same as that of the input tensor ({list(input.shape)}) but got indices "
+            f"tensor with shape: {list(indices.shape)}"
+        )
     lead = input.shape[: input.dim() - spatial]
     flat = input.new_zeros((*lead, math.prod(size)))
     keep = len(lead)

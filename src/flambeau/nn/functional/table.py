@@ -67,4 +67,4 @@ def in_place(input: Any, name: str, *args: Any) -> Any:
     method = getattr(torch, name + "_", None) or getattr(type(input), name + "_", None)
     if method is not None:
         return method(input, *args)
-    return input.copy_(getattr(ops, name)(input, *args))
+    return input.copy_(getattr(ops, name)(input.clone(), *args))  # what the op saves must not be written
