@@ -73,6 +73,8 @@ def convolve(node: PNode) -> Sequence[Launch]:
     dtype = out.buf.dtype.short
     p = conv_planning.plan(kind, g, strides["x"], strides["w"], strides["y"], dtype, device.target(), device.get_num_threads())
     spec = p.spec
+    if kind == "data":  # the kernel calls what it reads x and what it writes y
+        by_name = {"x": by_name["y"], "w": by_name["w"], "y": by_name["x"]}
     fixed = conv_planning.fixed_ints(spec)
     scratch = {}
     if p.work:

@@ -124,9 +124,10 @@ class NestBuilder:
             i = self.access_ids[key] = len(self.accesses)
             self.accesses.append(Access(src, strides, "r"))
         pairs = tuple((self.read(v, at), k) for k, v in enumerate(node.ins[1:]))
-        v = self.value(("take", i, pairs))
+        v = self.value(("take", i, pairs, label == "index"))
         self.take_ints[v] = [(src.shape[d], src.strides[d]) for d in indexed]
-        self.checks[v + 1] = (label, src.shape[indexed[0]] if indexed else 0, node.form)
+        for k, d in enumerate(indexed):
+            self.checks[v + 1 + (k << 20)] = (label, src.shape[d], node.form, d)
         return v
 
     def read(self, v: PVal, at: tuple[int, ...]) -> int:

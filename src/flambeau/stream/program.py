@@ -280,10 +280,11 @@ def check_error(program: Program, at: int, error: tuple[int, int, int]) -> Excep
     """The exception of a failed check: IndexError with the value, its position and the valid range."""
     launch = program.launches[at]
     code, value, position = error
-    label, extent, form = launch.checks.get(code, ("index", 0, None))
+    label, extent, form, *dim = launch.checks.get(code, ("index", 0, None))
     name = form.name if form is not None else launch.title
+    where = f" {dim[0]}" if dim else ""
     text = (
-        f"{name}: {label} {value} is out of bounds for dimension with size {extent}; got {value} at position {position}; "
+        f"{name}: {label} {value} is out of bounds for dimension{where} with size {extent}; got {value} at position {position}; "
         f"valid values are in the range [{-extent if label == 'index' else 0}, {extent - 1}]"
     )
     return Deferred(IndexError, text).error()

@@ -266,6 +266,8 @@ class Scheduler:
             elif node.kind == "opaque":
                 self.place_opaque(node)
             else:
+                if node.kind == "take":
+                    self.materialise(node.ins[0])
                 cost = self.inline_cost(node)
                 if cost:
                     node.outs[0].inline = cost

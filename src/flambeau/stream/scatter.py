@@ -1,0 +1,78 @@
+"""The recipe of the node `scatter`: checks of its indices, then the writes, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..loop.recipes import scatter as kernels
+from ..shapes import numel
+from .contraction import named_launch
+from .program import Launch
+from .recipes import recipe
+from .schedule import PNode, PVal
+
+SERIAL_WORK = 24000  # elements below which one thread is faster
+PARTS = 64
+
+
+def merged(axes: list[tuple[int, tuple[int, ...]]]) -> list[tuple[int, tuple[int, ...]]]:
+    """Axes (extent, strides of each operand) without those of extent 1; neighbours that every operand walks as one, joined."""
+    out: list[tuple[int, tuple[int, ...]]] = []
+    for n, strides in axes:
+        if n == 1:
+            continue
+        if out and all(s == t * n for s, t in zip(out[-1][1], strides)):
+            out[-1] = (out[-1][0] * n, strides)
+        else:
+            out.append((n, strides))
+    return out
+
+
+def check_launch(v: PVal, extent: int, label: str, dim: int, form: Any) -> Launch:
+    """Every element of an index in range; negative ones count from the end if label is "index"."""
+    axes = merged([(n, (s,)) for n, s in zip(v.shape, v.strides) if s]) or [(1, (0,))]
+    ints = {"size": extent}
+    for k, (n, (s,)) in enumerate(axes):
+        ints |= {f"n{k}": n, f"s{k}": s}
+    negative, count = label == "index", len(axes)
+    total = numel([n for n, _ in axes])
+    make = lambda: kernels.check(count, negative)  # noqa: E731
+    launch = named_launch(("check_index", count, negative), make, PARTS if total > SERIAL_WORK else 1, label, {"index": v}, ints, {})
+    launch.checks = {1: (label, extent, form, dim)}
+    return launch
+
+
+@recipe("scatter")
+def scatter(node: PNode) -> Sequence[Launch]:
+    """attrs: (writes, mode, indexed dims of dest, the axis each other dim follows, shape, serial axes, label)."""
+    _, mode, at, follows, shape, serial, label = node.attrs
+    dest, src, *index = node.ins
+    launches = [check_launch(i, dest.shape[d], label, d, node.form) for i, d in zip(index, at)]
+    if not numel(shape):
+        return []
+    along = [0] * len(shape)
+    for d, a in enumerate(follows):
+        if a is not None and dest.shape[d] > 1:
+            along[a] = dest.strides[d]
+    columns = [(n, (along[a], src.strides[a], *[i.strides[a] for i in index])) for a, n in enumerate(shape)]
+    free = merged([c for a, c in enumerate(columns) if a not in serial])
+    ordered = merged([c for a, c in enumerate(columns) if a in serial])
+    rows = bool(free) and not any(any(s[2:]) for _, s in free)
+    work = numel(shape)
+    outer = numel([n for n, _ in free[:-1]])
+    split = "" if work < SERIAL_WORK or not free else "outer" if not rows or outer >= 16 else "last"
+    alias = tuple(any(v.buf is w.buf for w in node.ins if w is not v) for v in node.ins)
+    unit = tuple(s if s in (0, 1) else "s" for s in free[-1][1][:2]) if rows else ("s", "s")
+    spec = kernels.Scatter(dest.buf.dtype.short, mode, len(free), len(ordered), len(index), rows, split, unit, alias)  # type: ignore[arg-type]
+    ints: dict[str, int] = {}
+    for k, (n, s) in enumerate(free):
+        ints |= {f"r{k}": n, f"d_r{k}": s[0], f"s_r{k}": s[1]} | {f"i{j}_r{k}": s[2 + j] for j in range(len(index))}
+    for k, (n, s) in enumerate(ordered):
+        ints |= {f"b{k}": n, f"s_b{k}": s[1]} | {f"i{j}_b{k}": s[2 + j] for j in range(len(index))}
+    for j, d in enumerate(at):
+        ints |= {f"e{j}": dest.shape[d], f"t{j}": dest.strides[d]}
+    bufs = {"dest": dest, "src": src} | {f"i{j}": v for j, v in enumerate(index)}
+    title = node.form.name if node.form is not None else "scatter"
+    launches.append(named_launch(spec, lambda: kernels.kernel(spec), PARTS if split else 1, title, bufs, ints, {}))
+    return launches
