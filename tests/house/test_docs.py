@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 from pathlib import Path
 
@@ -36,3 +38,19 @@ def test_links_between_pages_lead_somewhere(root: Path) -> None:
         if not link.startswith("http") and not (page.parent / link).exists()
     ]
     assert not broken
+
+
+def test_programs_in_the_pages_print_what_they_say(root: Path) -> None:
+    """Each ```python block runs; a line `print(...)  # text` prints that text."""
+    pages = [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    seen = 0
+    for page in pages:
+        for block in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S):
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                exec(compile(block, str(page), "exec"), {"__name__": "page"})
+            said = re.findall(r"^print\(.*\)  # (.+)$", block, re.M)
+            printed = out.getvalue().splitlines()
+            assert [line for line in said if line not in printed] == [], (page.name, printed)
+            seen += 1
+    assert seen >= 2
