@@ -8,7 +8,7 @@ from ..loop.build import Value, const, fma, op, select
 from .math_double import exp_split, log1p
 from .math_double import quick_log as log
 from .math_float import INF, NAN, polynomial
-from .math_trig import PI, sine_cosine
+from .math_trig import PI, sine_cosine_pi
 
 HALF_LOG_2PI = 0.9189385332046728
 LOG_PI = 1.1447298858494002
@@ -66,10 +66,21 @@ I1_LARGE = (
 )
 
 
+def stirling_rest(z: Value) -> Value:
+    """log gamma(z) - (z - 1/2) log(z) + z - log(2 pi) / 2 for z >= 8."""
+    u = 1.0 / z
+    return polynomial(u * u, STIRLING) * u
+
+
 def _stirling(z: Value) -> Value:
     """log gamma(z) for z >= 8."""
-    u = 1.0 / z
-    return fma(z - 0.5, log(z) - 1.0, polynomial(u * u, STIRLING) * u + (HALF_LOG_2PI - 0.5))
+    return fma(z - 0.5, log(z) - 1.0, stirling_rest(z) + (HALF_LOG_2PI - 0.5))
+
+
+def lgamma1p(a: Value) -> Value:
+    """log gamma(1 + a) without cancellation, a > 0."""
+    near = select(a < 0.5, a, 0.0)
+    return select(a < 0.5, polynomial(near, LGAMMA_TWO) * near - log1p(near), _lgamma_positive(a + 1.0))
 
 
 def _lgamma_positive(a: Value) -> Value:
@@ -89,17 +100,12 @@ def _lgamma_positive(a: Value) -> Value:
     return select(a < 2.5, y - select(tiny, log(a), 0.0), far)
 
 
-def sine_pi(x: Value) -> tuple[Value, Value]:
-    """sin and cos of pi x, up to the sign (the same for both)."""
-    return sine_cosine((x - op("rint", x)) * PI)
-
-
 def lgamma(x: Value) -> Value:
     """log |gamma(x)|; below 0 log(pi / |x sin(pi x)|) - log gamma(-x)."""
     negative = x < 0.0
     a = abs(x)
     y = _lgamma_positive(a)
-    sine, _ = sine_pi(a)
+    sine, _ = sine_cosine_pi(a)
     reflected = LOG_PI - log(abs(sine) * a) - y
     y = select(negative, reflected, y)
     pole = (x <= 0.0) & op("floor", x).eq(x)
@@ -118,7 +124,7 @@ def digamma(x: Value) -> Value:
     u = 1.0 / z
     series = polynomial(u * u, DIGAMMA) * (u * u)
     y = (log(z) - 0.5 * u) - series - over / under
-    sine, cosine = sine_pi(x)
+    sine, cosine = sine_cosine_pi(x)
     y = select(negative, y - PI * cosine / sine, y)
     y = select(negative & op("floor", x).eq(x), const("f64", NAN), y)
     return select(x.eq(0.0), op("copysign", const("f64", INF), -x), select(x.eq(INF), x, y))
@@ -137,7 +143,7 @@ def trigamma(x: Value) -> Value:
     u = 1.0 / z
     v = u * u
     y = over / under + (fma(v, 0.5, u) + polynomial(v, TRIGAMMA) * v * u)
-    sine, _ = sine_pi(x)
+    sine, _ = sine_cosine_pi(x)
     root = PI / sine
     return select(reflect, root * root - y, y)
 

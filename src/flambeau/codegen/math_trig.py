@@ -6,10 +6,9 @@ from ..loop.build import Value, const, fma, op, select
 from .math_double import INF, NAN, ROUND, fast_two_sum, log1p_pair, two_product, two_sum
 from .math_float import polynomial, turn
 
-PI_2 = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33)
+PI_2 = (1.5707963267948966, 6.123233995736766e-17)
 PI, PI_LOW = 3.141592653589793, 1.2246467991473532e-16
 PI_4, PI_4_LOW = 0.7853981633974483, 3.061616997868383e-17
-TWO_PI = 0.6366197723675814
 
 SIN = (
     *(-0.1666666666666663, 0.008333333333321875, -0.00019841269829400175, 2.7557313554839697e-06),
@@ -31,15 +30,67 @@ ATAN = (
     *(-0.052443011153903554, 0.04644114159442547, -0.03838954451031257, 0.025193162758723676),
     *(-0.008989487853429401,),
 )
+# 1 / (2 pi), 53 bits in each number
+TURN = (
+    *(
+        0x0517CC1B727220,
+        0x1529FC2757D1F5,
+        0x069BB81B6C52B3,
+        0x04F10E4107F945,
+        0x11D5EF5DE2B0DB,
+        0x1246E3A424DD2E,
+    ),
+    *(
+        0x000C925DD413A3,
+        0x04873F877AC72C,
+        0x094D39F74411AF,
+        0x152EBB4484E99C,
+        0x0E04D68BEFC827,
+        0x064758E60D4CE7,
+    ),
+    *(
+        0x1A4E422FC5DEFC,
+        0x1283B1FF897FFD,
+        0x1C0B301FDE5E23,
+        0x02D6829B47DB4D,
+        0x13F6793E584DBA,
+        0x0F463F669E5FEA,
+    ),
+    *(0x05AEA4F758FD7C, 0x17C5ECF41CE7DE, 0x0529497535FDAF, 0x1B11F8D5D08560),
+)
 
 
 def _reduce(x: Value) -> tuple[Value, Value, Value]:
-    """(quadrant as i32, r, low): x = quadrant * pi / 2 + r + low, |x| < 2^51; n * PI_2[0] is subtracted exactly."""
-    t = fma(x, TWO_PI, ROUND)
-    n = t - ROUND
-    p, p_low = two_product(n, const("f64", PI_2[1]))
-    r, low = two_sum(fma(n, -PI_2[0], x), -p)
-    return t.bitcast("i64").cast("i32"), r, low - fma(n, PI_2[2], p_low)
+    """(quadrant as i32, r, low): x = quadrant * pi / 2 + r + low modulo 2 pi, for every finite x.
+
+    x / (2 pi) modulo 1 is made from the four numbers of TURN that matter at the exponent of x."""
+    e = ((x.bitcast("i64") >> 52) & 2047) - 1075
+    index = (select(e < 0, 0, e) * 1237) >> 16  # e // 53
+    x = op("ldexp", x, (index * -53).cast("i32"))
+    c = _window(index)
+    whole, part = two_product(x, c[0])
+    turns, low = fast_two_sum(whole - op("rint", whole), part - op("rint", part))
+    whole, part = two_product(x, c[1] * 2.0**-53)
+    third, rest = two_product(x, c[2] * 2.0**-106)
+    low = low + fma(x, c[3] * 2.0**-159, rest)
+    for term in (whole - op("rint", whole), part, third):
+        turns, lost = two_sum(turns, term)
+        low = low + lost
+    magic = fma(turns, 4.0, ROUND)
+    turns, low = two_sum(fma(magic - ROUND, -0.25, turns), low)
+    r, rest = two_product(turns, const("f64", PI * 2))
+    r, low = fast_two_sum(r, fma(turns, PI_LOW * 2, fma(low, PI * 2, rest)))
+    return magic.bitcast("i64").cast("i32"), r, low
+
+
+def _window(index: Value) -> list[Value]:
+    """TURN[index : index + 4] times 2^-53, by halving the choice five times."""
+    found = [const("f64", word * 2.0**-53) for word in TURN]
+    for step in (16, 8, 4, 2, 1):
+        chosen = (index & step).ne(0)
+        moved = found[step:] + found[len(found) - step :]  # the last ones are not reached
+        found = [select(chosen, moved[k], found[k]) for k in range(step + 3)]
+    return found
 
 
 def _sine(r: Value, low: Value, z: Value) -> tuple[Value, Value]:
@@ -55,14 +106,17 @@ def _cosine(r: Value, low: Value, z: Value) -> tuple[Value, Value]:
     return fast_two_sum(w, ((1.0 - w) - half) + fma(polynomial(z, COS), z * z, -lost))
 
 
-def sine_cosine(r: Value) -> tuple[Value, Value]:
-    """sin(r), cos(r) for |r| <= pi / 2."""
-    quadrant, r, low = _reduce(r)
+def sine_cosine_pi(x: Value) -> tuple[Value, Value]:
+    """sin and cos of pi x."""
+    n = op("rint", x + x)
+    r, low = two_product(fma(n, -0.5, x), const("f64", PI))
     z = r * r
     sine, cosine = _sine(r, low, z)[0], _cosine(r, low, z)[0]
-    odd = (quadrant & 1).ne(0)
-    over, beside = select(odd, cosine, sine), select(odd, sine, cosine)
-    return select((quadrant & 2).eq(0), over, -over), select(((quadrant + 1) & 2).eq(0), beside, -beside)
+    quadrant = fma(op("floor", n * 0.25), -4.0, n)
+    half = quadrant >= 2.0
+    odd = quadrant.eq(1.0) | quadrant.eq(3.0)
+    over, beside = select(odd, cosine, sine), select(odd, -sine, cosine)
+    return select(half, -over, over), select(half, -beside, beside)
 
 
 def _turned(x: Value, shift: int) -> Value:
@@ -76,7 +130,7 @@ def _turned(x: Value, shift: int) -> Value:
 
 def sin(x: Value) -> Value:
     """By quadrants; -0 stays -0, inf gives NaN."""
-    return select(x.eq(0.0), x, _turned(x, 0))
+    return select(abs(x) < 1e-8, x, _turned(x, 0))
 
 
 def cos(x: Value) -> Value:
@@ -94,7 +148,7 @@ def tan(x: Value) -> Value:
     under, under_low = select(even, cosine, sine), select(even, cosine_low, sine_low)
     q = over / under
     rest = fma(-q, under, over) + fma(-q, under_low, over_low)
-    return select(x.eq(0.0), x, q + rest / under)
+    return select(abs(x) < 1e-8, x, q + rest / under)
 
 
 def tan_f32(x: Value) -> Value:
