@@ -241,7 +241,7 @@ def test_large_archives(monkeypatch):
     tensor = fl.arange(2000)
     file = saved(fl, [tensor, tensor + 1])
     assert zipfile.ZipFile(file).testzip() is None
-    assert [t.tolist()[-1] for t in torch.load(file)] == [1999, 2000]
+    assert [t.tolist()[-1] for t in fl.load(file)] == [1999, 2000]
 
 
 def test_safetensors():
