@@ -13,6 +13,7 @@ from typing import Any
 from .. import config
 from . import contraction as _contraction  # noqa: F401  (registers its recipes)
 from . import draws as _draws  # noqa: F401
+from . import pooling as _pooling  # noqa: F401
 from . import program as programs
 from . import scatter as _scatter  # noqa: F401
 from .program import STATS, Program

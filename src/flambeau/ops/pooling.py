@@ -1,0 +1,204 @@
+"""Pooling: maxima (with their positions) and averages over windows, and their adaptive forms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..dtypes import int64
+from ..errors import fail
+from ..shapes import numel
+from ..stream.graph import Val, const, contiguous, expand, opaque
+from .convolution import tuple_of
+from .entry import T, composite, op
+
+Sizes = tuple[int, ...]
+
+
+def pooled_extent(n: int, k: int, s: int, p: int, d: int, ceil_mode: bool) -> int:
+    """The number of windows along one dimension; with ceil_mode a last one may reach over the end but must begin inside."""
+    span = n + 2 * p - d * (k - 1) - 1
+    out = (-(-span // s) if ceil_mode else span // s) + 1
+    if ceil_mode and (out - 1) * s >= n + p:
+        out -= 1
+    return out
+
+
+def extents(name: str, x: Any, taps: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, ceil_mode: bool) -> Sizes:
+    for k, s, p, d in zip(taps, stride, padding, dilation):
+        if k <= 0:
+            fail(RuntimeError, f"{name}: kernel size should be greater than zero, but got {list(taps)}")
+        if s <= 0:
+            fail(RuntimeError, f"{name}: stride should not be zero, but got {list(stride)}")
+        if d <= 0:
+            fail(RuntimeError, f"{name}: dilation should be greater than zero, but got dilation={list(dilation)}")
+        if p < 0 or p * 2 > ((k - 1) * d + 1):
+            fail(RuntimeError, f"{name}: pad should be at most half of effective kernel size, but got pad={p}, kernel_size={k} and dilation={d}")
+    out = tuple(pooled_extent(n, k, s, p, d, ceil_mode) for n, k, s, p, d in zip(x.shape[2:], taps, stride, padding, dilation))
+    if min(out) < 1:
+        fail(RuntimeError, f"{name}: Given input size: {tuple(x.shape[1:])}. Calculated output size: {(x.shape[1], *out)}. Output size is too small")
+    return out
+
+
+def windows(kind: str, ins: tuple[Val, ...], outs: list[Any], attrs: tuple[Any, ...]) -> list[Val]:
+    if numel(outs[0][0]) == 0:
+        return [expand(const(0, d), s) for s, d in outs]
+    return opaque("pool", ins, outs, (kind, *attrs))
+
+
+def _max_back(grads: Any, indices: Any, form: Any) -> Any:
+    return _max_pool_back(grads[0], indices, tuple(form.trace.operands[0].shape), tuple(form.out_vals[0].shape[2:]))
+
+
+@op(
+    method=False,
+    function=False,
+    node="MaxPool2DWithIndicesBackward0",
+    results=("result", "indices"),
+    grad={"self": _max_back},
+)
+def _max_pool(self: T, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
+    shape = (*self.shape[:2], *out)
+    y, index = windows(
+        "max", (self,), [(shape, self.dtype), (shape, int64)], (tuple(self.shape), out, taps, stride, padding, dilation, "taps", 1)
+    )
+    return y, index
+
+
+@op(
+    method=False,
+    function=False,
+    node="MaxPool2DBackwardBackward0",
+    grad={"grad": lambda grad, indices: grad.flatten(2).gather(2, indices.flatten(2)).reshape(tuple(indices.shape))},
+)
+def _max_pool_back(grad: T, indices: T, shape: Sizes, out: Sizes) -> Any:
+    """Each output's gradient goes to the position of its maximum."""
+    attrs = (tuple(shape), out, (1,) * len(out), (1,) * len(out), (0,) * len(out), (1,) * len(out), "taps", 1)
+    return windows("max_back", (contiguous(indices), contiguous(grad)), [(tuple(shape), grad.dtype)], attrs)[0]
+
+
+@op(
+    method=False,
+    function=False,
+    node="AvgPool2DBackward0",
+    grad={
+        "self": lambda grad, form, out, taps, stride, padding, count, divisor: _avg_pool_back(
+            grad, tuple(form.trace.operands[0].shape), out, taps, stride, padding, count, divisor
+        )
+    },
+)
+def _avg_pool(self: T, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, count: str, divisor: int) -> Any:
+    shape = (*self.shape[:2], *out)
+    ones = (1,) * len(out)
+    return windows("avg", (self,), [(shape, self.dtype)], (tuple(self.shape), out, taps, stride, padding, ones if taps else (), count, divisor))[0]
+
+
+@op(
+    method=False,
+    function=False,
+    node="AvgPool2DBackwardBackward0",
+    grad={"grad": lambda grad, out, taps, stride, padding, count, divisor: _avg_pool(grad, out, taps, stride, padding, count, divisor)},
+)
+def _avg_pool_back(grad: T, shape: Sizes, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, count: str, divisor: int) -> Any:
+    ones = (1,) * len(out)
+    attrs = (tuple(shape), out, taps, stride, padding, ones if taps else (), count, divisor)
+    return windows("avg_back", (contiguous(grad),), [(tuple(shape), grad.dtype)], attrs)[0]
+
+
+def batched(n: int, name: str, x: Any) -> tuple[Any, bool]:
+    """The input with an image dimension."""
+    if x.ndim not in (n + 1, n + 2):
+        fail(RuntimeError, f"{name}: Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got: {list(x.shape)}")
+    if 0 in x.shape[1 if x.ndim == n + 2 else 0 :]:
+        fail(RuntimeError, f"{name}: Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got: {list(x.shape)}")
+    return (x, False) if x.ndim == n + 2 else (x.unsqueeze(0), True)
+
+
+def max_pool(n: int, input: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> tuple[Any, Any]:
+    name = f"max_pool{n}d"
+    x, single = batched(n, name, input)
+    taps = tuple_of(kernel_size, n, "kernel_size")
+    steps = tuple_of(stride, n, "stride") if stride is not None and stride != [] and stride != () else taps
+    pads, spread = tuple_of(padding, n, "padding"), tuple_of(dilation, n, "dilation")
+    out = extents(name, x, taps, steps, pads, spread, ceil_mode)
+    y, index = _max_pool(x, out, taps, steps, pads, spread)
+    return (y.squeeze(0), index.squeeze(0)) if single else (y, index)
+
+
+def avg_pool(n: int, input: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, include: bool, divisor: Any) -> Any:
+    name = f"avg_pool{n}d"
+    x, single = batched(n, name, input)
+    taps = tuple_of(kernel_size, n, "kernel_size")
+    steps = tuple_of(stride, n, "stride") if stride is not None and stride != [] and stride != () else taps
+    pads = tuple_of(padding, n, "padding")
+    out = extents(name, x, taps, steps, pads, (1,) * n, ceil_mode)
+    if divisor is not None and divisor == 0:
+        fail(RuntimeError, f"{name}: divisor must be not zero")
+    count = "given" if divisor is not None else "taps" if include else "inside"
+    y = _avg_pool(x, out, taps, steps, pads, count, int(divisor or 1))
+    return y.squeeze(0) if single else y
+
+
+def adaptive_size(n: int, size: Any, x: Any) -> Sizes:
+    size = (size,) * n if isinstance(size, int) or size is None else tuple(size)
+    return tuple(x.shape[2 + d] if s is None else int(s) for d, s in enumerate(size))
+
+
+def adaptive(n: int, kind: str, input: Any, output_size: Any) -> Any:
+    x, single = batched(n, f"adaptive_{kind}_pool{n}d", input)
+    out = adaptive_size(n, output_size, x)
+    if kind == "avg":
+        y = _avg_pool(x, out, (), (), (), "taps", 1)
+        return y.squeeze(0) if single else y
+    y, index = _max_pool(x, out, (), (), (), ())
+    return (y.squeeze(0), index.squeeze(0)) if single else (y, index)
+
+
+def declare(n: int) -> None:
+    def max_with(
+        input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False, return_indices: bool = False
+    ) -> Any:
+        y, index = max_pool(n, input, kernel_size, stride, padding, dilation, ceil_mode)
+        return (y, index) if return_indices else y
+
+    def with_indices(
+        input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False, return_indices: bool = True
+    ) -> Any:
+        return max_pool(n, input, kernel_size, stride, padding, dilation, ceil_mode)
+
+    def average(
+        input: Any,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: Any = None,
+    ) -> Any:
+        return avg_pool(n, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+    def adaptive_average(input: Any, output_size: Any) -> Any:
+        return adaptive(n, "avg", input, output_size)
+
+    def adaptive_max(input: Any, output_size: Any, return_indices: bool = False) -> Any:
+        y, index = adaptive(n, "max", input, output_size)
+        return (y, index) if return_indices else y
+
+    def adaptive_with_indices(input: Any, output_size: Any, return_indices: bool = True) -> Any:
+        return adaptive(n, "max", input, output_size)
+
+    docs = {
+        f"max_pool{n}d": (max_with, f"The largest element of every window, in {n} dimensions."),
+        f"max_pool{n}d_with_indices": (with_indices, f"As max_pool{n}d, with the positions of the maxima."),
+        f"avg_pool{n}d": (average, f"The mean of every window, in {n} dimensions."),
+        f"adaptive_avg_pool{n}d": (adaptive_average, "Means over windows chosen such that the output has the given size."),
+        f"adaptive_max_pool{n}d": (adaptive_max, "Maxima over windows chosen such that the output has the given size."),
+        f"adaptive_max_pool{n}d_with_indices": (adaptive_with_indices, "As adaptive_max_pool, with the positions of the maxima."),
+    }
+    for name, (fn, doc) in docs.items():
+        fn.__name__ = fn.__qualname__ = name
+        fn.__doc__ = doc
+        composite(method=False, function=name.startswith(("max_pool", "adaptive_avg_pool1", "avg_pool1")), nn=True)(fn)
+
+
+for _n in (1, 2, 3):
+    declare(_n)

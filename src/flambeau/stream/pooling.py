@@ -1,0 +1,40 @@
+"""The recipe of the node `pool`: windows of maxima and averages, forward and backward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..loop.recipes import pool as kernels
+from .backend import current
+from .contraction import named_launch, whole
+from .program import Launch
+from .recipes import recipe
+from .schedule import PNode
+
+BUFFERS = {"max": ("x", "y", "index"), "avg": ("x", "y"), "max_back": ("index", "y", "x"), "avg_back": ("y", "x")}
+
+
+@recipe("pool")
+def pool(node: PNode) -> Sequence[Launch]:
+    """attrs: (kind, source shape, output extents, taps, stride, padding, dilation, what to divide by, divisor)."""
+    kind, x_shape, out, taps, stride, padding, dilation, count, divisor = node.attrs
+    values = [*node.ins, *[whole(b) for b in node.outs]]
+    bufs = dict(zip(BUFFERS[kind], values))
+    device = current()
+    p = kernels.plan(
+        kind,
+        x_shape,
+        bufs["x"].strides,
+        out,
+        bufs["x"].buf.dtype.short,
+        taps,
+        stride,
+        padding,
+        dilation,
+        count,
+        divisor,
+        device.get_num_threads(),
+    )
+    fixed = {"xw": 1} if p.spec.x else {}
+    spec = p.spec
+    return [named_launch(spec, lambda: kernels.pool(spec), p.parts, f"pool_{kind}", bufs, p.ints | fixed, {})]
