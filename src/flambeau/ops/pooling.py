@@ -52,6 +52,7 @@ def _max_back(grads: Any, indices: Any, form: Any) -> Any:
 @op(
     method=False,
     function=False,
+    no_out=True,
     node="MaxPool2DWithIndicesBackward0",
     results=("result", "indices"),
     grad={"self": _max_back},
@@ -67,6 +68,7 @@ def _max_pool(self: T, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, d
 @op(
     method=False,
     function=False,
+    no_out=True,
     node="MaxPool2DBackwardBackward0",
     grad={"grad": lambda grad, indices: grad.flatten(2).gather(2, indices.flatten(2)).reshape(tuple(indices.shape))},
 )
@@ -79,6 +81,7 @@ def _max_pool_back(grad: T, indices: T, shape: Sizes, out: Sizes) -> Any:
 @op(
     method=False,
     function=False,
+    no_out=True,
     node="AvgPool2DBackward0",
     grad={
         "self": lambda grad, form, out, taps, stride, padding, count, divisor: _avg_pool_back(
@@ -95,6 +98,7 @@ def _avg_pool(self: T, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, c
 @op(
     method=False,
     function=False,
+    no_out=True,
     node="AvgPool2DBackwardBackward0",
     grad={"grad": lambda grad, out, taps, stride, padding, count, divisor: _avg_pool(grad, out, taps, stride, padding, count, divisor)},
 )
