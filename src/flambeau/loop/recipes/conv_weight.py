@@ -105,7 +105,8 @@ class _Nest:
         """Add the sums of one image for `rows` weights of channel o."""
         b, i, spec, image = self.b, self.i, self.spec, self.image
         last = b.let(self.r1 - 1)
-        rows = [b.let(image.at + self.table[self.t0 + minimum(r + k, last)], "row") for k in range(spec.rows)]
+        local = b.let(self.t0 + r)
+        rows = [b.let(image.at + self.table[local + k], "row") for k in range(spec.rows)]
         acc = [b.reg("acc", 0, spec.dtype, LANES) for _ in rows]
         plane = b.let(n * i["yn"] + (self.group * i["co"] + o) * i["yc"])
         with b.for_("z", 0, i["od"]) as z, b.for_("y", 0, i["oh"]) as y:
@@ -131,6 +132,9 @@ class _Nest:
             count.set(at + 1)
         with b.for_("c", 1, self.channels) as c, b.vfor("t", 0, self.taps, 16) as t:
             table[self.t0 + c * self.taps + t] = table[self.t0 + t] + c * image.volume
+        end = b.let(self.t0 + self.channels * self.taps)
+        with b.for_("t", 0, self.spec.rows) as t:  # rows of the last tile that do not exist
+            table[end + t] = table[self.t0]
 
     def sums(self, q: Value) -> Value:
         """Where the sums of panel q are kept in the workspace: [weight][lane]."""
@@ -175,12 +179,9 @@ class _Nest:
     def tile(self, r: Value, sums: Value, z: Value, y0: Value, y1: Value, first: Value) -> None:
         """Sums of `rows` weights times `lanes` channels over rows y0..y1-1."""
         b, i, spec, image = self.b, self.i, self.spec, self.image
-        last = b.let(self.r1 - 1)
         base = b.let(image.at + z * i["td"] * image.slice)
-        local = b.let(self.c0 * self.taps)
-        rows = [
-            b.let(base + self.table[self.t0 + minimum(r + k, last) - local], "row") for k in range(spec.rows)
-        ]
+        local = b.let(self.t0 + r - self.c0 * self.taps)
+        rows = [b.let(base + self.table[local + k], "row") for k in range(spec.rows)]
         acc = [b.reg("acc", 0, spec.dtype, spec.lanes) for _ in range(spec.rows)]
         with b.for_("y", y0, y1) as y:
             line = b.let(y * image.pitch)
@@ -245,7 +246,7 @@ def thin_workspace(ints: dict[str, int], channel: int) -> dict[str, int]:
     """The sizes of a thin kernel."""
     weights = ints["ci"] * ints["kd"] * ints["kh"] * ints["kw"]
     image = ints["ci"] * channel + LANES
-    return {"wp": image, "ws": image + ints["co"] * weights + 16, "ts": weights}
+    return {"wp": image, "ws": image + ints["co"] * weights + 16, "ts": weights + 9}
 
 
 def workspace(ints: dict[str, int], spec: ConvSpec, channel: int) -> dict[str, int]:
@@ -257,4 +258,4 @@ def workspace(ints: dict[str, int], spec: ConvSpec, channel: int) -> dict[str, i
     image = channels * channel + spec.lanes
     depth = rows_at_once(ints["ow"]) * ints["ow"] + 3 * SPARE
     total = image + (depth + panels * rows) * spec.lanes + 64 // SIZE[spec.dtype]
-    return {"pg": rows_at_once(ints["ow"]), "wp": image, "ws": total, "ts": channels * taps}
+    return {"pg": rows_at_once(ints["ow"]), "wp": image, "ws": total, "ts": channels * taps + spec.rows}

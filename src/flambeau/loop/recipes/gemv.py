@@ -6,10 +6,13 @@ The order of every sum is that of `matmul.gemm`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..build import Buffer, Builder, Register, Value, const, minimum, select
 from ..ir import Kernel
-from . import packing
 from .contraction import KC, Epilogue, Frame, Spec, muladd
+
+Steps = Callable[[list[Value], Value], None]
 
 DEPTH = 8  # rows of B that `stream_kernel` reads at once
 CHUNK = 2048  # columns x rows whose sums it keeps
@@ -68,20 +71,24 @@ def _sums(f: Frame, batch: Value, j0: Value, square: Buffer) -> list[Register]:
     return total
 
 
-def _blocks(b: Builder, f: Frame, kb: Value, ke: Value, b0: Value, square: Buffer, steps) -> None:
-    """Whole transposed blocks of a k block, then the k steps that are left, through a square of scratch."""
+def _blocks(b: Builder, f: Frame, kb: Value, ke: Value, b0: Value, square: Buffer, steps: Steps) -> None:
+    """The transposed blocks of a k block; the last one, if it is not whole, through a square of scratch."""
     size, k = f.spec.block, f["k"]
-    main = b.let(kb + (ke - kb) // size * size, "main")
-    with b.for_("kk", kb, main, size) as kk, b.vfor("x", 0, size, size, full=True) as x:
-        row = b.let(b0 + kk + x * f["bj"])
-        steps([v.cast(f.spec.acc) for v in [b.let(f.bm[row + u]) for u in range(size)]], kk)
-    with b.if_(main < ke):
-        back = b.let(minimum(main, k - size), "back")
-        packing.transposed(b, f.bm, b.let(b0 + back), f["bj"], size, square, const("i64", 0), size)
-        with b.for_("kk", main, ke) as kk:
-            at = b.let((kk - back) * size)
+    with b.for_("kk", kb, ke, size) as kk:
+        back = b.let(minimum(kk, k - size), "back")
+        whole = b.let(ke - kk >= size, "whole")
+        with b.vfor("x", 0, size, size, full=True) as x:
+            row = b.let(b0 + back + x * f["bj"])
+            columns = [b.let(f.bm[row + u]) for u in range(size)]
+            with b.if_(whole):
+                steps([v.cast(f.spec.acc) for v in columns], kk)
+            with b.else_():
+                for u, v in enumerate(columns):
+                    square[x + u * size] = v.cast(f.spec.acc)
+        with b.if_(~whole), b.for_("t", kk, ke) as t:
+            at = b.let((t - back) * size)
             with b.vfor("x", 0, size, size, full=True) as x:
-                steps([b.let(square[at + x])], kk)
+                steps([b.let(square[at + x])], t)
 
 
 def stream_kernel(spec: Spec, epilogue: Epilogue | None = None, name: str = "gemv") -> Kernel:

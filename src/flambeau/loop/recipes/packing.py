@@ -48,7 +48,7 @@ def transposed_panel(
 ) -> None:
     """dst[at + kk*pitch + x] = src[origin + (first+x)*ld + kb + kk] for x in 0..count-1 with first+x < limit, kk in
     0..kc-1; limit and k are at least `size`."""
-    for v in range(0, count, size):
+    with b.for_("v", 0, count, size) as v:
         lane0 = b.let(minimum(w.first + v, w.limit - size), "x")
         with b.for_("q", 0, w.kc, size) as q:
             ks = b.let(minimum(w.kb + q, w.k - size), "ks")
