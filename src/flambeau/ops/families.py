@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-FAMILIES = ["elementwise", "unary", "compare", "conversion", "reduction", "softmax", "loss_class", "loss", "view", "view_backward", "index", "contraction", "convolution", "pooling", "random"]
+FAMILIES = ["elementwise", "unary", "compare", "ternary", "conversion", "reduction", "softmax", "loss_class", "loss", "view", "view_backward", "index", "contraction", "convolution", "pooling", "random"]
 
 
 def load() -> None:

@@ -78,7 +78,9 @@ def commit(S: Stream, form: Form, operands: tuple[Any, ...]) -> Any:
     if form.writes:
         note_writes(S, form, operands)
     outs = form.outs
-    if len(outs) == 1:
+    if not outs:
+        result = ()
+    elif len(outs) == 1:
         meta, off, nbytes = outs[0]
         st = Storage.__new__(Storage)
         st.ptr, st.nbytes, st.pend, st.home, st.info, st.block, st.sid = 0, nbytes, S, slots, None, None, len(slots)

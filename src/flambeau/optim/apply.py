@@ -11,6 +11,9 @@ from typing import Any
 
 import flambeau as torch
 
+from ..ops import foreach
+from ..stream.value import LOCAL
+
 
 def apply(
     rule: Callable[..., tuple[Any, ...]],
@@ -19,6 +22,9 @@ def apply(
     statics: dict[str, Any],
 ) -> None:
     """Write rule's results in place: lists = (parameters, gradients, *states), all of one length."""
+    if all(type(v) in (int, float, bool) for v in numbers.values()) and not torch.is_grad_enabled():
+        foreach.apply(rule, lists, numbers, statics)
+        return
     for p, grad, *state in zip(*lists):
         for old, new in zip((p, *state), rule(p, grad, *state, **numbers, **statics)):
             if new is not old:
@@ -27,6 +33,7 @@ def apply(
 
 def step_boundary() -> None:
     """The end of a step: the place where the recorded instructions run."""
+    LOCAL.s.flush()
 
 
 def number(value: Any) -> Any:

@@ -143,9 +143,10 @@ def promote(*operands: Val) -> dtype:
     from ..dtypes import default_dtype
 
     pairs = []
+    numbers_only = max(v.level for v in operands) == 0  # arithmetic of numbers alone is Python's: float64
     for v in operands:
         d = v.dtype
-        if v.level == 0 and d.is_floating_point:
+        if v.level == 0 and not numbers_only and d.is_floating_point:
             d = default_dtype()
         pairs.append((d, v.level))
     return result_type(pairs)
