@@ -20,7 +20,9 @@ _MAGIC = b"flambeau object 1\n"
 _HEADER = len(_MAGIC) + 32
 _SUFFIX, _TEMPORARY = ".object", ".tmp"
 _NO_LINKS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-_USE_DIR_FD = {os.open, os.unlink, os.stat, os.rename, os.utime} <= os.supports_dir_fd | {os.rename}
+_USE_DIR_FD = {os.open, os.unlink, os.stat, os.rename, os.utime, os.access} <= os.supports_dir_fd | {
+    os.rename
+}
 _DAY, _HOUR = 86400.0, 3600.0
 _counter = itertools.count()
 

@@ -19,6 +19,7 @@ from . import cache, pipeline, target
 from .target import Target
 
 _REFERENCE = b"see "
+_AT_ONCE = 16  # kernels in one object: between objects, signals are served
 _lock = threading.RLock()
 _addresses: dict[str, int] = {}
 _loaded: set[str] = set()
@@ -28,7 +29,7 @@ _stats = {"compiled": 0, "from_disk": 0, "from_memory": 0, "emit_ms": 0.0, "llvm
 
 
 def compile_kernels(kernels: Sequence[ir.Kernel], on: Target | None = None) -> list[int]:
-    """The addresses of the native functions of kernels (see ir.Kernel), compiled in one object as far as needed.
+    """The addresses of the native functions of kernels (see ir.Kernel), compiled as far as needed.
 
     `on` is the CPU to compile for (it must be able to run here); without it, the one that the flag `target` names."""
     with _lock:
@@ -39,16 +40,22 @@ def compile_kernels(kernels: Sequence[ir.Kernel], on: Target | None = None) -> l
         for key in [key for key in missing if _from_disk(key)]:
             _stats["from_disk"] += 1
             _addresses[key] = _address(_symbol(key, missing.pop(key)))
-        if missing:
-            symbols = [_symbol(key, kernel) for key, kernel in missing.items()]
-            unit = pipeline.Unit(list(missing.values()), symbols, on, machine(on))
-            _run(unit, pipeline.PASSES)
-            _stats["compiled"] += len(missing)
-            _keep(list(missing), unit.object)
-            _load(unit.object)
-            for key, symbol in zip(missing, symbols, strict=True):
-                _addresses[key] = _address(symbol)
+        names = list(missing)
+        for at in range(0, len(names), _AT_ONCE):
+            _compile({key: missing[key] for key in names[at : at + _AT_ONCE]}, on)
         return [_addresses[key] for key in keys]
+
+
+def _compile(kernels: dict[str, ir.Kernel], on: Target) -> None:
+    """Compile kernels by key into one object, keep it and load it."""
+    symbols = [_symbol(key, kernel) for key, kernel in kernels.items()]
+    unit = pipeline.Unit(list(kernels.values()), symbols, on, machine(on))
+    _run(unit, pipeline.PASSES)
+    _stats["compiled"] += len(kernels)
+    _keep(list(kernels), unit.object)
+    _load(unit.object)
+    for key, symbol in zip(kernels, symbols, strict=True):
+        _addresses[key] = _address(symbol)
 
 
 def compile_ir(text: str, names: Sequence[str], keep: bool = True) -> list[int]:
