@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import config as _config
+from . import device as _device_package  # first: afterwards the name is the class's
 from .version import __version__ as __version__
 from .dtypes import (
     bfloat16 as bfloat16,
