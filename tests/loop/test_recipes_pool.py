@@ -70,6 +70,8 @@ MAX = [
     Case((1, 2, 5, 6, 7), (2, 3, 2), (2, 1, 2), (1, 1, 0)),
     Case((2, 3, 9, 11), out=(4, 5)),
     Case((2, 3, 8, 12), out=(4, 4)),
+    Case((2, 3, 7, 9), out=(1, 1)),
+    Case((2, 3, 7, 9), (7, 9)),
     Case((1, 3, 5, 5), out=(7, 8)),
 ]
 AVERAGE = [c for c in MAX if not c.dilation]

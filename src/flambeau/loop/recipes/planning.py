@@ -151,7 +151,7 @@ def _vector(spec: Spec, target: Vectors) -> int:
 
 
 def _parts(ints: dict[str, int], threads: int, units: int) -> int:
-    """How many parts are worth it: about 2**16 multiply-adds (10 us of a core) each."""
+    """How many parts are worth it: about 2**16 multiply-adds (a microsecond of a core) each."""
     work = ints["batch"] * ints["m"] * ints["n"] * max(ints["k"], 1)
     return max(1, min(threads, units, work >> 16))
 

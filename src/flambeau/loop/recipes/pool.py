@@ -22,10 +22,11 @@ LOWEST |= {f"u{bits}": 0 for bits in (8, 16, 32, 64)}
 class PoolSpec(NamedTuple):
     """What identifies a pooling kernel: the key for caching.
 
-    kind: "max", "max_back", "avg" or "avg_back". taps, stride, dilation: by axis (depth, height, width). inside: no
-    window reaches over the edge of a row. x: columns of the source are contiguous. adaptive: windows are
-    [o*s//n, ceil((o+1)*s/n)) of s elements for n outputs, and taps are ignored. divide: what an average is divided by:
-    "taps" in the source and its padding, "inside" the source, or "given"."""
+    kind: "max", "max_back", "avg" or "avg_back"; "mean", "mean_back" for averages of whole dense planes. taps,
+    stride, dilation: by axis (depth, height, width). inside: no window reaches over the edge of a row. x: columns of
+    the source are contiguous. adaptive: windows are [o*s//n, ceil((o+1)*s/n)) of s elements for n outputs, and taps
+    are ignored. divide: what an average is divided by: "taps" in the source and its padding, "inside" the source, or
+    "given"."""
 
     kind: str
     dtype: str
@@ -43,9 +44,7 @@ def pool(spec: PoolSpec, name: str = "pool") -> Kernel:
     """The kernel of a spec. Buffers: x, y, index (max); index, y, x (max_back); x, y (avg); y, x (avg_back), where x is
     the source or its gradient, y the output or its gradient. All but a source read by "max" and "avg" are dense."""
     b = Builder(name)
-    return {"max": _max, "avg": _average, "max_back": _max_back, "avg_back": _average_back}[spec.kind](
-        b, spec
-    )
+    return _KINDS[spec.kind](b, spec)
 
 
 class _Geometry:
@@ -288,6 +287,35 @@ def _spread(
     _window(b, g, base, *zy, line)
 
 
+def _mean(b: Builder, spec: PoolSpec) -> Kernel:
+    x, y = b.buf("x", spec.dtype), b.buf("y", spec.dtype, "w")
+    g = _Geometry(b, spec)
+    type = accumulator(spec.dtype)
+    lo, hi = b.partition(g.planes)
+    with b.for_("u", lo, hi) as u:
+        base = b.let(u // g.i["c"] * g.i["xn"] + u % g.i["c"] * g.i["xc"], "base")
+        total = b.reg("total", 0, type, lanes=16)
+        with b.vfor("p", 0, g.area, 16) as p:
+            total.set(total.get() + x[base + p].cast(type))
+        y[u] = _quotient(total.reduce("add"), g.i["div"], type).cast(spec.dtype)
+    return b.kernel()
+
+
+def _mean_back(b: Builder, spec: PoolSpec) -> Kernel:
+    y, x = b.buf("y", spec.dtype), b.buf("x", spec.dtype, "w")
+    g = _Geometry(b, spec)
+    lo, hi = b.partition(g.planes)
+    with b.for_("u", lo, hi) as u:
+        base, share = b.let(u * g.area), b.let(_quotient(y[u], g.i["div"], spec.dtype))
+        with b.vfor("p", 0, g.area, 16) as p:
+            x[base + p] = share
+    return b.kernel()
+
+
+_KINDS = {"max": _max, "avg": _average, "mean": _mean}
+_KINDS |= {"max_back": _max_back, "avg_back": _average_back, "mean_back": _mean_back}
+
+
 class PoolPlan(NamedTuple):
     """A kernel's key, its run-time integers and the number of parts."""
 
@@ -327,6 +355,10 @@ def plan(
     inside = not adaptive and p[2] == 0 and (o[2] - 1) * s[2] + (k[2] - 1) * d[2] < size[2]
     if kind == "max_back":
         k, s, d, inside, adaptive = (1, 1, 1), (1, 1, 1), (1, 1, 1), True, False
+    area = size[0] * size[1] * size[2]
+    if kind[:3] == "avg" and k == size and not any(p) and _whole(size, three(strides[2:], 0), kind):
+        kind, k, s = kind.replace("avg", "mean"), (1, 1, 1), (1, 1, 1)
+        divisor = divisor if count == "given" else area
     lanes = 16 if SIZE[dtype] <= 4 else 8
     spec = PoolSpec(kind, dtype, k, s, d, inside, strides[-1] == 1, adaptive, count, lanes)
     ints = {"n": x[0], "c": x[1], "div": divisor, "xn": strides[0], "xc": strides[1]}
@@ -334,6 +366,12 @@ def plan(
         ints |= {name + axis: v for axis, v in zip(AXES, values, strict=True)}
     work = x[0] * x[1] * (o[0] * o[1] * o[2] * k[0] * k[1] * k[2] + size[0] * size[1] * size[2])
     return PoolPlan(spec, ints, max(1, min(threads, x[0] * x[1], work >> 14)))
+
+
+def _whole(size: tuple[int, int, int], strides: tuple[int, int, int], kind: str) -> bool:
+    """Whether planes are dense (gradients are)."""
+    dense = (size[1] * size[2], size[2], 1)
+    return kind == "avg_back" or all(n == 1 or a == d for n, a, d in zip(size, strides, dense, strict=True))
 
 
 def args(kernel: Kernel, p: PoolPlan) -> list[tuple[str, int | None]]:
