@@ -28,7 +28,8 @@ CHUNK = 32768
 @dataclass(frozen=True, slots=True)
 class Nest:
     """values: ("load", access) ("const", type, value) ("num", type, number) ("index", axis) ("map", op, type, *values)
-    ("reduce", kind, value, type) ("take", access, ((index value, which), ...)); accesses: (type, mode, alias, class of
+    ("reduce", kind, value, type) ("take", access, ((index value, which), ...),
+    whether negative indices count from the end); accesses: (type, mode, alias, class of
     the stride along each axis: 0, 1 or "s"); stores: (value, access). Axes: the kept ones, then the reduced ones."""
 
     mode: str
@@ -185,10 +186,14 @@ class _Lower:
         b = self.b
         where = self.address(v[1])
         position = self.linear()
-        for (idx, _), (extent, stride) in zip(v[2], self.taken[i]):
+        for (idx, which), (extent, stride) in zip(v[2], self.taken[i]):
             k = self.get(idx)
-            b.check((k >= -extent) & (k < extent), i + 1, k, position)
-            k = b.let(select(k < 0, k + extent, k), "k")
+            code = i + 1 + (which << 20)
+            if v[3]:  # negative ones count from the end
+                b.check((k >= -extent) & (k < extent), code, k, position)
+                k = b.let(select(k < 0, k + extent, k), "k")
+            else:
+                b.check((k >= 0) & (k < extent), code, k, position)
             where = where + k * stride
         return b.let(self.bufs[v[1]][where], "x")
 

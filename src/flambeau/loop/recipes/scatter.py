@@ -1,0 +1,172 @@
+"""Scatter: dest[places] op= src, in a fixed order, so that equal places give the same bits each time.
+
+The iteration space has free axes (r), along which places never meet: parts share them; and serial axes (b), along which
+they may: every part runs them in order. If the indices do not depend on the free axes, the last free axis is a vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from ..build import Buffer, Builder, Value, const, maximum, minimum, select
+from ..ir import Kernel
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """What makes a kernel: types, numbers of axes and indices, how an element is combined.
+
+    rows: the indices do not depend on the free axes; split: "outer" or "last" free axes are shared by parts.
+    unit: strides of dest and src along the last free axis where they are 0 or 1 ("s": any).
+    """
+
+    dtype: str
+    mode: str
+    free: int
+    serial: int
+    indices: int
+    rows: bool
+    split: str
+    unit: tuple[object, object]
+    alias: tuple[bool, ...]
+
+
+def combine(mode: str, type: str, old: Value, new: Value) -> Value:
+    """One element combined with one that comes: set, add, mul, min, max."""
+    if mode == "set":
+        return new
+    if type == "b1":
+        return old | new if mode in ("add", "max") else old & new
+    if mode == "min":
+        return minimum(old, new)
+    if mode == "max":
+        return maximum(old, new)
+    return old + new if mode == "add" else old * new
+
+
+class _Frame:
+    """Parameters: dest, src, i0..; extents r0.., b0..; strides d_r0, s_r0, s_b0, i0_r0, i0_b0; e0, t0: extent and stride
+    of the indexed dimensions."""
+
+    def __init__(self, spec: Scatter):
+        self.spec, b = spec, Builder("scatter")
+        self.b = b
+        self.dest = b.buf("dest", spec.dtype, "rw", spec.alias[0])
+        self.src = b.buf("src", spec.dtype, "r", spec.alias[1])
+        self.index = [b.buf(f"i{k}", "i64", "r", spec.alias[2 + k]) for k in range(spec.indices)]
+        self.r = [b.integer(f"r{k}") for k in range(spec.free)]
+        self.b_ = [b.integer(f"b{k}") for k in range(spec.serial)]
+        self.d_r = [b.integer(f"d_r{k}") for k in range(spec.free)]
+        self.s_r = [b.integer(f"s_r{k}") for k in range(spec.free)]
+        self.s_b = [b.integer(f"s_b{k}") for k in range(spec.serial)]
+        self.i_r = [[b.integer(f"i{j}_r{k}") for k in range(spec.free)] for j in range(spec.indices)]
+        self.i_b = [[b.integer(f"i{j}_b{k}") for k in range(spec.serial)] for j in range(spec.indices)]
+        self.extent = [b.integer(f"e{j}") for j in range(spec.indices)]
+        self.step = [b.integer(f"t{j}") for j in range(spec.indices)]
+
+    def decode(self, flat: Value, extents: Sequence[Value], strides: Sequence[Sequence[Value]]) -> list[Value]:
+        """The offsets of a flat position, for several operands."""
+        b = self.b
+        totals: list[Value] = [const("i64", 0) for _ in strides]
+        for k in range(len(extents) - 1, -1, -1):
+            c = b.let(flat % extents[k], "c") if k else flat
+            if k:
+                flat = b.let(flat // extents[k], "f")
+            totals = [t + c * s[k] for t, s in zip(totals, strides)]
+        return [b.let(t, "o") for t in totals]
+
+    @contextmanager
+    def serial_loops(self, bases: list[Value]) -> Iterator[tuple[Value, list[Value]]]:
+        """All serial axes; yields the offsets in src and in each index."""
+        b = self.b
+        with ExitStack() as stack:
+            src, index = bases[0], bases[1:]
+            for k in range(self.spec.serial):
+                i = stack.enter_context(b.for_("b", 0, self.b_[k]))
+                src = b.let(src + i * self.s_b[k], "s")
+                index = [b.let(o + i * self.i_b[j][k], "p") for j, o in enumerate(index)]
+            yield src, index
+
+    def place(self, index: list[Value]) -> Value:
+        b = self.b
+        total: Value = const("i64", 0)
+        for j, o in enumerate(index):
+            k = b.let(self.index[j][o], "k")
+            total = total + select(k < 0, k + self.extent[j], k) * self.step[j]
+        return b.let(total, "to")
+
+
+def kernel(spec: Scatter) -> Kernel:
+    """The kernel of a scatter; indices are in range (see `check`), negative ones count from the end."""
+    f = _Frame(spec)
+    if spec.rows and spec.free:
+        rows(f)
+    else:
+        each(f)
+    return f.b.kernel()
+
+
+def each(f: _Frame) -> None:
+    b, spec = f.b, f.spec
+    count: Value = const("i64", 1)
+    for n in f.r:
+        count = count * n
+    lo, hi = b.partition(count)
+    with b.for_("r", lo, hi) as r:
+        d, s, *i = f.decode(r, f.r, [f.d_r, f.s_r, *f.i_r])
+        with f.serial_loops([s, *i]) as (src, index):
+            to = b.let(d + f.place(index), "to")
+            f.dest[to] = combine(spec.mode, spec.dtype, f.dest[to], f.src[src])
+
+
+def stride(kind: object, given: Value) -> Value:
+    return given if kind == "s" else const("i64", kind)  # type: ignore[arg-type]
+
+
+def rows(f: _Frame) -> None:
+    b, spec = f.b, f.spec
+    count: Value = const("i64", 1)
+    for n in f.r[:-1]:
+        count = count * n
+    zero = const("i64", 0)
+    lo, hi = b.partition(count) if spec.split == "outer" else (zero, count)
+    first, last = b.partition(f.r[-1], 16) if spec.split == "last" else (zero, f.r[-1])
+    ds, ss = stride(spec.unit[0], f.d_r[-1]), stride(spec.unit[1], f.s_r[-1])
+    with b.for_("o", lo, hi) as o:
+        d, s = f.decode(o, f.r[:-1], [f.d_r[:-1], f.s_r[:-1]])
+        with f.serial_loops([s, *[zero for _ in f.index]]) as (src, index):
+            to = b.let(d + f.place(index), "to")
+            with b.vfor("v", first, last, 16) as v:
+                at = to + v * ds
+                f.dest[at] = combine(spec.mode, spec.dtype, f.dest[at], f.src[src + v * ss])
+
+
+def check(axes: int, negative: bool) -> Kernel:
+    """Every index in range (from -extent if negative ones count from the end), else an error record."""
+    b = Builder("check_index")
+    index: Buffer = b.buf("index", "i64")
+    extents = [b.integer(f"n{k}") for k in range(axes)]
+    strides = [b.integer(f"s{k}") for k in range(axes)]
+    size = b.integer("size")
+    low = b.let(const("i64", 0) - size if negative else const("i64", 0), "low")
+    total: Value = const("i64", 1)
+    for n in extents:
+        total = total * n
+    lo, hi = b.partition(total, 16)
+    if axes == 1:
+        with b.vfor("i", lo, hi, 16) as i:
+            k = b.let(index[i * strides[0]], "k")
+            b.check((k >= low) & (k < size), 1, k, i)
+        return b.kernel()
+    with b.for_("i", lo, hi) as i:
+        flat: Value = i
+        at: Value = const("i64", 0)
+        for d in range(axes - 1, -1, -1):
+            at = at + (b.let(flat % extents[d], "c") if d else flat) * strides[d]
+            if d:
+                flat = b.let(flat // extents[d], "f")
+        k = b.let(index[at], "k")
+        b.check((k >= low) & (k < size), 1, k, i)
+    return b.kernel()
