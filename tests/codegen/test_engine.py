@@ -115,6 +115,12 @@ def test_a_symbol_that_does_not_exist_is_an_error() -> None:
         engine.compile_ir("define nonsense", ["f"], keep=False)
 
 
+def test_a_kernel_that_calls_a_library_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "undefined_symbols", lambda content: ["fmaf"])
+    with pytest.raises(RuntimeError, match="fmaf"):
+        engine.compile_kernels([scaled("calls", 2.0)])
+
+
 def test_what_breaks_a_rule_does_not_reach_llvm() -> None:
     b = Builder("broken")
     x = b.buf("x", "f32", "rw")

@@ -51,6 +51,11 @@ def _compile(kernels: dict[str, ir.Kernel], on: Target) -> None:
     symbols = [_symbol(key, kernel) for key, kernel in kernels.items()]
     unit = pipeline.Unit(list(kernels.values()), symbols, on, machine(on))
     _run(unit, pipeline.PASSES)
+    called = undefined_symbols(unit.object)
+    if called:
+        raise RuntimeError(
+            f"codegen: kernels {', '.join(symbols)} call {', '.join(called)}: kernels call nothing"
+        )
     _stats["compiled"] += len(kernels)
     _keep(list(kernels), unit.object)
     _load(unit.object)
