@@ -26,7 +26,8 @@ def described(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         if type(value).__name__ == "UninitializedParameter":
             return "uninitialised"
-        return ("tensor", str(value.dtype), tuple(value.shape), value.detach().tolist(), value.requires_grad)
+        numbers = [float(f"{x:.4g}") for x in value.detach().double().flatten().tolist()]
+        return ("tensor", str(value.dtype), tuple(value.shape), str(numbers), value.requires_grad)
     if isinstance(value, dict):
         return {k: described(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -196,7 +196,7 @@ def test_copies_are_independent(mirror) -> None:
 
 
 def test_pickling_keeps_everything(mirror) -> None:
-    import mirror.nn.modules  # noqa: F401  (where pickled classes say they live)
+    import mirror.nn.modules  # where pickled classes say they live
 
     nn = mirror.nn
     m = nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.3)).eval()
@@ -217,10 +217,14 @@ def loaded(nn, change, **options):
     return [result, m.state_dict(), isinstance(m.gain, nn.Parameter)]
 
 
+def del_of(state, name):
+    state.pop(name, None)
+
+
 STATES = {
     "all match": (lambda s, nn: None, {}),
-    "missing": (lambda s, nn: s.pop("fc1.weight") and None, {}),
-    "missing, not strict": (lambda s, nn: s.pop("fc1.weight") and None, {"strict": False}),
+    "missing": (lambda s, nn: del_of(s, "fc1.weight"), {}),
+    "missing, not strict": (lambda s, nn: del_of(s, "fc1.weight"), {"strict": False}),
     "unexpected": (
         lambda s, nn: s.update({"x": torch.ones(1), "fc1.y": torch.ones(1), "inner.5.z": torch.ones(1)}),
         {},
@@ -236,7 +240,7 @@ STATES = {
     ),
     "a list": (lambda s, nn: [1, 2], {}),
     "old batch norm": (
-        lambda s, nn: (s.pop("bn.num_batches_tracked"), s._metadata["bn"].update(version=1)) and None,
+        lambda s, nn: (s._metadata["bn"].update(version=1), del_of(s, "bn.num_batches_tracked"))[1],
         {},
     ),
     "a plain dict": (lambda s, nn: dict(s), {}),
@@ -285,9 +289,7 @@ def test_state_dict_hooks(same) -> None:
         m.register_state_dict_post_hook(
             lambda mod, state, prefix, meta: log.append(("post", list(state), meta))
         )
-        m.register_load_state_dict_pre_hook(
-            lambda mod, state, prefix, *rest: state.pop("junk", None) and None
-        )
+        m.register_load_state_dict_pre_hook(lambda mod, state, prefix, *rest: del_of(state, "junk"))
         m.register_load_state_dict_post_hook(lambda mod, keys: keys.missing_keys.clear())
         state = m.state_dict()
         state["junk"] = torch.ones(1)

@@ -12,6 +12,11 @@ Tensor = Any
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
+def relu(input: Tensor) -> Tensor:
+    """0 where x <= 0, else x."""
+    return torch.where(input <= 0, torch.zeros_like(input), input)
+
+
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
     """x cut to [min_val, max_val]."""
     return torch.clamp(input, min_val, max_val)

@@ -13,12 +13,12 @@ Tensor = Any
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0)."""
-    return torch.relu_(input) if inplace else torch.relu(input)
+    return in_place(input, "relu") if inplace else ops.relu(input)
 
 
 def relu_(input: Tensor) -> Tensor:
     """max(x, 0), in place."""
-    return torch.relu_(input)
+    return in_place(input, "relu")
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:

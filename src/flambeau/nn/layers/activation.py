@@ -31,7 +31,7 @@ class ReLU(_Inplace):
     """max(x, 0)."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return torch.relu_(input) if self.inplace else torch.relu(input)
+        return F.relu(input, self.inplace)
 
 
 class SiLU(_Inplace):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import GeneratorType
 from typing import Any
 
 import flambeau as torch
@@ -58,11 +59,12 @@ def clip_grad_norm_(
     foreach: bool | None = None,
 ) -> Tensor:
     """Scales the gradients, in place, so that their p-norm together is at most `max_norm`; returns the norm before."""
+    generated = isinstance(parameters, GeneratorType)
     parameters = _listed(parameters)
-    if not parameters:
+    if generated and not parameters:
         import warnings
 
-        warnings.warn("`parameters` is an empty generator, no gradient clipping will occur.", stacklevel=2)
+        warnings.warn("`parameters` is an empty generator, no gradient clipping will occur.", stacklevel=3)
     with torch.no_grad():
         grads = [p.grad for p in parameters if p.grad is not None]
         total = get_total_norm(grads, norm_type, error_if_nonfinite, foreach)
