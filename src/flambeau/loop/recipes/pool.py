@@ -15,7 +15,7 @@ from .contraction import accumulator
 
 AXES = "dhw"
 INTS = ("n", "c", "sd", "sh", "sw", "od", "oh", "ow", "pd", "ph", "pw", "xn", "xc", "xd", "xh", "xw", "div")
-LOWEST = {"f16": -65504.0} | {f"i{bits}": -(2 ** (bits - 1)) for bits in (8, 16, 32, 64)}
+LOWEST = {f"i{bits}": -(2 ** (bits - 1)) for bits in (8, 16, 32, 64)}
 LOWEST |= {f"u{bits}": 0 for bits in (8, 16, 32, 64)}
 
 
@@ -143,7 +143,7 @@ def _window(b: Builder, g: _Geometry, base: Value, z: Value, y: Value, body) -> 
 def _max(b: Builder, spec: PoolSpec) -> Kernel:
     x, y, index = b.buf("x", spec.dtype), b.buf("y", spec.dtype, "w"), b.buf("index", "i64", "w")
     g = _Geometry(b, spec)
-    lowest = LOWEST.get(spec.dtype, float("-inf")) if spec.dtype != "f16" else float("-inf")
+    lowest = LOWEST.get(spec.dtype, float("-inf"))
 
     def row(u: Value, base: Value, zy: tuple[Value, Value], out: Value) -> None:
         with b.vfor("x", 0, g.i["ow"], spec.lanes) as ox:
