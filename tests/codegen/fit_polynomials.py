@@ -164,6 +164,21 @@ def exp2_f64() -> list[float]:
 
 
 @named
+def pow_exp_f32() -> list[float]:  # e^r = 1 + r + r^2 p(r), for float32 results
+    h = float(LN2 / 2) * 1.0001
+    return fit(
+        lambda x: (mp.exp(away(x)) - 1 - away(x)) / away(x) ** 2, lambda x: x * x, -h, h, range(6), 53, 1
+    )
+
+
+@named
+def pow_log_f32() -> list[float]:  # log((1+s)/(1-s)) = 2s + s z p(z), z = s^2, for float32 results
+    top = float(((mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)) ** 2) * 1.001
+    f = lambda z: (2 * mp.atanh(mp.sqrt(away(z))) / mp.sqrt(away(z)) - 2) / away(z)
+    return fit(f, lambda z: z, 0, top, range(5), 53, 1)
+
+
+@named
 def log_f64() -> list[float]:  # log((1+s)/(1-s)) = 2s + s z p(z), z = s^2
     top = float(((mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)) ** 2) * 1.001
     f = lambda z: (2 * mp.atanh(mp.sqrt(away(z))) / mp.sqrt(away(z)) - 2) / away(z)

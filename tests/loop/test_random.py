@@ -216,6 +216,15 @@ def test_other_distributions(seed: int, dtype: str) -> None:
         same(got, empty().log_normal_(0.3, 1.7), loose=True)
 
 
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_poisson(dtype: str) -> None:
+    ours = begin(4)
+    for top in (9.9, 300.0):
+        rate = np.linspace(0, top, 2000).astype(NUMPY[dtype])
+        same(ours.make(random.poisson, dtype, rate.size, rate=rate), torch.poisson(torch.from_numpy(rate)))
+        same_state(ours)
+
+
 def test_multinomial_with_replacement() -> None:
     ours = begin(1)
     for dtype in ("f32", "f64"):

@@ -49,7 +49,7 @@ FLOAT: dict[str, Function] = {
     name: getattr(math_float, name)
     for name in ("exp", "exp2", "expm1", "log", "log1p", "tanh", "sigmoid", "erf", "sin", "cos")
 } | {"hypot": math_exact.hypot_f32, "nextafter": math_exact.nextafter, "fmod": math_exact.fmod_f32}
-FLOAT["tan"] = math_trig.tan_f32
+FLOAT |= {"tan": math_trig.tan_f32, "pow": math_double.pow_f32}
 DOUBLE: dict[str, Function] = {
     name: getattr(module, name)
     for module, names in (

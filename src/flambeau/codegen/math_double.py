@@ -16,6 +16,7 @@ LOG10_2_HIGH = 0.30102999566395283  # 42 bits
 LOG10_2_LOW = 2.8363394551044964e-14
 LN2_HIGH = 0.6931471805598903  # 42 bits, so that n * LN2_HIGH is exact
 LN2_LOW = 5.497923018708371e-14
+LN2 = 0.6931471805599453
 ROUND = 6755399441055744.0  # 1.5 * 2**52: adding it rounds to an integer, which is then in the low bits
 TWO_THIRDS, TWO_THIRDS_LOW = 0.6666666666666666, 3.700743415417188e-17
 SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
@@ -33,6 +34,14 @@ EXP2 = (
 LOG = (
     *(0.6666666666666666, 0.40000000000004937, 0.2857142856940402, 0.2222222260833415),
     *(0.18181778229739584, 0.15386994846878788, 0.13252004704636472, 0.13236137031127462),
+)
+POW_EXP = (
+    *(0.5000000078787865, 0.16666666836629745, 0.04166626787580547, 0.00833326947556363),
+    *(0.001394618975820527, 0.0001991574789188485),
+)
+POW_LOG = (
+    *(0.6666666667585547, 0.39999995602680577, 0.28572111332108957, 0.22176090652802136),
+    *(0.19585671322044068,),
 )
 LOG_TAIL = (
     *(0.3999999999999998, 0.2857142857144387, 0.22222222217778675, 0.1818181884572638),
@@ -68,40 +77,60 @@ def two_product(a: Value, b: Value) -> tuple[Value, Value]:
     return p, fma(a, b, -p)
 
 
-def exp_split(x: Value, low: Value | None = None) -> tuple[Value, Value]:
-    """(p, n): e^(x + low) = 2^n (1 + p), n as i32."""
+def _split(x: Value, low: Value | None = None) -> tuple[Value, Value, Value]:
+    """(t, r, low): x + low = n ln 2 + r + low, |r| <= ln(2) / 2; the low bits of t are n."""
     t = fma(x, LOG2E, ROUND)
     n = t - ROUND
-    r = fma(n, -LN2_HIGH, x)
     tail = n * -LN2_LOW if low is None else fma(n, -LN2_LOW, low)
-    r, lost = fast_two_sum(r, tail)
-    p = fma(polynomial(r, EXP), r * r, lost) + r
-    return p, t.bitcast("i64").cast("i32")
+    return t, *fast_two_sum(fma(n, -LN2_HIGH, x), tail)
+
+
+def exp_split(x: Value, low: Value | None = None) -> tuple[Value, Value]:
+    """(p, n): e^(x + low) = 2^n (1 + p), n as i32."""
+    t, r, lost = _split(x, low)
+    return fma(polynomial(r, EXP), r * r, lost) + r, t.bitcast("i64").cast("i32")
+
+
+def _raise(y: Value, t: Value) -> Value:
+    """y 2^n, the low bits of t being n; y and the result are normal numbers."""
+    return (y.bitcast("i64") + (t.bitcast("i64") << 52)).bitcast("f64")
+
+
+def _raise_deep(y: Value, t: Value, deep: Value) -> Value:
+    """The same, also for subnormal results: these are where `deep`, n >= -1078."""
+    bits = y.bitcast("i64") + (t.bitcast("i64") << 52) + select(deep, const("i64", 128 << 52), 0)
+    return bits.bitcast("f64") * select(deep, const("f64", 2.0**-128), 1.0)
+
+
+def _exp_below(x: Value) -> Value:
+    """e^x = 2^n e^r where it does not overflow, with r and 1 + r as pairs: random numbers are to have the C library's
+    bits. No NaN for NaN."""
+    x = select(x < -746.0, -746.0, x)
+    t, r, low = _split(x)
+    one, lost = fast_two_sum(const("f64", 1.0), r)
+    y = one + (lost + fma(polynomial(r, EXP), r * r, fma(low, r, low)))
+    return _raise_deep(y, t, x < -700.0)
 
 
 def exp(x: Value) -> Value:
-    """e^x = 2^n e^r, with r and 1 + r as pairs: random numbers are to have the C library's bits."""
-    x = clamp(x, -746.0, 710.0)
-    t = fma(x, LOG2E, ROUND)
-    n = t - ROUND
-    r, low = fast_two_sum(fma(n, -LN2_HIGH, x), n * -LN2_LOW)
-    one, lost = fast_two_sum(const("f64", 1.0), r)
-    y = one + (lost + fma(polynomial(r, EXP), r * r, fma(low, r, low)))
-    return op("ldexp", y, t.bitcast("i64").cast("i32"))
+    """e^x = 2^n e^r."""
+    return select(x <= 709.782712893384, _exp_below(x), x + INF)
 
 
 def exp2(x: Value) -> Value:
     """2^x = 2^n 2^r, n the nearest integer."""
-    x = clamp(x, -1076.0, 1025.0)
-    t = x + ROUND
-    r = x - (t - ROUND)
-    return op("ldexp", fma(polynomial(r, EXP2), r, 1.0), t.bitcast("i64").cast("i32"))
+    a = select(x < -1076.0, -1076.0, x)
+    t = a + ROUND
+    r = a - (t - ROUND)
+    y = _raise_deep(fma(polynomial(r, EXP2), r, 1.0), t, a < -1000.0)
+    return select(x < 1024.0, y, x + INF)
 
 
 def expm1(x: Value) -> Value:
-    """e^x - 1 without cancellation; -0 stays -0."""
-    p, n = exp_split(clamp(x, -50.0, 710.0))
-    scale = op("ldexp", const("f64", 0.5), n)
+    """e^x - 1 = 2^n (e^r - 1) + (2^n - 1) without cancellation; -0 stays -0."""
+    t, r, low = _split(clamp(x, -50.0, 710.0))
+    p = fma(polynomial(r, EXP), r * r, low) + r
+    scale = _raise(const("f64", 0.5), t)
     half = fma(scale, p, scale - 0.5)
     return select(x.eq(0.0), x, half + half)
 
@@ -109,20 +138,20 @@ def expm1(x: Value) -> Value:
 def tanh(x: Value) -> Value:
     """A polynomial below 0.55, else 1 - 2 / (e^2|x| + 1)."""
     a = abs(x)
-    p, n = exp_split(select(a > 22.0, 44.0, a + a))
-    e = op("ldexp", p + 1.0, n)
+    t, r, low = _split(select(a > 22.0, 44.0, a + a))
+    e = _raise(fma(polynomial(r, EXP), r * r, low) + r + 1.0, t)
     z = a * a
     small = fma(polynomial(z, TANH) * z, a, a)
-    return op("copysign", select(a < 0.55, small, 1.0 - 2.0 / (e + 1.0)), x)
+    return op("copysign", select(a >= 0.55, 1.0 - 2.0 / (e + 1.0), small), x)
 
 
 def sigmoid(x: Value) -> Value:
     """1 / (1 + e^-x), for x < 0 as e^x / (1 + e^x)."""
-    z = exp(-abs(x))
+    z = _exp_below(-abs(x))
     d = z + 1.0
     lost = z - (d - 1.0)  # the quotient is corrected for it; 1 - z / 2 stands for 1 / d
     q = select(x < 0.0, z, 1.0) / d
-    return fma(q, -(lost * fma(z, -0.5, 1.0)), q)
+    return select(x.eq(x), fma(q, -(lost * fma(z, -0.5, 1.0)), q), x)
 
 
 def sinh(x: Value) -> Value:
@@ -251,6 +280,21 @@ def pow(x: Value, y: Value) -> Value:
     return pow_edges(x, y, _power(a, y, p, p_low))
 
 
+def pow_f32(x: Value, y: Value) -> Value:
+    """e^(y log|x|) in float64, to about 2^-33, rounded once."""
+    a, v = abs(x).cast("f64"), y.cast("f64")
+    shifted = a.bitcast("i64") - SQRT_HALF_BITS
+    f = ((shifted & 0xFFFFFFFFFFFFF) + SQRT_HALF_BITS).bitcast("f64") - 1.0
+    s = f / (f + 2.0)
+    z = s * s
+    logarithm = fma((shifted >> 52).cast("i32").cast("f64"), LN2, fma(polynomial(z, POW_LOG) * z, s, s + s))
+    logarithm = select(a > 0.0, select(a.eq(INF), a, logarithm), const("f64", -INF))
+    p = clamp(v * logarithm, -110.0, 90.0)
+    t = fma(p, LOG2E, ROUND)
+    r = fma(t - ROUND, -LN2, p)
+    return pow_edges(x, y, _raise(fma(polynomial(r, POW_EXP), r * r, r) + 1.0, t).cast("f32"))
+
+
 def _power(a: Value, y: Value, p: Value, low: Value) -> Value:
     """e^(p + low), where p = y log(a) if a is neither 0 nor inf."""
     edge = y * select(a.eq(0.0), const("f64", -INF), const("f64", INF))
@@ -265,10 +309,10 @@ def pow_edges(x: Value, y: Value, power: Value) -> Value:
     half = y * 0.5
     integer = op("rint", y).eq(y)
     odd = integer & op("rint", half).ne(half)
-    negative = x.bitcast("i64") < 0
+    negative = x.bitcast("i64" if x.type == "f64" else "i32") < 0
     signed = select(odd & negative, -power, power)
     a = abs(x)
-    bad = (x < 0.0) & ~integer & (a < INF)
+    bad = ((x < 0.0) & ~integer & (a < INF)) | y.ne(y)
     signed = select(bad, const(x.type, NAN), signed)
     signed = select(a.eq(1.0) & abs(y).eq(INF), 1.0, signed)
     return select(y.eq(0.0) | x.eq(1.0), 1.0, select(x.ne(x), x, signed))

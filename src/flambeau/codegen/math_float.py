@@ -62,62 +62,74 @@ def clamp(x: Value, low: float, high: float) -> Value:
     return select(x < low, low, x)
 
 
-def _split(x: Value) -> tuple[Value, Value, Value]:
-    """(n, the same as i32, r): x = n ln 2 + r, |r| <= ln(2) / 2."""
+def _split(x: Value) -> tuple[Value, Value]:
+    """(t, r): x = n ln 2 + r, |r| <= ln(2) / 2; the low bits of t are n."""
     t = fma(x, LOG2E, ROUND)
     n = t - ROUND
-    r = fma(n, -LN2_LOW, fma(n, -LN2_HIGH, x))
-    return n, t.bitcast("i32") - 0x4B400000, r
+    return t, fma(n, -LN2_LOW, fma(n, -LN2_HIGH, x))
+
+
+def _raise(y: Value, t: Value) -> Value:
+    """y 2^n, the low bits of t being n; y and the result are normal numbers."""
+    return (y.bitcast("i32") + (t.bitcast("i32") << 23)).bitcast("f32")
+
+
+def _raise_deep(y: Value, t: Value, deep: Value) -> Value:
+    """The same, also for subnormal results: these are where `deep`, n >= -151."""
+    bits = y.bitcast("i32") + (t.bitcast("i32") << 23) + select(deep, const("i32", 64 << 23), 0)
+    return bits.bitcast("f32") * select(deep, const("f32", 2.0**-64), 1.0)
+
+
+def _exp_below(x: Value) -> Value:
+    """e^x = 2^n e^r where it does not overflow; no NaN for NaN."""
+    x = select(x < -104.0, -104.0, x)
+    t, r = _split(x)
+    return _raise_deep(fma(polynomial(r, EXP), r * r, r) + 1.0, t, x < -80.0)
 
 
 def exp(x: Value) -> Value:
     """e^x = 2^n e^r."""
-    _, n, r = _split(clamp(x, -104.0, 89.0))
-    return op("ldexp", fma(polynomial(r, EXP), r * r, r) + 1.0, n)
+    return select(x < 88.72283935546875, _exp_below(x), x + INF)
 
 
 def exp2(x: Value) -> Value:
     """2^x = 2^n 2^r, n the nearest integer."""
-    x = clamp(x, -151.0, 129.0)
-    t = x + ROUND
-    r = x - (t - ROUND)
-    return op("ldexp", fma(polynomial(r, EXP2), r, 1.0), t.bitcast("i32") - 0x4B400000)
-
-
-def _half_expm1(x: Value) -> Value:
-    """(e^x - 1) / 2, for x in [-26, 89]."""
-    _, n, r = _split(x)
-    p = fma(polynomial(r, EXPM1), r * r, r)
-    scale = op("ldexp", const("f32", 0.5), n)
-    return fma(scale, p, scale - 0.5)
+    a = select(x < -151.0, -151.0, x)
+    t = a + ROUND
+    r = a - (t - ROUND)
+    y = _raise_deep(fma(polynomial(r, EXP2), r, 1.0), t, a < -100.0)
+    return select(x < 128.0, y, x + INF)
 
 
 def expm1(x: Value) -> Value:
-    """e^x - 1 without cancellation; -0 stays -0."""
-    half = _half_expm1(clamp(x, -26.0, 89.0))
+    """e^x - 1 = 2^n (e^r - 1) + (2^n - 1) without cancellation; -0 stays -0."""
+    t, r = _split(clamp(x, -26.0, 89.0))
+    p = fma(polynomial(r, EXPM1), r * r, r)
+    scale = _raise(const("f32", 0.5), t)
+    half = fma(scale, p, scale - 0.5)
     return select(x.eq(0.0), x, half + half)
 
 
 def tanh(x: Value) -> Value:
     """A polynomial below 0.55, else 1 - 2 / (e^2|x| + 1)."""
     a = abs(x)
-    _, n, r = _split(select(a > 10.0, 20.0, a + a))
-    e = op("ldexp", fma(polynomial(r, EXP), r * r, r) + 1.0, n)
+    t, r = _split(select(a > 10.0, 20.0, a + a))
+    e = _raise(fma(polynomial(r, EXP), r * r, r) + 1.0, t)
     z = a * a
     small = fma(polynomial(z, TANH) * z, a, a)
-    return op("copysign", select(a < 0.55, small, 1.0 - 2.0 / (e + 1.0)), x)
+    return op("copysign", select(a >= 0.55, 1.0 - 2.0 / (e + 1.0), small), x)
 
 
 def sigmoid(x: Value) -> Value:
     """1 / (1 + e^-x), for x < 0 as e^x / (1 + e^x)."""
-    z = exp(-abs(x))
+    z = _exp_below(-abs(x))
     d = z + 1.0
     lost = z - (d - 1.0)  # the quotient is corrected for it; 1 - z / 2 stands for 1 / d
     q = select(x < 0.0, z, 1.0) / d
-    return fma(q, -(lost * fma(z, -0.5, 1.0)), q)
+    return select(x.eq(x), fma(q, -(lost * fma(z, -0.5, 1.0)), q), x)
 
 
-def log_core(bits: Value, correction: Value | None = None) -> tuple[Value, Value]:
+def log_core(bits: Value) -> tuple[Value, Value]:
     """(e, m - 1) of a positive number, given by its bits: 2^e m, m in [sqrt(1/2), sqrt(2))."""
     shifted = bits - 0x3F3504F3
     m = ((shifted & 0x7FFFFF) + 0x3F3504F3).bitcast("f32")

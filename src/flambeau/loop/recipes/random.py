@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ..build import Buffer, Builder, Operand, Value, const, fma, minimum, op, select
+from ..build import Buffer, Builder, Operand, Register, Value, const, fma, minimum, op, select
 from ..ir import Kernel
 
 WORDS = 632  # of the state
@@ -248,6 +248,48 @@ def geometric(dtype: str) -> Kernel:
     """state, out, n, p: f64. ceil(log(u) / log(1 - p))."""
     formula = lambda u, p: op("ceil", op("log", u) / op("log1p", -p))
     return _from_uniform("geometric", dtype, formula, "p")
+
+
+def poisson(dtype: str) -> Kernel:
+    """state, out, rate: dtype, n. Poisson numbers of these rates, one after the other.
+
+    Below 10 the number of uniform f64 whose product stays above e^-rate; else transformed rejection (Hörmann 1993)."""
+    g = _Generator(f"poisson_{dtype}")
+    b, out, rates, n = g.b, g.b.buf("out", dtype, "w"), g.b.buf("rate", dtype), g.b.integer("n")
+    with g.serial(), b.for_("i", 0, n) as i:
+        rate = b.let(rates[i].cast("f64"), "rate_")
+        found, going = b.reg("found", 0.0), b.reg("going", rate > 0.0)
+        with b.if_(rate >= 10.0):
+            _reject(g, rate, found, going)
+        with b.else_():
+            product, least = b.reg("product", 1.0), b.let(op("exp", -rate), "least")
+            with b.while_(going.get()):
+                g.draw(2)
+                product.set(product.get() * g.uniform(const("i64", 0), "f64"))
+                going.set(product.get() > least)
+                found.set(found.get() + select(going.get(), const("f64", 1.0), 0.0))
+        out[i] = found.get().cast(dtype)
+    return b.kernel()
+
+
+def _reject(g: _Generator, rate: Value, found: Register, going: Register) -> None:
+    """A Poisson number of a rate from 10 on: algorithm PTRS."""
+    b = g.b
+    width = b.let(op("sqrt", rate) * 2.53 + 0.931, "width")
+    slope = b.let(width * 0.02483 - 0.059, "slope")
+    inverse = 1.1328 / (width - 3.4) + 1.1239
+    squeeze = b.let(0.9277 - 3.6224 / (width - 2.0), "squeeze")
+    with b.while_(going.get()):
+        g.draw(4)
+        u = b.let(g.uniform(const("i64", 0), "f64") - 0.5, "u")
+        v, near = b.let(g.uniform(const("i64", 1), "f64"), "v"), b.let(0.5 - abs(u), "near")
+        k = b.let(op("floor", (slope * 2.0 / near + width) * u + rate + 0.43), "k")
+        quick = (near >= 0.07) & (v <= squeeze)
+        out = (k < 0.0) | ((near < 0.013) & (v > near))
+        ratio = op("log", v) + op("log", inverse) - op("log", slope / (near * near) + width)
+        exact = ratio <= k * op("log", rate) - rate - op("lgamma", k + 1.0)
+        found.set(k)
+        going.set(~(quick | (~out & exact)))
 
 
 def normal_serial(dtype: str, exponential: bool = False) -> Kernel:
