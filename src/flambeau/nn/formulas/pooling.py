@@ -14,7 +14,8 @@ Table = list[list[int]]  # the positions of each window in one dimension; -1 is 
 
 
 def out_size(length: int, k: int, s: int, p: int, d: int, ceil_mode: bool) -> int:
-    """How many windows fit; in ceil mode the last may hang over, but must begin inside the input or its left padding."""
+    """How many windows fit; in ceil mode the last may hang over, but must begin inside the input or its
+    left padding."""
     span = length + 2 * p - d * (k - 1) - 1
     count = (-(-span // s) if ceil_mode else span // s) + 1
     return count - 1 if ceil_mode and (count - 1) * s >= length + p else count

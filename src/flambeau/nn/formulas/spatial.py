@@ -294,8 +294,10 @@ def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
     counts = window_count(x.shape[2:], kernel, step, edge, dil)
     if min(counts) < 1:
         raise RuntimeError(
-            f"Given input with spatial size {tuple(x.shape[2:])}, kernel_size={kernel}, dilation={dil}, padding={edge}, "
-            f"calculated shape of the array of sliding blocks as {tuple(counts)}, but its components must be at least one."
+            f"Given input with spatial size {tuple(x.shape[2:])}, kernel_size={kernel}, dilation={dil}, "
+            f"padding={edge}, "
+            f"calculated shape of the array of sliding blocks as {tuple(counts)}, but its components must be "
+            "at least one."
         )
     if any(edge):
         x = ops.pad(x, (edge[1], edge[1], edge[0], edge[0]))

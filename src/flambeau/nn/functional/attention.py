@@ -63,7 +63,8 @@ def _check_shapes(query: Tensor, key: Tensor, value: Tensor, padding: Any, mask:
     if mask is not None:
         _expect(
             mask.dim() in (2, 3),
-            f"For {kind} `query`, expected `attn_mask` to be `None`, 2-D or 3-D but found {mask.dim()}-D tensor instead",
+            f"For {kind} `query`, expected `attn_mask` to be `None`, 2-D or 3-D but found {mask.dim()}-D tensor "
+            "instead",
         )
         if dims == 2 and mask.dim() == 3:
             wanted = (heads, query.shape[0], key.shape[0])

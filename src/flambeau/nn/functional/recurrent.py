@@ -62,7 +62,8 @@ STEPS: dict[str, Step] = {"LSTM": lstm_step, "GRU": gru_step, "RNN_TANH": tanh_s
 def _run(
     step: Step, x: Tensor, state: tuple, weights: tuple, sizes: list[int] | None, reverse: bool
 ) -> tuple[Tensor, tuple]:
-    """One layer, one direction. x (T, N, in), or packed rows with batch `sizes`; weights (w_ih, w_hh, b_ih, b_hh, w_hr)."""
+    """One layer, one direction. x (T, N, in), or packed rows with batch `sizes`; weights (w_ih, w_hh,
+    b_ih, b_hh, w_hr)."""
     w_ih, w_hh, b_ih, b_hh, w_hr = weights
     gates = ops.linear(x, w_ih, b_ih)
     if sizes is not None:

@@ -20,7 +20,8 @@ def embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> Tensor:
-    """weight[input]. The row `padding_idx` gets no gradient; rows longer than `max_norm` are first shortened in place."""
+    """weight[input]. The row `padding_idx` gets no gradient; rows longer than `max_norm` are first
+    shortened in place."""
     if padding_idx is not None:
         rows = weight.size(0)
         if not -rows <= padding_idx < rows:

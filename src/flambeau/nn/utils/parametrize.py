@@ -62,7 +62,8 @@ class ParametrizationList(ModuleList):
                     pass
         if not isinstance(new, torch.Tensor) and not isinstance(new, Sequence):
             raise ValueError(
-                f"'right_inverse' must return a Tensor or a Sequence of tensors (list, tuple...). Got {type(new).__name__}"
+                "'right_inverse' must return a Tensor or a Sequence of tensors (list, tuple...). Got "
+                f"{type(new).__name__}"
             )
         self.is_tensor = isinstance(new, torch.Tensor)
         self.ntensors = 1 if self.is_tensor else len(new)
@@ -99,12 +100,14 @@ class ParametrizationList(ModuleList):
             raise ValueError(f"A parametrization must return a tensor. Got {type(value).__name__}.")
         if value.dtype != dtype:
             raise ValueError(
-                "Registering a parametrization may not change the dtype of the tensor, unless `unsafe` flag is enabled.\n"
+                "Registering a parametrization may not change the dtype of the tensor, unless `unsafe` flag "
+                "is enabled.\n"
                 f"unparametrized dtype: {dtype}\nparametrized dtype: {value.dtype}"
             )
         if value.shape != shape:
             raise ValueError(
-                "Registering a parametrization may not change the shape of the tensor, unless `unsafe` flag is enabled.\n"
+                "Registering a parametrization may not change the shape of the tensor, unless `unsafe` flag "
+                "is enabled.\n"
                 f"unparametrized shape: {shape}\nparametrized shape: {value.shape}"
             )
 
@@ -214,7 +217,8 @@ def register_parametrization(
         module.parametrizations[tensor_name] = chain
     else:
         raise ValueError(
-            f"Module '{module}' does not have a parameter, a buffer, or a parametrized element with name '{tensor_name}'"
+            f"Module '{module}' does not have a parameter, a buffer, or a parametrized element with name "
+            f"'{tensor_name}'"
         )
     return module
 
@@ -269,7 +273,8 @@ def remove_parametrizations(module: Module, tensor_name: str, leave_parametrized
         original = Parameter(value.detach()) if value.requires_grad else value
     else:
         raise ValueError(
-            "Cannot leave unparametrized (`leave_parametrized=False`) a tensor that is parametrized in terms of a sequence "
+            "Cannot leave unparametrized (`leave_parametrized=False`) a tensor that is parametrized in terms "
+            "of a sequence "
             "of tensors."
         )
     delattr(type(module), tensor_name)

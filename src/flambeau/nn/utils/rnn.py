@@ -42,8 +42,10 @@ class PackedSequence(PackedSequence_):
         if batch_sizes is not None:
             if batch_sizes.device.type != "cpu":
                 raise ValueError(
-                    "batch_sizes should always be on CPU. Instances of PackedSequence should never be created manually. "
-                    "They should be instantiated by functions like pack_sequence and pack_padded_sequences in nn.utils.rnn."
+                    "batch_sizes should always be on CPU. Instances of PackedSequence should never be "
+                    "created manually. "
+                    "They should be instantiated by functions like pack_sequence and pack_padded_sequences "
+                    "in nn.utils.rnn."
                 )
         else:
             if not isinstance(data, (list, tuple)) or len(data) != 2:
@@ -146,7 +148,8 @@ def pack_padded_sequence(
     if any(a < b for a, b in pairwise(counts)):
         raise RuntimeError(
             "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. You can pass "
-            "`enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to sidestep this requirement if you do "
+            "`enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to sidestep this "
+            "requirement if you do "
             "not need ONNX exportability."
         )
     sizes = [sum(n > t for n in counts) for t in range(counts[0])]
