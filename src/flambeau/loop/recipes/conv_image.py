@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..build import Buffer, Builder, Operand, Value, const, minimum
+from ..build import Buffer, Builder, Operand, Value, const, minimum, select
 
 AXES = "dhw"
 INTS = (
@@ -93,8 +93,13 @@ class Image:
             if not self.split:
                 self._plane(src, row0, to, const("i64", 0), const("i64", 0))
                 return
-            with b.for_("ry", 0, self.fh) as ry, b.for_("rx", 0, self.fw) as rx:
+            with b.for_("ry", 0, self._residues("h")) as ry, b.for_("rx", 0, self._residues("w")) as rx:
                 self._plane(src, row0, b.let(to + (ry * self.fw + rx) * self.plane), ry, rx)
+
+    def _residues(self, axis: str) -> Value:
+        """How many residues the taps read, from 0 on: with dilation, take all."""
+        i = self.ints
+        return select(i["j" + axis].eq(1), minimum(i["t" + axis], i["k" + axis]), i["t" + axis])
 
     def _plane(self, src: Buffer, row0: Value, to: Value, ry: Value, rx: Value) -> None:
         """One residue plane."""
