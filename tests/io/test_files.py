@@ -110,6 +110,8 @@ def test_plain_python_goes_both_ways(protocol):
 def test_dtypes_that_not_every_build_has(name):
     if not hasattr(fl, name):
         pytest.skip(f"no {name}")
+    if name.startswith("complex") and not hasattr(fl, "view_as_real"):
+        pytest.skip("complex numbers")
     tensor = fl.arange(3).to(getattr(fl, name))
     assert shown(torch.load(saved(fl, [tensor]))[0]) == shown(
         fl.load(saved(torch, [torch.arange(3).to(getattr(torch, name))]))[0]
@@ -241,6 +243,7 @@ def test_large_archives(monkeypatch):
     tensor = fl.arange(2000)
     file = saved(fl, [tensor, tensor + 1])
     assert zipfile.ZipFile(file).testzip() is None
+    file.seek(0)
     assert [t.tolist()[-1] for t in fl.load(file)] == [1999, 2000]
 
 

@@ -29,10 +29,10 @@ def over(buffer: Any, count: int, kind: dtype) -> Tensor:
     return make_tensor(storage, fresh_meta((count,), kind))
 
 
-def alias(base: Tensor, size: Any, stride: Any, offset: int) -> Tensor:
-    """A tensor of its own (not a view) on the storage of base."""
-    meta = base._meta
-    return make_tensor(base._st, intern_meta(tuple(size), tuple(stride), meta.dtype, meta.device), offset)
+def alias(base: Tensor, size: Any, stride: Any, offset: int, kind: dtype | None = None) -> Tensor:
+    """A tensor of its own (not a view) on the storage of base; `kind`: its dtype, if not that of base."""
+    meta = intern_meta(tuple(size), tuple(stride), kind or base._meta.dtype, base._meta.device)
+    return make_tensor(base._st, meta, offset)
 
 
 def shaped(base: Any, shape: tuple[int, ...]) -> Any:

@@ -45,18 +45,19 @@ class LoadedStorage:
         fail(RuntimeError, "load: CUDA is not available", "map to 'cpu'")
 
 
-def _tensor(base: Any, offset: Any, size: Any, stride: Any) -> Any:
+def _tensor(base: Any, offset: Any, size: Any, stride: Any, dtype: Any = None) -> Any:
+    count = base.numel() if dtype is None else base.numel() // dtype.itemsize
     numbers = (offset, *size, *stride)
     if len(size) != len(stride) or any(type(n) is not int or n < 0 for n in numbers):
         fail(RuntimeError, f"load: tensor of size {size}, stride {stride} and offset {offset} is not valid")
     last = offset + sum((n - 1) * s for n, s in zip(size, stride))
-    if 0 not in size and last >= base.numel():
+    if 0 not in size and last >= count:
         fail(
             RuntimeError,
             f"load: tensor of size {tuple(size)}, stride {tuple(stride)} and offset {offset} does not fit into its "
-            f"storage of {base.numel()} elements; the file is damaged",
+            f"storage of {count} elements; the file is damaged",
         )
-    return memory.alias(base, size, stride, offset)
+    return memory.alias(base, size, stride, offset, dtype)
 
 
 def rebuild_tensor(storage: Any, offset: int, size: Any, stride: Any) -> Any:
@@ -80,8 +81,9 @@ def rebuild_tensor_v3(
 ) -> Any:  # fmt: skip
     """A tensor of a dtype that has no storage class of its own: the storage is bytes."""
     _check(storage)
-    base = storage.base if storage.dtype is dtype else storage.base.view(dtype)
-    tensor = _tensor(base, offset, size, stride)
+    if storage.base.element_size() != 1:
+        fail(RuntimeError, f"load: a storage of {storage.dtype} instead of bytes")
+    tensor = _tensor(storage.base, offset, size, stride, dtype)
     tensor.requires_grad = requires_grad
     return tensor
 
@@ -169,7 +171,7 @@ def described(tensor: Any, storages: Any) -> tuple[Any, ...]:
 def _plain(tensor: Any, storages: Any) -> tuple[Any, tuple[Any, ...]]:
     dtype = str(tensor.dtype).removeprefix("torch.")
     reference = storages.reference(tensor, storage_type(STORAGES.get(dtype, "UntypedStorage")))
-    place = (reference, tensor.storage_offset(), tuple(tensor.size()), tuple(tensor.stride()))
+    place = (reference, tensor.storage_offset(), (*tensor.size(),), (*tensor.stride(),))
     grad = bool(tensor.requires_grad)
     if dtype in STORAGES:
         return name("torch._utils", "_rebuild_tensor_v2"), (*place, grad, _ordered())

@@ -11,26 +11,30 @@ from .apply import number
 from .per_tensor import PerTensorOptimizer, Values
 
 
+def _rms(x: Any) -> Any:
+    return torch.sqrt((x * x).mean())
+
+
 def adafactor_rule(
     p: Any, g: Any, *variance: Any, rate: Any, rest: Any, keep: Any, eps1: Any, eps2: Any, d: Any,
     maximize: bool, decay: bool,
 ) -> tuple[Any, ...]:  # fmt: skip
     """p -= alpha u / max(1, rms(u)/d), u = g/sqrt(v), alpha = rate max(eps2, rms(p)); v of a matrix = row x column."""
     g = -g if maximize else g
-    alpha = torch.clamp(torch.linalg.vector_norm(p) / p.numel() ** 0.5, min=eps2) * rate
+    alpha = torch.clamp(_rms(p), min=eps2) * rate
     if decay:
         p = p * keep
     if len(variance) == 2:
         row, col = variance
-        row = torch.lerp(row, torch.square(torch.norm(g, dim=-1, keepdim=True)) / g.size(-1), rest)
-        col = torch.lerp(col, torch.square(torch.norm(g, dim=-2, keepdim=True)) / g.size(-2), rest)
+        row = torch.lerp(row, (g * g).mean(-1, keepdim=True), rest)
+        col = torch.lerp(col, (g * g).mean(-2, keepdim=True), rest)
         variance = (row, col)
         estimate = (row @ col) / torch.clamp(row.mean(dim=-2, keepdim=True), min=eps1)
     else:
         variance = (torch.lerp(variance[0], g * g, rest),)
         estimate = variance[0]
     update = torch.rsqrt(torch.clamp(estimate, min=eps1 * eps1)) * g
-    denom = torch.clamp(torch.linalg.vector_norm(update) / (update.numel() ** 0.5 * d), min=1.0)
+    denom = torch.clamp(_rms(update) / d, min=1.0)
     return p - update * (alpha / denom), *variance
 
 
@@ -38,6 +42,7 @@ class Adafactor(PerTensorOptimizer):
     """Steps relative to the size of the parameter; the second moment of a matrix is factored into row and column."""
 
     rule = adafactor_rule
+    elementwise = False
 
     def __init__(
         self, params: Any, lr: Any = 1e-2, beta2_decay: float = -0.8,

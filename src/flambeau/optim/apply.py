@@ -20,9 +20,14 @@ def apply(
     lists: Sequence[Sequence[Any]],
     numbers: dict[str, Any],
     statics: dict[str, Any],
+    elementwise: bool = True,
 ) -> None:
-    """Write rule's results in place: lists = (parameters, gradients, *states), all of one length."""
-    if all(type(v) in (int, float, bool) for v in numbers.values()) and not torch.is_grad_enabled():
+    """Write rule's results in place: lists = (parameters, gradients, *states), all of one length.
+
+    An elementwise rule of Python numbers is one instruction over all tensors.
+    """
+    plain = elementwise and not torch.is_grad_enabled()
+    if plain and all(type(v) in (int, float, bool) for v in numbers.values()):
         foreach.apply(rule, lists, numbers, statics)
         return
     for p, grad, *state in zip(*lists):

@@ -18,7 +18,8 @@ def orthogonal(g: Any, coefficients: tuple[float, float, float], steps: int, eps
     tall = g.size(0) > g.size(1)
     x = g.bfloat16()
     x = x.T if tall else x
-    x = x / x.norm().clamp(min=eps)
+    size = torch.sqrt(torch.square(x.float()).sum())
+    x = x / torch.clamp(size, min=eps).bfloat16()
     for _ in range(steps):
         gram = x @ x.T
         gram = torch.addmm(gram, gram, gram, beta=b, alpha=c)
@@ -40,6 +41,7 @@ class Muon(PerTensorOptimizer):
     """For the matrices of hidden layers; other parameters want AdamW."""
 
     rule = muon_rule
+    elementwise = False
     scalars = ()
 
     def __init__(

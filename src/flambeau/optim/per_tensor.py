@@ -24,6 +24,7 @@ class PerTensorOptimizer(Optimizer):
 
     rule: Callable[..., tuple[Any, ...]]
     scalars: tuple[str, ...] = ("step",)
+    elementwise = True  # whether the rule is
 
     def __init__(self, params: Any, defaults: dict[str, Any]):
         self._plans: dict[int, _Plan] = {}
@@ -98,7 +99,8 @@ class _Batch:
         if self.as_real:
             lists = [[torch.view_as_real(t) for t in items] for items in lists]
         statics = optimizer.statics(group, self.now, self.first)
-        apply(type(optimizer).rule, lists, optimizer.numbers(group, self.now, self.params[0]), statics)
+        numbers = optimizer.numbers(group, self.now, self.params[0])
+        apply(type(optimizer).rule, lists, numbers, statics, optimizer.elementwise)
         self.first = False
 
 
