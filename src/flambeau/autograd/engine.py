@@ -35,7 +35,7 @@ def run(
 class _Walk:
     def __init__(self, tensors: Any, grads: Any, retain: bool, inputs: Any, accumulate: bool):
         self.retain = retain
-        self.buffers: dict[Node, list[Grad]] = {}
+        self.buffers: dict[Node, Any] = {}  # node -> its gradient, or a list of them if it has several outputs
         self.captured: dict[tuple[Node, int], list[int]] = {}
         self.results: list[Grad] = [None] * len(inputs or ())
         self.roots: list[Node] = []
@@ -50,7 +50,6 @@ class _Walk:
             self.receive(node, nr, g)
         self.limit: set[Node] | None = None
         if inputs is not None:
-            self.accumulate_into = accumulate
             self.targets(inputs)
         self.counts = self.count()
 
@@ -62,31 +61,33 @@ class _Walk:
             self.captured.setdefault(e, []).append(i)
 
     def receive(self, node: Node, nr: int, g: Grad) -> None:
-        slots = self.buffers.get(node)
-        if slots is None:
-            n = len(node.out) if type(node.out) is tuple else 1
-            slots = self.buffers[node] = [None] * max(n, nr + 1)
-        elif nr >= len(slots):
-            slots.extend([None] * (nr + 1 - len(slots)))
-        if g is None:
+        buffers = self.buffers
+        if type(node.out) is not tuple:
+            old = buffers.get(node)
+            buffers[node] = g if old is None else old if g is None else old + g
             return
-        old = slots[nr]
-        slots[nr] = g if old is None else old + g  # type: ignore[operator]
+        slots = buffers.get(node)
+        if slots is None:
+            slots = buffers[node] = [None] * len(node.out)
+        if g is not None:
+            old = slots[nr]
+            slots[nr] = g if old is None else old + g
 
     def count(self) -> dict[Node, int]:
         """How many edges lead to each node that can be reached; with inputs, only nodes on a way to one matter."""
         counts: dict[Node, int] = {}
-        order: list[Node] = []
         todo = list(self.roots)
         seen = set(todo)
         while todo:
-            node = todo.pop()
-            order.append(node)
-            for e in node.edges:
+            for e in todo.pop().edges:
                 if e is None:
                     continue
                 child = e[0]
-                counts[child] = counts.get(child, 0) + 1
+                n = counts.get(child)
+                if n is not None:
+                    counts[child] = n + 1
+                    continue
+                counts[child] = 1
                 if child not in seen:
                     seen.add(child)
                     todo.append(child)
@@ -111,24 +112,43 @@ class _Walk:
         return useful
 
     def walk(self) -> list[Grad]:
-        counts = self.counts
+        counts, buffers, shared = self.counts, self.buffers, self.shared
         ready = [n for n in reversed(self.roots) if not counts.get(n)]
         while ready:
             node = ready.pop()
-            grads = self.buffers.pop(node, None) or [None]
+            held = buffers.pop(node, None)
+            given = tuple(held) if type(held) is list else (held,)
             if self.captured:
-                self.capture(node, grads)
-                if self.limit is not None and node not in self.limit:
+                given = self.capture(node, given)
+                if node not in self.limit:  # type: ignore[operator]
                     self.skip(node, counts, ready)
                     continue
-            made = self.apply(node, grads)
-            edges = node.edges
-            for e, g in zip(edges, made):
+            if node.hooks is not None:
+                given = self.before(node, given)
+            if type(node) is AccumulateGrad:
+                if given[0] is not None:
+                    accumulate(node.variable, given[0], id(given[0]) not in shared)
+                if node.hooks is not None:
+                    run_posthooks(node, (), given)
+                continue
+            if held is None or (len(given) == 1 and given[0] is None):
+                made: Any = (None,) * len(node.edges)
+            else:
+                made = node.apply(given)
+                if type(made) is not tuple:
+                    made = (made,)
+            if node.hooks is not None:
+                made = run_posthooks(node, made, given)
+            if not self.retain:
+                node.release()
+            for e, g in zip(node.edges, made):
                 if e is None:
                     continue
                 child, nr = e
-                if g is not None and (any(g is h for h in grads)):
-                    self.shared[id(g)] = g
+                if g is not None:
+                    for h in given:
+                        if h is g:
+                            shared[id(g)] = g
                 self.receive(child, nr, g)
                 counts[child] -= 1
                 if not counts[child]:
@@ -142,37 +162,21 @@ class _Walk:
                 if not counts[e[0]]:
                     ready.append(e[0])
 
-    def capture(self, node: Node, grads: list[Grad]) -> None:
+    def capture(self, node: Node, given: tuple[Grad, ...]) -> tuple[Grad, ...]:
+        grads = list(given)
         for nr in range(len(grads)):
-            for i in self.captured.get((node, nr), ()):
+            wanted = self.captured.get((node, nr), ())
+            if wanted:
                 g = grads[nr]
                 if node.hooks is not None and g is not None:
-                    grads[nr] = g = tensor_hooks(node, nr, g)
-                self.results[i] = g
+                    g = tensor_hooks(node, nr, g)
+                for i in wanted:
+                    self.results[i] = g
+        return tuple(grads)
 
-    def apply(self, node: Node, grads: list[Grad]) -> tuple[Grad, ...]:
-        hooks = node.hooks
-        if hooks is not None:
-            for nr, g in enumerate(grads):
-                if g is not None:
-                    grads[nr] = tensor_hooks(node, nr, g)
-            given = run_prehooks(node, tuple(grads))
-        else:
-            given = tuple(grads)
-        if len(given) == 1 and given[0] is None and type(node) is not AccumulateGrad:
-            made: tuple[Grad, ...] = (None,) * len(node.edges)
-        elif type(node) is AccumulateGrad:
-            accumulate(node.variable, given[0], given[0] is not None and id(given[0]) not in self.shared)
-            made = ()
-        else:
-            made = node.apply(given)
-            if type(made) is not tuple:
-                made = (made,)
-        if hooks is not None:
-            made = run_posthooks(node, made, given)
-        if not self.retain:
-            node.release()
-        return made
+    def before(self, node: Node, given: tuple[Grad, ...]) -> tuple[Grad, ...]:
+        grads = [None if g is None else tensor_hooks(node, nr, g) for nr, g in enumerate(given)]
+        return run_prehooks(node, tuple(grads))
 
 
 class Hooks:
@@ -235,13 +239,28 @@ def start_grad(t: Tensor, g: Grad) -> Tensor:
                 "call .sum().backward() or .mean().backward(), or pass gradient= of the output's shape",
                 output=t,
             )
-        return FUNCTIONS["ones_like"](t)
+        return unit(meta)
     if tuple(g._meta.shape) != tuple(meta.shape):
         fail(
             RuntimeError,
             f"Mismatch in shape: grad_output[0] has a shape of {g._meta.shape} and output[0] has a shape of {meta.shape}.",
         )
     return g
+
+
+_ONES: dict[Any, Tensor] = {}
+
+
+def unit(meta: Any) -> Tensor:
+    """A tensor of one 1: kept, since most backward passes begin with it. Nobody may write to it."""
+    one = _ONES.get(meta)
+    if one is None:
+        S = LOCAL.s
+        before, S.grad = S.grad, False
+        one = _ONES[meta] = FUNCTIONS["full"](tuple(meta.shape), 1, dtype=meta.dtype)
+        S.grad = before
+        S.flush()
+    return one
 
 
 def backward(

@@ -18,19 +18,18 @@ def run(entry: Entry, node: OpNode, grads: tuple[Tensor | None, ...]) -> tuple[T
     saved = node.unpack()
     lead = (None,) if len(node.edges) > len(plan.inputs) else ()
     S = LOCAL.s
-    if S.grad and any(g is not None and g._rg for g in grads) or S.grad and any(
-        type(a) not in NUMBERS and a._rg for a in saved
-    ):
+    if S.grad and differentiable(grads, saved):
         return (*lead, *evaluate(entry, form, plan, grads, saved, node))
-    operands = [g for g in grads if g is not None]
-    key = (form, node.needs, *[None if g is None else g._meta for g in grads], *[_kind(a) for a in saved])
-    made = entry.backward_cache.get(key)
+    if len(grads) == 1:  # what is saved has the metadata of the form: it is no part of the key
+        key: Any = (node.needs, grads[0]._meta)  # type: ignore[union-attr]
+        inputs = (grads[0], *saved)
+    else:
+        key = (node.needs, *[None if g is None else g._meta for g in grads])
+        inputs = (*[g for g in grads if g is not None], *saved)
+    made = form.backward.get(key)
     if made is None:
-        if len(entry.backward_cache) > 4096:
-            entry.backward_cache.clear()
-        made = entry.backward_cache[key] = trace_backward(entry, form, plan, grads, saved, node)
+        made = form.backward[key] = trace_backward(entry, form, plan, grads, saved, node)
     back, where = made
-    inputs = (*operands, *saved)
     if not back.outs:
         result: Any = ()
     else:
@@ -38,10 +37,6 @@ def run(entry: Entry, node: OpNode, grads: tuple[Tensor | None, ...]) -> tuple[T
         if len(back.outs) == 1:
             result = (result,)
     return (*lead, *[None if i is None else result[i] if i >= 0 else inputs[~i] for i in where])
-
-
-def _kind(a: Any) -> Any:
-    return type(a) if type(a) in NUMBERS else a._meta
 
 
 def trace_backward(entry: Entry, form: Form, plan: Any, grads: Any, saved: list[Any], node: OpNode) -> Any:
@@ -67,6 +62,10 @@ def trace_backward(entry: Entry, form: Form, plan: Any, grads: Any, saved: list[
     back = Form(entry, trace, vals, None, ([], ()))
     back.name = type(node).__name__
     return back, where
+
+
+def differentiable(grads: Any, saved: list[Any]) -> bool:
+    return any(g is not None and g._rg for g in grads) or any(type(a) not in NUMBERS and a._rg for a in saved)
 
 
 def operands_of(grads: list[Any]) -> list[Any]:

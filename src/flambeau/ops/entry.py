@@ -71,7 +71,6 @@ class Entry:
         self._read_grads(facts.get("grad"))
         self.cache: dict[Any, Form] = {}
         self.cache_inplace: dict[Any, Form] = {}
-        self.backward_cache: dict[Any, Any] = {}
         self._node_type: type[OpNode] | None = None
         self.wrapper: Callable[..., Any] | None = None
 

@@ -21,7 +21,7 @@ class Form:
     """
 
     __slots__ = (
-        *("arity", "args", "diff", "entry", "into", "key", "name", "out_vals", "outs", "plans", "seen", "slots", "structure"),
+        *("arity", "args", "backward", "diff", "entry", "into", "key", "name", "out_vals", "outs", "plans", "seen", "slots", "structure"),
         *("trace", "unit", "weight", "writes"),
     )
 
@@ -34,6 +34,7 @@ class Form:
         self.slots = self.arity + len(self.outs)
         self.diff = [out[0].dtype.is_floating_point for out in self.outs]
         self.plans: dict[int, Any] = {}
+        self.backward: dict[Any, Any] = {}  # (needs, metadata of the gradients) -> form of the gradient, where its results go
         self.unit: Any = None
         self.seen = 0
         self.writes = tuple(sorted({i for n in trace.nodes for i in written_operands(n)}))
@@ -73,6 +74,7 @@ def commit(S: Stream, form: Form, operands: tuple[Any, ...]) -> Any:
             line.append(~sid)
             line.append(len(slots))
             slots.append(a._off)
+            S.offsets = True
         else:
             line.append(sid)
     if form.writes:
@@ -260,6 +262,14 @@ class OpNode(Node):
                 "saved tensors after calling backward."
             )
         values = []
+        if self.versions is None and self.result_version is None and not LOCAL.s.grad:
+            for a in saved:
+                if type(a) is tuple:
+                    a = make_tensor(a[0], a[2], a[1])
+                elif type(a) not in NUMBERS and a._ver is not None and a._ver.n:
+                    raise_overwritten(self, a._meta, a._ver.n, 0)
+                values.append(a)
+            return values
         for i, a in enumerate(saved):
             if type(a) is tuple:
                 a = self._result(a)

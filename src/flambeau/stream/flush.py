@@ -73,10 +73,11 @@ def flush(S: Stream) -> None:
     if not code:
         return
     with S.lock:
-        slots, written = S.slots, S.written
+        slots, written, offsets = S.slots, S.written, S.offsets
+        S.offsets = False
         S.code, S.slots, S.ids, S.written, S.pending_bytes, S.flush_after = [], [], {}, set(), 0, False
         key: Any = tuple(code)
-        if written:
+        if written and offsets:
             key = (key, relations(code, slots, written))
         known = CACHE.get(key)
         if known is None:

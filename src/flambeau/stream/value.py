@@ -228,6 +228,7 @@ class Stream:
         self.byte_bound = 1 << 30
         self.eager = False
         self.flush_after = False  # the instruction being recorded reads foreign memory: run it now
+        self.offsets = False  # whether any operand has an offset
         self.written: set[int] = set()  # slots written in place: accesses to them are related by the key
         self.trace: Any = None  # the trace that prims are emitted to while an op's body runs
 

@@ -27,7 +27,6 @@ def set_default_dtype(d: dtypes.dtype) -> None:
     for entry in ENTRIES.values():  # what was traced under another default does not hold
         entry.cache.clear()
         entry.cache_inplace.clear()
-        entry.backward_cache.clear()
 
 
 def is_floating_point(input: Tensor) -> bool:
