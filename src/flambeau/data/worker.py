@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import flambeau as torch
 
+from ..device.threads import set_num_threads
 from . import channel
 from .fetch import fetcher
 
@@ -117,7 +118,7 @@ def main(job: Job, tasks: Any, results: Any, slots: Any, stop: Any, others: list
 def _work(job: Job, tasks: Any, results: Any, slots: Any, stop: Any) -> None:
     global _info
     where = f"in DataLoader worker process {job.id}"
-    torch.set_num_threads(1)
+    set_num_threads(1)
     _info = WorkerInfo(job.id, job.num_workers, _seed(job), job.dataset)
     failed: Failure | None = None
     make = lambda: fetcher(job.iterable, job.dataset, job.batched, job.collate_fn, job.drop_last)
