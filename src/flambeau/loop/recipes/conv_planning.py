@@ -11,7 +11,7 @@ from .conv import conv, weight_pitch
 from .conv_image import AXES, ConvSpec, fixed_ints
 from .conv_weight import THIN, conv_weight, thin_workspace, workspace
 from .packing import SPARE
-from .planning import Strides, Vectors, registers, tile
+from .planning import Strides, Vectors, even_rows, registers, tile
 
 
 class Geometry(NamedTuple):
@@ -173,6 +173,8 @@ def _tiles(spec: ConvSpec, ints: dict[str, int], channel: int, target: Vectors, 
     )
     parts = max(1, min(threads, units * panels, work >> 16))
     ints["go"] = 1 if units % parts == 0 or units >= 4 * parts else min(panels, parts)
+    rows = even_rows(ints["co"], rows, ints["go"])
+    panels = ceil_div(ints["co"], rows)
     k = ints["ci"] * taps
     ints["pg"] = max(1, min(panels, 128 * 1024 // (rows * k * size)))
     dense = spec.kind == "forward" and (ints["wc"], ints["wd"], ints["wh"], ints["ww"]) == (
@@ -209,6 +211,7 @@ def _weights(spec: ConvSpec, ints: dict[str, int], channel: int, target: Vectors
     ints |= {"gk": 1, "go": 1}
     if ints["g"] % parts and ints["g"] < 4 * parts:
         ints["gk" if high >= 2 * parts or high >= wide else "go"] = min(parts, max(high, wide))
+    spec = spec._replace(rows=even_rows(weights, rows, ints["gk"]))
     ints |= workspace(ints, spec, channel)
     return ConvPlan(spec, ints, parts, ints["ws"] * size, ints["ts"] * 8)
 

@@ -175,6 +175,12 @@ def tile(m: int, n: int, vector: int, regs: int, generic: bool) -> tuple[int, in
     return choice
 
 
+def even_rows(m: int, rows: int, groups: int) -> int:
+    """Rows of a tile such that few panels divide evenly among the groups."""
+    panels = ceil_div(m, rows)
+    return rows if groups == 1 or panels >= 4 * groups else ceil_div(m, round_up(panels, groups))
+
+
 def _gemm(
     spec: Spec, ints: dict[str, int], target: Vectors, threads: int, plain: bool, generic: bool
 ) -> Plan:
@@ -202,6 +208,9 @@ def _gemm(
     spec = spec._replace(unroll=1 if pack_a or rows * nv >= 12 else 2 if rows * nv >= 6 else 4)
     parts = _parts(ints, threads, ints["batch"] * ceil_div(m, rows) * ceil_div(n, lanes))
     gr, gc = _grid(ints, parts, lanes)
+    if not generic:
+        rows = even_rows(m, rows, gr)
+        spec = spec._replace(rows=rows)
     nc = min(512 // lanes * lanes, round_up(n, lanes))
     packed = nc // lanes * (min(k, KC) + 16) * lanes if pack_b else 0
     kept = ceil_div(ceil_div(m, rows), gr) * rows * nc
