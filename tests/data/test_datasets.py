@@ -66,3 +66,30 @@ def test_what_a_subclass_must_define():
 
     with pytest.raises(NotImplementedError, match="__getitems__"):
         Half(range(3), [0])
+
+
+def test_rows_read_at_once_are_the_collated_samples():
+    tensors = (
+        fl.arange(24.0).reshape(4, 3, 2).transpose(1, 2),
+        fl.tensor([True, False, True, True]),
+        fl.zeros(4, 0),
+    )
+    whole = data.TensorDataset(*tensors)
+    for dataset in (whole, data.Subset(whole, [3, 1, 0]), data.Subset(data.Subset(whole, [3, 1, 0]), [2, 1])):
+        for index in ([1, 0], [-1, 1, 1], [0]):
+            expected = data.default_collate([dataset[i] for i in index])
+            batch = dataset.collated(index)
+            assert [t.tolist() for t in batch] == [t.tolist() for t in expected]
+            assert [(t.dtype, t.shape, t.stride()) for t in batch] == [
+                (t.dtype, t.shape, t.stride()) for t in expected
+            ]
+    with pytest.raises(IndexError):
+        whole.collated([4])
+
+    class Odd(data.TensorDataset):
+        def __getitem__(self, i):
+            return 7
+
+    assert Odd(*tensors).collated([0]) is None
+    assert next(iter(data.DataLoader(Odd(*tensors), batch_size=2))).tolist() == [7, 7]
+    assert data.TensorDataset(fl.ones(2, requires_grad=True)).collated([0]) is None

@@ -40,15 +40,10 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         """Tensors and arrays as (function, type, shape, elements)."""
         kind = type(obj)
-        if kind is torch.Tensor or kind is torch.nn.Parameter:
-            name = str(obj.dtype).removeprefix("torch.")
-            return _tensor, (
-                name,
-                tuple(obj.shape),
-                bool(obj.requires_grad),
-                kind is not torch.Tensor,
-                self._add(memory.array_of(obj)),
-            )
+        if kind is torch.Tensor or (isinstance(obj, torch.Tensor) and kind is torch.nn.Parameter):
+            name, shape = str(obj.dtype).removeprefix("torch."), tuple(obj.shape)
+            elements = self._add(memory.array_of(obj))
+            return _tensor, (name, shape, bool(obj.requires_grad), kind is not torch.Tensor, elements)
         if kind is np.ndarray and not obj.dtype.hasobject:
             return _array, (obj.dtype, obj.shape, self._add(obj))
         return NotImplemented

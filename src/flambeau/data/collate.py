@@ -97,6 +97,20 @@ def stacked(arrays: list[Any], kind: Any) -> Any:
     return memory.shaped(base, shape)
 
 
+def rows(tensors: Sequence[Any], indices: Sequence[int]) -> list[Any] | None:
+    """The rows of each tensor at the indices, as new tensors; None for tensors that are not plain host memory."""
+    found = []
+    for t in tensors:
+        if type(t) is not torch.Tensor or t.requires_grad or t.device.type != "cpu" or t.dim() == 0:
+            return None
+        array = memory.array_of(t)
+        base, raw = memory.blank(len(indices) * array[:1].size, t.dtype)
+        shape = (len(indices), *array.shape[1:])
+        np.take(array, indices, 0, out=np.frombuffer(raw, array.dtype).reshape(shape))
+        found.append(memory.shaped(base, shape))
+    return found
+
+
 def collate_numpy_array_fn(batch: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
     """The arrays as one tensor."""
     first = batch[0]

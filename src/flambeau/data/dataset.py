@@ -52,6 +52,12 @@ class TensorDataset(Dataset[tuple[Any, ...]]):
     def __len__(self) -> int:
         return self.tensors[0].size(0)
 
+    def collated(self, indices: Sequence[int]) -> list[Any] | None:
+        """What `default_collate` makes of the samples, read at once; None where it must be asked sample by sample."""
+        from .collate import rows
+
+        return rows(self.tensors, indices) if type(self) is TensorDataset else None
+
 
 class StackDataset(Dataset[Any]):
     """Samples are tuples (or, with keywords, dicts) of the samples of several data sets of one length."""
@@ -173,6 +179,13 @@ class Subset(Dataset[T_co]):
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def collated(self, indices: Sequence[int]) -> list[Any] | None:
+        """As `TensorDataset.collated`, of the chosen samples."""
+        read = getattr(self.dataset, "collated", None)
+        if read is None or type(self) is not Subset:
+            return None
+        return read([self.indices[i] for i in indices])
 
 
 def random_split(dataset: Any, lengths: Sequence[float], generator: Any = None) -> list[Subset[Any]]:

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .collate import default_collate
+
 
 class MapFetcher:
     """Reads samples by index; `batched`: the index is a list, and the samples are collated."""
 
     def __init__(self, dataset: Any, batched: bool, collate_fn: Callable[[Any], Any], drop_last: bool):
         self.dataset, self.batched, self.collate_fn = dataset, batched, collate_fn
+        self.collated = getattr(dataset, "collated", None) if collate_fn is default_collate else None
 
     def fetch(self, index: Any) -> Any:
         """One batch (or one sample)."""
         if not self.batched:
             return self.collate_fn(self.dataset[index])
+        if self.collated is not None and (batch := self.collated(index)) is not None:
+            return batch
         if getattr(self.dataset, "__getitems__", None):
             return self.collate_fn(self.dataset.__getitems__(index))
         return self.collate_fn([self.dataset[i] for i in index])

@@ -102,6 +102,8 @@ class _MultiProcessingDataLoaderIter(_BaseDataLoaderIter):
         context = loader.multiprocessing_context or default_context()
         import mmap
 
+        import numpy.random  # noqa: F401  here, once, and not in each worker
+
         self._stop = mmap.mmap(-1, 1) if context.get_start_method() == "fork" else None
         self._workers: list[_Worker] = []
         self._finalizer = weakref.finalize(self, _shut_down, self._workers, self._stop, os.getpid())
