@@ -359,16 +359,14 @@ def accumulate(t: Tensor, g: Grad, owned: bool = False) -> None:
 
 def own_gradient(g: Tensor, owned: bool) -> Tensor:
     """A gradient that only .grad refers to: g itself if nobody else holds it and it is a fresh dense result, else a copy."""
-    meta = g._meta
-    if owned and g._vw is None and not g._rg and meta.contiguous and g._st.pend is not None and meta is fresh_meta(meta.shape, meta.dtype):
-        from ..stream.value import make_tensor
-
-        return make_tensor(g._st, meta, g._off)
-    with_grad, LOCAL.s.grad = LOCAL.s.grad, False
+    if owned and g._vw is None and not g._rg and g._meta.contiguous and g._st.pend is not None:
+        return g
+    S = LOCAL.s
+    with_grad, S.grad = S.grad, False
     try:
         return FUNCTIONS["clone"](g)
     finally:
-        LOCAL.s.grad = with_grad
+        S.grad = with_grad
 
 
 BOOK["accumulate_grad"] = accumulate

@@ -48,6 +48,7 @@ FUNCTIONS = _Functions()
 METHODS: dict[str, Callable[..., Any]] = {}
 FACES: dict[str, dict[str, Callable[..., Any]]] = {}  # "nn.functional", "special", "linalg", "fft" -> name -> function
 NONE = "not differentiable"
+_run_backward: Any = None  # ops.backward.run, which imports this module
 
 
 class Entry:
@@ -209,9 +210,10 @@ class Entry:
     # --- backward -------------------------------------------------------------------------------------------------
 
     def backward(self, node: OpNode, grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
-        from . import backward
-
-        return backward.run(self, node, grads)
+        global _run_backward
+        if _run_backward is None:
+            from .backward import run as _run_backward
+        return _run_backward(self, node, grads)
 
 
 def traced(trace: Trace, fn: Callable[..., Any], args: list[Any]) -> Any:
@@ -337,30 +339,40 @@ def foreign_written(S: Any, t: Tensor) -> None:
 
 def make_wrapper(entry: Entry, inplace: bool = False, slow: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """The function for one entry, generated: one test, one look-up, one append. slow: what takes every other call."""
-    params, tests, keys, operands = [], ["S.depth"], [], []
-    star = False
+    params, tests, keys, operands, needs = [], ["S.depth"], [], [], []
+    star = sure = False
+    sure = True  # operand numbers are known here
     for p in entry.params:
         if p in entry.keyword and not star:
             params.append("*")
             star = True
         params.append(f"{p}=_d_{p}" if p in entry.defaults else p)
         kind = entry.kinds[p]
+        bit = 1 << len(operands)
         if kind == "T":
             tests.append(f"type({p}) not in PLAIN")
             keys.append(f"{p}._meta")
-            operands.append(p)
+            operands.append(p + ",")
+            needs.append(f"({bit} if {p}._rg else 0)")
+        elif kind == "OT":
+            tests.append(f"({p} is not None and type({p}) not in PLAIN)")
+            keys.append(f"(None if {p} is None else {p}._meta)")
+            operands.append(f"*(() if {p} is None else ({p},)),")
+            needs.append(f"({bit} if {p} is not None and {p}._rg else 0)")
+            sure = p == entry.params[-1] or all(entry.kinds[q] not in OPERANDS for q in entry.params[entry.params.index(p) + 1 :])
         elif kind == "TN":
             tests.append(f"(type({p}) not in PLAIN and type({p}) not in NUMBERS)")
             keys.append(f"({p}._meta if type({p}) in PLAIN else type({p}))")
-            operands.append(p)
+            operands.append(p + ",")
+            needs.append(f"({bit} if type({p}) in PLAIN and {p}._rg else 0)")
         elif kind == "N" and p in entry.defaults:
             tests.append(f"{p} is not _d_{p}")
             keys.append("None")
         elif kind == "N":
             tests.append(f"type({p}) not in NUMBERS")
             keys.append(f"type({p})")
-            operands.append(p)
-        elif kind in ("OT", "OTN", "ON", "TS"):
+            operands.append(p + ",")
+        elif kind in ("OTN", "ON", "TS"):
             return make_general(entry, inplace)
         else:
             keys.append(f"(type({p}), {p})" if kind in ("float", "number") else p)
@@ -370,7 +382,13 @@ def make_wrapper(entry: Entry, inplace: bool = False, slow: Callable[..., Any] |
     name = entry.name + ("_" if inplace else "")
     values = ", ".join(entry.params) + ","
     out = "None" if inplace or entry.facts.get("no_out") else "out"
-    end = f"finish_inplace(S, form, ({''.join(o + ', ' for o in operands)}), {name!r})" if inplace else f"finish_call(S, form, ({''.join(o + ', ' for o in operands)}))"
+    taken = "(" + " ".join(operands) + ")"
+    if inplace:
+        end = f"    return finish_inplace(S, form, {taken}, {name!r})"
+    elif not needs or not sure or entry.grads is None:
+        end = f"    return finish_call(S, form, {taken})" if entry.grads is not None else PLAIN_END.format(taken=taken)
+    else:
+        end = GRAD_END.format(taken=taken, needs=" | ".join(needs))
     source = f"""
 def {name}({", ".join(params)}):
     S = LOCAL.s
@@ -380,7 +398,7 @@ def {name}({", ".join(params)}):
         form = cache[{", ".join(keys)},]
     except (KeyError, TypeError):
         return slow(E, ({values}), None, {inplace})
-    return {end}
+{end}
 """
     scope: dict[str, Any] = {
         "E": entry,
@@ -388,6 +406,9 @@ def {name}({", ".join(params)}):
         "PLAIN": PLAIN,
         "NUMBERS": NUMBERS,
         "slow": slow or slow_call,
+        "commit": record.commit,
+        "record_grad": record.record_grad,
+        "structured": structured,
         "finish_call": finish_call,
         "finish_inplace": finish_inplace,
         "cache": entry.cache_inplace if inplace else entry.cache,
@@ -397,6 +418,23 @@ def {name}({", ".join(params)}):
     made = scope[name]
     made.__doc__, made.__module__, made.__qualname__ = entry.doc, "torch", name
     return made
+
+
+PLAIN_END = """    if form.structure is None:
+        return commit(S, form, {taken})
+    return structured(form, commit(S, form, {taken}))"""
+GRAD_END = """    if S.grad:
+        needs = {needs}
+        if needs:
+            result = record_grad(S, form, {taken}, needs)
+            return result if form.structure is None else structured(form, result)
+    result = commit(S, form, {taken})
+    return result if form.structure is None else structured(form, result)"""
+
+
+def structured(form: Form, result: Any) -> Any:
+    """Several results in the op's own structure."""
+    return tuple(result) if form.structure is tuple else form.structure(*result)
 
 
 def make_general(entry: Entry, inplace: bool) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..stream import gradient
 from ..stream.graph import Buffer, GNode, Trace, Val
-from ..stream.value import LOCAL, NUMBERS, RELEASED, Meta, Node, Storage, Stream, Tensor, make_tensor, version_of
+from ..stream.value import LOCAL, NUMBERS, RELEASED, Meta, Node, Storage, Stream, Tensor, make_tensor, new_object, version_of
 
 
 class Form:
@@ -60,7 +60,7 @@ def _bytes(buf: Buffer) -> int:
 
 
 def commit(S: Stream, form: Form, operands: tuple[Any, ...]) -> Any:
-    """Append one instruction; the new tensors (a tuple if the op has several), or None for an in-place form."""
+    """Append one instruction; the new tensors (a tuple if the op has several), or () for an in-place form."""
     slots = S.slots
     line: list[Any] = [form]
     for a in operands:
@@ -69,10 +69,12 @@ def commit(S: Stream, form: Form, operands: tuple[Any, ...]) -> Any:
             slots.append(a)
             continue
         st = a._st
-        sid = (st.sid if st.home is slots else enter(S, st)) if st.info is None else guarded(S, form, len(line) - 1, st)
+        if st.info is None:
+            sid = st.sid if st.home is slots else enter(S, st)
+        else:
+            sid = guarded(S, form, len(line) - 1, st)
         if a._off:
-            line.append(~sid)
-            line.append(len(slots))
+            line += (~sid, len(slots))
             slots.append(a._off)
             S.offsets = True
         else:
@@ -80,16 +82,23 @@ def commit(S: Stream, form: Form, operands: tuple[Any, ...]) -> Any:
     if form.writes:
         note_writes(S, form, operands)
     outs = form.outs
-    if not outs:
-        result = ()
-    elif len(outs) == 1:
+    if len(outs) == 1:
         meta, off, nbytes = outs[0]
-        st = Storage.__new__(Storage)
-        st.ptr, st.nbytes, st.pend, st.home, st.info, st.block, st.sid = 0, nbytes, S, slots, None, None, len(slots)
-        line.append(st.sid)
+        st = new_object(Storage)
+        sid = len(slots)
+        st.ptr = 0
+        st.nbytes = nbytes
+        st.pend = S
+        st.home = slots
+        st.info = None
+        st.block = None
+        st.sid = sid
+        line.append(sid)
         slots.append(st)
-        result = make_tensor(st, meta, off)
+        result: Any = make_tensor(st, meta, off)
         S.pending_bytes += nbytes
+    elif not outs:
+        result = ()
     else:
         result = []
         for meta, off, nbytes in outs:
@@ -167,10 +176,11 @@ def enter(S: Stream, st: Storage) -> int:
 class GradPlan:
     """For one form and one set of inputs that need a gradient: which edges, and what to save."""
 
-    __slots__ = ("formulas", "inputs", "results", "saved_args")
+    __slots__ = ("formulas", "inputs", "node_type", "results", "saved_args")
 
     def __init__(self, form: Form, needs: int):
         rules = form.entry.grads
+        self.node_type = form.entry.node_type
         self.inputs = [i for i in range(form.arity) if needs >> i & 1]
         wanted = {form.entry.operand_names(form)[i] for i in self.inputs}
         self.formulas = [(names, fn, params) for names, fn, params in rules if wanted & set(names)]
@@ -188,9 +198,18 @@ def record_grad(S: Stream, form: Form, operands: tuple[Any, ...], needs: int) ->
         if entry.grads is None:
             return commit(S, form, operands)
         plan = form.plans[needs] = GradPlan(form, needs)
-    node = entry.node_type()
-    node.form, node.needs, node.result_version, node.hooks, node.metadata_ = form, needs, None, None, None
-    node.edges = tuple([edge_of(operands[i]) for i in plan.inputs])
+    node = new_object(plan.node_type)
+    node.form = form
+    node.needs = needs
+    node.result_version = None
+    node.hooks = None
+    node.metadata_ = None
+    edges = []
+    for i in plan.inputs:
+        t = operands[i]
+        gf = t._gf
+        edges.append((gf, t._nr) if gf is not None and t._vw is None else gradient.edge(t))
+    node.edges = tuple(edges)
     versions = None
     saved = []
     for i in plan.saved_args:

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from .value import LOCAL, Meta, Node, Tensor, extras, version_of
+from .value import LOCAL, Meta, Node, Tensor, extras, new_object, version_of
 
 BOOK: dict[str, Callable[..., Any]] = {}  # public ops by name, filled by ops/entry.py
 
@@ -37,7 +37,13 @@ def accumulator(t: Tensor) -> Node:
     x = extras(t)
     node = x.acc() if x.acc is not None else None
     if node is None:
-        node = AccumulateGrad(t)
+        node = new_object(AccumulateGrad)
+        node.variable = t
+        node.out = t._meta
+        node.edges = ()
+        node.hooks = None
+        node.metadata_ = None
+        node.form = None
         x.acc = weakref.ref(node)
     return node
 

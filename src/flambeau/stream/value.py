@@ -125,11 +125,20 @@ class Tensor:
     _x: Extras | None
 
 
+new_object = object.__new__
+
+
 def make_tensor(st: Storage, meta: Meta, off: int = 0, cls: type = Tensor) -> Tensor:
-    t = cls.__new__(cls)
-    t._st, t._off, t._meta, t._rg, t._gf, t._nr, t._ver, t._vw, t._x = (
-        st, off, meta, False, None, 0, None, None, None
-    )
+    t = new_object(cls)
+    t._st = st
+    t._off = off
+    t._meta = meta
+    t._rg = False
+    t._gf = None
+    t._nr = 0
+    t._ver = None
+    t._vw = None
+    t._x = None
     return t
 
 
