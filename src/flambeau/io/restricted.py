@@ -73,6 +73,7 @@ class Machine:
     # reading
 
     def take(self, n: int) -> bytes:
+        """The next n bytes."""
         part = self.data[self.position : self.position + n]
         if len(part) != n:
             raise EOFError(f"the pickle ends {n - len(part)} bytes early")
@@ -80,33 +81,40 @@ class Machine:
         return part
 
     def number(self, form: str) -> Any:
+        """The next number, in struct notation."""
         return struct.unpack(form, self.take(struct.calcsize(form)))[0]
 
     def line(self) -> str:
+        """The text up to the end of the line."""
         end = self.data.index(b"\n", self.position)
         part = self.data[self.position : end]
         self.position = end + 1
         return part.decode("utf-8")
 
     def text(self, raw: bytes) -> Any:
+        """A byte string of protocol 2 and older as text, unless encoding is 'bytes'."""
         return raw if self.encoding == "bytes" else raw.decode(self.encoding, "strict")
 
     # the stack
 
     def push(self, value: Any) -> None:
+        """Put a value on the stack."""
         self.stack.append(value)
 
     def pop(self) -> Any:
+        """Take the last value off the stack."""
         if not self.stack or self.stack[-1] is _MARK:
             raise UnpicklingError("load: the pickle takes more from the stack than there is")
         return self.stack.pop()
 
     def top(self) -> Any:
+        """The last value on the stack."""
         if not self.stack or self.stack[-1] is _MARK:
             raise UnpicklingError("load: the pickle looks at an empty stack")
         return self.stack[-1]
 
     def since_mark(self) -> list[Any]:
+        """Take off everything since the last mark."""
         for i in range(len(self.stack) - 1, -1, -1):
             if self.stack[i] is _MARK:
                 items = self.stack[i + 1 :]
@@ -115,20 +123,24 @@ class Machine:
         raise UnpicklingError("load: the pickle has no mark where it needs one")
 
     def tuple_of(self, n: int) -> None:
+        """The last n values as a tuple."""
         items = [self.pop() for _ in range(n)]
         self.push(tuple(reversed(items)))
 
     def get(self, key: int) -> None:
+        """Push an object seen before."""
         if key not in self.memo:
             raise UnpicklingError(f"load: the pickle refers to object {key}, which it does not have")
         self.push(self.memo[key])
 
     def put(self, key: int) -> None:
+        """Remember the last value under a number."""
         self.memo[key] = self.top()
 
     # what is restricted
 
     def named(self, module: str, name: str) -> None:
+        """Push a global by its name, if it is allowed."""
         if (module, name) in NAME_MAPPING:
             module, name = NAME_MAPPING[module, name]
         else:
@@ -136,12 +148,14 @@ class Machine:
         self.push(self.find(module, name))
 
     def named_by_stack(self) -> None:
+        """As `named`, its module and name from the stack."""
         name, module = self.pop(), self.pop()
         if not (isinstance(name, str) and isinstance(module, str)):
             raise refused("a global whose name is not text")
         self.named(module, name)
 
     def reduce(self) -> None:
+        """Call an allowed function."""
         args, function = self.pop(), self.pop()
         if self.dry:
             return self.push(OrderedDict())
@@ -150,6 +164,7 @@ class Machine:
         self.push(function(*args))
 
     def new(self) -> None:
+        """Make an object of an allowed class, without its __init__."""
         args, kind = self.pop(), self.pop()
         if self.dry:
             return self.push(OrderedDict())
@@ -164,6 +179,7 @@ class Machine:
             )
 
     def build(self) -> None:
+        """Give an object its state."""
         state, target = self.pop(), self.top()
         if self.dry:
             return
@@ -186,6 +202,7 @@ class Machine:
             )
 
     def append(self, items: list[Any]) -> None:
+        """Append values to the list below them."""
         target = self.top()
         if type(target) is not list and not self.dry:
             raise refused(f"Can only append to lists, but got {type(target)}")
@@ -193,6 +210,7 @@ class Machine:
             target.extend(items)
 
     def add(self) -> None:
+        """Add the values since the mark to the set below them."""
         items, target = self.since_mark(), self.top()
         if type(target) is not set:
             raise refused(f"Can only add to sets, but got {type(target)}")
@@ -200,6 +218,7 @@ class Machine:
             target.update(items)
 
     def set_items(self, items: list[Any]) -> None:
+        """Set keys and values, one after the other, of the dict below them."""
         target = self.top()
         if self.dry:
             return
@@ -209,6 +228,7 @@ class Machine:
             target[key] = value
 
     def persistent(self) -> None:
+        """Push the storage that a persistent id stands for."""
         pid = self.pop()
         if type(pid) is not tuple or not pid or pid[0] not in ("storage", b"storage"):
             raise refused(f"Only persistent_load of storage is allowed, but got {pid!r:.80}")
