@@ -1,0 +1,239 @@
+"""Reading at computed places: gather, index_select, take, embedding, masked_select, nonzero."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..dtypes import bool_, int32, int64
+from ..errors import fail
+from ..shapes import broadcast, contiguous_strides, numel, wrap_dim
+from ..stream.graph import Val, contiguous, empty, take
+from ..stream.value import Tensor
+from .entry import FUNCTIONS, NONE, T, composite, op
+from .reduction import _into as into
+
+INDEX = "an index"  # a label: negative values are out of range
+
+
+def check_index(name: str, index: Any) -> None:
+    if index.dtype is not int64 and index.dtype is not int32:
+        fail(RuntimeError, f"{name}(): Expected dtype int32/int64 for index; got {index.dtype.name}")
+
+
+def zeros(shape: tuple[int, ...], like: Any) -> Any:
+    return FUNCTIONS["full"](tuple(shape), 0, dtype=like.dtype)
+
+
+def base_shape(form: Any) -> tuple[int, ...]:
+    return tuple(form.trace.operands[0].shape)
+
+
+@op(name="gather", grad={"self": lambda grad, dim, index, form: FUNCTIONS["scatter_add"](zeros(base_shape(form), grad), dim, index, grad)})
+def gather(self: T, dim: int, index: T, *, sparse_grad: bool = False) -> Any:
+    """result[i][j] = self[index[i][j]][j] (for dim 0): along dim at given places."""
+    check_index("gather", index)
+    d = wrap_dim(dim, self.ndim, "gather")
+    if self.ndim == 0 and index.ndim == 0:
+        self, index = self.view_as((1,), (1,), self.off), index.view_as((1,), (1,), index.off)
+        return gather(self, 0, index).view_as((), (), 0)
+    if not numel(index.shape):
+        return empty(tuple(index.shape), self.dtype)
+    if max(index.ndim, 1) != max(self.ndim, 1):
+        fail(RuntimeError, f"gather: Index tensor must have the same number of dimensions as input tensor; got index={tuple(index.shape)}, input={tuple(self.shape)}")
+    if self.ndim == 0:
+        self = self.view_as((1,), (1,), self.off)
+    if index.ndim == 0:
+        return gather(self, d, index.view_as((1,), (1,), index.off)).view_as((), (), 0)
+    for e in range(self.ndim):
+        if e != d and index.shape[e] > self.shape[e]:
+            fail(
+                RuntimeError,
+                f"gather: Size does not match at dimension {e} expected index {list(index.shape)} to be no larger than self "
+                f"{list(self.shape)} apart from dimension {d}",
+            )
+    shape = tuple(index.shape)
+    return take(self, {d: index}, shape, [None if e == d else e for e in range(self.ndim)], INDEX)
+
+
+def _select_back(grad: Any, dim: int, index: Any, form: Any) -> Any:
+    shape = base_shape(form)
+    if not shape:
+        return grad.reshape(-1).sum()
+    return FUNCTIONS["index_add"](zeros(shape, grad), dim, index, grad)
+
+
+@op(grad={"self": _select_back})
+def index_select(self: T, dim: int, index: T) -> Any:
+    """The slices along dim at the places that a vector names."""
+    d = wrap_dim(dim, self.ndim, "index_select")
+    if index.ndim > 1:
+        fail(IndexError, f"index_select(): Index is supposed to be a vector; got {tuple(index.shape)}")
+    if index.dtype not in (int32, int64):
+        fail(RuntimeError, f"index_select(): Expected dtype int32 or int64 for index; got {index.dtype.name}")
+    if index.ndim == 0:
+        index = index.view_as((1,), (0,), index.off)
+    if self.ndim == 0:
+        return take(self.view_as((1,), (0,), self.off), {0: index}, (index.shape[0],), [None], INDEX).view_as((), (), 0)
+    shape = (*self.shape[:d], index.shape[0], *self.shape[d + 1 :])
+    if not numel(shape):
+        return empty(shape, self.dtype)
+    along = index.view_as((1,) * d + (index.shape[0],) + (1,) * (self.ndim - d - 1), (0,) * d + index.strides + (0,) * (self.ndim - d - 1), index.off)
+    return take(self, {d: along}, shape, [None if e == d else e for e in range(self.ndim)], INDEX)
+
+
+@op(name="take", grad={"self": lambda grad, index, form: FUNCTIONS["put"](zeros(base_shape(form), grad), index, grad, True)})
+def take_(self: T, index: T) -> Any:
+    """Elements of the flattened tensor."""
+    if index.dtype is not int64:
+        fail(RuntimeError, f"take(): Expected a long tensor for index, but got {index.dtype.name}")
+    if not numel(index.shape):
+        return empty(tuple(index.shape), self.dtype)
+    if not numel(self.shape):
+        fail(IndexError, "take(): tried to take from an empty tensor")
+    flat = contiguous(self)
+    flat = flat.view_as((numel(self.shape),), (1,), flat.off)
+    return take(flat, {0: index}, tuple(index.shape), [None])
+
+
+@composite()
+def take_along_dim(input: Any, indices: Any, dim: Any = None, *, out: Any = None) -> Any:
+    """Elements along a dimension at given places; the other dimensions broadcast."""
+    if dim is None:
+        result = gather(input.reshape(-1), 0, indices.reshape(-1))
+    else:
+        d = wrap_dim(dim, input.ndim, "take_along_dim")
+        if input.ndim != indices.ndim:
+            fail(RuntimeError, f"torch.take_along_dim(): input and indices should have the same number of dimensions, but got {input.ndim} dimensions for input, and {indices.ndim} dimensions for indices")
+        shape = broadcast("take_along_dim", [1 if e == d else n for e, n in enumerate(input.shape)], [1 if e == d else n for e, n in enumerate(indices.shape)])
+        wide = tuple(input.shape[d] if e == d else n for e, n in enumerate(shape))
+        at = tuple(indices.shape[d] if e == d else n for e, n in enumerate(shape))
+        result = gather(input.expand(wide), d, indices.expand(at))
+    return result if out is None else into(out, result)
+
+
+# --- embedding --------------------------------------------------------------------------------------------------------
+
+
+def _embedding_back(grad: Any, indices: Any, padding_idx: int, scale_grad_by_freq: bool, form: Any) -> Any:
+    shape = base_shape(form)
+    flat, rows = indices.reshape(-1), grad.reshape((-1, shape[1]))
+    if scale_grad_by_freq:
+        ones = FUNCTIONS["full"](tuple(flat.shape), 1, dtype=grad.dtype)
+        counts = FUNCTIONS["index_add"](zeros((shape[0],), grad), 0, flat, ones)
+        rows = rows / index_select(counts, 0, flat).unsqueeze(1)
+    if padding_idx >= 0:
+        rows = FUNCTIONS["_where"]((flat == padding_idx).unsqueeze(1), 0, rows)
+    return FUNCTIONS["index_add"](zeros(shape, grad), 0, flat, rows)
+
+
+@op(name="_embedding", method=False, node="EmbeddingBackward0", grad={"weight": _embedding_back})
+def _embedding(weight: T, indices: T, padding_idx: int = -1, scale_grad_by_freq: bool = False) -> Any:
+    if weight.ndim != 2:
+        fail(RuntimeError, "embedding: 'weight' must be 2-D")
+    if indices.dtype not in (int32, int64):
+        fail(
+            RuntimeError,
+            "embedding: Expected tensor for argument #1 'indices' to have one of the following scalar types: Long, Int; but got "
+            f"torch.{indices.dtype.name} instead (while checking arguments for embedding)",
+        )
+    shape = (*indices.shape, weight.shape[1])
+    if not numel(shape):
+        return empty(shape, weight.dtype)
+    at = indices.view_as((*indices.shape, 1), (*indices.strides, 0), indices.off)
+    return take(weight, {0: at}, shape, [None, indices.ndim], INDEX)
+
+
+def embedding(
+    input: Any, weight: Any, padding_idx: Any = None, max_norm: Any = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False
+) -> Any:
+    """Rows of a table: weight[input]. The row padding_idx gets no gradient."""
+    if padding_idx is not None:
+        n = weight.shape[0]
+        if not -n <= padding_idx < n:
+            fail(AssertionError, "Padding_idx must be within num_embeddings")
+        padding_idx = padding_idx % n
+    if max_norm is not None:
+        FUNCTIONS["_embedding_renorm"](weight, input, max_norm, norm_type)
+    return _embedding(weight, input, -1 if padding_idx is None else padding_idx, scale_grad_by_freq)
+
+
+composite(method=False, function=False, nn=True)(embedding)
+
+
+@composite(method=False)
+def _embedding_renorm(weight: Any, indices: Any, max_norm: float, norm_type: float) -> None:
+    """Rows that are used are scaled, in place, to a norm of at most max_norm."""
+    table = weight.detach()
+    rows = FUNCTIONS["unique"](indices.reshape(-1))
+    used = index_select(table, 0, rows)
+    norms = (used.abs() ** norm_type).sum(1, keepdim=True) ** (1.0 / norm_type)
+    scale = FUNCTIONS["_where"](norms > max_norm, max_norm / (norms + 1e-7), 1.0)
+    FUNCTIONS["index_copy_"](table, 0, rows, (used * scale).to(table.dtype))
+
+
+# --- shapes that depend on values: these read the tensor --------------------------------------------------------------
+
+
+def values(t: Any) -> Any:
+    """A tensor's values as a NumPy array, to be read at once."""
+    from ..tensor.create import as_numpy
+
+    if type(t) is Val:
+        raise RuntimeError("an operation whose shape depends on values cannot be part of another")
+    return as_numpy(t.detach() if isinstance(t, Tensor) else t)
+
+
+def from_values(array: Any, dtype: Any = None) -> Any:
+    from ..tensor.create import from_data
+
+    return from_data(array, dtype)
+
+
+def truth_of(t: Any) -> Any:
+    a = values(t)
+    return a & 0x7FFF if t.dtype.name == "bfloat16" else a
+
+
+@composite()
+def nonzero(input: Any, *, as_tuple: bool = False, out: Any = None) -> Any:
+    """The places of the elements that are not zero: rows of coordinates, or one vector for each dimension."""
+    import numpy as np
+
+    a = truth_of(input)
+    if as_tuple:
+        if not a.ndim:
+            a = a.reshape(1)
+        return tuple(from_values(np.ascontiguousarray(v)) for v in np.nonzero(a))
+    found = np.argwhere(a) if a.ndim else np.empty((int(bool(a)), 0), np.int64)
+    result = from_values(np.ascontiguousarray(found), int64)
+    return result if out is None else into(out, result)
+
+
+@composite()
+def argwhere(input: Any) -> Any:
+    """The places of the elements that are not zero, as rows of coordinates."""
+    return nonzero(input)
+
+
+@composite(method=False)
+def nonzero_static(input: Any, *, size: int, fill_value: int = -1) -> Any:
+    """The first `size` places of elements that are not zero; missing ones are fill_value."""
+    import numpy as np
+
+    found = np.argwhere(truth_of(input)).astype(np.int64)[:size]
+    out = np.full((size, input.ndim), fill_value, np.int64)
+    out[: len(found)] = found
+    return from_values(out)
+
+
+@composite()
+def masked_select(input: Any, mask: Any, *, out: Any = None) -> Any:
+    """The elements where the mask is true, in one dimension."""
+    if mask.dtype is not bool_:
+        fail(RuntimeError, f"masked_select: expected BoolTensor for mask; got {mask.dtype.name}")
+    shape = broadcast("masked_select", input.shape, mask.shape)
+    result = FUNCTIONS["_index"](input.expand(shape) if shape else input.reshape(1), list(nonzero(mask.expand(shape), as_tuple=True)), tuple(range(max(len(shape), 1))))
+    return result if out is None else into(out, result)
+
+
+_ = (NONE, contiguous_strides)

@@ -1,0 +1,325 @@
+"""Repeating, reversing, rolling and padding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..dtypes import int64
+from ..errors import fail
+from ..shapes import numel, wrap_dim
+from ..stream.graph import Val, cast, const, empty, expand, index_, map_, store, take
+from .entry import FUNCTIONS, N, T, composite, op
+from .view import _permute, sizes, slice_
+
+
+def _repeat_back(grad: Any, repeats: Any, form: Any) -> Any:
+    shape = tuple(form.trace.operands[0].shape)
+    lead = len(repeats) - len(shape)
+    full, dims = [], []
+    for r, n in zip(repeats, (1,) * lead + shape):
+        dims.append(len(full))
+        full += [r, n]
+    grad = grad.reshape(tuple(full)).sum(tuple(dims)) if 0 not in full else FUNCTIONS["full"]((1,) * lead + shape, 0, dtype=grad.dtype)
+    return grad.reshape(shape)
+
+
+@op(name="_repeat", method=False, node="RepeatBackward0", grad={"self": _repeat_back})
+def _repeat(self: T, repeats: tuple[int, ...]) -> Any:
+    lead = len(repeats) - self.ndim
+    shape = (1,) * lead + tuple(self.shape)
+    strides = (0,) * lead + tuple(self.strides)
+    out = empty(tuple(r * n for r, n in zip(repeats, shape)), self.dtype)
+    if numel(out.shape):
+        wide, steps, src = [], [], []
+        for r, n, s, t in zip(repeats, shape, strides, out.strides):
+            wide += [r, n]
+            steps += [t * n, t]
+            src += [0, s]
+        store(out.view_as(tuple(wide), tuple(steps), 0), self.view_as(tuple(wide), tuple(src), self.off))
+    return out
+
+
+@composite(function=False)
+def repeat(self: Any, *repeats: Any) -> Any:
+    """The tensor repeated along each dimension (new ones in front)."""
+    times = sizes(repeats)
+    if len(times) < self.ndim:
+        fail(RuntimeError, "repeat: Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
+    if any(r < 0 for r in times):
+        fail(RuntimeError, f"repeat: Trying to create tensor with negative dimension: {list(times)}")
+    return _repeat(self, times)
+
+
+@composite()
+def tile(input: Any, *dims: Any) -> Any:
+    """The tensor repeated; missing leading repeats are 1."""
+    times = sizes(dims)
+    return repeat(input, (1,) * (input.ndim - len(times)) + times)
+
+
+@composite()
+def repeat_interleave(input: Any, repeats: Any = None, dim: Any = None, *, output_size: Any = None) -> Any:
+    """Each slice along a dimension repeated in place (dim None: of the flattened tensor)."""
+    if repeats is None:
+        counts = input.tolist()
+        return FUNCTIONS["tensor"]([i for i, n in enumerate(counts) for _ in range(n)], dtype=input.dtype)
+    if dim is None:
+        input, dim = input.reshape(-1), 0
+    d = wrap_dim(dim, input.ndim, "repeat_interleave")
+    if input.ndim == 0:
+        input = input.reshape(1)
+    n = input.shape[d]
+    if not isinstance(repeats, int) and hasattr(repeats, "numel") and repeats.numel() == 1:
+        repeats = int(repeats.item())
+    if isinstance(repeats, int):
+        if repeats < 0:
+            fail(RuntimeError, "repeat_interleave: Repeats must be non-negative")
+        wide = input.unsqueeze(d + 1)
+        shape = (*input.shape[: d + 1], repeats, *input.shape[d + 1 :])
+        return wide.expand(shape).reshape((*input.shape[:d], n * repeats, *input.shape[d + 1 :])).clone() if repeats != 1 else input.clone()
+    counts = list(repeats) if isinstance(repeats, (list, tuple)) else repeats.tolist()
+    if len(counts) != n:
+        fail(RuntimeError, f"repeat_interleave: repeats must have the same size as input along dim, but got repeats.size(0) = {len(counts)} and input.size({d}) = {n}")
+    if any(c < 0 for c in counts):
+        fail(RuntimeError, "repeat_interleave: repeats can not be negative")
+    at = FUNCTIONS["tensor"]([i for i, c in enumerate(counts) for _ in range(c)], dtype=int64)
+    return FUNCTIONS["index_select"](input, d, at)
+
+
+@op(name="_flip", method=False, node="FlipBackward0", grad={"self": lambda grad, dims: _flip(grad, dims)})
+def _flip(self: T, dims: tuple[int, ...]) -> Any:
+    shape = tuple(self.shape)
+    if not numel(shape):
+        return empty(shape, self.dtype)
+    chosen = {d: map_("sub", const(shape[d] - 1, int64), index_(shape, d)) for d in dims if shape[d] > 1}
+    if not chosen:
+        return map_("copy", self)
+    return take(self, chosen, shape, [None if d in chosen else d for d in range(len(shape))])
+
+
+@composite()
+def flip(input: Any, *dims: Any) -> Any:
+    """The order of elements reversed along dimensions."""
+    wrapped = tuple(wrap_dim(d, input.ndim, "flip") for d in sizes(dims))
+    if len(set(wrapped)) != len(wrapped):
+        fail(RuntimeError, f"flip: dim {wrapped[0]} appears multiple times in the list of dims")
+    return _flip(input, wrapped if input.ndim else ())
+
+
+@composite()
+def fliplr(input: Any) -> Any:
+    """The columns in reverse order."""
+    if input.ndim < 2:
+        fail(RuntimeError, "fliplr: Input must be >= 2-d.")
+    return _flip(input, (1,))
+
+
+@composite()
+def flipud(input: Any) -> Any:
+    """The rows in reverse order."""
+    if input.ndim < 1:
+        fail(RuntimeError, "flipud: Input must be >= 1-d.")
+    return _flip(input, (0,))
+
+
+@op(name="_roll", method=False, node="RollBackward0", grad={"self": lambda grad, shifts, dims: _roll(grad, tuple(-s for s in shifts), dims)})
+def _roll(self: T, shifts: tuple[int, ...], dims: tuple[int, ...]) -> Any:
+    out = self
+    for s, d in zip(shifts, dims):
+        n = out.shape[d]
+        k = s % n if n else 0
+        if not numel(out.shape) or k == 0:
+            continue
+        turned = empty(tuple(out.shape), out.dtype)
+        store(slice_(turned, d, k, n, 1), slice_(out, d, 0, n - k, 1))
+        store(slice_(turned, d, 0, k, 1), slice_(out, d, n - k, n, 1))
+        out = turned
+    return out if out is not self else map_("copy", self)
+
+
+@composite()
+def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
+    """Elements moved along dimensions; those pushed out come in at the other end."""
+    by = (shifts,) if isinstance(shifts, int) else tuple(int(s) for s in shifts)
+    along = () if dims is None else (dims,) if isinstance(dims, int) else tuple(dims)
+    if not by:
+        fail(RuntimeError, "roll: `shifts` required")
+    if not along:
+        if len(by) != 1:
+            fail(RuntimeError, f"roll: shifts and dimensions must align. shifts: {len(by)}, dims:0")
+        return _roll(input.reshape(-1), by, (0,)).reshape(tuple(input.shape))
+    if len(by) != len(along):
+        fail(RuntimeError, f"roll: shifts and dimensions must align. shifts: {len(by)}, dims:{len(along)}")
+    return _roll(input, by, tuple(wrap_dim(d, input.ndim, "roll") for d in along))
+
+
+@composite()
+def rot90(input: Any, k: int = 1, dims: Any = (0, 1)) -> Any:
+    """Turned by k quarter circles in the plane of two dimensions, from the first to the second."""
+    if len(dims) != 2:
+        fail(RuntimeError, f"rot90: expected total rotation dims == 2, but got dims = {len(dims)}")
+    if input.ndim < 2:
+        fail(RuntimeError, f"rot90: expected total dims >= 2, but got total dims = {input.ndim}")
+    a, b = (wrap_dim(d, input.ndim, "rot90") for d in dims)
+    if a == b:
+        fail(RuntimeError, f"rot90: expected rotation dims to be different, but got dim0 = {dims[0]} and dim1 = {dims[1]}")
+    order = list(range(input.ndim))
+    order[a], order[b] = order[b], order[a]
+    k %= 4
+    if k == 0:
+        return input.clone()
+    if k == 2:
+        return _flip(input, (a, b))
+    return _permute(_flip(input, (b,)), tuple(order)) if k == 1 else _flip(_permute(input, tuple(order)), (b,))
+
+
+# --- padding ----------------------------------------------------------------------------------------------------------
+
+
+def _crop(x: Any, pad: tuple[int, ...], shape: tuple[int, ...]) -> Any:
+    """Negative padding: less of x."""
+    for k in range(len(pad) // 2):
+        d = x.ndim - 1 - k
+        lo, hi = max(-pad[2 * k], 0), max(-pad[2 * k + 1], 0)
+        if lo or hi:
+            x = slice_(x, d, lo, x.shape[d] - hi, 1)
+    return x
+
+
+@op(
+    method=False,
+    name="constant_pad_nd",
+    grad={"self": lambda grad, pad: FUNCTIONS["constant_pad_nd"](grad, tuple(-p for p in pad), 0)},
+)
+def constant_pad_nd(self: T, pad: tuple[int, ...], value: N = 0) -> Any:
+    """More elements around, all equal to value; pad counts them from the last dimension on, before and after."""
+    if len(pad) % 2 or len(pad) > 2 * self.ndim:
+        fail(RuntimeError, f"pad: Length of pad should be an even number no more than twice the number of dimensions of the input; got pad={pad} for {self.ndim} dimensions")
+    shape = list(self.shape)
+    for k in range(len(pad) // 2):
+        d = self.ndim - 1 - k
+        n = shape[d] + pad[2 * k] + pad[2 * k + 1]
+        if n < 0:
+            fail(
+                RuntimeError,
+                f"pad: The input size {shape[d]}, plus negative padding {pad[2 * k]} and {pad[2 * k + 1]} resulted in a negative output "
+                f"size, which is invalid. Check dimension {d} of your input.",
+            )
+        shape[d] = n
+    inner = _crop(self, pad, tuple(shape))
+    out = empty(tuple(shape), self.dtype)
+    if not numel(shape):
+        return out
+    fill = cast(value, self.dtype) if type(value) is Val else const(value, self.dtype)
+    where = out
+    for k in range(len(pad) // 2):
+        d = self.ndim - 1 - k
+        lo, hi = max(pad[2 * k], 0), max(pad[2 * k + 1], 0)
+        n = where.shape[d]
+        for a, b in ((0, lo), (n - hi, n)):
+            if b > a:
+                edge = slice_(where, d, a, b, 1)
+                store(edge, expand(fill, tuple(edge.shape)))
+        where = slice_(where, d, lo, n - hi, 1)
+    if numel(inner.shape):
+        store(where, inner)
+    return out
+
+
+def _source(mode: str, shape: tuple[int, ...], d: int, lo: int, n: int) -> Val:
+    """The coordinate that each padded coordinate is read from."""
+    i = map_("sub", index_(shape, d), const(lo, int64))
+    if mode == "replicate":
+        return map_("min", map_("max", i, const(0, int64)), const(n - 1, int64))
+    if mode == "reflect":
+        i = map_("abs", i)
+        return map_("sub", const(n - 1, int64), map_("abs", map_("sub", const(n - 1, int64), i)))
+    return map_("irem", map_("add", i, const(n * (1 + max(lo, 0) // max(n, 1)), int64)), const(n, int64))
+
+
+def _pad_back(grad: Any, pad: Any, mode: str, form: Any) -> Any:
+    shape = tuple(form.trace.operands[0].shape)
+    return FUNCTIONS["_pad_backward"](grad, shape, pad, mode)
+
+
+@op(method=False, function=True, name="_pad_mode", node="PadBackward0", grad={"self": _pad_back})
+def _pad_mode(self: T, pad: tuple[int, ...], mode: str) -> Any:
+    """Padding with elements of the tensor itself."""
+    x = self
+    for k in range(len(pad) // 2):
+        d = x.ndim - 1 - k
+        lo, hi = pad[2 * k], pad[2 * k + 1]
+        if not lo and not hi:
+            continue
+        n = x.shape[d]
+        shape = tuple(m + lo + hi if e == d else m for e, m in enumerate(x.shape))
+        if not numel(shape):
+            return empty(shape, x.dtype)
+        x = take(x, {d: _source(mode, shape, d, lo, n)}, shape, [None if e == d else e for e in range(len(shape))])
+    return x if x is not self else map_("copy", self)
+
+
+@composite(method=False)
+def _pad_backward(grad: Any, shape: tuple[int, ...], pad: tuple[int, ...], mode: str) -> Any:
+    for k in reversed(range(len(pad) // 2)):
+        d = len(shape) - 1 - k
+        lo, hi = pad[2 * k], pad[2 * k + 1]
+        if not lo and not hi:
+            continue
+        places = _padded_places(grad.shape[d], lo, shape[d], mode)
+        out = tuple(shape[d] if e == d else n for e, n in enumerate(grad.shape))
+        grad = FUNCTIONS["index_add"](FUNCTIONS["full"](out, 0, dtype=grad.dtype), d, places, grad)
+    return grad
+
+
+@op(method=False)
+def _padded_places(count: int, lo: int, n: int, mode: str) -> Any:
+    return _source(mode, (count,), 0, lo, n)
+
+
+def pad(input: Any, pad: Any, mode: str = "constant", value: Any = None) -> Any:
+    """Padding of the last dimensions: (left, right, top, bottom, ...); mode constant, reflect, replicate or circular."""
+    by = tuple(int(p) for p in pad)
+    if mode == "constant":
+        return constant_pad_nd(input, by, 0.0 if value is None else value)
+    if value is not None and value != 0:
+        fail(ValueError, f"pad: Padding mode \"{mode}\" doesn't take in value argument")
+    if mode not in ("reflect", "replicate", "circular"):
+        fail(NotImplementedError, f"Unrecognised padding mode {mode}")
+    dims = len(by) // 2
+    if len(by) % 2 or input.ndim not in (dims + 1, dims + 2):
+        fail(NotImplementedError, f"pad: Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now; got a {input.ndim}D tensor and pad={by}")
+    for k in range(dims):
+        d = input.ndim - 1 - k
+        n, lo, hi = input.shape[d], by[2 * k], by[2 * k + 1]
+        if mode == "reflect" and (lo >= n or hi >= n):
+            fail(
+                RuntimeError,
+                f"pad: Padding size should be less than the corresponding input dimension, but got: padding ({lo}, {hi}) at dimension {d} of "
+                f"input {list(input.shape)}",
+            )
+        if mode == "circular" and (lo > n or hi > n):
+            fail(RuntimeError, "pad: Padding value causes wrapping around more than once.")
+        if n == 0 and (lo or hi):
+            fail(RuntimeError, f"pad: Expected a tensor with non-zero size in dimension {d}; got {list(input.shape)}")
+    if any(p < 0 for p in by):
+        at = [slice(None)] * input.ndim
+        for k in range(dims):
+            lo, hi = max(-by[2 * k], 0), max(-by[2 * k + 1], 0)
+            at[input.ndim - 1 - k] = slice(lo, input.shape[input.ndim - 1 - k] - hi)
+        input = input[tuple(at)]
+    return _pad_mode(input, tuple(max(p, 0) for p in by), mode)
+
+
+composite(method=False, function=False, nn=True)(pad)
+
+
+@composite()
+def kron(input: Any, other: Any) -> Any:
+    """The Kronecker product."""
+    rank = max(input.ndim, other.ndim)
+    a = input.reshape((1,) * (rank - input.ndim) + tuple(input.shape))
+    b = other.reshape((1,) * (rank - other.ndim) + tuple(other.shape))
+    wide_a = tuple(v for n in a.shape for v in (n, 1))
+    wide_b = tuple(v for n in b.shape for v in (1, n))
+    return (a.reshape(wide_a) * b.reshape(wide_b)).reshape(tuple(n * m for n, m in zip(a.shape, b.shape)))
