@@ -21,7 +21,7 @@ def mirror() -> ModuleType:
     return host.load()
 
 
-class Near:
+class Near:  # noqa: PLW1641
     """The elements of a tensor, equal to others up to rounding."""
 
     def __init__(self, tensor: Any):

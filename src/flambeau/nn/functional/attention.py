@@ -88,19 +88,18 @@ def _project_packed(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, b
 
 
 def _project_separate(
-    query: Tensor, key: Tensor, value: Tensor, w_q: Tensor, w_k: Tensor, w_v: Tensor, bias: Tensor | None
+    query: Tensor, key: Tensor, value: Tensor, weights: tuple, bias: Tensor | None
 ) -> tuple:
     size = query.size(-1)
-    _expect(
-        tuple(w_q.shape) == (size, size),
-        f"expecting query weights shape of {(size, size)}, but got {w_q.shape}",
-    )
-    shape = (size, key.size(-1))
-    _expect(tuple(w_k.shape) == shape, f"expecting key weights shape of {shape}, but got {w_k.shape}")
-    shape = (size, value.size(-1))
-    _expect(tuple(w_v.shape) == shape, f"expecting value weights shape of {shape}, but got {w_v.shape}")
+    inputs = (query, key, value)
+    for name, x, weight in zip(("query", "key", "value"), inputs, weights):
+        _expect(weight is not None, f"use_separate_proj_weight is True but {name[0]}_proj_weight is None")
+        shape = (size, x.size(-1))
+        _expect(
+            tuple(weight.shape) == shape, f"expecting {name} weights shape of {shape}, but got {weight.shape}"
+        )
     biases = (None, None, None) if bias is None else bias.chunk(3)
-    return tuple(ops.linear(x, w, b) for x, w, b in zip((query, key, value), (w_q, w_k, w_v), biases))
+    return tuple(ops.linear(x, w, b) for x, w, b in zip(inputs, weights, biases))
 
 
 def _fitted_mask(mask: Tensor, heads: _Heads) -> Tensor:
@@ -153,20 +152,14 @@ def multi_head_attention_forward(
     same without N. Returns (output (L, N, E), weights (N, L, S) if `need_weights`)."""
     batched = _check_shapes(query, key, value, key_padding_mask, attn_mask, num_heads)
     if not batched:
-        same_qk, same_kv = query is key, key is value
-        query = query.unsqueeze(1)
-        key = query if same_qk else key.unsqueeze(1)
-        value = key if same_kv else value.unsqueeze(1)
+        query, key, value = _batched(query, key, value)
         key_padding_mask = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
     key_padding_mask, attn_mask = _checked_masks(query, key_padding_mask, attn_mask, need_weights, is_causal)
     is_causal = is_causal and key_padding_mask is None and not need_weights
     _check_sizes(query, key, value, embed_dim_to_check, num_heads, use_separate_proj_weight)
     if use_separate_proj_weight:
-        for name, w in (("q", q_proj_weight), ("k", k_proj_weight), ("v", v_proj_weight)):
-            _expect(w is not None, f"use_separate_proj_weight is True but {name}_proj_weight is None")
-        q, k, v = _project_separate(
-            query, key, value, q_proj_weight, k_proj_weight, v_proj_weight, in_proj_bias
-        )
+        separate = (q_proj_weight, k_proj_weight, v_proj_weight)
+        q, k, v = _project_separate(query, key, value, separate, in_proj_bias)
     else:
         _expect(in_proj_weight is not None, "use_separate_proj_weight is False but in_proj_weight is None")
         q, k, v = _project_packed(query, key, value, in_proj_weight, in_proj_bias)
@@ -176,8 +169,7 @@ def multi_head_attention_forward(
     if bias_k is not None and bias_v is not None:
         _expect(static_k is None, "bias cannot be added to static key.")
         _expect(static_v is None, "bias cannot be added to static value.")
-        k = torch.cat([k, bias_k.repeat(1, heads.batch, 1)])
-        v = torch.cat([v, bias_v.repeat(1, heads.batch, 1)])
+        k, v = (torch.cat([x, bias.repeat(1, heads.batch, 1)]) for x, bias in ((k, bias_k), (v, bias_v)))
         attn_mask, key_padding_mask = _extended(attn_mask), _extended(key_padding_mask)
     q, k, v = heads.split(q), heads.split(k, static_k, "key"), heads.split(v, static_v, "value")
     if add_zero_attn:
@@ -185,17 +177,19 @@ def multi_head_attention_forward(
         attn_mask, key_padding_mask = _extended(attn_mask), _extended(key_padding_mask)
     if key_padding_mask is not None:
         attn_mask = heads.with_padding(attn_mask, key_padding_mask, k.size(2))
-    output, weights = heads.attend(
-        q, k, v, attn_mask, dropout_p if training else 0.0, need_weights, is_causal
-    )
-    output = ops.linear(output, out_proj_weight, out_proj_bias)
-    output = output.view(heads.length, heads.batch, output.size(1))
-    if weights is not None and average_attn_weights:
-        weights = weights.mean(dim=1)
-    if not batched:
-        output = output.squeeze(1)
-        weights = None if weights is None else weights.squeeze(0)
-    return output, weights
+    output, weights = heads.attend(q, k, v, attn_mask, dropout_p * training, need_weights, is_causal)
+    output = ops.linear(output, out_proj_weight, out_proj_bias).unflatten(0, (heads.length, heads.batch))
+    weights = weights.mean(dim=1) if weights is not None and average_attn_weights else weights
+    if batched:
+        return output, weights
+    return output.squeeze(1), None if weights is None else weights.squeeze(0)
+
+
+def _batched(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The three with a batch of one; those that are one tensor stay one tensor."""
+    q = query.unsqueeze(1)
+    k = q if query is key else key.unsqueeze(1)
+    return q, k, k if key is value else value.unsqueeze(1)
 
 
 def _checked_masks(query: Tensor, padding: Any, mask: Any, need_weights: bool, is_causal: bool) -> tuple:
