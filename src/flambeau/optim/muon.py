@@ -12,19 +12,24 @@ from .apply import number
 from .per_tensor import PerTensorOptimizer, Values
 
 
+def _rounded(x: Any) -> Any:
+    return x.bfloat16().float()
+
+
 def orthogonal(g: Any, coefficients: tuple[float, float, float], steps: int, eps: float) -> Any:
-    """About U V^T of the singular value decomposition of g, in bfloat16: x <- a x + (b A + c A²) x, A = x x^T."""
+    """About U V^T of the singular value decomposition of g: x <- a x + (b A + c A²) x, A = x x^T.
+
+    Every intermediate result is rounded to bfloat16; products are summed in float32.
+    """
     a, b, c = coefficients
     tall = g.size(0) > g.size(1)
-    x = g.bfloat16()
-    x = x.T if tall else x
-    size = torch.sqrt(torch.square(x.float()).sum())
-    x = x / torch.clamp(size, min=eps).bfloat16()
+    x = _rounded(g.T if tall else g)
+    x = _rounded(x / torch.clamp(_rounded(torch.sqrt(torch.square(x).sum())), min=eps))
     for _ in range(steps):
-        gram = x @ x.T
-        gram = torch.addmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.addmm(x, gram, x, beta=a)
-    return x.T if tall else x
+        gram = _rounded(x @ x.T)
+        gram = _rounded(gram * b + (gram @ gram) * c)
+        x = _rounded(x * a + gram @ x)
+    return (x.T if tall else x).bfloat16()
 
 
 def muon_rule(
