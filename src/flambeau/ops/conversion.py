@@ -98,3 +98,42 @@ def cpu(self: Any, memory_format: Any = None) -> Any:
 def cuda(self: Any, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Any:
     """CUDA is not there yet: an error that says so."""
     check("cuda")
+
+
+@composite(function=False)
+def resize_(self: Any, *size: Any, memory_format: Any = None) -> Any:
+    """Another shape for the tensor itself, in row-major order; its storage grows if it is too small."""
+    from ..shapes import contiguous_strides, numel
+    from ..stream.value import LOCAL, intern_meta
+
+    shape = tuple(size[0]) if len(size) == 1 and not isinstance(size[0], int) else tuple(size)
+    shape = tuple(int(n) for n in shape)
+    if self._rg:
+        raise RuntimeError("cannot resize variables that require grad")
+    st, meta = self._st, intern_meta(shape, contiguous_strides(shape), self._meta.dtype, self._meta.device)
+    wanted = (self._off + numel(shape)) * meta.dtype.itemsize
+    if wanted > st.nbytes:
+        if st.info is not None and not (st.info.resizable and st.info.owner is None):
+            raise RuntimeError("Trying to resize storage that is not resizable")
+        LOCAL.s.flush()
+        if st.pend is not None:
+            st.pend.flush()
+        _grow(st, wanted)
+    self._meta = meta
+    return self
+
+
+def _grow(st: Any, nbytes: int) -> None:
+    from ..stream.backend import current
+
+    device = current()
+    block = device.alloc(nbytes)
+    if st.nbytes:
+        device.copy(block.ptr, st.ptr, st.nbytes)
+    st.block, st.ptr, st.nbytes = block, block.ptr, nbytes
+
+
+@composite(function=False)
+def resize_as_(self: Any, the_template: Any, *, memory_format: Any = None) -> Any:
+    """`resize_` to the shape of another tensor."""
+    return resize_(self, tuple(the_template.shape))

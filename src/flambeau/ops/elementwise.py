@@ -6,7 +6,7 @@ from typing import Any
 
 from ..dtypes import bool_, default_dtype, dtype
 from ..errors import fail
-from ..shapes import contiguous_strides, dense_strides_like, numel
+from ..shapes import contiguous_strides, dense_strides_like
 from ..stream.graph import Val, cast, const, empty, expand, map_, promote, store
 from ..stream.graph import reduce_ as _reduce
 from .entry import NONE, OTN, N, T, TN, composite, op
@@ -311,7 +311,7 @@ def _sum_to(self: T, size: tuple[int, ...]) -> Any:
     lead = self.ndim - len(size)
     dims = tuple(d for d in range(self.ndim) if d < lead or (size[d - lead] == 1 and self.shape[d] != 1))
     out = _reduce("add", self, dims)
-    return out.view_as(size, contiguous_strides(size), out.off) if numel(size) else out
+    return out.view_as(size, contiguous_strides(size), out.off)
 
 
 @composite()

@@ -244,6 +244,13 @@ def record_grad(S: Stream, form: Form, operands: tuple[Any, ...], needs: int) ->
 
 def _inplace(S: Stream, form: Form, operands: tuple[Any, ...], plan: GradPlan, node: Node, saved: list[Any]) -> None:
     t = operands[form.into]
+    if form.into in plan.saved_args:  # the gradient uses what is overwritten
+        from .elementwise import clone
+
+        i = plan.saved_args.index(form.into)
+        saved[i] = clone(t)
+        if node.versions is not None:
+            node.versions = (*node.versions[:i], 0, *node.versions[i + 1 :])
     if not form.into == 0 or not plan.inputs or plan.inputs[0] != 0:
         node.edges = (None, *node.edges)  # the first edge is always that of the tensor written
     commit(S, form, operands)

@@ -1,0 +1,6 @@
+"""`torch.linalg`: products, norms, decompositions, solutions."""
+
+from .ops.entry import FACES
+
+__all__ = sorted(FACES.get("linalg", ()))
+globals().update(FACES.get("linalg", {}))
