@@ -203,7 +203,7 @@ def reduce_(kind: str, x: Val, dims: Shape, out: dtype | None = None) -> Val:
     shape = tuple(n for d, n in enumerate(x.shape) if d not in dims)
     arg = kind in ("argmax", "argmin")
     d = int64 if arg else out or x.dtype
-    if numel(shape) and 0 in x.shape:
+    if 0 in x.shape:
         return expand(const(_IDENTITY[kind], d), shape)
     ones = [e for e in dims if x.shape[e] == 1]
     if ones:
