@@ -22,7 +22,7 @@ class Form:
 
     __slots__ = (
         *("arity", "args", "backward", "diff", "entry", "into", "key", "name", "out_vals", "outs", "plans", "seen", "slots", "structure"),
-        *("trace", "unit", "weight", "writes"),
+        *("plain_unit", "trace", "unit", "weight", "writes"),
     )
 
     def __init__(self, entry: Any, trace: Trace, out_vals: list[Val], structure: Any, args: tuple[Any, ...], into: int = -1):
@@ -36,6 +36,7 @@ class Form:
         self.plans: dict[int, Any] = {}
         self.backward: dict[Any, Any] = {}  # (needs, metadata of the gradients) -> form of the gradient, where its results go
         self.unit: Any = None
+        self.plain_unit: Any = None  # the program of one such instruction over distinct storages without offsets
         self.seen = 0
         self.writes = tuple(sorted({i for n in trace.nodes for i in written_operands(n)}))
 

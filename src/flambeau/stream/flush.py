@@ -17,7 +17,7 @@ from . import pooling as _pooling  # noqa: F401
 from . import program as programs
 from . import scatter as _scatter  # noqa: F401
 from .program import STATS, Program
-from .value import LOCAL, STREAMS, Storage, Stream
+from .value import LOCAL, STREAMS, Storage, StorageInfo, Stream
 
 CACHE: OrderedDict[Any, Known] = OrderedDict()
 NUMBERS = (int, float, bool)
@@ -67,19 +67,34 @@ def references(objects: list[Any]) -> list[int]:
 _SPARE = references([object()])[0]
 
 
+class Novelty:
+    """How often keys were new of late. Where most are (trees, random depth), a sequence must come more often before it is
+    planned as a whole: its kernels would be compiled for nothing."""
+
+    level = 0.0
+
+    @classmethod
+    def threshold(cls, new: bool) -> int:
+        cls.level += ((1.0 if new else 0.0) - cls.level) * 0.02
+        return 2 if cls.level < 0.3 else 12
+
+
 def flush(S: Stream) -> None:
     """Run everything recorded; afterwards no storage of this thread is pending."""
-    code = S.code
-    if not code:
+    if not S.code:
         return
     with S.lock:
-        slots, written, offsets = S.slots, S.written, S.offsets
-        S.offsets = False
-        S.code, S.slots, S.ids, S.written, S.pending_bytes, S.flush_after = [], [], {}, set(), 0, False
+        code, slots, written, offsets = S.code, S.slots, S.written, S.offsets
+        if not code:
+            return
+        pending = S.pending_bytes
+        take_over = (code, slots, S.ids, written, offsets, pending)
+        S.code, S.slots, S.ids, S.written, S.pending_bytes, S.flush_after, S.offsets = [], [], {}, set(), 0, False, False
         key: Any = tuple(code)
         if written and offsets:
             key = (key, relations(code, slots, written))
         known = CACHE.get(key)
+        new = known is None
         if known is None:
             known = CACHE[key] = Known(tuple(code))
             if len(CACHE) > config.program_cache:
@@ -87,20 +102,48 @@ def flush(S: Stream) -> None:
         else:
             CACHE.move_to_end(key)
         known.seen += 1
+        progress = Progress(known)
         try:
-            if known.programs or known.seen > 1 or len(known.lines) == 1:
-                run_whole(known, slots)
+            if known.programs or len(known.lines) == 1 or known.seen >= Novelty.threshold(new):
+                run_whole(known, slots, progress)
             else:
-                run_units(known, slots)
+                run_units(known, slots, pending, progress)
         except BaseException as error:
-            poison(known, slots, error)
+            if progress.failed or progress.started:
+                poison(known, slots, error, progress)
+            else:
+                give_back(S, progress, take_over)
             raise
-        finally:
-            for sid in known.promised:
+        for sid in known.promised:
+            slots[sid].pend = None
+
+
+class Progress:
+    """How far a flush came. started: a native call over several instructions is under way; failed: a check failed."""
+
+    __slots__ = ("done", "failed", "known", "started")
+
+    def __init__(self, known: Known):
+        self.known = known
+        self.done = 0  # instructions that ran
+        self.started = self.failed = False
+
+
+def give_back(S: Stream, progress: Progress, taken: tuple[Any, ...]) -> None:
+    """Nothing of the rest ran (an interrupt, no memory, a kernel that cannot be compiled): it stays recorded."""
+    code, slots, ids, written, offsets, pending = taken
+    lines = progress.known.lines
+    for form, line in lines[: progress.done]:
+        if form.outs:
+            for sid in line[len(line) - len(form.outs) :]:
                 slots[sid].pend = None
+    rest: list[Any] = []
+    for form, line in lines[progress.done :]:
+        rest += (form, *line)
+    S.code, S.slots, S.ids, S.written, S.offsets, S.pending_bytes = rest, slots, ids, written, offsets, pending
 
 
-def run_whole(known: Known, slots: list[Any]) -> None:
+def run_whole(known: Known, slots: list[Any], progress: Progress) -> None:
     counts = references(slots)
     live = [s for s in known.promised if counts[s] > _SPARE]
     for p in known.programs:
@@ -115,25 +158,43 @@ def run_whole(known: Known, slots: list[Any]) -> None:
             known.programs.clear()
         p = programs.plan(known.lines, slots, wanted.__contains__, set(known.promised))
         known.programs.append(p)
-    programs.run(p, slots)
+    programs.run(p, slots, progress)
 
 
-def run_units(known: Known, slots: list[Any]) -> None:
-    """Each instruction by the program of its own form; storages die as soon as nobody needs them."""
-    STATS["units"] += len(known.lines)
+FREEING = 8 << 20  # bytes promised from which dead results are freed while instructions run one by one
+
+
+def run_units(known: Known, slots: list[Any], pending: int, progress: Progress) -> None:
+    """Each instruction by the program of its own form."""
+    lines = known.lines
+    STATS["units"] += len(lines)
+    freeing = pending > FREEING
     last: dict[int, int] = {}
-    for at, (_, line) in enumerate(known.lines):
-        for sid in line:
-            last[~sid if sid < 0 else sid] = at
-    for at, (form, line) in enumerate(known.lines):
-        unit, local = unit_of(form, line, slots)
-        programs.run(unit, local)
-        del local
-        for sid in set(line):
-            sid = ~sid if sid < 0 else sid
-            st = slots[sid]
-            if type(st) is Storage and last[sid] == at and st.pend is not None and references([st])[0] <= _SPARE + 2:
-                st.block, st.ptr = None, 0
+    if freeing:
+        for at, (_, line) in enumerate(lines):
+            for sid in line:
+                last[~sid if sid < 0 else sid] = at
+    for at, (form, line) in enumerate(lines):
+        unit = form.plain_unit
+        if unit is not None and not form.writes and min(line) >= 0 and len(set(line)) == len(line):
+            local = [slots[s] for s in line]
+        else:
+            unit, local = unit_of(form, line, slots)
+        programs.run(unit, local, progress)
+        progress.done = at + 1
+        progress.started = False
+        if freeing:
+            del local
+            free_dead(line, slots, last, at)
+
+
+def free_dead(line: tuple[int, ...], slots: list[Any], last: dict[int, int], at: int) -> None:
+    """Give back the bytes of results that nobody refers to any more."""
+    for sid in set(line):
+        sid = ~sid if sid < 0 else sid
+        st = slots[sid]
+        if type(st) is Storage and last[sid] == at and st.pend is not None and references([st])[0] <= _SPARE + 2:
+            st.block, st.ptr = None, 0
 
 
 def unit_of(form: Any, line: tuple[int, ...], slots: list[Any]) -> tuple[Program, list[Any]]:
@@ -158,6 +219,8 @@ def unit_of(form: Any, line: tuple[int, ...], slots: list[Any]) -> tuple[Program
     if unit is None:
         outs = set(key[len(key) - len(form.outs) :]) if form.outs else set()
         unit = form.unit[code] = programs.plan([(form, tuple(key))], local, outs.__contains__, outs)
+        if code == (form, *range(len(key))):
+            form.plain_unit = unit
     return unit, local
 
 
@@ -171,15 +234,15 @@ def relations(code: Any, slots: list[Any], written: set[int]) -> tuple[Any, ...]
     return tuple(out)
 
 
-def poison(known: Known, slots: list[Any], error: BaseException) -> None:
-    """Results that will never have bytes raise the error again when they are used."""
-    from .value import StorageInfo
-
-    for sid in known.promised:
-        st = slots[sid]
-        if st.ptr == 0 and isinstance(error, Exception):
-            st.info = st.info or StorageInfo()
-            st.info.poison = error
+def poison(known: Known, slots: list[Any], error: BaseException, progress: Progress) -> None:
+    """What the failed instruction and later ones promised has no bytes: using it raises the error again."""
+    for at, (form, line) in enumerate(known.lines):
+        for sid in line[len(line) - len(form.outs) :] if form.outs else ():
+            st = slots[sid]
+            st.pend = None
+            if at >= progress.done:
+                st.info = st.info or StorageInfo()
+                st.info.poison = error if isinstance(error, Exception) else RuntimeError(f"interrupted: {error!r}")
 
 
 def flush_at_bound(S: Stream) -> None:

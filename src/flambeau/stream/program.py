@@ -236,8 +236,8 @@ def fit(taken: list[tuple[int, int, int, int]], nbytes: int, first: int, last: i
     return offset
 
 
-def run(program: Program, slots: list[Any], wheres: Any = None) -> None:
-    """Give the kept outputs their bytes and run; raises the error of a failed check."""
+def run(program: Program, slots: list[Any], progress: Any = None) -> None:
+    """Give the kept outputs their bytes and run; raises the error of a failed check. progress: flush.Progress."""
     device = current()
     program.runs += 1
     STATS["runs"] += 1
@@ -256,6 +256,8 @@ def run(program: Program, slots: list[Any], wheres: Any = None) -> None:
     values += [slots[s] for s in program.floats]
     values += [slots[s] for s in program.wholes]
     position = 0
+    if progress is not None:
+        progress.started = True
     for native, idle, call in program.segments:
         if native is not None:
             try:
