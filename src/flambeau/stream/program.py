@@ -200,10 +200,11 @@ def place_memory(program: Program, launches: list[Launch], builder: Builder, slo
         places = []
         for buf, off, offslot in x.bufs:
             size = buf.dtype.itemsize
+            slot = offslot if offslot < 0 else offslot * 16 + size.bit_length()
             if buf.bytes_exist or buf.kept:
-                key = (index[buf.sid], off * size, offslot if offslot < 0 else offslot * 16 + size.bit_length())
+                key = (index[buf.sid], off * size, slot)
             else:
-                key = (-1, at_offset[buf.id] + off * size, -1)
+                key = (-1, at_offset[buf.id] + off * size, slot)
             places.append(pointers.setdefault(key, len(pointers)))
         for k in range(len(x.scratch)):
             places.append(pointers.setdefault((-1, scratch[at, k], -1), len(pointers)))
