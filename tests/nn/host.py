@@ -81,5 +81,7 @@ def provide(ops: bool) -> None:
     table.ops.__dict__.clear()
     faces = sys.modules["mirror.ops.entry"].FACES["nn.functional"]
     faces.clear()
-    if ops:
-        faces.update((k, v) for k, v in vars(torch.nn.functional).items() if callable(v))
+    formulas = importlib.import_module("mirror.nn.formulas")
+    for name, function in vars(torch.nn.functional).items():
+        if callable(function) and (ops or not hasattr(formulas, name.rstrip("_"))):
+            faces[name] = function

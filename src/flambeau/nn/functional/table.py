@@ -64,7 +64,7 @@ def warn(message: str, category: type[Warning] = UserWarning, stacklevel: int = 
 
 def in_place(input: Any, name: str, *args: Any) -> Any:
     """The in-place form of an op, or its result copied into `input`."""
-    method = getattr(torch, name + "_", None) or getattr(type(input), name + "_", None)
-    if method is not None:
-        return method(input, *args)
+    form = getattr(ops, name + "_", None)
+    if form is not None:
+        return form(input, *args)
     return input.copy_(getattr(ops, name)(input.clone(), *args))  # what the op saves must not be written
