@@ -165,11 +165,11 @@ def test_a_module_of_ours_is_a_module_of_pytorchs():
     model = fl.nn.Sequential(fl.nn.Linear(3, 4), fl.nn.ReLU(), fl.nn.BatchNorm1d(4))
     theirs = torch.load(saved(fl, model), weights_only=False)
     assert shown(theirs.state_dict()) == shown(model.state_dict()) and repr(theirs) == repr(model)
+    ours = fl.load(saved(torch, theirs), weights_only=False)
+    assert shown(ours.state_dict()) == shown(model.state_dict())
     x = np.arange(12, dtype="float32").reshape(4, 3)
     expected = theirs(torch.tensor(x)).detach().numpy()
     np.testing.assert_allclose(model(fl.tensor(x)).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
-    ours = fl.load(saved(torch, theirs), weights_only=False)
-    assert shown(ours.state_dict()) == shown(model.state_dict())
 
 
 def test_paths(tmp_path):
