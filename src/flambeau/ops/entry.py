@@ -372,7 +372,13 @@ def make_wrapper(entry: Entry, inplace: bool = False, slow: Callable[..., Any] |
             tests.append(f"type({p}) not in NUMBERS")
             keys.append(f"type({p})")
             operands.append(p + ",")
-        elif kind in ("OTN", "ON", "TS"):
+        elif kind == "TS":
+            tests.append(f"(type({p}) is not tuple and type({p}) is not list) or not PLAIN.issuperset(map(type, {p}))")
+            keys.append(f"tuple([t._meta for t in {p}])")
+            operands.append(f"*{p},")
+            needs.append("")
+            sure = False
+        elif kind in ("OTN", "ON"):
             return make_general(entry, inplace)
         else:
             keys.append(f"(type({p}), {p})" if kind in ("float", "number") else p)
