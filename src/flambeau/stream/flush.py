@@ -15,6 +15,7 @@ from . import contraction as _contraction  # noqa: F401  (registers its recipes)
 from . import draws as _draws  # noqa: F401
 from . import pooling as _pooling  # noqa: F401
 from . import program as programs
+from . import rows as _rows  # noqa: F401
 from . import scatter as _scatter  # noqa: F401
 from .program import STATS, Program
 from .value import LOCAL, STREAMS, Storage, StorageInfo, Stream

@@ -1,0 +1,188 @@
+"""Sorting rows: stable merge sort, and selection of the k first. Not-a-number comes last (first if descending).
+
+Elements are compared as integer keys in the same order. Up to 32 bits, key and place are packed into one i64; otherwise
+keys and places are two arrays. A row has n elements; `work` holds 2n (packed) or 4n i64 for each part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..build import Buffer, Builder, Value, const, minimum, op, select
+from ..ir import SIZE, Kernel
+
+RUN = 16  # runs sorted by insertion before merging
+
+
+@dataclass(frozen=True)
+class Sort:
+    """dtype of the elements; number of row axes; order; first: only the k first (by insertion), else all."""
+
+    dtype: str
+    axes: int
+    descending: bool
+    packed: bool
+    first: bool = False
+
+
+def key_of(b: Builder, x: Value, descending: bool) -> Value:
+    """An i64 in the order of x; both zeros are equal, NaN is the largest."""
+    type = x.type
+    if type in ("f16", "bf16"):
+        x = b.let(x.cast("f32"))
+    if x.type in ("f32", "f64"):
+        size = SIZE[x.type] * 8
+        kind = f"i{size}"
+        bits = b.let((x + 0.0).bitcast(kind))
+        low = const(kind, 2 ** (size - 1) - 1)
+        k = b.let(bits ^ ((bits >> const(kind, size - 1)) & low))
+        k = b.let(select(x.eq(x), k, low)).cast("i64")
+    else:
+        k = x.cast("i64")
+    return b.let(~k if descending else k, "key")
+
+
+class _Rows:
+    """Parameters: x, values, places, work; n, k; xs, vs: strides along the row; row axes a0.., x_a0.., v_a0.."""
+
+    def __init__(self, spec: Sort):
+        self.spec, b = spec, Builder("first" if spec.first else "sort")
+        self.b = b
+        self.x = b.buf("x", spec.dtype)
+        self.values, self.places = b.buf("values", spec.dtype, "w"), b.buf("places", "i64", "w")
+        self.work = b.buf("work", "i64", "rw")
+        self.n, self.k = b.integer("n"), b.integer("k")
+        self.xs, self.vs = b.integer("xs"), b.integer("vs")
+        self.extents = [b.integer(f"a{i}") for i in range(spec.axes)]
+        self.x_a = [b.integer(f"x_a{i}") for i in range(spec.axes)]
+        self.v_a = [b.integer(f"v_a{i}") for i in range(spec.axes)]
+        count: Value = const("i64", 1)
+        for e in self.extents:
+            count = count * e
+        self.rows = b.partition(count)
+
+    def base(self, flat: Value) -> tuple[Value, Value]:
+        return decode(self.b, flat, self.extents, (self.x_a, self.v_a))  # type: ignore[return-value]
+
+    def entry(self, x0: Value, i: Value) -> tuple[Value, Value]:
+        """(key or key with place, place)."""
+        b = self.b
+        k = key_of(b, b.let(self.x[x0 + i * self.xs], "x"), self.spec.descending)
+        return (b.let((k << 32) | i) if self.spec.packed else k), i
+
+    def emit(self, x0: Value, v0: Value, i: Value, place: Value) -> None:
+        self.places[v0 + i * self.vs] = place
+        self.values[v0 + i * self.vs] = self.x[x0 + place * self.xs]
+
+    def place(self, at: Value) -> Value:
+        """The place kept at a position of `work` (that of the key, if unpacked: 2n further)."""
+        b = self.b
+        if self.spec.packed:
+            return b.let(self.work[at] & const("i64", 0xFFFFFFFF), "place")
+        return b.let(self.work[at + self.n * 2], "place")
+
+
+def decode(b: Builder, flat: Value, extents: Sequence[Value], strides: Sequence[Sequence[Value]]) -> tuple[Value, ...]:
+    """The offsets of a flat row number, for several operands."""
+    totals: list[Value] = [const("i64", 0) for _ in strides]
+    for d in range(len(extents) - 1, -1, -1):
+        c = b.let(flat % extents[d], "c") if d else flat
+        if d:
+            flat = b.let(flat // extents[d], "f")
+        totals = [t + c * s[d] for t, s in zip(totals, strides)]
+    return tuple(b.let(t, "o") for t in totals)
+
+
+def kernel(spec: Sort) -> Kernel:
+    """values[..., i], places[..., i] of the rows of x in order."""
+    f = _Rows(spec)
+    b = f.b
+    base = b.let(b.tid * f.n * (2 if spec.packed else 4), "base")
+    lo, hi = f.rows
+    with b.for_("row", lo, hi) as row:
+        x0, v0 = f.base(row)
+        (select_first if spec.first else sort_row)(f, base, x0, v0)
+    return b.kernel()
+
+
+def move(f: _Rows, to: Value, at: Value) -> None:
+    f.work[to] = f.work[at]
+    if not f.spec.packed:
+        f.work[to + f.n * 2] = f.work[at + f.n * 2]
+
+
+def insert(f: _Rows, low: Value, at: Value, key: Value, place: Value) -> None:
+    """Put an entry into the sorted work[low:at], from the end; equal keys stay in front."""
+    b = f.b
+    j = b.reg("j", at, "i64")
+    seen = j.get()
+    with b.while_((seen > low) & (f.work.load(seen - 1, mask=seen > low) > key)):
+        here = b.let(j.get(), "here")
+        move(f, here, here - 1)
+        j.set(here - 1)
+    end = b.let(j.get(), "end")
+    f.work[end] = key
+    if not f.spec.packed:
+        f.work[end + f.n * 2] = place
+
+
+def sort_row(f: _Rows, base: Value, x0: Value, v0: Value) -> None:
+    b, n = f.b, f.n
+    with b.for_("s", 0, n, RUN) as s:
+        with b.for_("i", s, minimum(s + RUN, n)) as i:
+            key, place = f.entry(x0, i)
+            insert(f, b.let(base + s), b.let(base + i), key, place)
+    source, width = b.reg("source", 0, "i64"), b.reg("width", RUN, "i64")
+    with b.while_(width.get() < n):
+        w = b.let(width.get(), "w")
+        src = b.let(base + source.get(), "src")
+        dst = b.let(base + (n - source.get()), "dst")
+        with b.for_("s", 0, n, w * 2) as s:
+            merge(f, src, dst, s, b.let(minimum(s + w, n)), b.let(minimum(s + w * 2, n)))
+        source.set(n - source.get())
+        width.set(w * 2)
+    done = b.let(base + source.get(), "done")
+    with b.for_("i", 0, n) as i:
+        f.emit(x0, v0, i, f.place(b.let(done + i)))
+
+
+def merge(f: _Rows, src: Value, dst: Value, lo: Value, mid: Value, hi: Value) -> None:
+    """work[src + lo:mid] and work[src + mid:hi] in order into work[dst + lo:hi]."""
+    b, work = f.b, f.work
+    i, j = b.reg("i", lo, "i64"), b.reg("j", mid, "i64")
+    with b.while_((i.get() < mid) & (j.get() < hi)):
+        p, q = b.let(i.get(), "p"), b.let(j.get(), "q")
+        left, right = b.let(work[src + p], "left"), b.let(work[src + q], "right")
+        other = b.let(right < left, "other")
+        to = b.let(dst + p + (q - mid), "to")
+        work[to] = select(other, right, left)
+        if not f.spec.packed:
+            work[to + f.n * 2] = work[src + select(other, q, p) + f.n * 2]
+        step = b.let(other.cast("i64"), "step")
+        i.set(p + (const("i64", 1) - step))
+        j.set(q + step)
+    rest = b.let(i.get(), "rest")
+    with b.for_("r", rest, mid) as r:
+        move(f, dst + r + (hi - mid), src + r)
+    rest = b.let(j.get(), "rest")
+    with b.for_("r", rest, hi) as r:
+        move(f, dst + r, src + r)
+
+
+def select_first(f: _Rows, base: Value, x0: Value, v0: Value) -> None:
+    """The k first, kept sorted while the row is read once."""
+    b, k = f.b, f.k
+    with b.for_("i", 0, k) as i:
+        key, place = f.entry(x0, i)
+        insert(f, base, b.let(base + i), key, place)
+    last = b.let(base + (k - 1), "last")
+    with b.for_("i", k, f.n) as i:
+        key, place = f.entry(x0, i)
+        with b.if_(key < f.work[last]):
+            insert(f, base, last, key, place)
+    with b.for_("i", 0, k) as i:
+        f.emit(x0, v0, i, f.place(b.let(base + i)))
+
+
+_ = (Buffer, op)
