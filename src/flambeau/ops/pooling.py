@@ -144,6 +144,8 @@ def avg_pool(n: int, input: Any, kernel_size: Any, stride: Any, padding: Any, ce
 
 def adaptive_size(n: int, size: Any, x: Any) -> Sizes:
     size = (size,) * n if isinstance(size, int) or size is None else tuple(size)
+    if len(size) != n or any(s is not None and s < 0 for s in size):
+        fail(RuntimeError, f"adaptive pooling: output_size must be {n} numbers greater than or equal to 0; got {size}")
     return tuple(x.shape[2 + d] if s is None else int(s) for d, s in enumerate(size))
 
 
