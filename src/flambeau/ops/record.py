@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import config
 from ..stream import gradient
 from ..stream.graph import Buffer, GNode, Trace, Val
 from ..stream.value import LOCAL, NUMBERS, RELEASED, Meta, Node, Storage, Stream, Tensor, make_tensor, new_object, version_of
@@ -328,3 +329,18 @@ def raise_overwritten(node: Node, meta: Meta, now: int, then: int) -> None:
         f"{then} instead. Hint: enable anomaly detection to find the operation that failed to compute its gradient, with "
         "torch.autograd.set_detect_anomaly(True)."
     )
+
+
+def forget_programs() -> None:
+    """Drop every program that was made: those of the streams' keys and those of single forms."""
+    import gc
+
+    from ..stream.flush import CACHE
+
+    CACHE.clear()
+    for form in gc.get_objects():
+        if type(form) is Form:
+            form.unit = form.plain_unit = None
+
+
+config.watch("backend", lambda name: forget_programs())

@@ -1,0 +1,153 @@
+"""The backend that interprets the loop IR gives the same bits; the one that runs nothing can compile every kernel for other CPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flambeau as torch
+from flambeau import config
+from flambeau.stream import program
+from flambeau.stream.flush import synchronize
+from flambeau.tensor.create import as_numpy
+
+F = torch.nn.functional
+
+
+def r(*shape: int, seed: int = 0) -> Any:
+    return torch.tensor(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
+
+
+def ints(*values: int) -> Any:
+    return torch.tensor(list(values))
+
+
+def trained() -> list[Any]:
+    w, b = r(4, 3).requires_grad_(), r(3).requires_grad_()
+    loss = F.cross_entropy(torch.relu(r(6, 4) @ w + b), ints(0, 1, 2, 2, 1, 0))
+    loss.backward()
+    return [loss, w.grad, b.grad]
+
+
+def convolved() -> list[Any]:
+    x, w, b = r(2, 3, 6, 6).requires_grad_(), r(4, 3, 3, 3).requires_grad_(), r(4).requires_grad_()
+    y = F.conv2d(x, w, b, padding=1)
+    y.square().sum().backward()
+    return [y, x.grad, w.grad, b.grad]
+
+
+def pooled() -> list[Any]:
+    x = r(2, 3, 6, 6).requires_grad_()
+    y = F.max_pool2d(x, 2)
+    (y * y).sum().backward()
+    return [y, x.grad, F.avg_pool2d(x, 3, stride=2)]
+
+
+def written() -> list[Any]:
+    x = r(6, 4)
+    x[1:3].mul_(2)
+    x[:, 1] = 7
+    x.add_(1)
+    x[ints(0, 5)] = r(2, 4, seed=3)
+    return [x]
+
+
+def random_numbers() -> list[Any]:
+    torch.manual_seed(3)
+    drawn = [torch.rand(20), torch.randn(20), torch.randint(0, 9, (8,)), torch.randperm(10)]
+    return [
+        *drawn,
+        F.dropout(torch.ones(30), 0.5),
+        torch.bernoulli(torch.full((9,), 0.3)),
+        torch.get_rng_state(),
+    ]
+
+
+PROGRAMS: dict[str, Callable[[], list[Any]]] = {
+    "elementwise": lambda: [
+        r(5, 7).exp(),
+        r(5, 7).abs().log(),
+        r(9).sin(),
+        r(9).tanh(),
+        r(7).sigmoid(),
+        r(8).erf(),
+    ],
+    "gelu": lambda: [F.gelu(r(5, 7)), F.gelu(r(5, 7), approximate="tanh"), F.silu(r(4)), F.softplus(r(4))],
+    "broadcast": lambda: [r(4, 1, 3) + r(5, 1), r(3, 4).T * r(4, 3), r(4) / 3, 2 - r(3), r(2, 3) ** 2],
+    "float64": lambda: [r(5, 7).double().exp(), r(40).double().sum(), r(3, 4).double() @ r(4, 2).double()],
+    "integers": lambda: [
+        ints(5, -7, 9) // 2,
+        ints(5, -7, 9) % 4,
+        ints(1, 2) + 1.5,
+        ints(3, 1).sum(),
+        ints(4, 2) > 3,
+    ],
+    "half": lambda: [r(5, 7).half() + 1, r(33).bfloat16() * 3, r(33).bfloat16().sum(), r(5).half().exp()],
+    "sums": lambda: [r(40, 50).sum(), r(40, 50).sum(0), r(40, 50).mean(1), r(3, 4, 5).sum((0, 2))],
+    "extrema": lambda: [*r(4, 9).max(1), r(4, 9).amin(0), r(30).argmax(), r(4, 9).argmin(1)],
+    "var": lambda: [r(4, 9).var(1), r(4, 9).std(), r(8).logsumexp(0)],
+    "softmax": lambda: [r(5, 33).softmax(-1), r(5, 33).softmax(0), r(3, 4).log_softmax(1)],
+    "matmul": lambda: [r(9, 17) @ r(17, 11), r(2, 3, 4) @ r(2, 4, 5), r(4, 3).T @ r(4, 2), r(7) @ r(7)],
+    "linear": lambda: [F.linear(r(5, 8), r(3, 8), r(3))],
+    "convolution": convolved,
+    "pooling": pooled,
+    "cross entropy": lambda: [F.cross_entropy(r(6, 10), ints(1, 2, 3, 4, 5, 9), label_smoothing=0.1)],
+    "training step": trained,
+    "random": random_numbers,
+    "index": lambda: [
+        r(6, 4)[ints(1, 5, -2)],
+        r(6, 4).gather(1, torch.tensor([[0, 1], [2, 3]])),
+        r(9)[2:8:2] * 2,
+    ],
+    "scatter": lambda: [torch.zeros(5).scatter_add(0, ints(0, 1, 1), r(3)), F.embedding(ints(1, 0), r(4, 3))],
+    "in place": written,
+    "where": lambda: [
+        torch.where(r(5) > 0, r(5), 0.0),
+        r(4).clamp(-0.5, 0.5),
+        r(3, 4).masked_fill(r(3, 4) > 0, -1),
+    ],
+    "joins": lambda: [torch.cat([r(2, 3), r(1, 3)]), torch.stack([r(3), r(3)], 1), F.pad(r(2, 2), (1, 1))],
+}
+
+
+@pytest.fixture(autouse=True)
+def cpu_again() -> Iterator[None]:
+    yield
+    config.set("backend", "cpu")
+
+
+def bits(name: str, backend: str) -> list[tuple[Any, ...]]:
+    config.set("backend", backend)
+    return [(tuple(t.shape), t.dtype, as_numpy(t.detach()).tobytes()) for t in PROGRAMS[name]()]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_interpreter_gives_the_same_bits(name: str) -> None:
+    native = bits(name, "cpu")
+    before = set(program.KERNELS)
+    assert bits(name, "python") == native
+    made = {key[0] for key in set(program.KERNELS) - before}
+    assert made <= {"python"}
+
+
+def test_the_interpreter_did_run() -> None:
+    config.set("backend", "python")
+    (torch.arange(3.0).cosh() * 1.25).tolist()
+    assert any(key[0] == "python" for key in program.KERNELS)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_kernel_compiles_for_another_cpu(name: str) -> None:
+    config.set("backend", "null")
+    before = set(program.KERNELS)
+    config.set("no_cache", True)
+    try:
+        PROGRAMS[name]()
+        synchronize()
+    finally:
+        config.set("no_cache", False)
+    for key in set(program.KERNELS) - before:
+        assert key[0] == "null" and all(size > 0 for size in program.KERNELS[key][0])
