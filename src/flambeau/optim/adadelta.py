@@ -14,7 +14,7 @@ from .per_tensor import PerTensorOptimizer, Values
 
 def adadelta_rule(
     p: Any, g: Any, square_avg: Any, acc_delta: Any, *, lr: Any, rho: Any, rest: Any, eps: Any,
-    weight_decay: Any, maximize: bool, decay: bool,
+    weight_decay: Any = 0, maximize: bool, decay: bool,
 ) -> tuple[Any, ...]:  # fmt: skip
     """v = rho v + (1-rho) g²; d = sqrt(u + eps)/sqrt(v + eps) g; u = rho u + (1-rho) d²; p -= lr d."""
     g = direction(p, g, weight_decay, decay, maximize)

@@ -12,7 +12,7 @@ from .per_tensor import PerTensorOptimizer, Values
 
 
 def adagrad_rule(
-    p: Any, g: Any, total: Any, *, lr: Any, eps: Any, weight_decay: Any, maximize: bool, decay: bool
+    p: Any, g: Any, total: Any, *, lr: Any, eps: Any, weight_decay: Any = 0, maximize: bool, decay: bool
 ) -> tuple[Any, ...]:
     """total += g²; p -= lr/(1 + (t-1) lr_decay) g / (sqrt(total) + eps)."""
     g = direction(p, g, weight_decay, decay, maximize)

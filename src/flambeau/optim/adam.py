@@ -13,7 +13,7 @@ from .per_tensor import PerTensorOptimizer, Values
 
 def adam_rule(
     p: Any, g: Any, exp_avg: Any, exp_avg_sq: Any, max_exp_avg_sq: Any = None, *,
-    step_size: Any, rest1: Any, beta2: Any, rest2: Any, root2: Any, eps: Any, weight_decay: Any, keep: Any,
+    step_size: Any, rest1: Any, beta2: Any, rest2: Any, root2: Any, eps: Any, weight_decay: Any = 0, keep: Any = 1,
     maximize: bool, decay: bool, decoupled: bool,
 ) -> tuple[Any, ...]:  # fmt: skip
     """m = b1 m + (1-b1) g; v = b2 v + (1-b2) g²; p -= lr/(1-b1^t) m / (sqrt(v)/sqrt(1-b2^t) + eps)."""
@@ -34,6 +34,7 @@ class Adam(PerTensorOptimizer):
     """Steps scaled by running averages of the gradient and of its square, each freed of its bias towards 0."""
 
     rule = adam_rule
+    of_decay = ("weight_decay", "keep")
 
     def __init__(
         self, params: Any, lr: Any = 1e-3, betas: tuple[Any, Any] = (0.9, 0.999), eps: float = 1e-8,

@@ -13,7 +13,7 @@ from .per_tensor import PerTensorOptimizer, Values
 
 def adamax_rule(
     p: Any, g: Any, exp_avg: Any, exp_inf: Any, *, step_size: Any, rest1: Any, beta2: Any, eps: Any,
-    weight_decay: Any, maximize: bool, decay: bool,
+    weight_decay: Any = 0, maximize: bool, decay: bool,
 ) -> tuple[Any, ...]:  # fmt: skip
     """m = b1 m + (1-b1) g; u = max(b2 u, |g| + eps); p -= lr/(1-b1^t) m / u."""
     g = direction(p, g, weight_decay, decay, maximize)

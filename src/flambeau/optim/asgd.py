@@ -12,7 +12,7 @@ from .per_tensor import PerTensorOptimizer, Values
 
 
 def asgd_rule(
-    p: Any, g: Any, ax: Any, *, eta: Any, keep: Any, mu: Any, weight_decay: Any, maximize: bool, decay: bool,
+    p: Any, g: Any, ax: Any, *, eta: Any, keep: Any, mu: Any, weight_decay: Any = 0, maximize: bool, decay: bool,
     averaging: bool,
 ) -> tuple[Any, ...]:  # fmt: skip
     """p = (1 - lambd eta) p - eta g; the average ax follows: ax += mu (p - ax), or ax = p before t0."""

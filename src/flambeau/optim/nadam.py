@@ -15,7 +15,7 @@ from .per_tensor import PerTensorOptimizer, Values
 
 def nadam_rule(
     p: Any, g: Any, exp_avg: Any, exp_avg_sq: Any, *, grad_size: Any, avg_size: Any, rest1: Any, beta2: Any,
-    rest2: Any, bias2: Any, eps: Any, weight_decay: Any, keep: Any, maximize: bool, decay: bool,
+    rest2: Any, bias2: Any, eps: Any, weight_decay: Any = 0, keep: Any = 1, maximize: bool, decay: bool,
     decoupled: bool,
 ) -> tuple[Any, ...]:  # fmt: skip
     """p -= (lr (1-mu_t)/(1-prod mu) g + lr mu_t+1/(1-prod mu) m) / (sqrt(v/(1-b2^t)) + eps)."""
@@ -34,6 +34,7 @@ class NAdam(PerTensorOptimizer):
     """Adam whose step looks ahead along the momentum, with a schedule of the momentum (momentum_decay)."""
 
     rule = nadam_rule
+    of_decay = ("weight_decay", "keep")
     scalars = ("step", "mu_product")
 
     def __init__(

@@ -25,6 +25,7 @@ class PerTensorOptimizer(Optimizer):
     rule: Callable[..., tuple[Any, ...]]
     scalars: tuple[str, ...] = ("step",)
     elementwise = True  # whether the rule is
+    of_decay: tuple[str, ...] = ("weight_decay",)  # the numbers that only weight decay needs
 
     def __init__(self, params: Any, defaults: dict[str, Any]):
         self._plans: dict[int, _Plan] = {}
@@ -100,6 +101,9 @@ class _Batch:
             lists = [[torch.view_as_real(t) for t in items] for items in lists]
         statics = optimizer.statics(group, self.now, self.first)
         numbers = optimizer.numbers(group, self.now, self.params[0])
+        if not statics.get("decay", True):  # each number costs: leave out what the formula does not use
+            for name in optimizer.of_decay:
+                numbers.pop(name, None)
         apply(type(optimizer).rule, lists, numbers, statics, optimizer.elementwise)
         self.first = False
 

@@ -13,7 +13,7 @@ from .per_tensor import PerTensorOptimizer, Values
 
 def radam_rule(
     p: Any, g: Any, exp_avg: Any, exp_avg_sq: Any, *, lr: Any, rest1: Any, bias1: Any, beta2: Any, rest2: Any,
-    root2: Any, rect: Any, eps: Any, weight_decay: Any, keep: Any, maximize: bool, decay: bool,
+    root2: Any, rect: Any, eps: Any, weight_decay: Any = 0, keep: Any = 1, maximize: bool, decay: bool,
     decoupled: bool, rectified: bool,
 ) -> tuple[Any, ...]:  # fmt: skip
     """p -= lr m/(1-b1^t) r sqrt(1-b2^t)/(sqrt(v) + eps), without the last two factors while the variance is unknown."""
@@ -33,6 +33,7 @@ class RAdam(PerTensorOptimizer):
     """Adam that waits with the adaptive step until its second moment has a bounded variance."""
 
     rule = radam_rule
+    of_decay = ("weight_decay", "keep")
 
     def __init__(
         self, params: Any, lr: Any = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,

@@ -13,7 +13,7 @@ from .per_tensor import PerTensorOptimizer, Values
 
 def rmsprop_rule(
     p: Any, g: Any, square_avg: Any, *more: Any, lr: Any, alpha: Any, rest: Any, eps: Any, momentum: Any,
-    weight_decay: Any, maximize: bool, decay: bool, centered: bool, moving: bool,
+    weight_decay: Any = 0, maximize: bool, decay: bool, centered: bool, moving: bool,
 ) -> tuple[Any, ...]:  # fmt: skip
     """v = a v + (1-a) g²; s = sqrt(v - avg² if centered) + eps; p -= lr g/s, or buf = m buf + g/s; p -= lr buf."""
     g = direction(p, g, weight_decay, decay, maximize)

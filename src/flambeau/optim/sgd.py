@@ -13,7 +13,7 @@ from .per_tensor import PerTensorOptimizer, Values
 
 
 def sgd_rule(
-    p: Any, g: Any, buf: Any = None, *, lr: Any, momentum: Any, rest: Any, weight_decay: Any,
+    p: Any, g: Any, buf: Any = None, *, lr: Any, momentum: Any, rest: Any, weight_decay: Any = 0,
     maximize: bool, decay: bool, nesterov: bool, first: bool,
 ) -> tuple[Any, ...]:  # fmt: skip
     """buf = momentum buf + (1 - dampening) g (g at first); p -= lr (g + momentum buf if nesterov else buf)."""
