@@ -9,7 +9,7 @@ from typing import Any
 from ..dtypes import bool_, default_dtype
 from ..errors import fail
 from ..stream.graph import Val, as_val, cast, const, map_, promote
-from .elementwise import both, floats
+from .elementwise import both, floats, into
 from .entry import NONE, OTN, T, TN, composite, op
 
 
@@ -87,12 +87,12 @@ def _where(condition: T, self: TN, other: TN) -> Any:
 @composite(method=False)
 def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = None) -> Any:
     """input where condition is true, else other; with the condition alone: its nonzero positions."""
-    from .entry import FUNCTIONS
-
     if input is None and other is None:
+        from .entry import FUNCTIONS
+
         return FUNCTIONS["nonzero"](condition, as_tuple=True)
     result = _where(condition, input, other)
-    return result if out is None else FUNCTIONS["copy_"](out, result)
+    return result if out is None else into(out, result)
 
 
 @composite(function=False, name="where")
@@ -309,8 +309,6 @@ def _pow_tensor(self: TN, exponent: T) -> Any:
 @composite()
 def pow(self: Any, exponent: Any, *, out: Any = None) -> Any:
     """self ** exponent, for tensors and numbers."""
-    from .entry import FUNCTIONS
-
     if hasattr(exponent, "_meta") or type(exponent) is Val:
         result = _pow_tensor(self, exponent)
     elif hasattr(self, "_meta") or type(self) is Val:
@@ -319,7 +317,7 @@ def pow(self: Any, exponent: Any, *, out: Any = None) -> Any:
         result = _pow_number(self, exponent)
     else:
         fail(TypeError, "pow(): one of the two arguments must be a Tensor", self=self, exponent=exponent)
-    return result if out is None else FUNCTIONS["copy_"](out, result)
+    return result if out is None else into(out, result)
 
 
 @composite(function=False)
@@ -333,7 +331,8 @@ def pow_(self: Any, exponent: Any) -> Any:
 @composite(function=False)
 def __rpow__(self: Any, other: Any) -> Any:
     """other ** self."""
-    return _pow_tensor(other, self) if isinstance(other, (int, float)) else NotImplemented
+    known = isinstance(other, (int, float)) or hasattr(other, "_meta") or type(other) is Val
+    return _pow_tensor(other, self) if known else NotImplemented
 
 
 _ = (math, floats, cast)

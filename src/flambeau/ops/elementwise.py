@@ -84,14 +84,14 @@ def mul(self: T, other: TN) -> Any:
 
 
 def _div_other(grad: Any, self: Any, other: Any, rounding_mode: Any) -> Any:
-    return (grad * 0).sum() if rounding_mode else -grad * ((self / other) / other)
+    return 0 if rounding_mode else -grad * ((self / other) / other)
 
 
 @op(
     inplace=True,
     aliases=("true_divide", "divide"),
     grad={
-        "self": lambda grad, other, rounding_mode: grad * 0 if rounding_mode else grad / other,
+        "self": lambda grad, other, rounding_mode: 0 if rounding_mode else grad / other,
         "other": _div_other,
     },
 )
@@ -196,7 +196,12 @@ def __rmod__(self: Any, other: Any) -> Any:
     return _rmod(self, other)
 
 
-@op(method=False, function=False)
+@op(
+    method=False,
+    function=False,
+    node="RemainderBackward0",
+    grad={"self": lambda grad, self, other: -grad * (other / self).floor(), "other": lambda grad: grad},
+)
 def _rmod(self: T, other: TN) -> Any:
     a, b = both(self, other)
     return _python_mod(b, a)
@@ -248,14 +253,14 @@ def contiguous(self: Any, memory_format: Any = None) -> Any:
     method=False,
     inplace="public",
     node="CopyBackwards",
-    grad={"self": lambda grad: grad * 0, "src": lambda grad: grad},
+    grad={"self": lambda grad: 0, "src": lambda grad: grad},
 )
 def copy(self: T, src: T, non_blocking: bool = False) -> Any:
     """src, broadcast and cast to self's shape and dtype."""
     return map_("copy", expand(cast(src, self.dtype), tuple(self.shape)))
 
 
-@op(function=False, method=False, inplace="public", node="FillBackward0", grad={"self": lambda grad: grad * 0, "value": lambda grad: grad.sum()})
+@op(function=False, method=False, inplace="public", node="FillBackward0", grad={"self": lambda grad: 0, "value": lambda grad: grad.sum()})
 def fill(self: T, value: TN) -> Any:
     """Every element set to value."""
     if value.ndim:
@@ -266,10 +271,19 @@ def fill(self: T, value: TN) -> Any:
     return expand(cast(value, self.dtype), tuple(self.shape))
 
 
-@op(function=False, method=False, inplace="public", node="ZeroBackward0", grad={"self": lambda grad: grad * 0})
+@op(function=False, method=False, inplace="public", node="ZeroBackward0", grad={"self": lambda grad: 0})
 def zero(self: T) -> Any:
     """Every element set to 0."""
     return expand(const(0, self.dtype), tuple(self.shape))
+
+
+def into(out: Any, result: Any) -> Any:
+    """The result in the tensor given as out=, resized if its shape differs."""
+    from .entry import FUNCTIONS
+
+    if tuple(out.shape) != tuple(result.shape):
+        FUNCTIONS["resize_"](out, tuple(result.shape))
+    return FUNCTIONS["copy_"](out, result)
 
 
 @op(method=False, function=False)
@@ -279,7 +293,9 @@ def _full(size: tuple[int, ...], value: N, dtype: dtype) -> Any:
 
 
 @composite(method=False)
-def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **rest: Any) -> Any:
+def full(
+    size: Any, fill_value: Any, *, out: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False, **rest: Any
+) -> Any:
     """A tensor of the given size filled with a number."""
     from ..dtypes import number_dtype
 
@@ -287,6 +303,8 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, r
     if hasattr(fill_value, "item"):
         fill_value = fill_value.item()
     t = _full(size, fill_value, dtype or number_dtype(type(fill_value)))
+    if out is not None:
+        return into(out, t)
     return t.requires_grad_() if requires_grad else t
 
 

@@ -120,7 +120,7 @@ def abs(self: T) -> Any:
     return map_("copy" if not self.dtype.is_signed else "abs", self)
 
 
-@op(inplace=True, grad={"self": lambda grad: grad * 0})
+@op(inplace=True, grad={"self": lambda grad: 0})
 def sign(self: T) -> Any:
     """-1, 0 or 1 (0 for NaN)."""
     if not self.dtype.is_signed:
@@ -132,7 +132,7 @@ def sign(self: T) -> Any:
     return map_("sign", self)
 
 
-@op(inplace=True, grad={"self": lambda grad: grad * 0})
+@op(inplace=True, grad={"self": lambda grad: 0})
 def sgn(self: T) -> Any:
     """The sign (of real numbers)."""
     return sign(self)
@@ -153,7 +153,7 @@ def rounding(name: str, doc: str, aliases: tuple[str, ...] = ()) -> Any:
         return map_(name, self)
 
     body.__name__, body.__doc__ = name, doc
-    return op(inplace=True, grad={"self": lambda grad: grad * 0}, aliases=aliases)(body)
+    return op(inplace=True, grad={"self": lambda grad: 0}, aliases=aliases)(body)
 
 
 floor = rounding("floor", "The largest integer not above x.")
@@ -167,7 +167,7 @@ def frac(self: T) -> Any:
     return map_("sub", self, map_("trunc", self))
 
 
-@op(inplace=True, grad={"self": lambda grad: grad * 0}, faces={"special": "round"})
+@op(inplace=True, grad={"self": lambda grad: 0}, faces={"special": "round"})
 def round(self: T, *, decimals: int = 0) -> Any:
     """The nearest integer (ties to even), or the nearest multiple of 10**-decimals."""
     if not self.dtype.is_floating_point:
