@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from ..loop.ir import Kernel
     from .memory import Block
 
-Entry = tuple[Any, Sequence[int], int, bool]  # handle, where, parts, epilogue
+# handle, where, parts, epilogue; a fifth item is a count: that many calls of the kernel (one without an epilogue), which
+# may run at once and in any order; `where` then gives the parameters of all, call by call.
+Entry = tuple[Any, ...]
 # Slots that a run computes before the first entry: slot, base, offset, index, scale mean
 # table[slot] = table[base] + offset + table[index] * scale; where there is no index, scale = 0 and index any slot.
 Derived = tuple[int, int, int, int, int]
@@ -67,7 +69,7 @@ class Program(ABC):
         self._idle: list[Frame] = []
         self._entries = array("q", [0])  # as generated code reads them; a device may need none
         self._derived = array("q", [len(derived), *(word for five in derived for word in five)])
-        used = {slot for _, where, _, _ in entries for slot in where}
+        used = {slot for entry in entries for slot in entry[1]}
         used |= {slot for to, base, _, index, _ in derived for slot in (to, base, index)}
         if used and not 0 <= min(used) <= max(used) < slots:
             raise ValueError(

@@ -341,6 +341,37 @@ define ptr @flambeau_call(ptr %self, ptr %argument) nounwind {{
 }}
 """
 
+# A list of calls of one kernel as one: where = number of calls, parameters of each, the kernel's address (two words),
+# then the parameters. Calls take the parts in turn, so that many small ones spread over the threads.
+_LIST = """
+define void @flambeau_list(ptr %table, ptr %where, i64 %tid, i64 %nt) nounwind {{
+entry:
+  %width.p = getelementptr i32, ptr %where, i64 1
+  %f.p = getelementptr i32, ptr %where, i64 2
+  %first = getelementptr i32, ptr %where, i64 4
+  %count.32 = load i32, ptr %where
+  %width.32 = load i32, ptr %width.p
+  %count = sext i32 %count.32 to i64
+  %width = sext i32 %width.32 to i64
+  %f = load ptr, ptr %f.p, align 4
+  br label %loop
+loop:
+  %i = phi i64 [0, %entry], [%i.next, %loop]
+  %t = phi i64 [%tid, %entry], [%t.next, %loop]
+  %at = mul i64 %i, %width
+  %here = getelementptr i32, ptr %first, i64 %at
+  call void %f(ptr %table, ptr %here, i64 %t, i64 %nt)
+  %i.next = add i64 %i, 1
+  %t.more = add i64 %t, 1
+  %wraps = icmp sge i64 %t.more, %nt
+  %t.next = select i1 %wraps, i64 0, i64 %t.more
+  %again = icmp slt i64 %i.next, %count
+  br i1 %again, label %loop, label %out
+out:
+  ret void
+}}
+"""
+
 _BIND = """
 @state = internal global ptr null
 define void @flambeau_bind(ptr %p) nounwind {{
@@ -378,6 +409,7 @@ NAMES = (
     "flambeau_run",
     "flambeau_call",
     "flambeau_pauses",
+    "flambeau_list",
 )
 
 
@@ -388,7 +420,7 @@ def text(machine: str, sleep: str) -> str:
     if pause:
         declared.append("declare void @llvm.x86.sse2.pause()" if machine == "x86_64" else _ISB)
     offsets = {name: value for name, value in globals().items() if isinstance(value, int)}
-    body = "".join((_BIND, _WORKER, _FORK, _RUN, _BUILTIN)).format(pause=pause, clock=clock, **offsets)
+    body = "".join((_BIND, _WORKER, _FORK, _RUN, _LIST, _BUILTIN)).format(pause=pause, clock=clock, **offsets)
     return "\n".join(declared) + sleep + body
 
 
