@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import flambeau as fl
+from flambeau.device.threads import set_num_threads
 
 from .test_collate import plain
 
@@ -294,3 +295,26 @@ def test_lengths():
         d = lib.utils.data
         loaders = [d.DataLoader(range(10), batch_size=b, drop_last=x) for b in (3, 5) for x in (False, True)]
         assert [len(loader) for loader in loaders] == [4, 3, 2, 2]
+
+
+class Working(fl.utils.data.Dataset):
+    """Uses the engine in the worker, with threads of its own."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, i):
+        set_num_threads(2)
+        x = fl.full((400, 400), float(i))
+        return (x @ x).sum() + fl.arange(500_000.0).mul(2).sum() * 0
+
+
+def test_workers_use_the_engine_after_this_process_has_used_its_threads():
+    x = fl.ones(600, 600)
+    pending = x @ x  # recorded, not run, when the workers are forked
+    for _ in range(3):
+        batches = [
+            batch.tolist() for batch in fl.utils.data.DataLoader(Working(), num_workers=2, batch_size=2)
+        ]
+        assert batches == [[400.0**3 * i * i for i in pair] for pair in ((0, 1), (2, 3))]
+    assert float(pending[0, 0]) == 600.0
