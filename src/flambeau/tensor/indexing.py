@@ -19,6 +19,9 @@ from ..stream.value import NUMBERS, Tensor
 
 
 def install() -> None:
+    from . import storage
+
+    storage.install()
     for cls in (Tensor, Val):
         cls.__getitem__ = getitem  # type: ignore[attr-defined]
     Tensor.__setitem__ = setitem  # type: ignore[attr-defined]

@@ -1,0 +1,261 @@
+"""Values among values: unique, counts, histograms, searches, membership, one-hot."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from typing import Any
+
+from ..dtypes import bool_, float64, int32, int64
+from ..errors import fail
+from ..shapes import numel, wrap_dim
+from ..stream.graph import Val, cast, const, empty, expand, index_, map_, opaque, store, take
+from ..stream.value import Tensor
+from .elementwise import both
+from .entry import FUNCTIONS, T, TN, composite, op
+from .gather import from_values, index_select, truth_of, values
+from .index import scatter_into
+from .reduction import _into as into
+
+UniqueResult = namedtuple("Unique", ["output", "inverse", "counts"])
+
+
+def _numbers(t: Any) -> Any:
+    """Values to compare: bfloat16 as float32."""
+    return values(t.float()) if t.dtype.name == "bfloat16" else values(t)
+
+
+def _chosen(result: tuple[Any, Any, Any], inverse: bool, counts: bool) -> Any:
+    out, inv, cnt = result
+    if not inverse and not counts:
+        return out
+    return (out, *([inv] if inverse else []), *([cnt] if counts else []))
+
+
+@composite()
+def unique(input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: Any = None) -> Any:
+    """The distinct elements (or slices along dim) in order; also where each element went, and how often it came."""
+    import numpy as np
+
+    a = _numbers(input)
+    if dim is not None:
+        d = wrap_dim(dim, input.ndim, "unique")
+        if a.size == 0 and a.shape[d] != 0 and 0 in a.shape:
+            fail(RuntimeError, "unique: There are 0 sized dimensions, and they aren't selected, so unique cannot be applied")
+        out, first, inv, cnt = np.unique(a, return_index=True, return_inverse=True, return_counts=True, axis=d, equal_nan=False)
+        result = index_select(input, d, from_values(first.astype(np.int64)))
+        return _chosen((result, from_values(inv.reshape(-1).astype(np.int64)), from_values(cnt.astype(np.int64))), return_inverse, return_counts)
+    out, inv, cnt = np.unique(a.reshape(-1), return_inverse=True, return_counts=True, equal_nan=False)
+    whole = (from_values(out, input.dtype), from_values(inv.reshape(a.shape).astype(np.int64)), from_values(cnt.astype(np.int64)))
+    return _chosen(whole, return_inverse, return_counts)
+
+
+@composite()
+def unique_consecutive(input: Any, return_inverse: bool = False, return_counts: bool = False, dim: Any = None) -> Any:
+    """Without the elements (or slices along dim) that equal the one before them."""
+    import numpy as np
+
+    a = _numbers(input)
+    if dim is None:
+        flat, shape = a.reshape(-1), a.shape
+        changed = flat[1:] != flat[:-1]
+    else:
+        d = wrap_dim(dim, input.ndim, "unique_consecutive")
+        flat = np.moveaxis(a, d, 0).reshape(a.shape[d], -1)
+        shape = (a.shape[d],)
+        changed = (flat[1:] != flat[:-1]).any(1)
+    n = len(flat)
+    starts = np.concatenate([np.zeros(min(n, 1), np.int64), np.flatnonzero(changed) + 1]).astype(np.int64)
+    inv = np.concatenate([np.zeros(min(n, 1), np.int64), np.cumsum(changed)]).astype(np.int64)
+    cnt = np.diff(np.append(starts, n))
+    source = input.reshape(-1) if dim is None else input
+    out = index_select(source, 0 if dim is None else d, from_values(starts))
+    return _chosen((out, from_values(inv.reshape(shape)), from_values(cnt.astype(np.int64))), return_inverse, return_counts)
+
+
+# --- counting ---------------------------------------------------------------------------------------------------------
+
+
+@op(method=False)
+def _count_at(input: T, weights: T, count: int) -> Any:
+    """The sum of weights at each number below count."""
+    out = empty((count,), weights.dtype)
+    store(out, expand(const(0, weights.dtype), (count,)))
+    n = numel(input.shape)
+    if n:
+        scatter_into(out, [(cast(input, int64), None)], weights, (n,), (0,), "add", "an element")
+    return out
+
+
+@composite()
+def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
+    """How often each number occurs (or the sum of its weights)."""
+    if input.ndim != 1 or input.dtype.is_floating_point:
+        fail(RuntimeError, "bincount only supports 1-d non-negative integral inputs.")
+    if minlength < 0:
+        fail(RuntimeError, "bincount: minlength should be >= 0")
+    a = values(input)
+    if a.size and a.min() < 0:
+        fail(RuntimeError, "bincount only supports 1-d non-negative integral inputs.")
+    if weights is not None and tuple(weights.shape) != tuple(input.shape):
+        fail(RuntimeError, "bincount: weights should be 1-d and have the same length as input")
+    count = max(int(a.max()) + 1 if a.size else 0, minlength)
+    if weights is None:
+        weights = FUNCTIONS["full"](tuple(input.shape), 1, dtype=int64)
+    elif weights.dtype.name != "float32":
+        weights = weights.to(float64)
+    return _count_at(input, weights, count)
+
+
+@op(method=False)
+def _histogram(input: T, weight: T, bins: int, low: float, high: float) -> Any:
+    """Sums of weights in equal bins; the last includes its end."""
+    d = input.dtype
+    lo, hi, n = const(low, d), const(high, d), const(bins, d)
+    inside = map_("and", map_("ge", input, lo, out=bool_), map_("le", input, hi, out=bool_))
+    at = map_("mul", map_("div", map_("sub", input, lo), map_("sub", hi, lo)), n) if d.is_floating_point else None
+    if at is None:
+        wide = cast(input, float64)
+        at = map_("div", map_("mul", map_("sub", wide, const(low, float64)), const(bins, float64)), const(high - low, float64))
+    place = map_("min", cast(at, int64), const(bins - 1, int64))
+    place = map_("select", inside, place, const(0, int64))
+    w = map_("select", inside, cast(weight, d), const(0, d))
+    out = empty((bins,), d)
+    store(out, expand(const(0, d), (bins,)))
+    if numel(input.shape):
+        scatter_into(out, [(place, None)], w, (numel(input.shape),), (0,), "add", "a bin")
+    return out
+
+
+@composite()
+def histc(input: Any, bins: int = 100, min: Any = 0, max: Any = 0, *, out: Any = None) -> Any:
+    """How many elements lie in each of `bins` equal intervals from min to max (default: those of the input)."""
+    if bins <= 0:
+        fail(RuntimeError, "histc(): bins must be > 0")
+    low, high = (v.item() if isinstance(v, Tensor) else v for v in (min, max))  # type: ignore[attr-defined]
+    x = input.detach().reshape(-1)
+    if low == high and x.numel():
+        low, high = x.min().item(), x.max().item()
+    if low == high:
+        low, high = low - 1, high + 1
+    import math
+
+    if not (math.isfinite(low) and math.isfinite(high)):
+        fail(RuntimeError, f"histc: range of [{low}, {high}] is not finite")
+    if low > high:
+        fail(RuntimeError, "histc: max must be larger than min")
+    result = _histogram(x, FUNCTIONS["full"]((), 1, dtype=x.dtype), int(bins), float(low), float(high))
+    return result if out is None else into(out, result)
+
+
+# --- searching --------------------------------------------------------------------------------------------------------
+
+
+@op(method=False)
+def _search(sequence: T, input: T, right: bool) -> Any:
+    """The place of each input in a sorted row: a search by halves, one element at a time."""
+    a, x = both(sequence, input)
+    n, d = a.shape[-1], a.ndim - 1
+    shape = tuple(x.shape)
+    low = expand(const(0, int64), shape)
+    if not n or not numel(shape):
+        return map_("copy", low)
+    high = expand(const(n, int64), shape)
+    for _ in range(n.bit_length()):
+        mid = map_("idiv", map_("add", low, high), const(2, int64))
+        at = map_("min", mid, const(n - 1, int64))
+        dims = [e for e in range(a.ndim)] if a.ndim > 1 else [None]
+        dims[d] = None
+        v = take(a, {d: at}, shape, dims, "a place")
+        # beyond the place: v < x (left) or v <= x (right); not-a-number is the largest
+        before = map_("le" if right else "lt", v, x, out=bool_)
+        if a.dtype.is_floating_point:
+            nan = map_("ne", x, x, out=bool_)
+            before = map_("or", before, map_("and", nan, map_("eq", v, v, out=bool_) if not right else const(True, bool_)))
+        go = map_("and", before, map_("lt", low, high, out=bool_))
+        low, high = map_("select", go, map_("add", mid, const(1, int64)), low), map_("select", go, high, mid)
+    return map_("copy", low)
+
+
+@composite(method=False)
+def searchsorted(
+    sorted_sequence: Any, input: Any = None, *, out_int32: bool = False, right: bool = False, side: Any = None, out: Any = None, sorter: Any = None, self: Any = None
+) -> Any:
+    """Where each value would be inserted into sorted rows: before equal ones, or behind them (right)."""
+    value = input if input is not None else self
+    if side is not None:
+        if side not in ("left", "right"):
+            fail(RuntimeError, f"searchsorted(): side can only be 'left' or 'right' but got {side}")
+        if right and side == "left":
+            fail(RuntimeError, "searchsorted(): side and right can't be set to opposites, got side of left while right was True")
+        right = side == "right"
+    if not isinstance(value, (Tensor, Val)):
+        value = FUNCTIONS["full"]((), value, dtype=None if not isinstance(value, int) else sorted_sequence.dtype)
+    a = sorted_sequence if sorter is None else sorted_sequence.gather(-1, sorter)
+    if a.ndim != 1 and (value.ndim != a.ndim or tuple(value.shape[:-1]) != tuple(a.shape[:-1])):
+        fail(
+            RuntimeError,
+            "searchsorted(): boundaries tensor should be 1 dimension or the first N-1 dimensions of boundaries tensor and input value tensor must "
+            f"match, but we got boundaries tensor {list(a.shape)} and input value tensor {list(value.shape)}",
+        )
+    result = _search(a.detach(), value.detach(), bool(right))
+    result = result.to(int32) if out_int32 else result
+    return result if out is None else into(out, result)
+
+
+@composite(method=False)
+def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bool = False, out: Any = None) -> Any:
+    """The bucket of each value: which of the sorted boundaries it lies before."""
+    if boundaries.ndim != 1:
+        fail(RuntimeError, f"bucketize(): boundaries tensor must be 1 dimension, but got dim({boundaries.ndim})")
+    return searchsorted(boundaries, input, out_int32=out_int32, right=right, out=out)
+
+
+@composite(method=False)
+def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Any:
+    """Whether each element is among the test elements."""
+    if not isinstance(elements, (Tensor, Val)):
+        elements = FUNCTIONS["tensor"](elements, dtype=test_elements.dtype)
+    if not isinstance(test_elements, (Tensor, Val)):
+        test_elements = FUNCTIONS["tensor"](test_elements, dtype=elements.dtype)
+    tests = test_elements.reshape(-1)
+    n = tests.shape[0]
+    if n == 0:
+        found = FUNCTIONS["full"](tuple(elements.shape), False, dtype=bool_)
+    elif n <= 16:
+        found = (elements.unsqueeze(-1) == tests).any(-1)
+    else:
+        order = FUNCTIONS["_sort"](tests, 0, False)[0]
+        at = searchsorted(order, elements).clamp(max=n - 1)
+        found = order[at] == elements
+    return ~found if invert else found
+
+
+@op(method=False)
+def _one_hot(input: T, classes: int) -> Any:
+    shape = (*input.shape, classes)
+    x = input.view_as((*input.shape, 1), (*input.strides, 0), input.off)
+    return cast(map_("eq", cast(x, int64), index_(shape, len(shape) - 1), out=bool_), int64)
+
+
+def one_hot(tensor: Any, num_classes: int = -1) -> Any:
+    """1 at the place that each number names along a new last dimension, 0 elsewhere."""
+    if tensor.dtype is not int64:
+        fail(RuntimeError, "one_hot is only applicable to index tensor of type LongTensor.")
+    a = values(tensor)
+    if a.size == 0:
+        if num_classes <= 0:
+            fail(RuntimeError, "Can not infer total number of classes from empty tensor.")
+    else:
+        if a.min() < 0:
+            fail(RuntimeError, "Class values must be non-negative.")
+        if num_classes == -1:
+            num_classes = int(a.max()) + 1
+        elif num_classes < 1:
+            fail(RuntimeError, "num_classes should be positive")
+        elif a.max() >= num_classes:
+            fail(RuntimeError, "Class values must be smaller than num_classes.")
+    return _one_hot(tensor, int(num_classes))
+
+
+composite(method=False, function=False, nn=True)(one_hot)
+_ = (TN, opaque, truth_of)
