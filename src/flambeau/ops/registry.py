@@ -1,0 +1,61 @@
+"""The tables that entries fill: public functions and methods by name, and the kinds of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ..stream import gradient
+
+if TYPE_CHECKING:
+    from .entry import Entry
+
+T = Any  # a tensor
+OT = Any  # a tensor or None
+TN = Any  # a tensor or a number
+N = Any  # a number
+OTN = Any  # a tensor, a number or None
+ON = Any  # a number or None
+TS = Any  # a list of tensors
+
+OPERANDS = ("T", "TN", "OT", "N", "OTN", "ON")
+ENTRIES: dict[str, Entry] = {}
+
+
+class _Functions(dict[str, Callable[..., Any]]):
+    """Public functions by name (ops, views, composites); a private op is found too, but not listed."""
+
+    def __missing__(self, name: str) -> Callable[..., Any]:
+        return gradient.BOOK[name]
+
+
+FUNCTIONS = _Functions()
+METHODS: dict[str, Callable[..., Any]] = {}
+FACES: dict[
+    str, dict[str, Callable[..., Any]]
+] = {}  # "nn.functional", "special", "linalg", "fft" -> name -> function
+NONE = "not differentiable"
+
+
+def publish(name: str, made: Callable[..., Any], facts: dict[str, Any]) -> None:
+    gradient.BOOK[name] = made
+    for alias in (name, *facts.get("aliases", ())):
+        if facts.get("function", True):
+            FUNCTIONS[alias] = made
+        if facts.get("method", True):
+            METHODS[alias] = made
+        if facts.get("nn"):
+            FACES.setdefault("nn.functional", {})[alias] = made
+    for face, names in facts.get("faces", {}).items():
+        for alias in (names,) if isinstance(names, str) else names:
+            FACES.setdefault(face, {})[alias] = made
+
+
+def composite(**facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare a public function that only calls other ops (no node of its own, as in PyTorch)."""
+
+    def declare(fn: Callable[..., Any]) -> Callable[..., Any]:
+        publish(facts.get("name") or fn.__name__, fn, facts)
+        return fn
+
+    return declare
