@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..loop.recipes.nest import Nest, dependencies, expensive
+from ..loop.recipes.nest import CHUNK, Analysis, Nest, chunk_count, dependencies, expensive, partials
 from ..shapes import numel
 from .schedule import Group, PBuf, PNode, PVal, alignment
 
+PARTS = 64  # the most parts worth making
 SERIAL_WORK = 24000  # elements x values below which one thread is faster
 
 
@@ -18,7 +19,9 @@ class Bound:
     scratch: for each stashed value the number of elements a part needs (or -total for one shared buffer).
     """
 
-    __slots__ = ("bufs", "bytes", "checks", "ints", "nest", "numbers", "recipe", "scratch", "title", "where", "work")
+    __slots__ = (
+        *("bufs", "bytes", "checks", "extents", "ints", "modes", "nest", "numbers", "parts", "scratch", "title", "work"),
+    )
 
     def __init__(self) -> None:
         self.bufs: list[tuple[PBuf, int, int]] = []
@@ -27,10 +30,11 @@ class Bound:
         self.scratch: list[tuple[str, int]] = []
         self.checks: dict[int, tuple[str, int, Any]] = {}
         self.nest: Nest | None = None
-        self.recipe: Any = None
+        self.extents: tuple[int, ...] = ()
+        self.modes: tuple[str, ...] = ()  # of each access: "r", "w", "rw"
         self.work = self.bytes = 0
+        self.parts = 1
         self.title = ""
-        self.where = ""
 
 
 class Access:
@@ -201,9 +205,13 @@ class NestBuilder:
             tuple(self.values),
             tuple(classes),
             tuple(self.stores),
-            self.split(mode, extents, len(axes), bound.work),
+            self.split(mode, extents, len(axes)),
             tuple(v for v, _ in stash),
         )
+        for _, types in partials(bound.nest):
+            bound.scratch.extend((type, chunk_count(extents)) for type in types)
+        bound.extents, bound.modes = tuple(extents), tuple(acc.mode for acc in self.accesses)
+        bound.parts = PARTS if bound.nest.split and bound.work >= SERIAL_WORK else 1
         bound.bufs = [(acc.buf, acc.off, acc.offslot) for acc in self.accesses]
         bound.ints, bound.numbers, bound.checks = ints, self.numbers, self.checks
         bound.title = self.title()
@@ -275,23 +283,29 @@ class NestBuilder:
             inner_col += size * (strides[kept - 1] in (0, 1))
         return "col" if inner_col > inner_row else "row"
 
-    def split(self, mode: str, extents: list[int], kept: int, work: int) -> str:
-        if work < SERIAL_WORK or not kept:
-            return ""
-        outer = numel(extents[: kept - 1]) if mode != "row" else numel(extents[:kept])
+    def split(self, mode: str, extents: list[int], kept: int) -> str:
+        """What parts share. It hardly depends on extents, so that one kernel serves many sizes."""
+        if not kept:
+            passes = sum(v[0] == "reduce" for v in self.values) and self.single_pass()
+            return "chunks" if mode == "row" and passes and numel(extents) > 2 * CHUNK else ""
         if mode == "row":
-            return "outer" if outer > 1 else ""
-        inner = extents[kept - 1]
-        if outer >= 8 or outer * 16 >= inner:
             return "outer"
-        return "inner" if inner >= 32 else ""
+        inner, outer = extents[kept - 1], numel(extents[: kept - 1])
+        return "inner" if kept == 1 or (outer < 8 and outer * 16 < inner) else "outer"
+
+    def single_pass(self) -> bool:
+        """Whether no element is needed after the first reduction."""
+        classes = tuple((a.type, a.mode, a.alias, tuple(min(s, 1) for s in a.strides)) for a in self.accesses)
+        facts = Analysis(Nest("row", 0, len(self.group.extents), tuple(self.values), classes, (), ""))
+        full = {i for i, depth in enumerate(facts.depth) if depth == 2}
+        late = {i for i in full if facts.pass_[i]}
+        takes = any(v[0] in ("take", "index") for v in self.values)
+        return not takes and not late and all(facts.pass_[v[2]] == 0 for v in self.values if v[0] == "reduce")
 
     def stash(self, mode: str, kept: int, reduced: int, columns: list[list[int]], extents: list[int]) -> list[Any]:
         """Expensive element values that a later pass needs again are kept in scratch: (value, strides)."""
         if mode == "map":
             return []
-        from ..loop.recipes.nest import Analysis
-
         classes = tuple(
             (a.type, a.mode, a.alias, tuple(s if s in (0, 1) else "s" for s in row)) for a, row in zip(self.accesses, columns)
         )

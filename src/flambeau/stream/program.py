@@ -91,7 +91,7 @@ def launches_of(group: Group) -> list[Launch]:
 def nest_launch(bound: Bound) -> Launch:
     nest: Nest = bound.nest
     title = bound.title
-    launch = Launch(nest, lambda: lower(nest, title), 64 if nest.split else 1, title)
+    launch = Launch((nest,), lambda: lower((nest,), title), bound.parts, title)
     launch.bufs, launch.ints, launch.checks, launch.bound = bound.bufs, bound.ints, bound.checks, bound
     from ..loop.ir import SIZE
 

@@ -14,14 +14,15 @@ of floats in float64.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from ..build import Buffer, Builder, Register, Value, const, op, select
-from ..ir import FLOATS, MATH1, MATH2, Kernel
+from ..build import Buffer, Builder, Value, const, op, select
+from ..ir import MATH1, MATH2, Kernel
+from .accumulate import LANES, Lanes, Total
 
-LANES = 16
 CHUNK = 32768
 
 
@@ -38,41 +39,10 @@ class Nest:
     values: tuple[Any, ...]
     accesses: tuple[Any, ...]
     stores: tuple[tuple[int, int], ...]
-    split: str  # "outer": parts share the outer kept axes, "inner": the innermost one, "": one part
+    split: str  # what parts share: "outer": the outer kept axes, "inner": the innermost one, "chunks", "": nothing
     stash: tuple[
         int, ...
     ] = ()  # values kept in scratch between passes, with an access each (the last accesses)
-
-
-IDENTITY: dict[str, Any] = {"add": 0, "mul": 1, "or": 0, "and": -1}
-
-
-def identity(kind: str, type: str) -> Any:
-    """The neutral element of a reduction in a loop-IR type."""
-    if kind in ("min", "argmin"):
-        return float("inf") if type in FLOATS else True if type == "b1" else 2 ** _bits(type) - 1
-    if kind in ("max", "argmax"):
-        return (
-            float("-inf")
-            if type in FLOATS
-            else False
-            if type == "b1"
-            else -(2 ** _bits(type))
-            if type[0] == "i"
-            else 0
-        )
-    if type == "b1":
-        return kind == "and"
-    return IDENTITY[kind]
-
-
-def _bits(type: str) -> int:
-    return int(type[1:]) - (type[0] == "i")
-
-
-def fold_type(kind: str, type: str) -> str:
-    """The type in which chunk results are folded."""
-    return "f64" if kind in ("add", "mul") and type in FLOATS else type
 
 
 def expensive(value: tuple[Any, ...]) -> bool:
@@ -120,19 +90,65 @@ def dependencies(v: tuple[Any, ...]) -> tuple[int, ...]:
     return ()
 
 
-def lower(nest: Nest, name: str, where: str = "") -> Kernel:
-    """The kernel of a nest."""
-    return _Lower(nest, name, where).kernel()
+def lower(nests: tuple[Nest, ...], name: str, where: str = "") -> Kernel:
+    """The kernel of a nest; those that follow it (they have no kept axes) run once, in order, after all its parts."""
+    b = Builder(name, where)
+    first, *then = declared(nests, b)
+    first.body()
+    for lowered in then:
+        with b.epilogue():
+            lowered.body(once=True)
+    return b.kernel()
+
+
+def declared(nests: tuple[Nest, ...], b: Builder) -> list[_Lower]:
+    """Nests with their parameters: all buffers, then all integers, then all numbers."""
+    lowered = [_Lower(nest, b) for nest in nests]
+    for x in lowered:
+        x.declare_buffers()
+    for x in lowered:
+        x.declare_integers()
+    for x in lowered:
+        x.declare_numbers()
+    return lowered
+
+
+def partials(nest: Nest) -> list[tuple[int, tuple[str, ...]]]:
+    """For each reduction whose chunks are shared by the parts: the types of the scratch its chunk results go to."""
+    if nest.split != "chunks":
+        return []
+    reduces = [(i, v) for i, v in enumerate(nest.values) if v[0] == "reduce"]
+    return [(i, Lanes.types(v)) for i, v in reduces]
+
+
+def chunk_count(extents: Sequence[int]) -> int:
+    """How many chunks the reduced axes have."""
+    *outer, inner = extents
+    total = 1
+    for n in outer:
+        total *= n
+    step = max(1, CHUNK // max(inner, 1))
+    return -(-total // step) * -(-inner // CHUNK)
 
 
 class _Lower:
-    def __init__(self, nest: Nest, name: str, where: str):
-        self.nest, self.b = nest, Builder(name, where)
+    def __init__(self, nest: Nest, b: Builder):
+        self.nest, self.b = nest, b
         self.facts = Analysis(nest)
-        b = self.b
         self.bufs: list[Buffer] = []
+        self.scopes: list[dict[int, Value]] = [{}]
+        self.coords: dict[int, Value] = {}
+        self.base: dict[int, Value] = {}
+
+    def declare_buffers(self) -> None:
+        """The parameters come in this order: buffers, scratch of chunk results, extents and strides, numbers."""
+        b, nest = self.b, self.nest
         for i, (type, mode, alias, _) in enumerate(nest.accesses):
             self.bufs.append(b.buf(f"p{i}", type, mode, alias))
+        self.partial = {i: [b.buf("w", t, "rw") for t in types] for i, types in partials(nest)}
+
+    def declare_integers(self) -> None:
+        b, nest = self.b, self.nest
         axes = nest.kept + nest.reduced
         self.extents = [b.integer(f"n{a}") for a in range(axes)]
         self.strides: list[list[Any]] = []
@@ -145,12 +161,14 @@ class _Lower:
         for i, v in enumerate(nest.values):
             if v[0] == "take":
                 self.taken[i] = [(b.integer(f"e{i}_{k}"), b.integer(f"t{i}_{k}")) for k in range(len(v[2]))]
+
+    def declare_numbers(self) -> None:
+        b = self.b
         self.numbers = {
-            v[2]: b.num(f"c{v[2]}", "f64" if v[1] == "f64" else "i64") for v in nest.values if v[0] == "num"
+            v[2]: b.num(f"c{v[2]}", "f64" if v[1] == "f64" else "i64")
+            for v in self.nest.values
+            if v[0] == "num"
         }
-        self.scopes: list[dict[int, Value]] = [{}]
-        self.coords: dict[int, Value] = {}
-        self.base: dict[int, Value] = {}
 
     # --- values ---------------------------------------------------------------------------------------------------
 
@@ -233,18 +251,22 @@ class _Lower:
 
     # --- schedules ------------------------------------------------------------------------------------------------
 
-    def kernel(self) -> Kernel:
+    def body(self, once: bool = False) -> None:
+        """All statements; once: they are in an epilogue, not in one part of several."""
         b, nest = self.b, self.nest
         everything = {i for i, _ in nest.stores} | {
             i for i, v in enumerate(nest.values) if v[0] in ("reduce", "take")
         }
         if nest.kept + nest.reduced == 0 or (nest.mode == "map" and nest.kept == 0):
-            with b.if_(b.tid.eq(0)):
+            with nullcontext() if once else b.if_(b.tid.eq(0)):
                 for i, access in nest.stores:
                     b.store(self.bufs[access], self.address(access), self.get(i))
                 for i in sorted(everything):
                     self.get(i)
-            return b.kernel()
+            return
+        if nest.split == "chunks":
+            self.shared_chunks(everything)
+            return
         self.scope_values(everything, 0, 0)
         if nest.mode == "row":
             self.rows(everything)
@@ -252,7 +274,6 @@ class _Lower:
             self.columns(everything)
         else:
             self.maps(everything)
-        return b.kernel()
 
     def outer(self, axes: list[int], parted: bool, inside: Callable[[], None]) -> None:
         """Loop over the flattened axes (this part's share of them if parted), then run `inside`."""
@@ -399,33 +420,89 @@ class _Lower:
         reduces, stores = self.work(p)
         if not (reduces or stores or self.takes_of(p) or self.stash_of(p)[1]):
             return
-        inner = nest.kept + nest.reduced - 1
         totals = {r: Total(b, nest.values[r]) for r in reduces}
-        wanted = set(reduces) | {v for v, _ in stores}
         self.scope_values({nest.values[r][2] for r in reduces} | {v for v, _ in stores}, 1, p)
 
-        def chunk(olo: Value, ohi: Value, lo: Value, hi: Value) -> None:
-            lanes = {r: Lanes(b, nest.values[r], LANES) for r in reduces}
-            with b.for_("ro", olo, ohi) as o:
-                self.outer_reduced(o)
-                with b.vfor("r", lo, hi, LANES) as r:
-                    self.coords[inner] = r
-                    self.scopes.append({})
-                    self.element(reduces, stores, p)
-                    for k in reduces:
-                        position = o * self.extents[inner] + r if nest.reduced > 1 else r
-                        lanes[k].add(self.get(nest.values[k][2]), position)
-                    self.scopes.pop()
-                del self.coords[inner]
-                for a in range(nest.kept, inner):
-                    del self.coords[a]
-            for k in reduces:
-                totals[k].fold(lanes[k].tree())
+        def chunk(*bounds: Value) -> None:
+            for k, lanes in self.row_chunk(p, reduces, stores, *bounds).items():
+                totals[k].fold(lanes.tree())
 
         self.chunked(chunk)
         for k in reduces:
             self.scopes[-1][k] = totals[k].result()
-        del wanted
+
+    def row_chunk(
+        self,
+        p: int,
+        reduces: list[int],
+        stores: list[tuple[int, int]],
+        olo: Value,
+        ohi: Value,
+        lo: Value,
+        hi: Value,
+    ) -> dict[int, Lanes]:
+        """One pass over one chunk of a row; the lanes of its reductions."""
+        b, nest = self.b, self.nest
+        inner = nest.kept + nest.reduced - 1
+        lanes = {r: Lanes(b, nest.values[r], LANES) for r in reduces}
+        with b.for_("ro", olo, ohi) as o:
+            self.outer_reduced(o)
+            with b.vfor("r", lo, hi, LANES) as r:
+                self.coords[inner] = r
+                self.scopes.append({})
+                self.element(reduces, stores, p)
+                for k in reduces:
+                    position = o * self.extents[inner] + r if nest.reduced > 1 else r
+                    lanes[k].add(self.get(nest.values[k][2]), position)
+                self.scopes.pop()
+            del self.coords[inner]
+            for a in range(nest.kept, inner):
+                del self.coords[a]
+        return lanes
+
+    def shared_chunks(self, everything: set[int]) -> None:
+        """A reduction of everything in one pass: the parts share the chunks, the epilogue folds their results."""
+        b, nest, facts = self.b, self.nest, self.facts
+        reduces, stores = self.work(0)
+        self.scope_values(everything, 1, 0)
+        count, bounds = self.chunk_bounds()
+        lo, hi = b.partition(count)
+        with b.for_("q", lo, hi) as q:
+            for k, lanes in self.row_chunk(0, reduces, stores, *bounds(q)).items():
+                found = lanes.tree()
+                for buf, value in zip(self.partial[k], found if lanes.arg else (found,)):
+                    b.store(buf, q, value)
+        with b.epilogue():
+            self.scopes, self.coords, self.base, self.based = [{}], {}, {}, set()
+            totals = {r: Total(b, nest.values[r]) for r in reduces}
+            count, _ = self.chunk_bounds()
+            with b.for_("q", 0, count) as q:
+                for k in reduces:
+                    found = tuple(b.let(buf[q]) for buf in self.partial[k])
+                    totals[k].fold(found if totals[k].arg else found[0])
+            for k in reduces:
+                self.scopes[-1][k] = totals[k].result()
+            for v, access in nest.stores:
+                if facts.depth[v] < 2 and not self.full(access):
+                    b.store(self.bufs[access], self.address(access), self.get(v))
+
+    def chunk_bounds(self) -> tuple[Value, Callable[[Value], tuple[Value, Value, Value, Value]]]:
+        """How many chunks there are, and the bounds of chunk q: outer lo and hi, inner lo and hi."""
+        b = self.b
+        axes = self.extents[self.nest.kept :]
+        inner = axes[-1]
+        wide = b.let((inner + (CHUNK - 1)) // CHUNK, "wide")
+        total: Value = const("i64", 1)
+        for n in axes[:-1]:
+            total = b.let(total * n, "total")
+        step = b.let(op("max", const("i64", 1), const("i64", CHUNK) // op("max", inner, const("i64", 1))), "step")
+        high = b.let((total + (step - 1)) // step, "high")
+
+        def bounds(q: Value) -> tuple[Value, Value, Value, Value]:
+            co, c = b.let(q // wide * step, "co"), b.let(q % wide * CHUNK, "c")
+            return co, b.let(op("min", co + step, total), "oe"), c, b.let(op("min", c + CHUNK, inner), "ce")
+
+        return b.let(high * wide, "chunks"), bounds
 
     def columns(self, everything: set[int]) -> None:
         b, nest = self.b, self.nest
@@ -510,109 +587,6 @@ def closure(nest: Nest, wanted: set[int]) -> set[int]:
         else:
             todo.append(nest.values[i][2])
     return found
-
-
-class Lanes:
-    """The accumulators of one reduction within a chunk."""
-
-    def __init__(self, b: Builder, v: tuple[Any, ...], lanes: int):
-        self.b, self.kind = b, v[1]
-        self.type = v[3] if v[1] not in ("argmax", "argmin") else v[4]
-        self.arg = v[1] in ("argmax", "argmin")
-        self.work = "f32" if self.type in ("f16", "bf16") else self.type
-        self.acc: Register = b.reg("acc", const(self.work, identity(self.kind, self.work)), lanes=lanes)
-        if self.arg:
-            self.at: Register = b.reg("at", const("i64", 2**62), lanes=lanes)
-
-    def add(self, x: Value, position: Value) -> None:
-        b = self.b
-        if not self.arg:
-            self.acc.set(op(self.kind, self.acc.get(), x.cast(self.work)))
-            return
-        x = x.cast(self.work)
-        old, at = self.acc.get(), self.at.get()
-        better = b.let(beats(self.kind, x, old) | at.eq(const("i64", 2**62)))
-        self.at.set(select(better, position, at))
-        self.acc.set(select(better, x, old))
-
-    def tree(self) -> Any:
-        """The lanes of this register as one value (two for argmax: value and position)."""
-        b = self.b
-        if not self.arg:
-            return b.let(self.acc.reduce(self.kind), "h")
-        best = b.let(self.acc.reduce("max" if self.kind == "argmax" else "min"), "h")
-        with b.vfor("l", 0, LANES, LANES, full=True):
-            mine = self.acc.get()
-            same = mine.eq(best) | (mine.ne(mine) & best.ne(best)) if self.work in FLOATS else mine.eq(best)
-            self.at.set(select(same, self.at.get(), const("i64", 2**62)))
-        return best, b.let(self.at.reduce("min"), "hp")
-
-    @staticmethod
-    def across(all_lanes: list[Lanes]) -> Any:
-        """The same tree over 16 accumulators, each of which holds that lane for 16 columns."""
-        first = all_lanes[0]
-        b = first.b
-        if not first.arg:
-            values = [x.acc.get() for x in all_lanes]
-            step = len(values) // 2
-            while step:
-                values = [b.let(op(first.kind, values[i], values[i + step])) for i in range(step)]
-                step //= 2
-            return values[0]
-        pairs = [(x.acc.get(), x.at.get()) for x in all_lanes]
-        step = len(pairs) // 2
-        while step:
-            pairs = [better_pair(b, first.kind, pairs[i], pairs[i + step]) for i in range(step)]
-            step //= 2
-        return pairs[0]
-
-
-def beats(kind: str, x: Value, old: Value) -> Value:
-    """Whether x replaces old as the extremum: strictly better, or the first NaN."""
-    better = x > old if kind == "argmax" else x < old
-    if x.type in FLOATS:
-        better = better | (x.ne(x) & old.eq(old))
-    return better
-
-
-def better_pair(b: Builder, kind: str, p: Any, q: Any) -> Any:
-    """The better of two (value, position); of equal ones that with the smaller position."""
-    (x, i), (y, j) = p, q
-    same = x.eq(y)
-    if x.type in FLOATS:
-        same = same | (x.ne(x) & y.ne(y))
-    empty = const("i64", 2**62)
-    take = b.let(((beats(kind, y, x) | (same & (j < i))) & j.ne(empty)) | i.eq(empty))
-    return b.let(select(take, y, x)), b.let(select(take, j, i))
-
-
-class Total:
-    """The fold of chunk results; lanes > 0: one for each column."""
-
-    def __init__(self, b: Builder, v: tuple[Any, ...], lanes: int = 0):
-        self.b, self.kind, self.out = b, v[1], v[3]
-        self.arg = v[1] in ("argmax", "argmin")
-        source = v[4] if self.arg else v[3]
-        work = "f32" if source in ("f16", "bf16") else source
-        self.work = work if self.arg else fold_type(self.kind, work)
-        self.via = work
-        self.acc = b.reg("total", const(self.work, identity(self.kind, self.work)), lanes=lanes)
-        if self.arg:
-            self.at = b.reg("where", const("i64", 2**62), lanes=lanes)
-
-    def fold(self, x: Any) -> None:
-        b = self.b
-        if not self.arg:
-            self.acc.set(op(self.kind, self.acc.get(), x.cast(self.work)))
-            return
-        value, at = better_pair(b, self.kind, (b.let(self.acc.get()), b.let(self.at.get())), x)
-        self.acc.set(value)
-        self.at.set(at)
-
-    def result(self) -> Value:
-        if self.arg:
-            return self.b.let(self.at.get(), "arg")
-        return self.b.let(self.acc.get().cast(self.via).cast(self.out), "sum")
 
 
 def scalar(name: str, type: str, args: list[Value]) -> Value:

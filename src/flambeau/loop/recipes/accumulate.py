@@ -1,0 +1,149 @@
+"""The accumulators of reductions: the lanes of a chunk, and the fold of chunk results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..build import Builder, Register, Value, const, op, select
+from ..ir import FLOATS
+
+LANES = 16
+
+IDENTITY: dict[str, Any] = {"add": 0, "mul": 1, "or": 0, "and": -1}
+
+
+def identity(kind: str, type: str) -> Any:
+    """The neutral element of a reduction in a loop-IR type."""
+    if kind in ("min", "argmin"):
+        return float("inf") if type in FLOATS else True if type == "b1" else 2 ** _bits(type) - 1
+    if kind in ("max", "argmax"):
+        return (
+            float("-inf")
+            if type in FLOATS
+            else False
+            if type == "b1"
+            else -(2 ** _bits(type))
+            if type[0] == "i"
+            else 0
+        )
+    if type == "b1":
+        return kind == "and"
+    return IDENTITY[kind]
+
+
+def _bits(type: str) -> int:
+    return int(type[1:]) - (type[0] == "i")
+
+
+def fold_type(kind: str, type: str) -> str:
+    """The type in which chunk results are folded."""
+    return "f64" if kind in ("add", "mul") and type in FLOATS else type
+
+
+class Lanes:
+    """The accumulators of one reduction within a chunk."""
+
+    def __init__(self, b: Builder, v: tuple[Any, ...], lanes: int):
+        self.b, self.kind = b, v[1]
+        self.arg = v[1] in ("argmax", "argmin")
+        self.work = Lanes.types(v)[0]
+        self.acc: Register = b.reg("acc", const(self.work, identity(self.kind, self.work)), lanes=lanes)
+        if self.arg:
+            self.at: Register = b.reg("at", const("i64", 2**62), lanes=lanes)
+
+    @staticmethod
+    def types(v: tuple[Any, ...]) -> tuple[str, ...]:
+        """The types of a chunk's result: of the value, and for argmax of its position."""
+        arg = v[1] in ("argmax", "argmin")
+        type = v[4] if arg else v[3]
+        return ("f32" if type in ("f16", "bf16") else type, *(["i64"] if arg else []))
+
+    def add(self, x: Value, position: Value) -> None:
+        b = self.b
+        if not self.arg:
+            self.acc.set(op(self.kind, self.acc.get(), x.cast(self.work)))
+            return
+        x = x.cast(self.work)
+        old, at = self.acc.get(), self.at.get()
+        better = b.let(beats(self.kind, x, old) | at.eq(const("i64", 2**62)))
+        self.at.set(select(better, position, at))
+        self.acc.set(select(better, x, old))
+
+    def tree(self) -> Any:
+        """The lanes of this register as one value (two for argmax: value and position)."""
+        b = self.b
+        if not self.arg:
+            return b.let(self.acc.reduce(self.kind), "h")
+        best = b.let(self.acc.reduce("max" if self.kind == "argmax" else "min"), "h")
+        with b.vfor("l", 0, LANES, LANES, full=True):
+            mine = self.acc.get()
+            same = mine.eq(best) | (mine.ne(mine) & best.ne(best)) if self.work in FLOATS else mine.eq(best)
+            self.at.set(select(same, self.at.get(), const("i64", 2**62)))
+        return best, b.let(self.at.reduce("min"), "hp")
+
+    @staticmethod
+    def across(all_lanes: list[Lanes]) -> Any:
+        """The same tree over 16 accumulators, each of which holds that lane for 16 columns."""
+        first = all_lanes[0]
+        b = first.b
+        if not first.arg:
+            values = [x.acc.get() for x in all_lanes]
+            step = len(values) // 2
+            while step:
+                values = [b.let(op(first.kind, values[i], values[i + step])) for i in range(step)]
+                step //= 2
+            return values[0]
+        pairs = [(x.acc.get(), x.at.get()) for x in all_lanes]
+        step = len(pairs) // 2
+        while step:
+            pairs = [better_pair(b, first.kind, pairs[i], pairs[i + step]) for i in range(step)]
+            step //= 2
+        return pairs[0]
+
+
+def beats(kind: str, x: Value, old: Value) -> Value:
+    """Whether x replaces old as the extremum: strictly better, or the first NaN."""
+    better = x > old if kind == "argmax" else x < old
+    if x.type in FLOATS:
+        better = better | (x.ne(x) & old.eq(old))
+    return better
+
+
+def better_pair(b: Builder, kind: str, p: Any, q: Any) -> Any:
+    """The better of two (value, position); of equal ones that with the smaller position."""
+    (x, i), (y, j) = p, q
+    same = x.eq(y)
+    if x.type in FLOATS:
+        same = same | (x.ne(x) & y.ne(y))
+    empty = const("i64", 2**62)
+    take = b.let(((beats(kind, y, x) | (same & (j < i))) & j.ne(empty)) | i.eq(empty))
+    return b.let(select(take, y, x)), b.let(select(take, j, i))
+
+
+class Total:
+    """The fold of chunk results; lanes > 0: one for each column."""
+
+    def __init__(self, b: Builder, v: tuple[Any, ...], lanes: int = 0):
+        self.b, self.kind, self.out = b, v[1], v[3]
+        self.arg = v[1] in ("argmax", "argmin")
+        source = v[4] if self.arg else v[3]
+        work = "f32" if source in ("f16", "bf16") else source
+        self.work = work if self.arg else fold_type(self.kind, work)
+        self.via = work
+        self.acc = b.reg("total", const(self.work, identity(self.kind, self.work)), lanes=lanes)
+        if self.arg:
+            self.at = b.reg("where", const("i64", 2**62), lanes=lanes)
+
+    def fold(self, x: Any) -> None:
+        b = self.b
+        if not self.arg:
+            self.acc.set(op(self.kind, self.acc.get(), x.cast(self.work)))
+            return
+        value, at = better_pair(b, self.kind, (b.let(self.acc.get()), b.let(self.at.get())), x)
+        self.acc.set(value)
+        self.at.set(at)
+
+    def result(self) -> Value:
+        if self.arg:
+            return self.b.let(self.at.get(), "arg")
+        return self.b.let(self.acc.get().cast(self.via).cast(self.out), "sum")
