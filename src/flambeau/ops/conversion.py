@@ -113,7 +113,7 @@ def resize_(self: Any, *size: Any, memory_format: Any = None) -> Any:
     st, meta = self._st, intern_meta(shape, contiguous_strides(shape), self._meta.dtype, self._meta.device)
     wanted = (self._off + numel(shape)) * meta.dtype.itemsize
     if wanted > st.nbytes:
-        if st.info is not None and not (st.info.resizable and st.info.owner is None):
+        if st.info is not None and not (st.info.resizable and st.info.owner is None and not st.info.exported):
             raise RuntimeError("Trying to resize storage that is not resizable")
         LOCAL.s.flush()
         if st.pend is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import config
+from ..errors import fail
 from ..stream import gradient
 from ..stream.graph import Buffer, GNode, Trace, Val
 from ..stream.value import LOCAL, NUMBERS, RELEASED, Meta, Node, Storage, Stream, Tensor, make_tensor, new_object, version_of
@@ -121,11 +122,12 @@ def note_writes(S: Stream, form: Form, operands: tuple[Any, ...]) -> None:
         st = operands[i]._st
         if st.info is not None:
             if st.info.readonly:
-                raise RuntimeError(
-                    f"{form.name}: the tensor is read-only and cannot be written in place; got {operands[i]._meta}; "
-                    "clone() it first"
-                )
+                refuse_write(form.name if form.into < 0 else form.name + "_", operands[i])
         S.written.add(st.sid)
+
+
+def refuse_write(name: str, t: Tensor) -> None:
+    fail(RuntimeError, f"{name}: the tensor is read-only and cannot be written in place", "clone() it first", x=t)
 
 
 SNAPSHOT_BYTES = 4 << 20  # foreign memory up to this size is copied when an op reads it; more of it is read at once
@@ -143,7 +145,7 @@ def guarded(S: Stream, form: Form, operand: int, st: Storage) -> int:
     if st.nbytes > SNAPSHOT_BYTES:
         S.flush_after = True
         return st.sid if st.home is S.slots else enter(S, st)
-    copy = snapshot(st)
+    copy = S.snapshots[id(st)] = snapshot(st)
     copy.home, copy.sid = S.slots, len(S.slots)
     S.slots.append(copy)
     return copy.sid
@@ -159,6 +161,15 @@ def snapshot(st: Storage) -> Storage:
     if st.nbytes:
         device.copy(block.ptr, st.ptr, st.nbytes)
     return Storage(st.nbytes, block, block.ptr)
+
+
+def keep_snapshots(copies: dict[int, Storage], saved: list[Any]) -> None:
+    """What is saved of foreign memory is the copy that the op has read."""
+    for i, a in enumerate(saved):
+        if type(a) in NUMBERS or a._st.info is None or id(a._st) not in copies:
+            continue
+        t = saved[i] = make_tensor(copies[id(a._st)], a._meta, a._off)
+        t._rg, t._gf, t._nr, t._ver, t._vw, t._x = a._rg, a._gf, a._nr, a._ver, a._vw, a._x
 
 
 def enter(S: Stream, st: Storage) -> int:
@@ -224,7 +235,10 @@ def record_grad(S: Stream, form: Form, operands: tuple[Any, ...], needs: int) ->
     node.versions = versions
     if form.into >= 0:
         return _inplace(S, form, operands, plan, node, saved)
+    copies = S.snapshots
     result = commit(S, form, operands)
+    if copies or S.snapshots:
+        keep_snapshots(copies | S.snapshots, saved)
     if len(form.outs) == 1:
         if not form.diff[0]:
             return result

@@ -91,6 +91,8 @@ def flush(S: Stream) -> None:
         pending = S.pending_bytes
         take_over = (code, slots, S.ids, written, offsets, pending)
         S.code, S.slots, S.ids, S.written, S.pending_bytes, S.flush_after, S.offsets = [], [], {}, set(), 0, False, False
+        if S.snapshots:
+            S.snapshots = {}
         key: Any = tuple(code)
         if written and offsets:
             key = (key, relations(code, slots, written))

@@ -239,6 +239,7 @@ class Stream:
         self.flush_after = False  # the instruction being recorded reads foreign memory: run it now
         self.offsets = False  # whether any operand has an offset
         self.written: set[int] = set()  # slots written in place: accesses to them are related by the key
+        self.snapshots: dict[int, Storage] = {}  # copies of foreign memory that were read, by the id of its storage
         self.trace: Any = None  # the trace that prims are emitted to while an op's body runs
 
 

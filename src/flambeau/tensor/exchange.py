@@ -118,6 +118,16 @@ def index(self: Tensor) -> int:
     return int(item(self))
 
 
+def readonly(self: Tensor) -> Tensor:
+    """Protect the tensor's memory: from now on every write in place fails, also through views."""
+    st = self._st
+    if st.home is not None:
+        pointer(self)
+    st.info = st.info or StorageInfo()
+    st.info.readonly = True
+    return self
+
+
 def data_ptr(self: Tensor) -> int:
     """The address of the first element; its bytes exist then."""
     return pointer(self) if self._meta.numel else 0
@@ -176,6 +186,7 @@ METHODS = {
     "__repr__": lambda t, *, tensor_contents=None: display.to_text(t),
     "__format__": display.format_spec,
     "data_ptr": data_ptr,
+    "readonly": readonly,
     "__reduce_ex__": reduce_ex,
     "__deepcopy__": deepcopy,
     "__array_priority__": 1000,
