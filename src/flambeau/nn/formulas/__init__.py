@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-FAMILIES = ("activation", "loss", "normalisation", "convolution", "pooling", "spatial", "lookup", "attention")
+FAMILIES = ("dropping", "loss", "normalisation", "spatial", "lookup", "attention")
 
 
 def __getattr__(name: str) -> Any:

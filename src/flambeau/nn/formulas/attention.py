@@ -7,7 +7,7 @@ from typing import Any
 
 import flambeau as torch
 
-from .activation import dropout
+from ..functional.dropping import dropout
 
 Tensor = Any
 

@@ -1,4 +1,4 @@
-"""Look-ups, linear maps and shuffles, as formulas."""
+"""Bags of embeddings, bilinear maps and shuffles, as formulas."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ from typing import Any
 
 import flambeau as torch
 
+from ..functional.table import ops
+
 Tensor = Any
-
-
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x W^T + b."""
-    product = torch.matmul(input, weight.t())
-    return product if bias is None else product + bias
 
 
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -31,29 +27,6 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     return result if bias is None else result + bias
 
 
-def embedding(
-    input: Tensor,
-    weight: Tensor,
-    padding_idx: int | None = None,
-    scale_grad_by_freq: bool = False,
-    sparse: bool = False,
-) -> Tensor:
-    """weight[input]; the row padding_idx gets no gradient, others one divided by their count if asked."""
-    if weight.dim() != 2:
-        raise RuntimeError(f"'weight' must be 2-D; got {weight.dim()} dimensions")
-    flat = input.reshape(-1)
-    rows = weight.index_select(0, flat)
-    if padding_idx is not None and padding_idx >= 0:
-        rows = torch.where((flat == padding_idx).unsqueeze(1), rows.detach(), rows)
-    if scale_grad_by_freq:
-        count = torch.zeros(weight.size(0), dtype=weight.dtype).scatter_add_(
-            0, flat.to(torch.int64), torch.ones(flat.numel(), dtype=weight.dtype)
-        )
-        scaled = rows / count[flat].unsqueeze(1)
-        rows = scaled + (rows - scaled).detach()  # the value of rows, the gradient of scaled
-    return rows.reshape(*input.shape, weight.size(1))
-
-
 def bags_of_embeddings(
     weight: Tensor,
     input: Tensor,
@@ -69,7 +42,7 @@ def bags_of_embeddings(
     count, size = starts.numel(), weight.size(1)
     position = torch.arange(input.numel(), device=input.device)
     bag = (position.unsqueeze(1) >= starts.unsqueeze(0)).sum(1) - 1
-    rows = embedding(input, weight, padding_idx, scale_grad_by_freq)
+    rows = ops.embedding(input, weight, padding_idx=padding_idx, scale_grad_by_freq=scale_grad_by_freq)
     kept = torch.ones_like(input, dtype=torch.bool) if padding_idx is None else input != padding_idx
     if mode == "max":
         return _bag_maxima(rows, bag, kept, count)

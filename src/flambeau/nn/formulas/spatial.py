@@ -1,4 +1,4 @@
-"""Padding, resizing, sampling and patches, as formulas."""
+"""Resizing, sampling and patches, as formulas."""
 
 from __future__ import annotations
 
@@ -9,71 +9,8 @@ import flambeau as torch
 
 from ..functional.pooling import per_dim
 from ..functional.table import ops
-from .convolution import windows
-from .pooling import window_count
 
 Tensor = Any
-
-
-def pad(input: Tensor, pad: Any, mode: str = "constant", value: float = 0.0) -> Tensor:
-    """See `nn.functional.pad`."""
-    result = input
-    for d in range(len(pad) // 2):
-        before, after = pad[2 * d], pad[2 * d + 1]
-        dim = input.dim() - 1 - d
-        if before == after == 0:
-            continue
-        if mode == "constant":
-            result = _pad_constant(result, dim, before, after, value)
-        else:
-            index = _border(mode, input.size(dim), before, after, dim, input)
-            if min(index, default=0) < 0 or len(index) < 1:
-                raise RuntimeError(
-                    f"pad: nothing is left of dimension {dim}; got padding ({before}, {after})"
-                )
-            result = result.index_select(dim, torch.tensor(index, device=input.device))
-    return result.clone() if result is input else result
-
-
-def _pad_constant(x: Tensor, dim: int, before: int, after: int, value: float) -> Tensor:
-    length = x.size(dim)
-    if length + before + after < 0:
-        raise RuntimeError(
-            f"The input size {length}, plus negative padding {before} and {after}, resulted in a negative output size, "
-            f"which is invalid. Check dimension {dim} of your input."
-        )
-    x = x.narrow(dim, max(-before, 0), length - max(-before, 0) - max(-after, 0))
-    parts = []
-    for n in (before, None, after):
-        if n is None:
-            parts.append(x)
-        elif n > 0:
-            shape = list(x.shape)
-            shape[dim] = n
-            parts.append(torch.full(shape, value, dtype=x.dtype, device=x.device))
-    return torch.cat(parts, dim) if len(parts) > 1 else x
-
-
-def _border(mode: str, length: int, before: int, after: int, dim: int, input: Tensor) -> list[int]:
-    """The source position of every element of the padded dimension."""
-    span = range(-before, length + after)
-    if mode == "reflect":
-        if before >= length or after >= length:
-            raise RuntimeError(
-                "Argument #4: Padding size should be less than the corresponding input dimension, but got: padding "
-                f"({before}, {after}) at dimension {dim} of input {list(input.shape)}"
-            )
-        return [length - 1 - abs(length - 1 - abs(i)) for i in span]
-    if mode == "circular":
-        if before > length or after > length:
-            raise RuntimeError("Padding value causes wrapping around more than once.")
-        first, last = (
-            max(-before, 0),
-            length - max(-after, 0),
-        )  # what negative padding leaves is what goes round
-        count = last - first
-        return [first + (i - first) % count for i in span] if count > 0 else []
-    return [min(max(i, 0), length - 1) for i in span]
 
 
 def resize(
@@ -280,6 +217,47 @@ def _read(input: Tensor, at: list[Tensor], padding_mode: str, align_corners: boo
     picked = input.flatten(2).gather(2, flat.reshape(batch, 1, -1).expand(-1, channels, -1))
     picked = picked.reshape(batch, channels, *flat.shape[1:])
     return torch.where(valid.unsqueeze(1), picked, torch.zeros((), dtype=input.dtype, device=input.device))
+
+
+def fractional_max_pool(
+    input: Tensor, kernel: tuple, output: tuple, samples: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Maxima of windows whose places the samples (N, C, dimensions) decide, and where they stood (Graham 2014)."""
+    n = len(kernel)
+    x = input if input.dim() == n + 2 else input.unsqueeze(0)
+    sizes = x.shape[2:]
+    batch, channels = x.shape[:2]
+    samples = samples[:batch]
+    position = torch.zeros((batch, channels, *(1,) * (2 * n)), dtype=torch.int64, device=x.device)
+    for d in range(n):
+        steps = torch.arange(output[d], device=x.device, dtype=samples.dtype)
+        u = samples[..., 1 - d if n == 2 else d].reshape(batch, channels, 1)
+        alpha = (sizes[d] - kernel[d]) / (output[d] - 1) if output[d] > 1 else 0.0
+        starts = ((steps + u) * alpha).to(torch.int64) - (u * alpha).to(torch.int64)
+        starts[..., -1] = sizes[d] - kernel[d]
+        here = starts.unsqueeze(-1) + torch.arange(kernel[d], device=x.device)
+        shape = [batch, channels] + [1] * (2 * n)
+        shape[2 + d], shape[2 + n + d] = output[d], kernel[d]
+        position = position * sizes[d] + here.reshape(shape)
+    position = position.flatten(-n)
+    values = x.flatten(2).gather(2, position.flatten(2)).reshape(position.shape)
+    best, at = values.max(-1)
+    index = position.gather(-1, at.unsqueeze(-1)).squeeze(-1)
+    return (best, index) if input.dim() == n + 2 else (best.squeeze(0), index.squeeze(0))
+
+
+def windows(x: Tensor, kernel: tuple, stride: tuple, dilation: tuple) -> Tensor:
+    """(N, C, *sizes) -> (N, C, *number of windows, *kernel), a view."""
+    for d, (k, s, step) in enumerate(zip(kernel, stride, dilation)):
+        x = x.unfold(2 + d, (k - 1) * step + 1, s)
+        if step != 1:
+            x = x[..., ::step]
+    return x
+
+
+def window_count(size: Any, kernel: tuple, stride: tuple, pad: tuple, dil: tuple) -> list[int]:
+    """How many windows fit in each dimension."""
+    return [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(size, kernel, stride, pad, dil)]
 
 
 def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:

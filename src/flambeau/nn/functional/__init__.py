@@ -10,39 +10,27 @@ from typing import Any
 from . import activation, attention, dropping, loss, normalisation, pooling, sparse, spatial
 from .table import find
 
-# Functions whose arguments need no treatment: the op itself.
+# Functions whose arguments need no treatment, and which no op is flagged to be.
 DIRECT = (
-    "avg_pool1d",
-    "avg_pool2d",
-    "avg_pool3d",
     "bilinear",
     "channel_shuffle",
-    "conv1d",
-    "conv2d",
-    "conv3d",
-    "conv_transpose1d",
-    "conv_transpose2d",
-    "conv_transpose3d",
     "cosine_similarity",
-    "gelu",
-    "hardshrink",
-    "linear",
-    "logsigmoid",
     "native_channel_shuffle",
     "one_hot",
     "pairwise_distance",
     "pdist",
     "pixel_shuffle",
     "pixel_unshuffle",
-    "prelu",
     "scaled_dot_product_attention",
-    "softplus",
-    "softshrink",
 )
 
 
 def __getattr__(name: str) -> Any:
-    found = None if name.startswith("__") or name not in DIRECT else find(name)
+    from ...ops.entry import FACES
+
+    found = FACES.get("nn.functional", {}).get(name)
+    if found is None and name in DIRECT:
+        found = find(name)
     if found is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = found
@@ -80,7 +68,7 @@ def _prefer_ops() -> list[str]:
     names = []
     for name, made in FACES.get("nn.functional", {}).items():
         mine = globals().get(name)
-        if ".ops." in str(made.__module__) and (mine is None or _parameters(mine) <= _parameters(made)):
+        if mine is None or _parameters(mine) <= _parameters(made):
             globals()[name] = made
             names.append(name)
     return names

@@ -16,11 +16,6 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
     return in_place(input, "relu") if inplace else ops.relu(input)
 
 
-def relu_(input: Tensor) -> Tensor:
-    """max(x, 0), in place."""
-    return in_place(input, "relu")
-
-
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(x, 0), 6)."""
     return in_place(input, "hardtanh", 0.0, 6.0) if inplace else ops.relu6(input)
@@ -33,19 +28,9 @@ def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace
     return in_place(input, "hardtanh", min_val, max_val) if inplace else ops.hardtanh(input, min_val, max_val)
 
 
-def hardtanh_(input: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
-    """x cut to [min_val, max_val], in place."""
-    return in_place(input, "hardtanh", min_val, max_val)
-
-
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha (exp(x) - 1)."""
     return in_place(input, "elu", alpha) if inplace else ops.elu(input, alpha)
-
-
-def elu_(input: Tensor, alpha: float = 1.0) -> Tensor:
-    """`elu`, in place."""
-    return in_place(input, "elu", alpha)
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -53,29 +38,14 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
     return in_place(input, "selu") if inplace else ops.selu(input)
 
 
-def selu_(input: Tensor) -> Tensor:
-    """`selu`, in place."""
-    return in_place(input, "selu")
-
-
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """max(0, x) + min(0, alpha (exp(x / alpha) - 1))."""
     return in_place(input, "celu", alpha) if inplace else ops.celu(input, alpha)
 
 
-def celu_(input: Tensor, alpha: float = 1.0) -> Tensor:
-    """`celu`, in place."""
-    return in_place(input, "celu", alpha)
-
-
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, else negative_slope x."""
     return in_place(input, "leaky_relu", negative_slope) if inplace else ops.leaky_relu(input, negative_slope)
-
-
-def leaky_relu_(input: Tensor, negative_slope: float = 0.01) -> Tensor:
-    """`leaky_relu`, in place."""
-    return in_place(input, "leaky_relu", negative_slope)
 
 
 def rrelu(
@@ -93,21 +63,11 @@ def rrelu(
     )
 
 
-def rrelu_(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False) -> Tensor:
-    """`rrelu`, in place."""
-    return in_place(input, "rrelu", lower, upper, training)
-
-
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where x > threshold, else value."""
     return (
         in_place(input, "threshold", threshold, value) if inplace else ops.threshold(input, threshold, value)
     )
-
-
-def threshold_(input: Tensor, threshold: float, value: float) -> Tensor:
-    """`threshold`, in place."""
-    return in_place(input, "threshold", threshold, value)
 
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
@@ -137,16 +97,6 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     return ops.glu(input, dim)
 
 
-def sigmoid(input: Tensor) -> Tensor:
-    """1 / (1 + exp(-x))."""
-    return input.sigmoid()
-
-
-def tanh(input: Tensor) -> Tensor:
-    """The hyperbolic tangent."""
-    return input.tanh()
-
-
 def softsign(input: Tensor) -> Tensor:
     """x / (1 + |x|)."""
     return input / (input.abs() + 1)
@@ -155,32 +105,6 @@ def softsign(input: Tensor) -> Tensor:
 def tanhshrink(input: Tensor) -> Tensor:
     """x - tanh(x)."""
     return input - input.tanh()
-
-
-def _implied_dim(name: str, ndim: int) -> int:
-    warn(
-        f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an argument.",
-        stacklevel=4,
-    )
-    return 0 if ndim in (0, 1, 3) else 1
-
-
-def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
-    """exp(x) / sum(exp(x)) along `dim`."""
-    dim = _implied_dim("softmax", input.dim()) if dim is None else dim
-    return input.softmax(dim) if dtype is None else input.softmax(dim, dtype=dtype)
-
-
-def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
-    """softmax(-x) along `dim`."""
-    dim = _implied_dim("softmin", input.dim()) if dim is None else dim
-    return (-input).softmax(dim) if dtype is None else (-input).softmax(dim, dtype=dtype)
-
-
-def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
-    """log(softmax(x)) along `dim`, without the overflow."""
-    dim = _implied_dim("log_softmax", input.dim()) if dim is None else dim
-    return input.log_softmax(dim) if dtype is None else input.log_softmax(dim, dtype=dtype)
 
 
 def gumbel_softmax(

@@ -69,18 +69,6 @@ def _elementwise(
     return values.sum() / weight.sum() if reduction == "mean" else reduced(values, reduction)
 
 
-def mse_loss(
-    input: Tensor,
-    target: Tensor,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-    weight: Tensor | None = None,
-) -> Tensor:
-    """(x - y)^2."""
-    return _elementwise("mse_loss", input, target, weight, _reduction(size_average, reduce, reduction))
-
-
 def l1_loss(
     input: Tensor,
     target: Tensor,
@@ -117,43 +105,6 @@ def huber_loss(
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
     return _elementwise("huber_loss", input, target, weight, _reduction(None, None, reduction), delta=delta)
-
-
-def cross_entropy(
-    input: Tensor,
-    target: Tensor,
-    weight: Tensor | None = None,
-    size_average: bool | None = None,
-    ignore_index: int = -100,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-    label_smoothing: float = 0.0,
-) -> Tensor:
-    """-log softmax(x)[y]: logits (C), (N, C) or (N, C, ...); target class indices, or probabilities of x's shape."""
-    if size_average is not None or reduce is not None or reduction not in ("none", "mean", "sum"):
-        reduction = _reduction(size_average, reduce, reduction)
-    return ops.cross_entropy(
-        input,
-        target,
-        weight=weight,
-        ignore_index=ignore_index,
-        reduction=reduction,
-        label_smoothing=label_smoothing,
-    )
-
-
-def nll_loss(
-    input: Tensor,
-    target: Tensor,
-    weight: Tensor | None = None,
-    size_average: bool | None = None,
-    ignore_index: int = -100,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-) -> Tensor:
-    """-x[y]: log-probabilities (C), (N, C) or (N, C, ...); target class indices."""
-    reduction = _reduction(size_average, reduce, reduction)
-    return ops.nll_loss(input, target, weight=weight, ignore_index=ignore_index, reduction=reduction)
 
 
 def kl_div(
@@ -524,6 +475,6 @@ def linear_cross_entropy(
     ignored = -100 if ignore_index is None else ignore_index
     if not by_class and ignore_index is not None:
         raise RuntimeError("ignore_index cannot be specified when target contains probabilities")
-    return cross_entropy(
+    return ops.cross_entropy(
         logits, target, weight, ignore_index=ignored, reduction=reduction, label_smoothing=label_smoothing
     )

@@ -11,30 +11,6 @@ from .table import ops, warn
 Tensor = Any
 
 
-def embedding(
-    input: Tensor,
-    weight: Tensor,
-    padding_idx: int | None = None,
-    max_norm: float | None = None,
-    norm_type: float = 2.0,
-    scale_grad_by_freq: bool = False,
-    sparse: bool = False,
-) -> Tensor:
-    """weight[input]. The row `padding_idx` gets no gradient; rows longer than `max_norm` are first
-    shortened in place."""
-    if padding_idx is not None:
-        rows = weight.size(0)
-        if not -rows <= padding_idx < rows:
-            raise AssertionError("Padding_idx must be within num_embeddings")
-        padding_idx %= rows
-    if max_norm is not None:
-        input = input.contiguous()
-        _renorm(weight, input, max_norm, norm_type)
-    return ops.embedding(
-        input, weight, padding_idx=padding_idx, scale_grad_by_freq=scale_grad_by_freq, sparse=sparse
-    )
-
-
 def _renorm(weight: Tensor, input: Tensor, max_norm: float, norm_type: float) -> None:
     """Shortens, in place, the rows of `weight` that `input` names to at most `max_norm`."""
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Functions of images and other grids: padding, resizing, sampling, patches."""
+"""Functions of images and other grids: resizing, sampling, patches."""
 
 from __future__ import annotations
 
@@ -7,39 +7,9 @@ from typing import Any
 
 import flambeau as torch
 
-from .pooling import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
 from .table import ops, warn
 
 Tensor = Any
-
-_PADDINGS = {"reflect": "reflection", "replicate": "replication", "circular": "circular"}
-_INTERPOLATING = ("linear", "bilinear", "bicubic", "trilinear")
-
-
-def pad(input: Tensor, pad: Any, mode: str = "constant", value: float | None = None) -> Tensor:
-    """Adds pad = (before, after) of the last dimension, then of the one before it, ...: a constant, the reflected or
-    replicated border, or the other end ("circular"). Negative numbers cut."""
-    pad = tuple(pad)
-    if len(pad) % 2:
-        raise RuntimeError("Padding length must be divisible by 2")
-    if len(pad) // 2 > input.dim():
-        raise RuntimeError(
-            "Padding length should be less than or equal to two times the input dimension but got padding length "
-            f"{len(pad)} and input of dimension {input.dim()}"
-        )
-    if mode == "constant":
-        return ops.pad(input, pad, "constant", 0.0 if value is None else value)
-    if value is not None and value != 0:
-        raise ValueError(f'Padding mode "{mode}" doesn\'t take in value argument')
-    if mode not in _PADDINGS:
-        raise NotImplementedError(f"Unrecognised padding mode {mode}")
-    spatial = len(pad) // 2
-    if spatial not in (1, 2, 3) or input.dim() not in (spatial + 1, spatial + 2):
-        raise NotImplementedError(
-            "Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now, and circular padding needs "
-            "a channel dimension; constant padding pads arbitrary dimensions"
-        )
-    return ops.pad(input, pad, mode)
 
 
 def _sizes(value: Any, count: int, what: str, input: Tensor) -> list[Any]:
@@ -106,7 +76,7 @@ def _resized(
 ) -> Tensor:
     dims = input.dim()
     if mode == "area" and dims in (3, 4, 5):
-        return (adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d)[dims - 3](input, size)
+        return getattr(ops, f"adaptive_avg_pool{dims - 2}d")(input, size)
     wanted = {"linear": 3, "bilinear": 4, "bicubic": 4, "trilinear": 5}.get(mode)
     if dims in (3, 4, 5) and (mode in ("nearest", "nearest-exact") or wanted == dims):
         return ops.resize(input, size, mode, align_corners, scales, antialias)

@@ -34,6 +34,7 @@ _DIFFERENT = frozenset(
         "embedding_bag",
         "instance_norm",
         "kl_div",
+        "unfold",
     )
 )
 
