@@ -113,7 +113,7 @@ class Entry:
             elif kind == "TS":
                 operands.extend(v)
                 key.append(tuple([t._meta for t in v]))
-            elif type(v) is float or type(v) is bool:
+            elif kind in ("float", "number"):
                 key.append((type(v), v))
             else:
                 key.append(v)

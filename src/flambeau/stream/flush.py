@@ -114,11 +114,13 @@ def flush(S: Stream) -> None:
         except BaseException as error:
             if progress.failed or progress.started:
                 poison(known, slots, error, progress)
+                slots.clear()
             else:
                 give_back(S, progress, take_over)
             raise
         for sid in known.promised:
             slots[sid].pend = None
+        slots.clear()  # storages know the table as their home: emptied, it keeps none of them alive
 
 
 class Progress:
