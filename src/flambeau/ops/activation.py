@@ -52,7 +52,7 @@ def written(name: str, gradient: Callable[..., Any], function: bool = False, met
 # --- piecewise linear ---------------------------------------------------------------------------------------------
 
 
-@op(inplace=True, nn=True, grad={"self": lambda grad, result: _where(result > 0, grad, 0)})
+@op(inplace=True, nn=True, grad={"self": lambda grad, result: _where(result <= 0, 0, grad)})
 def relu(self: T) -> Any:
     """max(x, 0)."""
     if self.dtype is bool_:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import fail
-from ..shapes import broadcast, infer_shape, numel, wrap_dim
+from ..shapes import broadcast, contiguous_strides, infer_shape, numel, wrap_dim
 from .entry import FUNCTIONS, composite, view
 from .view import Geometry, _as_strided, _expand, _permute, _reshape, _view, sizes, slice_, transpose
 
@@ -13,8 +13,10 @@ from .view import Geometry, _as_strided, _expand, _permute, _reshape, _view, siz
 def _unfold_back(grad: Any, meta: Any, dim: int, size: int, step: int) -> Any:
     from ..stream.value import intern_meta
 
-    shape, strides, off = _unfold_rule(tuple(meta.shape), meta.strides, dim, size, step)
-    return FUNCTIONS["as_strided_backward"](grad, meta, intern_meta(tuple(shape), tuple(strides), meta.dtype), off)
+    # The base's own strides may overlap (an unfold of an unfold): its gradient does not.
+    base = intern_meta(tuple(meta.shape), contiguous_strides(tuple(meta.shape)), meta.dtype)
+    shape, strides, off = _unfold_rule(tuple(base.shape), base.strides, dim, size, step)
+    return FUNCTIONS["as_strided_backward"](grad, base, intern_meta(tuple(shape), tuple(strides), meta.dtype), off)
 
 
 def _unfold_rule(shape: Any, strides: Any, dim: int, size: int, step: int) -> Geometry:
