@@ -19,6 +19,14 @@ LAZY: dict[str, tuple[str, str]] = {
     "save": ("flambeau.io", "save"),
     "load": ("flambeau.io", "load"),
 }
+# Functions of nn.functional that PyTorch has in its top namespace too.
+LAZY |= {
+    name: ("flambeau.nn.functional", name)
+    for name in (
+        *("alpha_dropout", "bilinear", "channel_shuffle", "cosine_similarity", "feature_alpha_dropout", "group_norm"),
+        *("layer_norm", "native_channel_shuffle", "pairwise_distance", "pdist", "pixel_shuffle", "pixel_unshuffle", "rms_norm"),
+    )
+}
 
 
 def fill(scope: dict[str, Any]) -> None:
