@@ -210,7 +210,7 @@ def _read(input: Tensor, at: list[Tensor], padding_mode: str, align_corners: boo
         if fold:
             place = _inside(place, length, padding_mode, align_corners)
         here = (place >= 0) & (place <= length - 1)
-        index = torch.clamp(torch.nan_to_num(place), 0, length - 1).to(torch.int64)
+        index = torch.clamp(torch.where(here, place, torch.zeros_like(place)), 0, length - 1).to(torch.int64)
         flat = index if flat is None else flat * length + index
         valid = here if valid is None else valid & here
     batch, channels = input.shape[:2]
