@@ -12,6 +12,8 @@ import flambeau as torch
 from ..errors import fail
 from . import apply
 
+ParamsT = Any  # what an optimizer is given: tensors, (name, tensor) pairs, or dicts of groups
+
 _TABLES = (
     "_optimizer_step_pre_hooks",
     "_optimizer_step_post_hooks",
