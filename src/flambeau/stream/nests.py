@@ -26,7 +26,7 @@ class Bound:
     def __init__(self) -> None:
         self.bufs: list[tuple[PBuf, int, int]] = []
         self.ints: list[int] = []
-        self.numbers: list[int] = []
+        self.numbers: list[Any] = []
         self.scratch: list[tuple[str, int]] = []
         self.checks: dict[int, tuple[str, int, Any]] = {}
         self.nest: Nest | None = None
@@ -46,6 +46,13 @@ class Access:
         self.alias = False
 
 
+COUNTED = ("f32", "f64", "i64")
+
+
+def is_count(value: Any) -> bool:
+    return type(value) in (int, float) and 2 < value < 1 << 53 and value == int(value)
+
+
 class NestBuilder:
     def __init__(self, group: Group):
         self.group = group
@@ -57,7 +64,7 @@ class NestBuilder:
         self.of_buf: dict[int, int] = {}
         self.of_store: dict[Any, int] = {}
         self.ats: dict[int, tuple[int, ...]] = {}
-        self.numbers: list[int] = []
+        self.numbers: list[Any] = []
         self.pinned: set[int] = set()
         self.take_ints: dict[int, list[tuple[int, int]]] = {}
         self.checks: dict[int, tuple[str, int, Any]] = {}
@@ -156,6 +163,8 @@ class NestBuilder:
         node = buf.node
         assert node is not None
         if node.kind == "const":
+            if buf.dtype.short in COUNTED and is_count(node.attrs[0]):
+                return self.count(node.attrs[0], buf.dtype.short)
             return self.value(("const", buf.dtype.short, node.attrs[0]))
         if node.kind == "index":
             dims = alignment(v)
@@ -166,6 +175,15 @@ class NestBuilder:
             self.pinned.add(at[d])
             return self.value(("index", at[d]))
         return self.value(("map", node.op, buf.dtype.short, *[self.inline(w, ()) for w in node.ins]))
+
+    def count(self, value: Any, type: str) -> int:
+        """A constant that may have come from an extent (the divisor of a mean) is an argument: other sizes, same kernel."""
+        held = "i64" if type == "i64" else "f64"
+        number = ("constant", value, held)
+        if number not in self.numbers:
+            self.numbers.append(number)
+        read = self.value(("num", held, self.numbers.index(number)))
+        return read if type in ("i64", "f64") else self.value(("map", "cast", type, read))
 
     # --- axes -----------------------------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ class Launch:
         self.bufs: list[tuple[PBuf, int, int]] = []
         self.scratch: list[int] = []  # bytes of each scratch buffer, which follow the others
         self.ints: list[int] = []
-        self.numbers: list[tuple[int, str]] = []
+        self.numbers: list[tuple[Any, str]] = []  # (slot, or ("constant", value, type)), type of the table's entry
         self.checks: dict[int, Any] = {}
         self.names: dict[str, int] | None = None  # parameters by name: buffers, scratch; `values`: the integers
         self.values: dict[str, int] = {}
@@ -111,6 +111,8 @@ def assemble(launches: list[Launch], builder: Builder, slots: Sequence[Any], kep
     wholes: dict[int, int] = {}
     for x in launches:
         for sid, kind in x.numbers:
+            if type(sid) is tuple:
+                continue
             (floats if kind == "d" else wholes).setdefault(sid, len(floats if kind == "d" else wholes))
     program.floats, program.wholes = list(floats), list(wholes)
     first_float = 1 + len(program.pointers)
@@ -121,7 +123,12 @@ def assemble(launches: list[Launch], builder: Builder, slots: Sequence[Any], kep
     for x in launches:
         where_buf = [1 + p for p in x.bufs]
         where_int = [first_constant + constants.setdefault(v, len(constants)) for v in x.ints]
-        where_num = [first_float + floats[s] if k == "d" else first_whole + wholes[s] for s, k in x.numbers]
+        where_num = [
+            first_constant + constants.setdefault(bits(s[1], k), len(constants))
+            if type(s) is tuple
+            else (first_float + floats[s] if k == "d" else first_whole + wholes[s])
+            for s, k in x.numbers
+        ]
         if x.call is not None:
             program.segments.append((entries, x))
             entries = []
@@ -144,6 +151,11 @@ def assemble(launches: list[Launch], builder: Builder, slots: Sequence[Any], kep
     program.fill = f"={n}q{len(floats)}d{len(wholes)}q"
     program.fixed = (f"={len(constants)}q", 8 * first_constant)
     return program
+
+
+def bits(value: float, kind: str) -> int:
+    """A number as the whole number that the table holds."""
+    return struct.unpack("=q", struct.pack("=d", value))[0] if kind == "d" else int(value)
 
 
 def parameter(name: str, x: Launch, bufs: list[int], numbers: dict[str, int], first: int, constants: dict[int, int]) -> int:

@@ -1,0 +1,135 @@
+"""In-place writes are seen through every view, whatever the offsets turn out to be; and they never recompile."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+import flambeau as torch
+from flambeau.stream.program import STATS
+
+
+def test_write_one_row_read_another() -> None:
+    for i, j in [(0, 1), (2, 2), (1, 3), (3, 3), (0, 0), (2, 1)]:
+        x = torch.arange(8.0).reshape(4, 2).clone()
+        a = np.arange(8.0).reshape(4, 2)
+        x[i].mul_(2)
+        y = x[j] + 1
+        a[i] *= 2
+        assert y.tolist() == (a[j] + 1).tolist(), (i, j)
+        assert x.tolist() == a.tolist()
+
+
+def test_rows_as_arguments_do_not_recompile() -> None:
+    def step(i: int, j: int) -> None:
+        x = torch.arange(64.0).reshape(16, 4).clone()
+        x[i].mul_(2)
+        y = x[j] + 1
+        expected = np.arange(64.0).reshape(16, 4)
+        expected[i] *= 2
+        assert y.tolist() == (expected[j] + 1).tolist()
+
+    for i, j in [(1, 2), (3, 5), (4, 4), (6, 6), (7, 2), (2, 7), (1, 2), (5, 5)]:
+        step(i, j)
+    before = STATS["kernels"]
+    for i, j in [(8, 3), (9, 9), (2, 11), (15, 15), (0, 1), (1, 0)]:
+        step(i, j)
+    assert STATS["kernels"] - before <= 2  # row 0 has no offset: another form
+
+
+def test_overlapping_views() -> None:
+    for _ in range(3):
+        x = torch.arange(10.0)
+        a = np.arange(10.0, dtype=np.float32)
+        x[1:].add_(x[:-1])  # the operand is read before anything is written
+        a[1:] += a[:-1].copy()
+        x[2:8].mul_(x[4:10])
+        a[2:8] = a[2:8] * a[4:10].copy()
+        y = x[::2] - x[1::2]
+        x[::3].zero_()
+        b = a[::2] - a[1::2]
+        a[::3] = 0
+        assert x.tolist() == a.tolist() and y.tolist() == b.tolist()
+
+
+def test_a_copy_between_overlapping_rows() -> None:
+    x, a = torch.arange(12.0).reshape(4, 3).clone(), np.arange(12.0).reshape(4, 3)
+    x[1:].copy_(x[:-1])
+    a[1:] = a[:-1].copy()
+    x.t()[0].add_(x[0, 0])
+    a.T[0] += a[0, 0]
+    assert x.tolist() == a.tolist()
+
+
+def test_values_read_before_a_write_keep_their_value() -> None:
+    x = torch.ones(5)
+    before = x * 3
+    x.add_(1)
+    between = x * 3
+    x.fill_(0)
+    assert (before.tolist(), between.tolist(), x.tolist()) == ([3] * 5, [6] * 5, [0] * 5)
+
+
+def test_random_programs_of_views_and_writes_agree_with_numpy() -> None:
+    rng = random.Random(11)
+    for _ in range(60):
+        x, a = torch.arange(24.0).reshape(4, 6).clone(), np.arange(24, dtype=np.float32).reshape(4, 6)
+        results, expected = [], []
+        for _ in range(rng.randint(2, 9)):
+            r, c = rng.randrange(4), rng.randrange(5)
+            view = rng.choice(
+                [lambda t: t[r], lambda t: t[:, c], lambda t: t[r:, c:], lambda t: t.T[c], lambda t: t]
+            )
+            source = rng.choice(
+                [lambda t: t[-1 - r], lambda t: t[:, -1 - c], lambda t: t[0, 0], lambda t: t[r:, c:]]
+            )
+            what = rng.randrange(4)
+            if what == 0:
+                view(x).mul_(0.5)
+                view(a)[...] *= 0.5
+            elif what == 1 and source(a).shape in ((), view(a).shape):
+                view(x).add_(source(x))
+                view(a)[...] += source(a).copy()
+            elif what == 2:
+                results.append(view(x) + 1)
+                expected.append(view(a) + 1)
+            elif rng.random() < 0.4:
+                assert x.tolist() == a.tolist()
+        assert [t.tolist() for t in results] == [t.tolist() for t in expected]
+        assert x.tolist() == a.tolist()
+
+
+def test_a_growing_cache_never_recompiles() -> None:
+    length, width = 64, 8
+    keys, values = torch.zeros(length, width), torch.zeros(length, width)
+
+    def token(n: int) -> float:
+        k = torch.full((width,), float(n % 5))
+        keys[n] = k
+        values[n] = k + 1
+        q = torch.ones(1, width)
+        scores = (q @ keys[: n + 1].t()).softmax(-1)
+        return (scores @ values[: n + 1]).sum().item()
+
+    def expected(n: int) -> float:
+        k = np.arange(n + 1) % 5
+        w = np.exp(8.0 * k - 8.0 * k.max())
+        return float(((k + 1) * (w / w.sum())).sum() * width)
+
+    for n in range(24):
+        assert token(n) == pytest.approx(expected(n), rel=1e-4)
+    before = STATS["kernels"]
+    for n in range(24, length):
+        assert token(n) == pytest.approx(expected(n), rel=1e-4)
+    assert STATS["kernels"] - before <= 3  # the matrix product has a recipe for each class of sizes
+
+
+def test_gradients_flow_through_writes_on_views() -> None:
+    a = torch.ones(3, requires_grad=True)
+    b = a * 2
+    v = b[1:]
+    v.mul_(3)
+    b.sum().backward()
+    assert a.grad.tolist() == [2, 6, 6]
