@@ -251,7 +251,54 @@ def poison(known: Known, slots: list[Any], error: BaseException, progress: Progr
 
 
 def flush_at_bound(S: Stream) -> None:
+    """A bound was passed: run what is recorded, cut at the last place where the opening instruction came again.
+
+    A loop that never reads a value is so cut in whole iterations, and the same sequence comes at every cut."""
+    if S.eager or S.flush_after:
+        flush(S)
+        return
+    lines = split(tuple(S.code))
+    opening = lines[0][0]
+    cut = next((i for i in range(len(lines) - 1, len(lines) // 2, -1) if lines[i][0] is opening), 0)
+    if not cut:
+        flush(S)
+        return
+    rest = lines[cut:]
+    slots = S.slots
+    held = {real(sid): slots[real(sid)] for _, line in rest for sid in line}
+    S.code = [x for form, line in lines[:cut] for x in (form, *line)]
     flush(S)
+    for form, line in rest:
+        again(S, form, line, held)
+
+
+def real(sid: int) -> int:
+    """The slot that an operand of the code names."""
+    return ~sid if sid < 0 else sid
+
+
+def again(S: Stream, form: Any, line: tuple[int, ...], held: dict[int, Any]) -> None:
+    """Record an instruction anew, in the table that follows the flush."""
+    slots = S.slots
+    code: list[Any] = [form]
+    offset = False
+    for at, sid in enumerate(line):
+        x = held[real(sid)]
+        if type(x) is not Storage:
+            n = len(slots)
+            slots.append(x)
+        elif x.home is slots:
+            n = x.sid
+        else:
+            n = x.sid = S.ids[id(x)] = len(slots)
+            x.home = slots
+            slots.append(x)
+            S.pending_bytes += x.nbytes if x.pend is S else 0
+        code.append(~n if sid < 0 else n)
+        if not offset and at in form.writes:
+            S.written.add(n)
+        S.offsets |= sid < 0
+    S.code += code
 
 
 def flush_for_other(S: Stream) -> None:

@@ -9,6 +9,7 @@ import threading
 import weakref
 from typing import Any
 
+from .. import config
 from ..dtypes import CPU, device, dtype
 from ..shapes import Shape, Size, contiguous_strides, is_contiguous, numel
 
@@ -233,9 +234,9 @@ class Stream:
         self.backward = 0  # depth of backward passes under way
         self.modes: list[Any] = []
         self.lock = threading.RLock()
-        self.bound = 24_000  # length of code, and bytes promised, at which a flush is forced
-        self.byte_bound = 1 << 30
-        self.eager = False
+        self.bound = 6 * config.max_instructions  # length of code, and bytes promised, at which a flush is forced
+        self.byte_bound = config.max_pending_bytes
+        self.eager = config.eager
         self.flush_after = False  # the instruction being recorded reads foreign memory: run it now
         self.offsets = False  # whether any operand has an offset
         self.written: set[int] = set()  # slots written in place: accesses to them are related by the key
