@@ -252,6 +252,8 @@ class Scheduler:
     def __init__(self) -> None:
         self.groups: list[Group] = []
         self.recent: dict[tuple[int, ...], Group] = {}
+        self.checked = -1  # the last group with a check: memory that had its bytes is written after it
+        self.stored = -1  # the last group that writes such memory: later checks come after it
 
     def run(self, nodes: list[PNode]) -> list[Group]:
         for node in nodes:
@@ -297,8 +299,12 @@ class Scheduler:
             self.materialise(v)
             lo = max(lo, self.after_writes(v), self.after_accesses(v) if i in writes else 0)
         group = self.new_group((), node, lo)
+        if node.op == "scatter":
+            self.checked = group.index
         for i, v in enumerate(node.ins):
             if i in writes:
+                if v.buf.bytes_exist:
+                    self.stored = group.index
                 v.buf.writes.append((group, v, (), None))
             else:
                 v.buf.reads.append((group, v, ()))
@@ -414,7 +420,7 @@ class Scheduler:
                     return False
                 return True
             return group.reduced == removed
-        if node.kind == "take" and node.ins[0].buf.group is group:
+        if node.kind == "take" and (node.ins[0].buf.group is group or group.index <= self.stored):
             return False
         if node.kind == "take" and any(w[0] is group or w[0].index >= group.index for w in node.ins[0].buf.writes):
             return False
@@ -424,6 +430,8 @@ class Scheduler:
 
     def store_fits(self, node: PNode, group: Group, axis: list[int]) -> bool:
         dest = node.ins[0]
+        if dest.buf.bytes_exist and group.index <= self.checked:
+            return False
         if 0 in [s for s, n in zip(dest.strides, dest.shape) if n > 1]:
             return False
         for other, v, at in dest.buf.reads:
@@ -494,6 +502,8 @@ class Scheduler:
                 buf.reads.append((group, v, at))
                 group.buffers.add(buf.id)
         group.nodes.append((node, at))
+        if node.kind == "take":
+            self.checked = max(self.checked, group.index)
         if node.kind == "reduce":
             removed = frozenset(at[d] for d in node.attrs if at[d] >= 0)
             group.reduced = removed if removed else group.reduced
@@ -504,6 +514,8 @@ class Scheduler:
             dest, value = node.ins
             dest.buf.mat = True
             dest.buf.writes.append((group, dest, at, value))
+            if dest.buf.bytes_exist:
+                self.stored = max(self.stored, group.index)
             group.buffers.add(dest.buf.id)
         else:
             out = node.outs[0]
