@@ -195,6 +195,8 @@ def conv_any(n: int, input: Any, weight: Any, bias: Any, stride: Any, padding: A
             f"{name}: Given weight of size {list(weight.shape)}, expected bias to be 1-dimensional with {weight.shape[0]} elements, but got bias "
             f"of size {list(bias.shape)} instead",
         )
+    if bias is not None and bias.dtype is not input.dtype:
+        fail(RuntimeError, f"{name}: Input type ({input.dtype}) and bias type ({bias.dtype}) should be the same")
     y = _conv(x, weight, bias, strides, pads, dilations, groups)
     return y.squeeze(0) if unbatched else y
 

@@ -7,13 +7,16 @@ from typing import Any
 from ..dtypes import bool_, int64
 from ..errors import fail
 from ..stream.graph import Val, cast, const, expand, index_, map_, reduce_, take
-from .entry import OT, T, composite, op
+from .entry import OT, SCALAR_NAMES, T, composite, op
 from .reduction import reduced
 from .softmax import shifted
 
 
-def check_targets(name: str, x: Any, target: Any) -> None:
-    """The shapes that a loss over classes wants: (C) with (), (N, C, d...) with (N, d...)."""
+def check_targets(name: str, x: Any, target: Any, weight: Any = None) -> None:
+    """The shapes that a loss over classes wants: (C) with (), (N, C, d...) with (N, d...), weight (C)."""
+    if weight is not None and weight.dtype is not x.dtype:
+        found, wanted = (SCALAR_NAMES.get(v.dtype.name, v.dtype.name) for v in (weight, x))
+        fail(RuntimeError, f"{name}: expected scalar type {wanted} but found {found}; the weight has the input's dtype")
     want = x.shape[:1] + x.shape[2:] if x.ndim > 1 else ()
     if x.ndim == 0 or target.ndim > x.ndim:
         fail(RuntimeError, f"{name}: input and target do not fit", input=x, target=target)
@@ -24,6 +27,13 @@ def check_targets(name: str, x: Any, target: Any) -> None:
         )
     if tuple(target.shape) != tuple(want):
         fail(RuntimeError, f"{name}: Expected target size {list(want)}, got {list(target.shape)}")
+    classes = x.shape[1 if x.ndim > 1 else 0]
+    if weight is not None and tuple(weight.shape) != (classes,):
+        fail(
+            RuntimeError,
+            f"{name}: weight tensor should be defined either for all {classes} classes or no classes but got weight tensor of "
+            f"shape: {list(weight.shape)}",
+        )
 
 
 def picked(x: Val, target: Val, ignore_index: int) -> tuple[Val, Val]:
@@ -100,7 +110,7 @@ def _nll_back(grad: Any, self: Any, target: Any, weight: Any, reduction: str, ig
     grad={"self": _nll_back},
 )
 def _nll_loss(self: T, target: T, weight: OT, reduction: str, ignore_index: int) -> Any:
-    check_targets("nll_loss", self, target)
+    check_targets("nll_loss", self, target, weight)
     value, counts = picked(self, target, ignore_index)
     w = weighted(target, counts, weight, self.dtype)
     loss = map_("neg", map_("mul", value, w))
@@ -177,7 +187,7 @@ def _smooth_back(
 
 @op(method=False, function=False, node="NllLossBackward0", grad={"self": _ce_back})
 def _cross_entropy(self: T, target: T, weight: OT, reduction: str, ignore_index: int, smoothing: float) -> Any:
-    check_targets("cross_entropy", self, target)
+    check_targets("cross_entropy", self, target, weight)
     c = _classes(self)
     low = shifted(self, c)
     norm = map_("log", reduced("add", map_("exp", low), (c,), False))
@@ -210,7 +220,11 @@ def cross_entropy(
 ) -> Any:
     """-log softmax(input)[target] for logits (N, C, d...) and classes (N, d...) or probabilities (N, C, d...)."""
     reduction = legacy(size_average, reduce, reduction)
+    if not 0.0 <= label_smoothing <= 1.0:
+        fail(RuntimeError, f"cross_entropy: label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     if target.dtype.is_floating_point:
+        if ignore_index >= 0 and tuple(target.shape) == tuple(input.shape):
+            fail(RuntimeError, "cross_entropy: ignore_index is not supported for floating point target")
         return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
     if target.dtype.name not in ("int64", "uint8"):
         fail(
@@ -222,6 +236,11 @@ def cross_entropy(
 
 def _soft_cross_entropy(input: Any, target: Any, weight: Any, reduction: str, smoothing: float) -> Any:
     """Targets are probabilities of the classes."""
+    if input.ndim > 1 and target.ndim > 1 and input.shape[0] != target.shape[0]:
+        fail(
+            ValueError,
+            f"cross_entropy: Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0]}).",
+        )
     if tuple(input.shape) != tuple(target.shape):
         fail(RuntimeError, "cross_entropy: Expected floating point type target with class probabilities of input's shape", input=input, target=target)
     c = _classes(input)

@@ -150,6 +150,8 @@ def adaptive_size(n: int, size: Any, x: Any) -> Sizes:
 
 
 def adaptive(n: int, kind: str, input: Any, output_size: Any) -> Any:
+    if n > 1 and input.ndim <= n:
+        fail(ValueError, f"adaptive_{kind}_pool{n}d: Input dimension should be at least {n + 1}")
     x, single = batched(n, f"adaptive_{kind}_pool{n}d", input)
     out = adaptive_size(n, output_size, x)
     if kind == "avg":
