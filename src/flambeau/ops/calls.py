@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import fail
@@ -71,7 +72,45 @@ def foreign_written(S: Any, t: Tensor) -> None:
 def make_wrapper(
     entry: Entry, inplace: bool = False, slow: Callable[..., Any] | None = None
 ) -> Callable[..., Any]:
-    """The function for one entry, generated: one test, one look-up, one append. slow: what takes every other call."""
+    """The function for one entry, generated when it is first called. slow: what takes every call that is not plain."""
+    scope: dict[str, Any] = {
+        "E": entry,
+        "LOCAL": LOCAL,
+        "PLAIN": PLAIN,
+        "NUMBERS": NUMBERS,
+        "slow": slow or slow_call,
+        "commit": record.commit,
+        "record_grad": record.record_grad,
+        "structured": structured,
+        "finish_call": finish_call,
+        "finish_inplace": finish_inplace,
+        "cache": entry.cache_inplace if inplace else entry.cache,
+        **{f"_d_{p}": v for p, v in entry.defaults.items()},
+    }
+    name = entry.name + ("_" if inplace else "")
+    stub = FunctionType(_STUB, scope, name)
+
+    def first(args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        exec(compile(source_of(entry, inplace), f"<flambeau op {name}>", "exec"), scope)
+        made = scope[name]
+        stub.__defaults__, stub.__kwdefaults__ = made.__defaults__, made.__kwdefaults__
+        stub.__code__ = made.__code__
+        return stub(*args, **options)
+
+    scope["_first"] = first
+    stub.__doc__, stub.__module__, stub.__qualname__ = entry.doc, "torch", name
+    return stub
+
+
+def _stub(*args: Any, **options: Any) -> Any:
+    return _first(args, options)  # type: ignore[name-defined]  # noqa: F821
+
+
+_STUB = _stub.__code__
+
+
+def source_of(entry: Entry, inplace: bool) -> str:
+    """The Python text of an entry's function: one test, one look-up, one append."""
     params, tests, keys, operands, needs = [], ["S.depth"], [], [], []
     star = sure = False
     sure = True  # operand numbers are known here
@@ -116,7 +155,7 @@ def make_wrapper(
             needs.append("")
             sure = False
         elif kind in ("OTN", "ON"):
-            return make_general(entry, inplace)
+            return general_source(entry, inplace)
         else:
             keys.append(f"(type({p}), {p})" if kind in ("float", "number") else p)
     if not inplace and not entry.facts.get("no_out"):
@@ -136,7 +175,7 @@ def make_wrapper(
         )
     else:
         end = GRAD_END.format(taken=taken, needs=" | ".join(needs))
-    source = f"""
+    return f"""
 def {name}({", ".join(params)}):
     S = LOCAL.s
     if {" or ".join(tests)}:
@@ -147,24 +186,6 @@ def {name}({", ".join(params)}):
         return slow(E, ({values}), None, {inplace})
 {end}
 """
-    scope: dict[str, Any] = {
-        "E": entry,
-        "LOCAL": LOCAL,
-        "PLAIN": PLAIN,
-        "NUMBERS": NUMBERS,
-        "slow": slow or slow_call,
-        "commit": record.commit,
-        "record_grad": record.record_grad,
-        "structured": structured,
-        "finish_call": finish_call,
-        "finish_inplace": finish_inplace,
-        "cache": entry.cache_inplace if inplace else entry.cache,
-        **{f"_d_{p}": v for p, v in entry.defaults.items()},
-    }
-    exec(compile(source, f"<flambeau op {name}>", "exec"), scope)
-    made = scope[name]
-    made.__doc__, made.__module__, made.__qualname__ = entry.doc, "torch", name
-    return made
 
 
 PLAIN_END = """    if form.structure is None:
@@ -184,8 +205,8 @@ def structured(form: Form, result: Any) -> Any:
     return tuple(result) if form.structure is tuple else form.structure(*result)
 
 
-def make_general(entry: Entry, inplace: bool) -> Callable[..., Any]:
-    """As `make_wrapper` for entries with optional tensors or lists."""
+def general_source(entry: Entry, inplace: bool) -> str:
+    """As `source_of`, for entries with optional numbers: every call takes the slow way."""
     params = []
     star = False
     for p in entry.params:
@@ -197,16 +218,7 @@ def make_general(entry: Entry, inplace: bool) -> Callable[..., Any]:
         params.append("out=None" if star else "*, out=None")
     out = "None" if inplace or entry.facts.get("no_out") else "out"
     name = entry.name + ("_" if inplace else "")
-    source = f"def {name}({', '.join(params)}):\n    return slow(E, ({', '.join(entry.params)},), {out}, {inplace})\n"
-    scope: dict[str, Any] = {
-        "E": entry,
-        "slow": slow_call,
-        **{f"_d_{p}": v for p, v in entry.defaults.items()},
-    }
-    exec(compile(source, f"<flambeau op {name}>", "exec"), scope)
-    made = scope[name]
-    made.__doc__, made.__module__, made.__qualname__ = entry.doc, "torch", name
-    return made
+    return f"def {name}({', '.join(params)}):\n    return slow(E, ({', '.join(entry.params)},), {out}, {inplace})\n"
 
 
 def slow_call(entry: Entry, values: tuple[Any, ...], out: Any, inplace: bool) -> Any:
