@@ -258,6 +258,12 @@ def write_back(trace: Trace, entry: Entry, dest: Val, result: Val) -> None:
     try:
         if type(result) is not Val:
             result = result[0]
+        if 0 in [s for s, n in zip(dest.strides, dest.shape) if n > 1]:
+            fail(
+                RuntimeError,
+                f"{entry.name}_: unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
+                "Please clone() the tensor before performing the operation.",
+            )
         if tuple(result.shape) != tuple(dest.shape):
             fail(
                 RuntimeError,
