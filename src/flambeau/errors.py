@@ -63,7 +63,7 @@ def site() -> Site | None:
         code = frame.f_code
         file = code.co_filename
         if file not in _inside:
-            if not file.startswith(_PACKAGE):
+            if not file.startswith((_PACKAGE, "<flambeau op")):
                 return code, frame.f_lasti
             _inside.add(file)
         frame = frame.f_back  # type: ignore[assignment]

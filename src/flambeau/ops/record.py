@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import config
-from ..errors import fail
+from ..errors import fail, site
 from ..stream import gradient
 from ..stream.graph import Buffer, GNode, Trace, Val
 from ..stream.value import LOCAL, NUMBERS, RELEASED, Meta, Node, Storage, Stream, Tensor, make_tensor, new_object, version_of
@@ -24,7 +24,7 @@ class Form:
 
     __slots__ = (
         *("arity", "args", "backward", "diff", "entry", "into", "key", "name", "out_vals", "outs", "plans", "seen", "slots", "structure"),
-        *("plain_unit", "trace", "unit", "weight", "writes"),
+        *("checks", "effects", "plain_unit", "trace", "unit", "weight", "writes"),
     )
 
     def __init__(self, entry: Any, trace: Trace, out_vals: list[Val], structure: Any, args: tuple[Any, ...], into: int = -1):
@@ -41,6 +41,8 @@ class Form:
         self.plain_unit: Any = None  # the program of one such instruction over distinct storages without offsets
         self.seen = 0
         self.writes = tuple(sorted({i for n in trace.nodes for i in written_operands(n)}))
+        self.checks = any(n.kind == "take" or n.op == "scatter" for n in trace.nodes)
+        self.effects = bool(self.writes) or self.checks
 
     def __repr__(self) -> str:
         return f"<{self.name} {', '.join(str(out[0]) for out in self.outs)}>"
@@ -82,8 +84,8 @@ def commit(S: Stream, form: Form, operands: tuple[Any, ...]) -> Any:
             S.offsets = True
         else:
             line.append(sid)
-    if form.writes:
-        note_writes(S, form, operands)
+    if form.effects:
+        note_effects(S, form, operands)
     outs = form.outs
     if len(outs) == 1:
         meta, off, nbytes = outs[0]
@@ -117,7 +119,9 @@ def commit(S: Stream, form: Form, operands: tuple[Any, ...]) -> Any:
     return result
 
 
-def note_writes(S: Stream, form: Form, operands: tuple[Any, ...]) -> None:
+def note_effects(S: Stream, form: Form, operands: tuple[Any, ...]) -> None:
+    if form.checks:
+        S.sites.append(site())
     for i in form.writes:
         st = operands[i]._st
         if st.info is not None:
@@ -137,7 +141,7 @@ def guarded(S: Stream, form: Form, operand: int, st: Storage) -> int:
     """The slot of a storage that is not ours alone. What others may write is copied now, so that no write is seen early."""
     info = st.info
     if info.poison is not None:
-        raise info.poison
+        raise info.poison.with_traceback(None)
     if not (info.owner is not None or info.exported) or operand in form.writes:
         return st.sid if st.home is S.slots else enter(S, st)
     if st.home is S.slots and st.sid in S.written:
@@ -175,7 +179,7 @@ def keep_snapshots(copies: dict[int, Storage], saved: list[Any]) -> None:
 def enter(S: Stream, st: Storage) -> int:
     """The number of a storage in this stream's name table; another thread's promise is kept first."""
     if st.info is not None and st.info.poison is not None:
-        raise st.info.poison
+        raise st.info.poison.with_traceback(None)
     if st.pend is not None and st.pend is not S:
         st.pend.flush_for_other()
     sid = S.ids.get(id(st), -1)

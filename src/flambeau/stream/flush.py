@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 from .. import config
-from . import contraction as _contraction  # noqa: F401  (registers its recipes)
-from . import draws as _draws  # noqa: F401
-from . import pooling as _pooling  # noqa: F401
+from ..errors import place
 from . import program as programs
-from . import rows as _rows  # noqa: F401
-from . import scatter as _scatter  # noqa: F401
 from .program import STATS, Program
-from .value import LOCAL, STREAMS, Storage, StorageInfo, Stream
+from .value import Storage, StorageInfo, Stream
 
 CACHE: OrderedDict[Any, Known] = OrderedDict()
 NUMBERS = (int, float, bool)
@@ -90,9 +87,12 @@ def flush(S: Stream) -> None:
             return
         pending = S.pending_bytes
         take_over = (code, slots, S.ids, written, offsets, pending)
+        sites = S.sites
         S.code, S.slots, S.ids, S.written, S.pending_bytes, S.flush_after, S.offsets = [], [], {}, set(), 0, False, False
         if S.snapshots:
             S.snapshots = {}
+        if sites:
+            S.sites = []
         key: Any = tuple(code)
         if written and offsets:
             key = (key, relations(code, slots, written))
@@ -112,29 +112,33 @@ def flush(S: Stream) -> None:
             else:
                 run_units(known, slots, pending, progress)
         except BaseException as error:
-            if progress.failed or progress.started:
-                poison(known, slots, error, progress)
-                slots.clear()
-            else:
-                give_back(S, progress, take_over)
-            raise
+            if progress.failed is None and not progress.started:
+                give_back(S, progress, take_over, sites)
+                raise
+            reason = failure(known, slots, sites, pending, progress, error)
+            slots.clear()
+            if reason is error:
+                raise
+            raise reason from None
         for sid in known.promised:
             slots[sid].pend = None
         slots.clear()  # storages know the table as their home: emptied, it keeps none of them alive
 
 
 class Progress:
-    """How far a flush came. started: a native call over several instructions is under way; failed: a check failed."""
+    """How far a flush came. done: instructions that ran one by one; started: a native call over several is under way;
+    failed: the form whose check failed."""
 
     __slots__ = ("done", "failed", "known", "started")
 
     def __init__(self, known: Known):
         self.known = known
-        self.done = 0  # instructions that ran
-        self.started = self.failed = False
+        self.done = 0
+        self.started = False
+        self.failed: Any = None
 
 
-def give_back(S: Stream, progress: Progress, taken: tuple[Any, ...]) -> None:
+def give_back(S: Stream, progress: Progress, taken: tuple[Any, ...], sites: list[Any]) -> None:
     """Nothing of the rest ran (an interrupt, no memory, a kernel that cannot be compiled): it stays recorded."""
     code, slots, ids, written, offsets, pending = taken
     lines = progress.known.lines
@@ -146,6 +150,44 @@ def give_back(S: Stream, progress: Progress, taken: tuple[Any, ...]) -> None:
     for form, line in lines[progress.done :]:
         rest += (form, *line)
     S.code, S.slots, S.ids, S.written, S.offsets, S.pending_bytes = rest, slots, ids, written, offsets, pending
+    S.sites = sites[checks_in(lines[: progress.done]) :]
+
+
+def checks_in(lines: Sequence[tuple[Any, Any]]) -> int:
+    return sum(form.checks for form, _ in lines)
+
+
+def failure(known: Known, slots: list[Any], sites: list[Any], pending: int, progress: Progress, error: Any) -> BaseException:
+    """The error to raise, with the line that recorded what failed; promises without bytes are poisoned by it.
+
+    A program that failed as a whole runs again by instruction if it wrote to none of the memory that had its bytes: then
+    everything recorded before the failing instruction has its value."""
+    form = progress.failed
+    if form is not None and not progress.done and len(known.lines) > 1 and repeatable(known, form):
+        anew = Progress(known)
+        try:
+            run_units(known, slots, pending, anew)
+        except Exception as found:
+            progress, error = anew, found
+    if form is not None:
+        at = progress.done or next(i for i, (f, _) in enumerate(known.lines) if f is form)
+        line = place(sites[checks_in(known.lines[:at])]) if sites else ""
+        if line:
+            error = type(error)(f"{error} (recorded at {line})")
+    poison(known, slots, error, progress)
+    return error
+
+
+def repeatable(known: Known, form: Any) -> bool:
+    """Whether nothing up to the last instruction of this form writes to memory that outlives the sequence."""
+    promised = set(known.promised)
+    last = max(i for i, (f, _) in enumerate(known.lines) if f is form)
+    for f, line in known.lines[: last + 1]:
+        if f.writes:
+            operands = [sid for i, sid in enumerate(line) if not (i and line[i - 1] < 0)]
+            if not {real(operands[i]) for i in f.writes} <= promised:
+                return False
+    return True
 
 
 def run_whole(known: Known, slots: list[Any], progress: Progress) -> None:
@@ -241,13 +283,14 @@ def relations(code: Any, slots: list[Any], written: set[int]) -> tuple[Any, ...]
 
 def poison(known: Known, slots: list[Any], error: BaseException, progress: Progress) -> None:
     """What the failed instruction and later ones promised has no bytes: using it raises the error again."""
+    kept = type(error)(*error.args) if isinstance(error, Exception) else RuntimeError(f"interrupted: {error!r}")
     for at, (form, line) in enumerate(known.lines):
         for sid in line[len(line) - len(form.outs) :] if form.outs else ():
             st = slots[sid]
             st.pend = None
             if at >= progress.done:
                 st.info = st.info or StorageInfo()
-                st.info.poison = error if isinstance(error, Exception) else RuntimeError(f"interrupted: {error!r}")
+                st.info.poison = kept
 
 
 def flush_at_bound(S: Stream) -> None:
@@ -266,10 +309,30 @@ def flush_at_bound(S: Stream) -> None:
     rest = lines[cut:]
     slots = S.slots
     held = {real(sid): slots[real(sid)] for _, line in rest for sid in line}
+    count = checks_in(lines[:cut])
+    sites, S.sites = S.sites[count:], S.sites[:count]
     S.code = [x for form, line in lines[:cut] for x in (form, *line)]
-    flush(S)
+    try:
+        flush(S)
+    except BaseException as error:
+        leave(S, rest, slots, held, sites, error)
+        raise
     for form, line in rest:
         again(S, form, line, held)
+    S.sites += sites
+
+
+def leave(S: Stream, rest: list[Any], slots: list[Any], held: dict[int, Any], sites: list[Any], error: BaseException) -> None:
+    """The first part of a sequence did not run: the rest stays recorded behind it, or fails as it did."""
+    if S.slots is slots:
+        S.code += [x for form, line in rest for x in (form, *line)]
+        S.sites += sites
+        return
+    kept = type(error)(*error.args) if isinstance(error, Exception) else RuntimeError(f"interrupted: {error!r}")
+    for sid in promised(rest):
+        st = held[sid]
+        st.pend, st.info = None, st.info or StorageInfo()
+        st.info.poison = kept
 
 
 def real(sid: int) -> int:
@@ -303,33 +366,6 @@ def again(S: Stream, form: Any, line: tuple[int, ...], held: dict[int, Any]) -> 
 
 def flush_for_other(S: Stream) -> None:
     flush(S)
-
-
-def pointer(t: Any) -> int:
-    """The address of a tensor's first element; its bytes exist then."""
-    st = t._st
-    if st.pend is not None:
-        flush(st.pend)
-    elif st.home is not None:
-        settle(st)
-    if st.info is not None and st.info.poison is not None:
-        raise st.info.poison
-    return st.ptr + t._off * t._meta.dtype.itemsize
-
-
-def settle(st: Storage) -> None:
-    """Run what is recorded on a storage that has its bytes (reads are harmless, but writes must be seen)."""
-    S = LOCAL.s
-    if st.home is S.slots:
-        flush(S)
-        return
-    for other in list(STREAMS):
-        if other.slots is st.home:
-            flush(other)
-
-
-def synchronize() -> None:
-    flush(LOCAL.s)
 
 
 Stream.flush = flush  # type: ignore[attr-defined]

@@ -283,7 +283,7 @@ def run(program: Program, slots: list[Any], progress: Any = None) -> None:
             if failed >= 0:
                 error = frame.error
                 idle.append(frame)
-                raise check_error(program, position + failed, error)
+                raise check_error(program, position + failed, error, progress)
             idle.append(frame)
             position += native.count
         if call is not None:
@@ -291,15 +291,17 @@ def run(program: Program, slots: list[Any], progress: Any = None) -> None:
             position += 1
 
 
-def check_error(program: Program, at: int, error: tuple[int, int, int]) -> Exception:
+def check_error(program: Program, at: int, error: tuple[int, int, int], progress: Any = None) -> Exception:
     """The exception of a failed check: IndexError with the value, its position and the valid range."""
     launch = program.launches[at]
     code, value, position = error
     label, extent, form, *dim = launch.checks.get(code, ("index", 0, None))
-    name = form.name if form is not None else launch.title
+    name = (form.name if form is not None else launch.title).strip("_").removesuffix("_direct")
+    if progress is not None:
+        progress.failed = form
     where = f" {dim[0]}" if dim else ""
     text = (
         f"{name}: {label} {value} is out of bounds for dimension{where} with size {extent}; got {value} at position {position}; "
         f"valid values are in the range [{-extent if label == 'index' else 0}, {extent - 1}]"
     )
-    return Deferred(IndexError, text).error()
+    return Deferred(form.entry.facts.get("raises", IndexError) if form is not None else IndexError, text).error()

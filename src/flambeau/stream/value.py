@@ -241,7 +241,30 @@ class Stream:
         self.offsets = False  # whether any operand has an offset
         self.written: set[int] = set()  # slots written in place: accesses to them are related by the key
         self.snapshots: dict[int, Storage] = {}  # copies of foreign memory that were read, by the id of its storage
+        self.sites: list[Any] = []  # where the recorded instructions with checks were called
         self.trace: Any = None  # the trace that prims are emitted to while an op's body runs
+
+    # The three ways to run what is recorded; stream/flush.py, loaded by the first call, takes their place.
+
+    def flush(self) -> None:
+        """Run everything recorded."""
+        _load_flush()
+        self.flush()
+
+    def flush_at_bound(self) -> None:
+        """A bound was passed while recording."""
+        _load_flush()
+        self.flush_at_bound()
+
+    def flush_for_other(self) -> None:
+        """Another thread needs what this stream promised."""
+        _load_flush()
+        self.flush_for_other()
+
+
+def _load_flush() -> None:
+    from . import flush  # noqa: F401  (gives Stream its methods)
+
 
 
 STREAMS: weakref.WeakSet[Stream] = weakref.WeakSet()  # of all threads
