@@ -7,7 +7,7 @@ from typing import Any
 
 from ..device import memory
 from ..dtypes import dtype
-from ..stream.flush import pointer
+from ..stream.access import pointer
 from ..stream.value import Storage, StorageInfo, Tensor, fresh_meta, intern_meta, make_tensor
 
 

@@ -62,7 +62,7 @@ class Generator:
 
         import numpy as np
 
-        from ..stream.flush import pointer
+        from ..stream.access import pointer
         from ..tensor.create import as_numpy
 
         if new_state._meta.dtype.name != "uint8" or new_state._meta.numel != 8 * WORDS:

@@ -5,6 +5,7 @@ A recipe is a function of a node that gives its launches; `recipe(name)` registe
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from .program import Launch
     from .schedule import PNode
 
+FILES = ("contraction", "draws", "pooling", "rows", "scatter", "external")  # loaded when the first recipe is wanted
 RECIPES: dict[str, Callable[[Any], list[Any]]] = {}
 
 
@@ -24,4 +26,8 @@ def recipe(name: str) -> Callable[[Callable[[Any], list[Any]]], Callable[[Any], 
 
 
 def launches(node: PNode) -> list[Launch]:
+    """The launches of an opaque node."""
+    if node.op not in RECIPES:
+        for name in FILES:
+            importlib.import_module("." + name, __package__)
     return RECIPES[node.op](node)

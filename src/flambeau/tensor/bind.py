@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from ..ops.entry import FUNCTIONS, METHODS, make_wrapper, slow_operator
-from ..stream import flush as _flush  # noqa: F401  (gives streams their flush)
 from ..stream.graph import Val
 from ..stream.value import Tensor
 

@@ -152,7 +152,7 @@ def encode(array: np.ndarray, d: dtype) -> np.ndarray:
 
 def as_numpy(t: Tensor, keeper: Any = None) -> np.ndarray:
     """A NumPy view of a tensor's memory (its bytes exist then); it keeps the storage alive."""
-    from ..stream.flush import pointer
+    from ..stream.access import pointer
 
     meta = t._meta
     d = np.dtype(np.uint16) if meta.dtype.name == "bfloat16" else meta.dtype.np

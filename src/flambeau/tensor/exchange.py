@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
-from ..stream.flush import pointer
+from ..stream.access import pointer
 from ..stream.value import Storage, StorageInfo, Tensor, fresh_meta, intern_meta, make_tensor
 from . import display
 from .create import Exported, as_numpy, from_data

@@ -11,7 +11,7 @@ from ..ops.entry import FUNCTIONS
 from ..shapes import channels_last_strides, contiguous_strides, numel
 from ..stream import gradient
 from ..stream.backend import current
-from ..stream.flush import pointer
+from ..stream.access import pointer
 from ..stream.graph import Val
 from ..stream.value import LOCAL, Storage, StorageInfo, Tensor, intern_meta, make_tensor, version_of
 

@@ -1,0 +1,35 @@
+"""Bytes of tensors: what needs them asks here, and recorded work runs first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .value import LOCAL, STREAMS, Storage
+
+
+def pointer(t: Any) -> int:
+    """The address of a tensor's first element; its bytes exist then."""
+    st = t._st
+    if st.pend is not None:
+        st.pend.flush()
+    elif st.home is not None:
+        settle(st)
+    if st.info is not None and st.info.poison is not None:
+        raise st.info.poison
+    return st.ptr + t._off * t._meta.dtype.itemsize
+
+
+def settle(st: Storage) -> None:
+    """Run what is recorded on a storage that has its bytes (reads are harmless, but writes must be seen)."""
+    S = LOCAL.s
+    if st.home is S.slots:
+        S.flush()
+        return
+    for other in list(STREAMS):
+        if other.slots is st.home:
+            other.flush()
+
+
+def synchronize() -> None:
+    """Run what this thread has recorded."""
+    LOCAL.s.flush()
