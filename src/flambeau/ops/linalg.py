@@ -1,0 +1,548 @@
+"""Linear algebra by NumPy's LAPACK: inverses, determinants, solutions, and the decompositions with their gradients."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from typing import Any
+
+from ..dtypes import int32, int64
+from ..errors import fail
+from ..stream.external import routine
+from ..stream.graph import Val, opaque
+from .compare import _where
+from .elementwise import into
+from .entry import FACES, FUNCTIONS, NONE, T, composite, op
+from .rules import SCALAR_NAMES
+
+FACE = {"method": False, "function": False}
+
+
+class LinAlgError(RuntimeError):
+    """A matrix for which a routine has no answer (singular, not positive-definite)."""
+
+
+FACES.setdefault("linalg", {})["LinAlgError"] = LinAlgError
+
+
+def linalg(name: str) -> dict[str, Any]:
+    """The facts of an op that is public as torch.linalg.name alone."""
+    return {"name": f"linalg_{name}", "faces": {"linalg": name}, **FACE}
+
+
+def external(name: str, ins: Any, outs: Any, *args: Any) -> Any:
+    """A routine on real buffers; outs: (shape, dtype) of each result."""
+    return opaque("external", ins, outs, (name, args))
+
+
+def matrices(name: str, *xs: Val) -> None:
+    for x in xs:
+        if x.ndim < 2:
+            fail(RuntimeError, f"{name}: The input tensor A must have at least 2 dimensions.; got shape {tuple(x.shape)}")
+        if x.dtype.name not in ("float32", "float64"):
+            low = x.dtype.name in ("float16", "bfloat16")
+            kind = SCALAR_NAMES.get(x.dtype.name, x.dtype.name)
+            text = f"Low precision dtypes not supported. Got {kind}" if low else f"Expected a floating point or complex tensor as input. Got {kind}"
+            fail(RuntimeError, f"{name}: {text}")
+
+
+def square(name: str, x: Val) -> None:
+    matrices(name, x)
+    if x.shape[-1] != x.shape[-2]:
+        fail(RuntimeError, f"{name}: A must be batches of square matrices, but they are {x.shape[-2]} by {x.shape[-1]} matrices")
+
+
+def mT(x: Any) -> Any:
+    return x.transpose(-2, -1)
+
+
+def outputs(result: Any, out: Any) -> Any:
+    """The result, or its parts in the tensors given as out=."""
+    if out is None:
+        return result
+    if isinstance(out, (tuple, list)):
+        return type(result)(*[into(o, r) for o, r in zip(out, result)])
+    return into(out, result)
+
+
+# --- inverses and determinants ------------------------------------------------------------------------------------
+
+
+def singular(A: Any, name: str, what: str) -> Any:
+    """The error for the first singular matrix of a batch."""
+    import numpy as np
+
+    n = A.shape[-1]
+    flat = A.reshape(-1, n, n)
+    for i, m in enumerate(flat):
+        if np.linalg.matrix_rank(m) < n:
+            where = f"(Batch element {i}): " if A.ndim > 2 else ""
+            raise LinAlgError(f"{name}: {where}The {what} is singular: the diagonal element {n} of its factor U is zero.")
+    raise LinAlgError(f"{name}: the {what} is singular.")
+
+
+@routine
+def inverse(A: Any, name: str, check: bool) -> Any:
+    import numpy as np
+
+    try:
+        return np.linalg.inv(A)
+    except np.linalg.LinAlgError:
+        if check:
+            singular(A, name, "input matrix")
+        return np.full_like(A, np.nan)
+
+
+@op(**linalg("inv"), node="LinalgInvExBackward0", grad={"A": lambda grad, result: -(mT(result) @ grad @ mT(result))})
+def inv(A: T) -> Any:
+    """The inverse of square matrices."""
+    square("linalg.inv", A)
+    return external("inverse", [A], [(tuple(A.shape), A.dtype)], "linalg.inv", True)[0]
+
+
+@composite(name="inverse")
+def inverse_of(input: Any, *, out: Any = None) -> Any:
+    """The inverse of square matrices."""
+    return outputs(inv(input), out)
+
+
+@routine
+def singular_at(A: Any) -> Any:
+    """1-based position of the first zero of the diagonal of U, 0 for an invertible matrix."""
+    import numpy as np
+
+    n = A.shape[-1]
+    signs = np.linalg.slogdet(A)[0] if n else np.ones(A.shape[:-2])
+    return np.where(signs == 0, n, 0).astype(np.int32)
+
+
+@op(**linalg("_singular"), grad=NONE)
+def _singular(A: T) -> Any:
+    return external("singular_at", [A], [(tuple(A.shape[:-2]), int32)])[0]
+
+
+InvEx = namedtuple("linalg_inv_ex", ["inverse", "info"])
+
+
+@composite(**FACE, faces={"linalg": "inv_ex"})
+def inv_ex(A: Any, *, check_errors: bool = False, out: Any = None) -> Any:
+    """(inverse, info): info is 0 where the matrix is invertible."""
+    return outputs(InvEx(inv(A), _singular(A.detach())), out)
+
+
+@routine
+def determinant(A: Any) -> Any:
+    import numpy as np
+
+    return np.linalg.det(A)
+
+
+@routine
+def cofactor_matrix(A: Any) -> Any:
+    """The derivative of the determinant by each element, by singular values: also of singular matrices."""
+    import numpy as np
+
+    u, s, vh = np.linalg.svd(A.astype(np.float64))
+    n = s.shape[-1]
+    others = np.stack([np.prod(np.delete(s, i, -1), -1) for i in range(n)], -1) if n else s
+    sign = np.linalg.det(u @ vh)[..., None, None]
+    return sign * ((u * others[..., None, :]) @ vh)
+
+
+@op(method=False, function=False, grad={"A": lambda grad: _second("det")})
+def _cofactors(A: T) -> Any:
+    return external("cofactor_matrix", [A], [(tuple(A.shape), A.dtype)])[0]
+
+
+def _second(name: str) -> Any:
+    raise NotImplementedError(f"{name}: its second derivative is not there yet")
+
+
+@op(faces={"linalg": "det"}, node="LinalgDetBackward0", grad={"A": lambda grad, A: grad[..., None, None] * _cofactors(A)})
+def det(A: T) -> Any:
+    """The determinant of square matrices."""
+    square("linalg.det", A)
+    return external("determinant", [A], [(tuple(A.shape[:-2]), A.dtype)])[0]
+
+
+@routine
+def sign_and_log(A: Any) -> Any:
+    import numpy as np
+
+    return tuple(np.linalg.slogdet(A))
+
+
+SlogDet = namedtuple("slogdet", ["sign", "logabsdet"])
+
+
+@op(
+    faces={"linalg": "slogdet"},
+    node="LinalgSlogdetBackward0",
+    results=("sign", "logabsdet"),
+    grad={"A": lambda grads, A: None if grads[1] is None else grads[1][..., None, None] * mT(inv(A))},
+)
+def slogdet(A: T) -> Any:
+    """(sign, log |determinant|) of square matrices."""
+    square("linalg.slogdet", A)
+    shape = tuple(A.shape[:-2])
+    return SlogDet(*external("sign_and_log", [A], [(shape, A.dtype), (shape, A.dtype)]))
+
+
+@composite()
+def logdet(input: Any) -> Any:
+    """The logarithm of the determinant, NaN where it is negative."""
+    sign, value = slogdet(input)
+    return _where(sign < 0, float("nan"), value)
+
+
+# --- solutions ----------------------------------------------------------------------------------------------------
+
+
+@routine
+def solution(A: Any, B: Any, name: str) -> Any:
+    import numpy as np
+
+    try:
+        return np.linalg.solve(A, B)
+    except np.linalg.LinAlgError:
+        singular(A, name, "solver's matrix")
+
+
+def _solve_A(grad: Any, A: Any, result: Any) -> Any:
+    return -(_solve(mT(A), grad) @ mT(result))
+
+
+@op(
+    method=False,
+    function=False,
+    node="LinalgSolveExBackward0",
+    grad={"A": _solve_A, "B": lambda grad, A: _solve(mT(A), grad)},
+)
+def _solve(A: T, B: T) -> Any:
+    square("linalg.solve", A)
+    from ..shapes import broadcast
+
+    if A.shape[-1] != B.shape[-2]:
+        fail(
+            RuntimeError,
+            f"linalg.solve: Incompatible shapes of A and B for the equation AX = B ({A.shape[-2]}x{A.shape[-1]} and "
+            f"{B.shape[-2]}x{B.shape[-1]})",
+        )
+    batch = broadcast("linalg.solve", tuple(A.shape[:-2]), tuple(B.shape[:-2]))
+    return external("solution", [A, B], [((*batch, *B.shape[-2:]), A.dtype)], "torch.linalg.solve")[0]
+
+
+def is_vector(A: Any, B: Any) -> bool:
+    """Whether B is a vector, or a batch of them for a batch of matrices."""
+    return B.ndim == 1 or (A.ndim - 1 == B.ndim and tuple(B.shape) == tuple(A.shape[:-1]))
+
+
+@composite(**FACE, faces={"linalg": "solve"})
+def solve(A: Any, B: Any, *, left: bool = True, out: Any = None) -> Any:
+    """X of A X = B (of X A = B if not left)."""
+    if is_vector(A, B):
+        return outputs(_solve(A, B.unsqueeze(-1)).squeeze(-1), out)
+    result = _solve(A, B) if left else mT(_solve(mT(A), mT(B)))
+    return outputs(result, out)
+
+
+SolveEx = namedtuple("linalg_solve_ex", ["result", "info"])
+
+
+@composite(**FACE, faces={"linalg": "solve_ex"})
+def solve_ex(A: Any, B: Any, *, left: bool = True, check_errors: bool = False, out: Any = None) -> Any:
+    """(X of A X = B, info): info is 0 where A is invertible."""
+    return outputs(SolveEx(solve(A, B, left=left), _singular(A.detach())), out)
+
+
+def _masked(A: Any, upper: bool, unitriangular: bool) -> Any:
+    part = A.triu(1 if unitriangular else 0) if upper else A.tril(-1 if unitriangular else 0)
+    return part + FUNCTIONS["eye"](A.shape[-1], dtype=A.dtype) if unitriangular else part
+
+
+@composite(**FACE, faces={"linalg": "solve_triangular"})
+def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool = True, unitriangular: bool = False, out: Any = None) -> Any:
+    """X of A X = B (X A = B if not left) for a triangular A."""
+    part = _masked(A, upper, unitriangular)
+    return outputs(_solve(part, B) if left else mT(_solve(mT(part), mT(B))), out)
+
+
+TriangularSolve = namedtuple("triangular_solve", ["solution", "cloned_coefficient"])
+
+
+@composite()
+def triangular_solve(
+    b: Any, A: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False, *, out: Any = None
+) -> Any:
+    """(X of A X = b for a triangular A, a copy of A)."""
+    part = _masked(A, upper, unitriangular)
+    return outputs(TriangularSolve(_solve(mT(part) if transpose else part, b), A.clone()), out)
+
+
+@composite()
+def cholesky_solve(B: Any, L: Any, upper: bool = False, *, out: Any = None) -> Any:
+    """X of L L^T X = B (U^T U X = B if upper)."""
+    part = L.triu() if upper else L.tril()
+    gram = mT(part) @ part if upper else part @ mT(part)
+    return outputs(_solve(gram, B), out)
+
+
+@composite()
+def cholesky_inverse(L: Any, upper: bool = False, *, out: Any = None) -> Any:
+    """The inverse of L L^T (of U^T U if upper)."""
+    part = L.triu() if upper else L.tril()
+    return outputs(inv(mT(part) @ part if upper else part @ mT(part)), out)
+
+
+# --- decompositions -----------------------------------------------------------------------------------------------
+
+
+@routine
+def cholesky_factor(A: Any, upper: bool, check: bool) -> Any:
+    import numpy as np
+
+    info = np.zeros(A.shape[:-2], np.int32)
+    lower = np.swapaxes(A, -1, -2) if upper else A
+    try:
+        L = np.linalg.cholesky(np.tril(lower) + np.swapaxes(np.tril(lower, -1), -1, -2))
+    except np.linalg.LinAlgError:
+        if check:
+            where = "(Batch element 0): " if A.ndim > 2 else ""
+            raise LinAlgError(
+                f"linalg.cholesky: {where}The factorization could not be completed because the input is not positive-definite "
+                f"(the leading minor of order {A.shape[-1]} is not positive-definite)."
+            ) from None
+        L, info = np.full_like(A, np.nan), info + A.shape[-1]
+    return (np.swapaxes(L, -1, -2) if upper else L), info
+
+
+def _cholesky_back(grads: Any, L: Any, upper: bool) -> Any:
+    g = grads[0]
+    if g is None:
+        return None
+    if upper:
+        L, g = mT(L), mT(g)
+    phi = (mT(L) @ g).tril()
+    phi = phi - phi.diagonal(dim1=-2, dim2=-1).diag_embed() * 0.5
+    inverse = inv(L)
+    s = mT(inverse) @ phi @ inverse
+    return (s + mT(s)) * 0.5
+
+
+CholeskyEx = namedtuple("linalg_cholesky_ex", ["L", "info"])
+
+
+@op(**linalg("cholesky_ex"), node="LinalgCholeskyExBackward0", results=("L", "info"), grad={"self": _cholesky_back})
+def cholesky_ex(self: T, *, upper: bool = False, check_errors: bool = False) -> Any:
+    """(L, info): info is 0 where the matrix is positive-definite."""
+    square("linalg.cholesky", self)
+    outs = [(tuple(self.shape), self.dtype), (tuple(self.shape[:-2]), int32)]
+    return CholeskyEx(*external("cholesky_factor", [self], outs, upper, check_errors))
+
+
+@composite(**FACE, faces={"linalg": "cholesky"}, name="linalg_cholesky")
+def linalg_cholesky(A: Any, *, upper: bool = False, out: Any = None) -> Any:
+    """The lower triangular L of A = L L^T (the upper U of U^T U if upper)."""
+    return outputs(cholesky_ex(A, upper=upper, check_errors=True)[0], out)
+
+
+@composite()
+def cholesky(input: Any, upper: bool = False, *, out: Any = None) -> Any:
+    """The lower triangular L of A = L L^T (the upper U of U^T U if upper)."""
+    return linalg_cholesky(input, upper=upper, out=out)
+
+
+@routine
+def eigen(A: Any, uplo: str) -> Any:
+    import numpy as np
+
+    return tuple(np.linalg.eigh(A, uplo))
+
+
+def _eigh_back(grads: Any, eigenvalues: Any, eigenvectors: Any) -> Any:
+    gl, gv = grads
+    V = eigenvectors
+    if gv is None:
+        return None if gl is None else (V * gl.unsqueeze(-2)) @ mT(V)
+    gap = eigenvalues.unsqueeze(-2) - eigenvalues.unsqueeze(-1)
+    inner = _where(gap == 0, 0, (mT(V) @ gv) / gap)
+    if gl is not None:
+        inner = inner + gl.diag_embed()
+    return V @ inner @ mT(V)
+
+
+Eigh = namedtuple("linalg_eigh", ["eigenvalues", "eigenvectors"])
+
+
+@op(**linalg("_eigh"), node="LinalgEighBackward0", results=("eigenvalues", "eigenvectors"), grad={"A": _eigh_back})
+def _eigh(A: T, UPLO: str) -> Any:
+    square("linalg.eigh", A)
+    if UPLO.upper() not in ("L", "U"):
+        fail(RuntimeError, f"linalg.eigh: Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
+    outs = [(tuple(A.shape[:-1]), A.dtype), (tuple(A.shape), A.dtype)]
+    return Eigh(*external("eigen", [A], outs, UPLO.upper()))
+
+
+@composite(**FACE, faces={"linalg": "eigh"})
+def eigh(A: Any, UPLO: str = "L", *, out: Any = None) -> Any:
+    """(eigenvalues, ascending, eigenvectors) of symmetric matrices; one triangle is read."""
+    return outputs(_eigh(A, UPLO), out)
+
+
+@composite(**FACE, faces={"linalg": "eigvalsh"})
+def eigvalsh(A: Any, UPLO: str = "L", *, out: Any = None) -> Any:
+    """The eigenvalues of symmetric matrices, ascending."""
+    return outputs(_eigh(A, UPLO)[0], out)
+
+
+@routine
+def singular_values(A: Any, full: bool) -> Any:
+    import numpy as np
+
+    return tuple(np.linalg.svd(A, full))
+
+
+def _skew(x: Any) -> Any:
+    return x - mT(x)
+
+
+def _svd_back(grads: Any, U: Any, S: Any, Vh: Any, full_matrices: bool) -> Any:
+    k = S.shape[-1]
+    gu, gs, gvh = grads
+    m, n = U.shape[-2], Vh.shape[-1]
+    if full_matrices:
+        U, Vh = U.narrow(-1, 0, k), Vh.narrow(-2, 0, k)
+        gu = None if gu is None else gu.narrow(-1, 0, k)
+        gvh = None if gvh is None else gvh.narrow(-2, 0, k)
+    if gu is None and gvh is None:
+        return None if gs is None else (U * gs.unsqueeze(-2)) @ Vh
+    E = S.unsqueeze(-2) ** 2 - S.unsqueeze(-1) ** 2
+    row, inner = S.unsqueeze(-2), 0
+    if gu is not None:
+        inner = _where(E == 0, 0, _skew(mT(U) @ gu) / E) * row
+    if gvh is not None:
+        inner = inner + S.unsqueeze(-1) * _where(E == 0, 0, _skew(Vh @ mT(gvh)) / E)
+    if gs is not None:
+        inner = inner + gs.diag_embed()
+    result = U @ inner @ Vh
+    if gu is not None and m > k:
+        rest = gu / row
+        result = result + (rest - U @ (mT(U) @ rest)) @ Vh
+    if gvh is not None and n > k:
+        rest = gvh / S.unsqueeze(-1)
+        result = result + U @ (rest - (rest @ mT(Vh)) @ Vh)
+    return result
+
+
+Svd = namedtuple("linalg_svd", ["U", "S", "Vh"])
+
+
+@op(**linalg("_svd"), node="LinalgSvdBackward0", results=("U", "S", "Vh"), grad={"A": _svd_back})
+def _svd(A: T, full_matrices: bool) -> Any:
+    matrices("linalg.svd", A)
+    *batch, m, n = A.shape
+    k = min(m, n)
+    a, b = (m, n) if full_matrices else (k, k)
+    outs = [((*batch, m, a), A.dtype), ((*batch, k), A.dtype), ((*batch, b, n), A.dtype)]
+    return Svd(*external("singular_values", [A], outs, full_matrices))
+
+
+@composite(**FACE, faces={"linalg": "svd"}, name="linalg_svd")
+def linalg_svd(A: Any, full_matrices: bool = True, *, driver: Any = None, out: Any = None) -> Any:
+    """(U, S, Vh): A = U diag(S) Vh, the singular values S descending."""
+    return outputs(_svd(A, full_matrices), out)
+
+
+@composite(**FACE, faces={"linalg": "svdvals"})
+def svdvals(A: Any, *, driver: Any = None, out: Any = None) -> Any:
+    """The singular values, descending."""
+    return outputs(_svd(A, False)[1], out)
+
+
+SvdV = namedtuple("svd", ["U", "S", "V"])
+
+
+@composite()
+def svd(input: Any, some: bool = True, compute_uv: bool = True, *, out: Any = None) -> Any:
+    """(U, S, V): input = U diag(S) V^T."""
+    U, S, Vh = _svd(input, not some)
+    return outputs(SvdV(U, S, mT(Vh)), out)
+
+
+@routine
+def orthogonal(A: Any, mode: str) -> Any:
+    import numpy as np
+
+    if mode == "r":
+        return (np.linalg.qr(A, "r"),)
+    return tuple(np.linalg.qr(A, mode))
+
+
+def _qr_square(gq: Any, gr: Any, Q: Any, R: Any) -> Any:
+    """The gradient for a factor R that is square."""
+    M = 0
+    if gr is not None:
+        M = R @ mT(gr)
+    if gq is not None:
+        M = M - mT(gq) @ Q
+    low = M.tril() + mT(M.tril(-1))
+    inner = Q @ low if gq is None else gq + Q @ low
+    return mT(_solve(R, mT(inner)))
+
+
+def _qr_back(grads: Any, Q: Any, R: Any, mode: str) -> Any:
+    gq, gr = grads
+    m, n = Q.shape[-2], R.shape[-1]
+    if mode == "r":
+        fail(RuntimeError, "The derivative of linalg.qr depends on Q, which is not computed when mode='r'.")
+    if mode == "complete" and m > n:
+        fail(RuntimeError, "The QR decomposition is not differentiable when mode='complete' and nrows > ncols")
+    if m >= n:
+        return _qr_square(gq, gr, Q, R)
+    U, gu = R.narrow(-1, 0, m), None
+    Y_grad = None
+    if gr is not None:
+        gu, gw = gr.narrow(-1, 0, m), gr.narrow(-1, m, n - m)
+        Y = Q @ R.narrow(-1, m, n - m)
+        Y_grad = Q @ gw
+        extra = Y @ mT(gw)
+        gq = extra if gq is None else gq + extra
+    X_grad = _qr_square(gq, gu, Q, U)
+    if Y_grad is None:
+        Y_grad = (Q @ R.narrow(-1, m, n - m)) * 0
+    return FUNCTIONS["cat"]([X_grad, Y_grad], -1)
+
+
+Qr = namedtuple("linalg_qr", ["Q", "R"])
+
+
+@op(**linalg("_qr"), node="LinalgQrBackward0", results=("Q", "R"), grad={"A": _qr_back})
+def _qr(A: T, mode: str) -> Any:
+    matrices("linalg.qr", A)
+    if mode not in ("reduced", "complete", "r"):
+        fail(RuntimeError, f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'")
+    *batch, m, n = A.shape
+    k = m if mode == "complete" else min(m, n)
+    r = ((*batch, k, n), A.dtype)
+    if mode == "r":
+        from ..stream.graph import empty
+
+        return Qr(empty((0,), A.dtype), external("orthogonal", [A], [r], mode)[0])
+    return Qr(*external("orthogonal", [A], [((*batch, m, k), A.dtype), r], mode))
+
+
+@composite(**FACE, faces={"linalg": "qr"}, name="linalg_qr")
+def linalg_qr(A: Any, mode: str = "reduced", *, out: Any = None) -> Any:
+    """(Q, R): A = Q R with orthonormal columns Q and upper triangular R."""
+    return outputs(_qr(A, mode), out)
+
+
+QrOld = namedtuple("qr", ["Q", "R"])
+
+
+@composite()
+def qr(input: Any, some: bool = True, *, out: Any = None) -> Any:
+    """(Q, R) of input."""
+    return outputs(QrOld(*_qr(input, "reduced" if some else "complete")), out)
+
+
+_ = int64
