@@ -96,6 +96,7 @@ def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
+@functools.cache
 def code_line_numbers(path: Path) -> set[int]:
     """The lines that hold code: blanks, comments and docstrings do not count."""
     idle = (
