@@ -122,7 +122,9 @@ def _promote(a: dtype, b: dtype) -> dtype:
 def _promote_unsigned(a: dtype, b: dtype) -> dtype:
     if not a.is_signed and not b.is_signed:
         return a if a.itemsize > b.itemsize else b
-    raise RuntimeError(f"Promotion for uint16, uint32, uint64 types is not supported, attempted to promote {a.name} and {b.name}")
+    raise RuntimeError(
+        f"Promotion for uint16, uint32, uint64 types is not supported, attempted to promote {a.name} and {b.name}"
+    )
 
 
 NUMBER_RANK = {bool: 0, int: 1, float: 2, complex: 3}
@@ -179,7 +181,9 @@ class device:
                 raise RuntimeError(f"Invalid device string: '{type}:{digits}'")
             index = int(digits)
         if type not in self._known:
-            raise RuntimeError(f"Expected one of {', '.join(self._known)} device type at start of device string: {type}")
+            raise RuntimeError(
+                f"Expected one of {', '.join(self._known)} device type at start of device string: {type}"
+            )
         object.__setattr__(self, "type", type)
         object.__setattr__(self, "index", index)
 
@@ -237,9 +241,16 @@ class finfo:
     def __init__(self, type: dtype | None = None):
         type = (type or _default).to_real()
         if not type.is_floating_point:
-            raise TypeError(f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle '{type!r}'")
+            raise TypeError(
+                f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle '{type!r}'"
+            )
         self.eps, self.max, self.tiny, self.resolution = self._table[type.name]
-        self.min, self.smallest_normal, self.bits, self.dtype = -self.max, self.tiny, type.itemsize * 8, type.name
+        self.min, self.smallest_normal, self.bits, self.dtype = (
+            -self.max,
+            self.tiny,
+            type.itemsize * 8,
+            type.name,
+        )
 
     def __repr__(self) -> str:
         return (
@@ -253,7 +264,9 @@ class iinfo:
 
     def __init__(self, type: dtype):
         if type._rank != 1:
-            raise TypeError(f"torch.iinfo() requires an integer input type. Use torch.finfo to handle '{type!r}'")
+            raise TypeError(
+                f"torch.iinfo() requires an integer input type. Use torch.finfo to handle '{type!r}'"
+            )
         self.bits, self.dtype = type.itemsize * 8, type.name
         self.max = 2 ** (self.bits - type.is_signed) - 1
         self.min = -(2 ** (self.bits - 1)) if type.is_signed else 0

@@ -149,7 +149,9 @@ def wrap_dim(dim: int, rank: int, name: str = "op") -> int:
     return dim + bound if dim < 0 else dim
 
 
-def wrap_dims(dims: int | Sequence[int] | None, rank: int, name: str = "op", empty_is_all: bool = True) -> Shape:
+def wrap_dims(
+    dims: int | Sequence[int] | None, rank: int, name: str = "op", empty_is_all: bool = True
+) -> Shape:
     """Dimensions to reduce, sorted; None (and, as in PyTorch, an empty list) means all."""
     if dims is None or (empty_is_all and not isinstance(dims, int) and len(dims) == 0):
         return tuple(range(rank))

@@ -155,4 +155,11 @@ def is_inference_mode_enabled() -> bool:
     return LOCAL.s.inference
 
 
-NAMES = ("no_grad", "enable_grad", "set_grad_enabled", "inference_mode", "is_grad_enabled", "is_inference_mode_enabled")
+NAMES = (
+    "no_grad",
+    "enable_grad",
+    "set_grad_enabled",
+    "inference_mode",
+    "is_grad_enabled",
+    "is_inference_mode_enabled",
+)

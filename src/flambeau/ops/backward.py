@@ -75,7 +75,12 @@ def operands_of(grads: list[Any]) -> list[Any]:
 def handed_back(v: Val, grads: int) -> bool:
     """Whether a formula's result is a gradient that it was given, unchanged."""
     buf = v.buf
-    return isinstance(buf.src, int) and buf.src < grads and v.off == 0 and (v.shape, v.strides) == (buf.shape, buf.strides)
+    return (
+        isinstance(buf.src, int)
+        and buf.src < grads
+        and v.off == 0
+        and (v.shape, v.strides) == (buf.shape, buf.strides)
+    )
 
 
 def evaluate(entry: Entry, form: Form, plan: Any, grads: Any, saved: list[Any], node: OpNode) -> list[Any]:
@@ -98,7 +103,9 @@ def evaluate(entry: Entry, form: Form, plan: Any, grads: Any, saved: list[Any], 
     return result
 
 
-def bind(entry: Entry, form: Form, plan: Any, grads: Any, saved: list[Any], node: OpNode, names: list[str]) -> dict[str, Any]:
+def bind(
+    entry: Entry, form: Form, plan: Any, grads: Any, saved: list[Any], node: OpNode, names: list[str]
+) -> dict[str, Any]:
     """What a formula may name: grad, grads, parameters, results, needs."""
     scope: dict[str, Any] = dict(zip(entry.params, form.args[1]))
     lists = {p for p in entry.params if entry.kinds[p] == "TS"}

@@ -33,7 +33,13 @@ def three(x: Val, lead: tuple[int, ...]) -> Val:
 
 def same_dtype(name: str, *vals: Val) -> None:
     if any(v.dtype is not vals[0].dtype for v in vals):
-        kinds = {"float32": "float", "float64": "double", "int64": "long int", "int32": "int", "bfloat16": "c10::BFloat16"}
+        kinds = {
+            "float32": "float",
+            "float64": "double",
+            "int64": "long int",
+            "int32": "int",
+            "bfloat16": "c10::BFloat16",
+        }
         first, other = vals[0], next(v for v in vals if v.dtype is not vals[0].dtype)
         fail(
             RuntimeError,
@@ -84,7 +90,10 @@ def mm(self: T, mat2: T) -> Any:
     """The product of two matrices."""
     if self.ndim != 2 or mat2.ndim != 2:
         which = ("self", self) if self.ndim != 2 else ("mat2", mat2)
-        fail(RuntimeError, f"mm: {which[0]} must be a matrix; got a tensor of {which[1].ndim} dimensions; use matmul for stacks")
+        fail(
+            RuntimeError,
+            f"mm: {which[0]} must be a matrix; got a tensor of {which[1].ndim} dimensions; use matmul for stacks",
+        )
     return product(self, mat2, "mm")
 
 
@@ -93,7 +102,9 @@ def bmm(self: T, mat2: T) -> Any:
     """The products of two stacks of matrices (batch, n, k) and (batch, k, m)."""
     if self.ndim != 3 or mat2.ndim != 3:
         which = "batch1" if self.ndim != 3 else "batch2"
-        fail(RuntimeError, f"bmm: {which} must be a 3D tensor; got {tuple(self.shape)} and {tuple(mat2.shape)}")
+        fail(
+            RuntimeError, f"bmm: {which} must be a 3D tensor; got {tuple(self.shape)} and {tuple(mat2.shape)}"
+        )
     if self.shape[0] != mat2.shape[0]:
         fail(
             RuntimeError,
@@ -114,7 +125,10 @@ def bmm(self: T, mat2: T) -> Any:
 def addmm(self: T, mat1: T, mat2: T, *, beta: N = 1, alpha: N = 1) -> Any:
     """beta * self + alpha * (mat1 @ mat2)."""
     if mat1.ndim != 2 or mat2.ndim != 2:
-        fail(RuntimeError, f"addmm: mat1 and mat2 must be matrices; got {mat1.ndim}-D and {mat2.ndim}-D tensors")
+        fail(
+            RuntimeError,
+            f"addmm: mat1 and mat2 must be matrices; got {mat1.ndim}-D and {mat2.ndim}-D tensors",
+        )
     out = product(mat1, mat2, "addmm")
     return expand(self, tuple(out.shape)) * cast(beta, self.dtype) + out * cast(alpha, out.dtype)
 
@@ -142,9 +156,14 @@ def _weight_grad(grad: Any, input: Any) -> Any:
 def linear(input: T, weight: T, bias: OT = None) -> Any:
     """input @ weight.T + bias, for input (*, in), weight (out, in) and bias (out)."""
     if input.ndim == 0 or weight.ndim not in (1, 2):
-        fail(RuntimeError, f"linear: input and weight need dimensions; got {tuple(input.shape)} and {tuple(weight.shape)}")
+        fail(
+            RuntimeError,
+            f"linear: input and weight need dimensions; got {tuple(input.shape)} and {tuple(weight.shape)}",
+        )
     if weight.ndim == 1:
-        out = product(row(input), weight.view_as((weight.shape[0], 1), (weight.strides[0], 1), weight.off), "linear")
+        out = product(
+            row(input), weight.view_as((weight.shape[0], 1), (weight.strides[0], 1), weight.off), "linear"
+        )
         out = shaped(out, tuple(input.shape[:-1]))
     else:
         turned = weight.view_as(weight.shape[::-1], weight.strides[::-1], weight.off)
@@ -168,7 +187,10 @@ def matmul(self: Any, other: Any, *, out: Any = None) -> Any:
         return NotImplemented
     a, b = self.ndim, other.ndim
     if a == 0 or b == 0:
-        fail(RuntimeError, f"matmul: both arguments to matmul need to be at least 1D, but they are {a}D and {b}D")
+        fail(
+            RuntimeError,
+            f"matmul: both arguments to matmul need to be at least 1D, but they are {a}D and {b}D",
+        )
     if a == 2 and b == 2:
         return mm(self, other)
     if a == 1 and b == 1:
@@ -203,7 +225,8 @@ def dot(self: T, tensor: T) -> Any:
     if self.shape != tensor.shape:
         fail(
             RuntimeError,
-            "dot: inconsistent tensor size, expected tensor [" + f"{self.shape[0]}] and src [{tensor.shape[0]}] to have the same number of "
+            "dot: inconsistent tensor size, expected tensor ["
+            + f"{self.shape[0]}] and src [{tensor.shape[0]}] to have the same number of "
             f"elements, but got {self.shape[0]} and {tensor.shape[0]} elements respectively",
         )
     a = self.view_as((1, 1, self.shape[0]), (0, 0, self.strides[0]), self.off)

@@ -20,7 +20,10 @@ def tuple_of(value: Any, n: int, what: str) -> Sizes:
     if len(value) == 1:
         return value * n
     if len(value) != n:
-        fail(RuntimeError, f"expected {what} to be a single integer value or a list of {n} values to match the convolution dimensions, but got {what}={list(value)}")
+        fail(
+            RuntimeError,
+            f"expected {what} to be a single integer value or a list of {n} values to match the convolution dimensions, but got {what}={list(value)}",
+        )
     return value
 
 
@@ -40,7 +43,10 @@ def check(x: Any, w: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups
             f"{name}: Input type ({kinds.get(x.dtype.name, x.dtype.name)}) and weight type ({kinds.get(w.dtype.name, w.dtype.name)}) should be the same",
         )
     if w.shape[0] % groups or groups < 1:
-        fail(RuntimeError, f"{name}: Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of size {list(w.shape)} instead")
+        fail(
+            RuntimeError,
+            f"{name}: Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of size {list(w.shape)} instead",
+        )
     if x.shape[1] != w.shape[1] * groups:
         fail(
             RuntimeError,
@@ -62,7 +68,18 @@ def check(x: Any, w: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups
             )
 
 
-def convolve(kind: str, a: Val, b: Val, out: Sizes, x_shape: Sizes, w_shape: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Val:
+def convolve(
+    kind: str,
+    a: Val,
+    b: Val,
+    out: Sizes,
+    x_shape: Sizes,
+    w_shape: Sizes,
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    groups: int,
+) -> Val:
     """The prim: kind "forward" (x, w) -> y, "data" (y, w) -> x, "weight" (x, y) -> w."""
     if numel(out) == 0 or numel(a.shape) == 0 or numel(b.shape) == 0:
         return expand(const(0, a.dtype), out)
@@ -83,11 +100,15 @@ def dense(x: Val) -> Val:
 Conv = Any
 
 
-def _input_back(grad: Any, weight: Any, form: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
+def _input_back(
+    grad: Any, weight: Any, form: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+) -> Any:
     return _conv_data(grad, weight, tuple(form.trace.operands[0].shape), stride, padding, dilation, groups)
 
 
-def _weight_back(grad: Any, input: Any, form: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
+def _weight_back(
+    grad: Any, input: Any, form: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+) -> Any:
     return _conv_weight(input, grad, tuple(form.trace.operands[1].shape), stride, padding, dilation, groups)
 
 
@@ -109,8 +130,12 @@ def _conv(input: T, weight: T, bias: OT, stride: Sizes, padding: Sizes, dilation
 
 def channels(bias: Any, rank: int) -> Any:
     """A bias (C) as (1, C, 1, ...)."""
-    return bias.reshape(1, -1, *[1] * (rank - 2)) if type(bias) is not Val else bias.view_as(
-        (1, bias.shape[0], *[1] * (rank - 2)), (0, bias.strides[0], *[0] * (rank - 2)), bias.off
+    return (
+        bias.reshape(1, -1, *[1] * (rank - 2))
+        if type(bias) is not Val
+        else bias.view_as(
+            (1, bias.shape[0], *[1] * (rank - 2)), (0, bias.strides[0], *[0] * (rank - 2)), bias.off
+        )
     )
 
 
@@ -118,7 +143,9 @@ def _data_first(grad: Any, weight: Any, stride: Sizes, padding: Sizes, dilation:
     return _conv(grad, weight, None, stride, padding, dilation, groups)
 
 
-def _data_weight(grad: Any, y: Any, form: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
+def _data_weight(
+    grad: Any, y: Any, form: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+) -> Any:
     return _conv_weight(grad, y, tuple(form.trace.operands[1].shape), stride, padding, dilation, groups)
 
 
@@ -128,12 +155,16 @@ def _data_weight(grad: Any, y: Any, form: Any, stride: Sizes, padding: Sizes, di
     node="ConvolutionBackward0",
     grad={"y": _data_first, "weight": _data_weight},
 )
-def _conv_data(y: T, weight: T, shape: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
+def _conv_data(
+    y: T, weight: T, shape: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+) -> Any:
     """The gradient of a convolution's input from that of its output: the transposed convolution."""
     return convolve("data", y, weight, tuple(shape), shape, weight.shape, stride, padding, dilation, groups)
 
 
-def _weight_input(grad: Any, y: Any, form: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
+def _weight_input(
+    grad: Any, y: Any, form: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+) -> Any:
     return _conv_data(y, grad, tuple(form.trace.operands[0].shape), stride, padding, dilation, groups)
 
 
@@ -147,7 +178,9 @@ def _weight_y(grad: Any, input: Any, stride: Sizes, padding: Sizes, dilation: Si
     node="ConvolutionBackward0",
     grad={"input": _weight_input, "y": _weight_y},
 )
-def _conv_weight(input: T, y: T, shape: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
+def _conv_weight(
+    input: T, y: T, shape: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+) -> Any:
     """The gradient of a convolution's weight from its input and its output's gradient."""
     return convolve("weight", input, y, tuple(shape), input.shape, shape, stride, padding, dilation, groups)
 
@@ -166,7 +199,9 @@ def _same(x: Any, w: Any, stride: Sizes, dilation: Sizes) -> tuple[Any, Sizes]:
     return x, tuple(t // 2 for t in total)
 
 
-def conv_any(n: int, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+def conv_any(
+    n: int, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Any:
     """conv1d, conv2d, conv3d."""
     name = f"conv{n}d"
     if input.ndim not in (n + 1, n + 2):
@@ -196,37 +231,81 @@ def conv_any(n: int, input: Any, weight: Any, bias: Any, stride: Any, padding: A
             f"of size {list(bias.shape)} instead",
         )
     if bias is not None and bias.dtype is not input.dtype:
-        fail(RuntimeError, f"{name}: Input type ({input.dtype}) and bias type ({bias.dtype}) should be the same")
+        fail(
+            RuntimeError,
+            f"{name}: Input type ({input.dtype}) and bias type ({bias.dtype}) should be the same",
+        )
     y = _conv(x, weight, bias, strides, pads, dilations, groups)
     return y.squeeze(0) if unbatched else y
 
 
 @composite(method=False, nn=True)
-def conv1d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Any:
+def conv1d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
     """Cross-correlation of (N, C, L) with (O, C / groups, k)."""
     return conv_any(1, input, weight, bias, stride, padding, dilation, groups)
 
 
 @composite(method=False, nn=True)
-def conv2d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Any:
+def conv2d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
     """Cross-correlation of (N, C, H, W) with (O, C / groups, kh, kw)."""
     return conv_any(2, input, weight, bias, stride, padding, dilation, groups)
 
 
 @composite(method=False, nn=True)
-def conv3d(input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> Any:
+def conv3d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
     """Cross-correlation of (N, C, D, H, W) with (O, C / groups, kd, kh, kw)."""
     return conv_any(3, input, weight, bias, stride, padding, dilation, groups)
 
 
-def transposed_any(n: int, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, output_padding: Any, groups: int, dilation: Any) -> Any:
+def transposed_any(
+    n: int,
+    input: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: int,
+    dilation: Any,
+) -> Any:
     """conv_transpose1d, 2d, 3d: the gradient of a convolution with respect to its input."""
     name = f"conv_transpose{n}d"
     unbatched = input.ndim == n + 1
     if input.ndim not in (n + 1, n + 2):
-        fail(RuntimeError, f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {name}, but got input of size: {list(input.shape)}")
+        fail(
+            RuntimeError,
+            f"Expected {n + 1}D (unbatched) or {n + 2}D (batched) input to {name}, but got input of size: {list(input.shape)}",
+        )
     x = input.unsqueeze(0) if unbatched else input
-    strides, pads, dilations = tuple_of(stride, n, "stride"), tuple_of(padding, n, "padding"), tuple_of(dilation, n, "dilation")
+    strides, pads, dilations = (
+        tuple_of(stride, n, "stride"),
+        tuple_of(padding, n, "padding"),
+        tuple_of(dilation, n, "dilation"),
+    )
     extra = tuple_of(output_padding, n, "output_padding")
     if x.shape[1] != weight.shape[0]:
         fail(
@@ -236,8 +315,14 @@ def transposed_any(n: int, input: Any, weight: Any, bias: Any, stride: Any, padd
         )
     for e, s, d in zip(extra, strides, dilations):
         if e >= max(s, d):
-            fail(RuntimeError, f"{name}: output padding must be smaller than either stride or dilation, but got output_padding={extra}")
-    size = tuple((m - 1) * s - 2 * p + d * (k - 1) + e + 1 for m, s, p, d, k, e in zip(x.shape[2:], strides, pads, dilations, weight.shape[2:], extra))
+            fail(
+                RuntimeError,
+                f"{name}: output padding must be smaller than either stride or dilation, but got output_padding={extra}",
+            )
+    size = tuple(
+        (m - 1) * s - 2 * p + d * (k - 1) + e + 1
+        for m, s, p, d, k, e in zip(x.shape[2:], strides, pads, dilations, weight.shape[2:], extra)
+    )
     shape = (x.shape[0], weight.shape[1] * groups, *size)
     y = _conv_data(x, weight, shape, strides, pads, dilations, groups)
     if bias is not None:
@@ -247,7 +332,14 @@ def transposed_any(n: int, input: Any, weight: Any, bias: Any, stride: Any, padd
 
 def _declare_transposed(n: int) -> None:
     def body(
-        input: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1, dilation: Any = 1
+        input: Any,
+        weight: Any,
+        bias: Any = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        dilation: Any = 1,
     ) -> Any:
         return transposed_any(n, input, weight, bias, stride, padding, output_padding, groups, dilation)
 

@@ -126,7 +126,7 @@ class Entry:
 
     def form(self, values: tuple[Any, ...], into: bool = False) -> Form:
         """The form of a call, traced now if this combination is new."""
-        operands, parts = self.split(values)
+        _, parts = self.split(values)
         key = (*parts, LOCAL.default) if hasattr(LOCAL, "default") else tuple(parts)
         cache = self.cache_inplace if into else self.cache
         form = cache.get(key)

@@ -24,7 +24,12 @@ class _Rule:
 FORMS: dict[Any, Form] = {}
 
 
-def apply(rule: Callable[..., Any], lists: Sequence[Sequence[Tensor]], numbers: dict[str, Any], statics: dict[str, Any]) -> None:
+def apply(
+    rule: Callable[..., Any],
+    lists: Sequence[Sequence[Tensor]],
+    numbers: dict[str, Any],
+    statics: dict[str, Any],
+) -> None:
     """Write new values into the tensors of `lists`, in place.
 
     lists = (parameters, gradients, *states), all of one length. rule(p, grad, *state, **numbers, **statics) returns
@@ -52,7 +57,12 @@ def apply(rule: Callable[..., Any], lists: Sequence[Sequence[Tensor]], numbers: 
             version_of(operands[i]).n += 1
 
 
-def trace(rule: Callable[..., Any], lists: Sequence[Sequence[Tensor]], numbers: dict[str, Any], statics: dict[str, Any]) -> Form:
+def trace(
+    rule: Callable[..., Any],
+    lists: Sequence[Sequence[Tensor]],
+    numbers: dict[str, Any],
+    statics: dict[str, Any],
+) -> Form:
     t = Trace()
     columns = [[t.operand(x._meta) for x in column] for column in lists]
     values = {n: t.number(type(v)) if type(v) in NUMBERS else t.operand(v._meta) for n, v in numbers.items()}

@@ -23,19 +23,33 @@ def pooled_extent(n: int, k: int, s: int, p: int, d: int, ceil_mode: bool) -> in
     return out
 
 
-def extents(name: str, x: Any, taps: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, ceil_mode: bool) -> Sizes:
+def extents(
+    name: str, x: Any, taps: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, ceil_mode: bool
+) -> Sizes:
     for k, s, p, d in zip(taps, stride, padding, dilation):
         if k <= 0:
             fail(RuntimeError, f"{name}: kernel size should be greater than zero, but got {list(taps)}")
         if s <= 0:
             fail(RuntimeError, f"{name}: stride should not be zero, but got {list(stride)}")
         if d <= 0:
-            fail(RuntimeError, f"{name}: dilation should be greater than zero, but got dilation={list(dilation)}")
+            fail(
+                RuntimeError,
+                f"{name}: dilation should be greater than zero, but got dilation={list(dilation)}",
+            )
         if p < 0 or p * 2 > ((k - 1) * d + 1):
-            fail(RuntimeError, f"{name}: pad should be at most half of effective kernel size, but got pad={p}, kernel_size={k} and dilation={d}")
-    out = tuple(pooled_extent(n, k, s, p, d, ceil_mode) for n, k, s, p, d in zip(x.shape[2:], taps, stride, padding, dilation))
+            fail(
+                RuntimeError,
+                f"{name}: pad should be at most half of effective kernel size, but got pad={p}, kernel_size={k} and dilation={d}",
+            )
+    out = tuple(
+        pooled_extent(n, k, s, p, d, ceil_mode)
+        for n, k, s, p, d in zip(x.shape[2:], taps, stride, padding, dilation)
+    )
     if min(out) < 1:
-        fail(RuntimeError, f"{name}: Given input size: {tuple(x.shape[1:])}. Calculated output size: {(x.shape[1], *out)}. Output size is too small")
+        fail(
+            RuntimeError,
+            f"{name}: Given input size: {tuple(x.shape[1:])}. Calculated output size: {(x.shape[1], *out)}. Output size is too small",
+        )
     return out
 
 
@@ -46,7 +60,9 @@ def windows(kind: str, ins: tuple[Val, ...], outs: list[Any], attrs: tuple[Any, 
 
 
 def _max_back(grads: Any, indices: Any, form: Any) -> Any:
-    return _max_pool_back(grads[0], indices, tuple(form.trace.operands[0].shape), tuple(form.out_vals[0].shape[2:]))
+    return _max_pool_back(
+        grads[0], indices, tuple(form.trace.operands[0].shape), tuple(form.out_vals[0].shape[2:])
+    )
 
 
 @op(
@@ -60,7 +76,10 @@ def _max_back(grads: Any, indices: Any, form: Any) -> Any:
 def _max_pool(self: T, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
     shape = (*self.shape[:2], *out)
     y, index = windows(
-        "max", (self,), [(shape, self.dtype), (shape, int64)], (tuple(self.shape), out, taps, stride, padding, dilation, "taps", 1)
+        "max",
+        (self,),
+        [(shape, self.dtype), (shape, int64)],
+        (tuple(self.shape), out, taps, stride, padding, dilation, "taps", 1),
     )
     return y, index
 
@@ -70,12 +89,18 @@ def _max_pool(self: T, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, d
     function=False,
     no_out=True,
     node="MaxPool2DBackwardBackward0",
-    grad={"grad": lambda grad, indices: grad.flatten(2).gather(2, indices.flatten(2)).reshape(tuple(indices.shape))},
+    grad={
+        "grad": lambda grad, indices: (
+            grad.flatten(2).gather(2, indices.flatten(2)).reshape(tuple(indices.shape))
+        )
+    },
 )
 def _max_pool_back(grad: T, indices: T, shape: Sizes, out: Sizes) -> Any:
     """Each output's gradient goes to the position of its maximum."""
     attrs = (tuple(shape), out, (1,) * len(out), (1,) * len(out), (0,) * len(out), (1,) * len(out), "taps", 1)
-    return windows("max_back", (contiguous(indices), contiguous(grad)), [(tuple(shape), grad.dtype)], attrs)[0]
+    return windows("max_back", (contiguous(indices), contiguous(grad)), [(tuple(shape), grad.dtype)], attrs)[
+        0
+    ]
 
 
 @op(
@@ -89,10 +114,17 @@ def _max_pool_back(grad: T, indices: T, shape: Sizes, out: Sizes) -> Any:
         )
     },
 )
-def _avg_pool(self: T, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, count: str, divisor: int) -> Any:
+def _avg_pool(
+    self: T, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, count: str, divisor: int
+) -> Any:
     shape = (*self.shape[:2], *out)
     ones = (1,) * len(out)
-    return windows("avg", (self,), [(shape, self.dtype)], (tuple(self.shape), out, taps, stride, padding, ones if taps else (), count, divisor))[0]
+    return windows(
+        "avg",
+        (self,),
+        [(shape, self.dtype)],
+        (tuple(self.shape), out, taps, stride, padding, ones if taps else (), count, divisor),
+    )[0]
 
 
 @op(
@@ -100,9 +132,15 @@ def _avg_pool(self: T, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, c
     function=False,
     no_out=True,
     node="AvgPool2DBackwardBackward0",
-    grad={"grad": lambda grad, out, taps, stride, padding, count, divisor: _avg_pool(grad, out, taps, stride, padding, count, divisor)},
+    grad={
+        "grad": lambda grad, out, taps, stride, padding, count, divisor: _avg_pool(
+            grad, out, taps, stride, padding, count, divisor
+        )
+    },
 )
-def _avg_pool_back(grad: T, shape: Sizes, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, count: str, divisor: int) -> Any:
+def _avg_pool_back(
+    grad: T, shape: Sizes, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, count: str, divisor: int
+) -> Any:
     ones = (1,) * len(out)
     attrs = (tuple(shape), out, taps, stride, padding, ones if taps else (), count, divisor)
     return windows("avg_back", (contiguous(grad),), [(tuple(shape), grad.dtype)], attrs)[0]
@@ -111,13 +149,21 @@ def _avg_pool_back(grad: T, shape: Sizes, out: Sizes, taps: Sizes, stride: Sizes
 def batched(n: int, name: str, x: Any) -> tuple[Any, bool]:
     """The input with an image dimension."""
     if x.ndim not in (n + 1, n + 2):
-        fail(RuntimeError, f"{name}: Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got: {list(x.shape)}")
+        fail(
+            RuntimeError,
+            f"{name}: Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got: {list(x.shape)}",
+        )
     if 0 in x.shape[1 if x.ndim == n + 2 else 0 :]:
-        fail(RuntimeError, f"{name}: Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got: {list(x.shape)}")
+        fail(
+            RuntimeError,
+            f"{name}: Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but got: {list(x.shape)}",
+        )
     return (x, False) if x.ndim == n + 2 else (x.unsqueeze(0), True)
 
 
-def max_pool(n: int, input: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> tuple[Any, Any]:
+def max_pool(
+    n: int, input: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> tuple[Any, Any]:
     name = f"max_pool{n}d"
     x, single = batched(n, name, input)
     taps = tuple_of(kernel_size, n, "kernel_size")
@@ -128,7 +174,16 @@ def max_pool(n: int, input: Any, kernel_size: Any, stride: Any, padding: Any, di
     return (y.squeeze(0), index.squeeze(0)) if single else (y, index)
 
 
-def avg_pool(n: int, input: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, include: bool, divisor: Any) -> Any:
+def avg_pool(
+    n: int,
+    input: Any,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: bool,
+    include: bool,
+    divisor: Any,
+) -> Any:
     name = f"avg_pool{n}d"
     x, single = batched(n, name, input)
     taps = tuple_of(kernel_size, n, "kernel_size")
@@ -145,7 +200,10 @@ def avg_pool(n: int, input: Any, kernel_size: Any, stride: Any, padding: Any, ce
 def adaptive_size(n: int, size: Any, x: Any) -> Sizes:
     size = (size,) * n if isinstance(size, int) or size is None else tuple(size)
     if len(size) != n or any(s is not None and s < 0 for s in size):
-        fail(RuntimeError, f"adaptive pooling: output_size must be {n} numbers greater than or equal to 0; got {size}")
+        fail(
+            RuntimeError,
+            f"adaptive pooling: output_size must be {n} numbers greater than or equal to 0; got {size}",
+        )
     return tuple(x.shape[2 + d] if s is None else int(s) for d, s in enumerate(size))
 
 
@@ -163,13 +221,25 @@ def adaptive(n: int, kind: str, input: Any, output_size: Any) -> Any:
 
 def declare(n: int) -> None:
     def max_with(
-        input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False, return_indices: bool = False
+        input: Any,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
     ) -> Any:
         y, index = max_pool(n, input, kernel_size, stride, padding, dilation, ceil_mode)
         return (y, index) if return_indices else y
 
     def with_indices(
-        input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False, return_indices: bool = True
+        input: Any,
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = True,
     ) -> Any:
         return max_pool(n, input, kernel_size, stride, padding, dilation, ceil_mode)
 
@@ -182,7 +252,9 @@ def declare(n: int) -> None:
         count_include_pad: bool = True,
         divisor_override: Any = None,
     ) -> Any:
-        return avg_pool(n, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+        return avg_pool(
+            n, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+        )
 
     def adaptive_average(input: Any, output_size: Any) -> Any:
         return adaptive(n, "avg", input, output_size)
@@ -198,14 +270,25 @@ def declare(n: int) -> None:
         f"max_pool{n}d": (max_with, f"The largest element of every window, in {n} dimensions."),
         f"max_pool{n}d_with_indices": (with_indices, f"As max_pool{n}d, with the positions of the maxima."),
         f"avg_pool{n}d": (average, f"The mean of every window, in {n} dimensions."),
-        f"adaptive_avg_pool{n}d": (adaptive_average, "Means over windows chosen such that the output has the given size."),
-        f"adaptive_max_pool{n}d": (adaptive_max, "Maxima over windows chosen such that the output has the given size."),
-        f"adaptive_max_pool{n}d_with_indices": (adaptive_with_indices, "As adaptive_max_pool, with the positions of the maxima."),
+        f"adaptive_avg_pool{n}d": (
+            adaptive_average,
+            "Means over windows chosen such that the output has the given size.",
+        ),
+        f"adaptive_max_pool{n}d": (
+            adaptive_max,
+            "Maxima over windows chosen such that the output has the given size.",
+        ),
+        f"adaptive_max_pool{n}d_with_indices": (
+            adaptive_with_indices,
+            "As adaptive_max_pool, with the positions of the maxima.",
+        ),
     }
     for name, (fn, doc) in docs.items():
         fn.__name__ = fn.__qualname__ = name
         fn.__doc__ = doc
-        composite(method=False, function=name.startswith(("max_pool", "adaptive_avg_pool1", "avg_pool1")), nn=True)(fn)
+        composite(
+            method=False, function=name.startswith(("max_pool", "adaptive_avg_pool1", "avg_pool1")), nn=True
+        )(fn)
 
 
 for _n in (1, 2, 3):

@@ -50,8 +50,8 @@ class Generator:
         """The state, as PyTorch's 5056 bytes."""
         import numpy as np
 
-        from ..tensor.create import as_numpy, from_bytes
         from ..dtypes import uint8
+        from ..tensor.create import as_numpy, from_bytes
 
         words = np.ascontiguousarray(as_numpy(self._state))
         return from_bytes(words.view(np.uint8).copy(), uint8, (8 * WORDS,))
@@ -177,7 +177,9 @@ def fill_random(t: Any, kind: str, values: tuple[float, ...], generator: Any, bi
     return FUNCTIONS["copy_"](t, x)
 
 
-def fresh(kind: str, shape: tuple[int, ...], d: dtype, values: tuple[float, ...], generator: Any, bits: int = 0) -> Any:
+def fresh(
+    kind: str, shape: tuple[int, ...], d: dtype, values: tuple[float, ...], generator: Any, bits: int = 0
+) -> Any:
     """A new tensor of random numbers."""
     if numel(shape) == 0:
         from ..tensor.create import empty_of
@@ -259,7 +261,9 @@ def random_(self: Any, from_: Any = None, to: Any = None, *, generator: Any = No
         low, high = (0, from_) if to is None and "to" not in rest else (from_ or 0, to)
         count = high - low
         if count <= 0:
-            fail(RuntimeError, f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
+            fail(
+                RuntimeError, f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
+            )
         bits = 64 if count >= 2**28 else 32
     return fill_random(self, "integers", (_bits(count), low), generator, bits)
 
@@ -318,7 +322,9 @@ def dropout(input: Any, p: float = 0.5, train: bool = True) -> Any:
 def dropout_(input: Any, p: float = 0.5, train: bool = True) -> Any:
     """As dropout, in place."""
     if train and p > 0:
-        FUNCTIONS["mul_"](input, 0.0 if p == 1 else fresh("dropout", tuple(input.shape), input.dtype, (1.0 - p,), None))
+        FUNCTIONS["mul_"](
+            input, 0.0 if p == 1 else fresh("dropout", tuple(input.shape), input.dtype, (1.0 - p,), None)
+        )
     return input
 
 

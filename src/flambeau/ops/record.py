@@ -11,7 +11,19 @@ from .. import config
 from ..errors import fail, site
 from ..stream import gradient
 from ..stream.graph import Buffer, GNode, Trace, Val
-from ..stream.value import LOCAL, NUMBERS, RELEASED, Meta, Node, Storage, Stream, Tensor, make_tensor, new_object, version_of
+from ..stream.value import (
+    LOCAL,
+    NUMBERS,
+    RELEASED,
+    Meta,
+    Node,
+    Storage,
+    Stream,
+    Tensor,
+    make_tensor,
+    new_object,
+    version_of,
+)
 
 
 class Form:
@@ -23,12 +35,41 @@ class Form:
     """
 
     __slots__ = (
-        *("arity", "args", "backward", "diff", "entry", "into", "key", "name", "out_vals", "outs", "plans", "seen", "slots", "structure"),
+        *(
+            "arity",
+            "args",
+            "backward",
+            "diff",
+            "entry",
+            "into",
+            "key",
+            "name",
+            "out_vals",
+            "outs",
+            "plans",
+            "seen",
+            "slots",
+            "structure",
+        ),
         *("checks", "effects", "plain_unit", "trace", "unit", "weight", "writes"),
     )
 
-    def __init__(self, entry: Any, trace: Trace, out_vals: list[Val], structure: Any, args: tuple[Any, ...], into: int = -1):
-        self.entry, self.trace, self.out_vals, self.structure, self.into = entry, trace, out_vals, structure, into
+    def __init__(
+        self,
+        entry: Any,
+        trace: Trace,
+        out_vals: list[Val],
+        structure: Any,
+        args: tuple[Any, ...],
+        into: int = -1,
+    ):
+        self.entry, self.trace, self.out_vals, self.structure, self.into = (
+            entry,
+            trace,
+            out_vals,
+            structure,
+            into,
+        )
         self.name = entry.name
         self.args = args  # the op's arguments with operand numbers for tensors and numbers
         self.outs = [(v.meta, v.off, _bytes(v.buf)) for v in out_vals] if into < 0 else []
@@ -36,9 +77,13 @@ class Form:
         self.slots = self.arity + len(self.outs)
         self.diff = [out[0].dtype.is_floating_point for out in self.outs]
         self.plans: dict[int, Any] = {}
-        self.backward: dict[Any, Any] = {}  # (needs, metadata of the gradients) -> form of the gradient, where its results go
+        self.backward: dict[
+            Any, Any
+        ] = {}  # (needs, metadata of the gradients) -> form of the gradient, where its results go
         self.unit: Any = None
-        self.plain_unit: Any = None  # the program of one such instruction over distinct storages without offsets
+        self.plain_unit: Any = (
+            None  # the program of one such instruction over distinct storages without offsets
+        )
         self.seen = 0
         self.writes = tuple(sorted({i for n in trace.nodes for i in written_operands(n)}))
         self.checks = any(n.kind == "take" or n.op == "scatter" for n in trace.nodes)
@@ -52,7 +97,12 @@ def written_operands(node: GNode) -> list[int]:
     """The operands that a node writes: a store's destination, what an opaque node's attributes name."""
     if node.kind == "store":
         at: tuple[int, ...] = (0,)
-    elif node.kind == "opaque" and node.attrs and isinstance(node.attrs[0], tuple) and node.attrs[0][:1] == ("writes",):
+    elif (
+        node.kind == "opaque"
+        and node.attrs
+        and isinstance(node.attrs[0], tuple)
+        and node.attrs[0][:1] == ("writes",)
+    ):
         at = node.attrs[0][1]
     else:
         return []
@@ -124,17 +174,23 @@ def note_effects(S: Stream, form: Form, operands: tuple[Any, ...]) -> None:
         S.sites.append(site())
     for i in form.writes:
         st = operands[i]._st
-        if st.info is not None:
-            if st.info.readonly:
-                refuse_write(form.name if form.into < 0 else form.name + "_", operands[i])
+        if st.info is not None and st.info.readonly:
+            refuse_write(form.name if form.into < 0 else form.name + "_", operands[i])
         S.written.add(st.sid)
 
 
 def refuse_write(name: str, t: Tensor) -> None:
-    fail(RuntimeError, f"{name}: the tensor is read-only and cannot be written in place", "clone() it first", x=t)
+    fail(
+        RuntimeError,
+        f"{name}: the tensor is read-only and cannot be written in place",
+        "clone() it first",
+        x=t,
+    )
 
 
-SNAPSHOT_BYTES = 4 << 20  # foreign memory up to this size is copied when an op reads it; more of it is read at once
+SNAPSHOT_BYTES = (
+    4 << 20
+)  # foreign memory up to this size is copied when an op reads it; more of it is read at once
 
 
 def guarded(S: Stream, form: Form, operand: int, st: Storage) -> int:
@@ -262,7 +318,9 @@ def record_grad(S: Stream, form: Form, operands: tuple[Any, ...], needs: int) ->
     return result
 
 
-def _inplace(S: Stream, form: Form, operands: tuple[Any, ...], plan: GradPlan, node: Node, saved: list[Any]) -> None:
+def _inplace(
+    S: Stream, form: Form, operands: tuple[Any, ...], plan: GradPlan, node: Node, saved: list[Any]
+) -> None:
     t = operands[form.into]
     if form.into in plan.saved_args:  # the gradient uses what is overwritten
         from .elementwise import clone
@@ -271,7 +329,7 @@ def _inplace(S: Stream, form: Form, operands: tuple[Any, ...], plan: GradPlan, n
         saved[i] = clone(t)
         if node.versions is not None:
             node.versions = (*node.versions[:i], 0, *node.versions[i + 1 :])
-    if not form.into == 0 or not plan.inputs or plan.inputs[0] != 0:
+    if form.into != 0 or not plan.inputs or plan.inputs[0] != 0:
         node.edges = (None, *node.edges)  # the first edge is always that of the tensor written
     commit(S, form, operands)
     version = version_of(t)

@@ -63,14 +63,27 @@ def _to_dims(dim: Any) -> Any:
     return tuple(dim) if isinstance(dim, list) else dim
 
 
-@op(node="SumBackward0", method=False, function=False, grad={"self": lambda grad, form: grad.expand(tuple(form.trace.operands[0].shape))})
+@op(
+    node="SumBackward0",
+    method=False,
+    function=False,
+    grad={"self": lambda grad, form: grad.expand(tuple(form.trace.operands[0].shape))},
+)
 def _sum_all(self: T) -> Any:
     d = self.dtype if self.dtype.is_floating_point else int64
     return reduce_("add", cast(self, d), tuple(range(self.ndim)))
 
 
 @composite()
-def sum(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None, axis: Any = None) -> Any:
+def sum(
+    input: Any,
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+    out: Any = None,
+    axis: Any = None,
+) -> Any:
     """The sum over the given dimensions (default: all). Integers are summed in int64."""
     dim = axis if dim is None else dim
     if dim is None and dtype is None and not keepdim:
@@ -120,7 +133,15 @@ def _mean_all(self: T) -> Any:
 
 
 @composite()
-def mean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None, axis: Any = None) -> Any:
+def mean(
+    input: Any,
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+    out: Any = None,
+    axis: Any = None,
+) -> Any:
     """The mean over the given dimensions (default: all)."""
     dim = axis if dim is None else dim
     if dim is None and dtype is None and not keepdim:
@@ -155,14 +176,24 @@ def extreme(name: str, kind: str, doc: str) -> Any:
         dims = wrap_dims(dim, self.ndim, name)
         if numel(self.shape) == 0 and 0 in [self.shape[d] for d in dims]:
             _check_not_empty(name, self, dims)
-        return reduced(kind if self.dtype is not bool_ else {"max": "or", "min": "and"}[kind], self, dims, keepdim)
+        return reduced(
+            kind if self.dtype is not bool_ else {"max": "or", "min": "and"}[kind], self, dims, keepdim
+        )
 
     body.__name__, body.__doc__ = name, doc
     return op(grad={"self": _extreme_back})(body)
 
 
-amax = extreme("amax", "max", "The largest element over the given dimensions (default: all); equal ones share the gradient.")
-amin = extreme("amin", "min", "The smallest element over the given dimensions (default: all); equal ones share the gradient.")
+amax = extreme(
+    "amax",
+    "max",
+    "The largest element over the given dimensions (default: all); equal ones share the gradient.",
+)
+amin = extreme(
+    "amin",
+    "min",
+    "The smallest element over the given dimensions (default: all); equal ones share the gradient.",
+)
 
 
 def _pick_back(grads: Any, indices: Any, form: Any, dim: int, keepdim: bool) -> Any:
@@ -199,7 +230,9 @@ def extreme_dim(name: str, kind: str, arg: str, result: Any) -> Any:
 
     body.__name__, body.__doc__ = f"_{name}_dim", f"The {name} over one dimension, and where it is."
     node = f"{name.capitalize()}Backward0"
-    return op(method=False, function=False, node=node, results=("values", "indices"), grad={"self": _pick_back})(body)
+    return op(
+        method=False, function=False, node=node, results=("values", "indices"), grad={"self": _pick_back}
+    )(body)
 
 
 _max_dim = extreme_dim("max", "max", "argmax", MaxResult)
@@ -214,14 +247,20 @@ def _all_back(grad: Any, self: Any, result: Any) -> Any:
 @op(method=False, function=False, node="MaxBackward1", grad={"self": _all_back})
 def _max_all(self: T) -> Any:
     if numel(self.shape) == 0:
-        fail(RuntimeError, "max(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument.")
+        fail(
+            RuntimeError,
+            "max(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument.",
+        )
     return reduce_("max" if self.dtype is not bool_ else "or", self, tuple(range(self.ndim)))
 
 
 @op(method=False, function=False, node="MinBackward1", grad={"self": _all_back})
 def _min_all(self: T) -> Any:
     if numel(self.shape) == 0:
-        fail(RuntimeError, "min(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument.")
+        fail(
+            RuntimeError,
+            "min(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument.",
+        )
     return reduce_("min" if self.dtype is not bool_ else "and", self, tuple(range(self.ndim)))
 
 
@@ -243,14 +282,30 @@ def _choose(name: str, whole: Any, along: Any, input: Any, dim: Any, keepdim: bo
 
 
 @composite()
-def max(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None, other: Any = None, axis: Any = None) -> Any:
+def max(
+    input: Any,
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    out: Any = None,
+    other: Any = None,
+    axis: Any = None,
+) -> Any:
     """The largest element; with a dim: (values, indices); with another tensor: the larger of two."""
     dim = next((v for v in (dim, other, axis) if v is not None), None)
     return _choose("max", _max_all, _max_dim, input, dim, keepdim, out)
 
 
 @composite()
-def min(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None, other: Any = None, axis: Any = None) -> Any:
+def min(
+    input: Any,
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    out: Any = None,
+    other: Any = None,
+    axis: Any = None,
+) -> Any:
     """The smallest element; with a dim: (values, indices); with another tensor: the smaller of two."""
     dim = next((v for v in (dim, other, axis) if v is not None), None)
     return _choose("min", _min_all, _min_dim, input, dim, keepdim, out)
@@ -261,7 +316,10 @@ def arg_extreme(name: str, doc: str) -> Any:
         x = cast(self, uint8) if self.dtype is bool_ else self
         if dim is None:
             if numel(x.shape) == 0:
-                fail(IndexError, f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument.")
+                fail(
+                    IndexError,
+                    f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument.",
+                )
             return reduced(name, x, tuple(range(x.ndim)), keepdim)
         d = wrap_dim(dim, x.ndim, name)
         if x.ndim == 0:
@@ -310,7 +368,6 @@ def _var(self: T, dim: Dims, correction: number, keepdim: bool) -> Any:  # type:
 
 
 def _std_back(grad: Any, self: Any, result: Any, dim: Any, correction: Any, keepdim: bool, form: Any) -> Any:
-    from .entry import FUNCTIONS
 
     safe = _where(result == 0, 0, grad / (result * 2))
     return _var_back(safe, self, dim, correction, keepdim, form)
@@ -332,13 +389,29 @@ def _moments(fn: Any, input: Any, dim: Any, unbiased: Any, keepdim: bool, correc
 
 
 @composite()
-def var(input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None, out: Any = None) -> Any:
+def var(
+    input: Any,
+    dim: Any = None,
+    unbiased: Any = None,
+    keepdim: bool = False,
+    *,
+    correction: Any = None,
+    out: Any = None,
+) -> Any:
     """The variance over the given dimensions; correction: what is subtracted from the count (default 1)."""
     return _moments(_var, input, dim, unbiased, keepdim, correction, out)
 
 
 @composite()
-def std(input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None, out: Any = None) -> Any:
+def std(
+    input: Any,
+    dim: Any = None,
+    unbiased: Any = None,
+    keepdim: bool = False,
+    *,
+    correction: Any = None,
+    out: Any = None,
+) -> Any:
     """The standard deviation over the given dimensions; correction: what is subtracted from the count (default 1)."""
     return _moments(_std, input, dim, unbiased, keepdim, correction, out)
 
@@ -346,7 +419,11 @@ def std(input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False
 @op(
     node="LogsumexpBackward0",
     faces={"special": "logsumexp"},
-    grad={"self": lambda grad, self, result, form, dim, keepdim: _lse_back(grad, self, result, form, dim, keepdim)},
+    grad={
+        "self": lambda grad, self, result, form, dim, keepdim: _lse_back(
+            grad, self, result, form, dim, keepdim
+        )
+    },
 )
 def logsumexp(self: T, dim: Dims, keepdim: bool = False) -> Any:
     """log(sum(exp(x))), computed without overflow."""

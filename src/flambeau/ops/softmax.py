@@ -21,7 +21,11 @@ def shifted(x: Any, dim: int) -> Any:
     method=False,
     function=False,
     node="SoftmaxBackward0",
-    grad={"self": lambda grad, result, dim: (grad - (grad * result).sum(dim, keepdim=True)) * result if result.ndim else grad * 0},
+    grad={
+        "self": lambda grad, result, dim: (
+            (grad - (grad * result).sum(dim, keepdim=True)) * result if result.ndim else grad * 0
+        )
+    },
 )
 def _softmax(self: T, dim: int) -> Any:
     x = as_float(self)
@@ -36,7 +40,11 @@ def _softmax(self: T, dim: int) -> Any:
     method=False,
     function=False,
     node="LogSoftmaxBackward0",
-    grad={"self": lambda grad, result, dim: grad - result.exp() * grad.sum(dim, keepdim=True) if result.ndim else grad * 0},
+    grad={
+        "self": lambda grad, result, dim: (
+            grad - result.exp() * grad.sum(dim, keepdim=True) if result.ndim else grad * 0
+        )
+    },
 )
 def _log_softmax(self: T, dim: int) -> Any:
     x = as_float(self)
@@ -51,7 +59,8 @@ def _default_dim(name: str, ndim: int) -> int:
     import warnings
 
     warnings.warn(
-        f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an argument.", stacklevel=3
+        f"Implicit dimension choice for {name} has been deprecated. Change the call to include dim=X as an argument.",
+        stacklevel=3,
     )
     return 0 if ndim in (0, 1, 3) else 1
 

@@ -12,7 +12,9 @@ from .program import Launch
 from .recipes import recipe
 from .schedule import PNode, PVal
 
-SEEN: dict[Any, set[tuple[int, int, int]]] = {}  # layouts -> extents met there: several sizes share one kernel
+SEEN: dict[
+    Any, set[tuple[int, int, int]]
+] = {}  # layouts -> extents met there: several sizes share one kernel
 MANY = 4
 
 
@@ -20,7 +22,15 @@ def whole(buf: Any) -> PVal:
     return PVal(buf, buf.shape, buf.strides, 0)
 
 
-def named_launch(key: Any, make: Any, parts: int, title: str, bufs: dict[str, Any], ints: dict[str, int], work: dict[str, int]) -> Launch:
+def named_launch(
+    key: Any,
+    make: Any,
+    parts: int,
+    title: str,
+    bufs: dict[str, Any],
+    ints: dict[str, int],
+    work: dict[str, int],
+) -> Launch:
     """A launch whose parameters are found by name; bufs: name -> PVal; work: name -> bytes of scratch."""
     launch = Launch(key, make, parts, title)
     launch.names = {n: i for i, n in enumerate((*bufs, *work))}
@@ -47,12 +57,22 @@ def contract(node: PNode) -> Sequence[Launch]:
     met = SEEN.setdefault(layout, set())
     met.add((m, n, k))
     sizes_here = len({e[0] for e in met})
-    p = planning.plan(m, n, k, batch, strides, dtype, target, device.get_num_threads(), generic=sizes_here > MANY)
+    p = planning.plan(
+        m, n, k, batch, strides, dtype, target, device.get_num_threads(), generic=sizes_here > MANY
+    )
     spec = p.spec
     work = {"work": p.work * p.parts} if p.work else {}
     fixed = planning.fixed_ints(spec)
     return [
-        named_launch(spec, lambda: planning.build(spec), p.parts, "contract", {"a": a, "b": b, "c": c}, p.ints | fixed, work)
+        named_launch(
+            spec,
+            lambda: planning.build(spec),
+            p.parts,
+            "contract",
+            {"a": a, "b": b, "c": c},
+            p.ints | fixed,
+            work,
+        )
     ]
 
 
@@ -62,7 +82,7 @@ def _abc(v: PVal, batch: int) -> tuple[int, int, int]:
 
 @recipe("convolve")
 def convolve(node: PNode) -> Sequence[Launch]:
-    """attrs: (kind, x shape, w shape, stride, padding, dilation, groups); inputs and result as conv_planning.plan says."""
+    """attrs: (kind, x shape, w shape, stride, padding, dilation, groups); inputs and result as in conv_planning."""
     kind, x_shape, w_shape, stride, padding, dilation, groups = node.attrs
     device = current()
     g = conv_planning.geometry(x_shape, w_shape, stride, padding, dilation, groups)
@@ -71,7 +91,9 @@ def convolve(node: PNode) -> Sequence[Launch]:
     by_name = dict(zip(views, (*node.ins, out)))
     strides = {n: five(v.strides) for n, v in by_name.items()}
     dtype = out.buf.dtype.short
-    p = conv_planning.plan(kind, g, strides["x"], strides["w"], strides["y"], dtype, device.target(), device.get_num_threads())
+    p = conv_planning.plan(
+        kind, g, strides["x"], strides["w"], strides["y"], dtype, device.target(), device.get_num_threads()
+    )
     spec = p.spec
     if kind == "data":  # the kernel calls what it reads x and what it writes y
         by_name = {"x": by_name["y"], "w": by_name["w"], "y": by_name["x"]}
@@ -82,7 +104,9 @@ def convolve(node: PNode) -> Sequence[Launch]:
     if p.table:
         scratch["table"] = p.table * p.parts
     return [
-        named_launch(spec, lambda: conv_planning.build(spec), p.parts, f"conv_{kind}", by_name, p.ints | fixed, scratch)
+        named_launch(
+            spec, lambda: conv_planning.build(spec), p.parts, f"conv_{kind}", by_name, p.ints | fixed, scratch
+        )
     ]
 
 

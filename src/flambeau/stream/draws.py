@@ -46,7 +46,15 @@ def draw(node: PNode) -> Sequence[Launch]:
     if len(tensors) > 1:
         bufs["p"] = tensors[1]
     source = tensors[1].buf.dtype.short if len(tensors) > 1 else ""
-    launch = named_launch(("draw", kind, dtype, bits, source), lambda: make(kind, dtype, bits, source), 1, f"random_{kind}", bufs, ints, {})
+    launch = named_launch(
+        ("draw", kind, dtype, bits, source),
+        lambda: make(kind, dtype, bits, source),
+        1,
+        f"random_{kind}",
+        bufs,
+        ints,
+        {},
+    )
     launch.numbers = [(v.buf.sid, "d" if v.buf.dtype.short == "f64" else "q") for v in numbers]
     launch.number_names = NUMBERS[kind]
     return [launch]

@@ -66,8 +66,8 @@ _SPARE = references([object()])[0]
 
 
 class Novelty:
-    """How often keys were new of late. Where most are (trees, random depth), a sequence must come more often before it is
-    planned as a whole: its kernels would be compiled for nothing."""
+    """How often keys were new of late. Where most are (trees, random depth), a sequence must come more often before it
+    is planned as a whole: its kernels would be compiled for nothing."""
 
     level = 0.0
 
@@ -88,7 +88,15 @@ def flush(S: Stream) -> None:
         pending = S.pending_bytes
         take_over = (code, slots, S.ids, written, offsets, pending)
         sites = S.sites
-        S.code, S.slots, S.ids, S.written, S.pending_bytes, S.flush_after, S.offsets = [], [], {}, set(), 0, False, False
+        S.code, S.slots, S.ids, S.written, S.pending_bytes, S.flush_after, S.offsets = (
+            [],
+            [],
+            {},
+            set(),
+            0,
+            False,
+            False,
+        )
         if S.snapshots:
             S.snapshots = {}
         if sites:
@@ -140,7 +148,7 @@ class Progress:
 
 def give_back(S: Stream, progress: Progress, taken: tuple[Any, ...], sites: list[Any]) -> None:
     """Nothing of the rest ran (an interrupt, no memory, a kernel that cannot be compiled): it stays recorded."""
-    code, slots, ids, written, offsets, pending = taken
+    _, slots, ids, written, offsets, pending = taken
     lines = progress.known.lines
     for form, line in lines[: progress.done]:
         if form.outs:
@@ -149,7 +157,14 @@ def give_back(S: Stream, progress: Progress, taken: tuple[Any, ...], sites: list
     rest: list[Any] = []
     for form, line in lines[progress.done :]:
         rest += (form, *line)
-    S.code, S.slots, S.ids, S.written, S.offsets, S.pending_bytes = rest, slots, ids, written, offsets, pending
+    S.code, S.slots, S.ids, S.written, S.offsets, S.pending_bytes = (
+        rest,
+        slots,
+        ids,
+        written,
+        offsets,
+        pending,
+    )
     S.sites = sites[checks_in(lines[: progress.done]) :]
 
 
@@ -157,7 +172,9 @@ def checks_in(lines: Sequence[tuple[Any, Any]]) -> int:
     return sum(form.checks for form, _ in lines)
 
 
-def failure(known: Known, slots: list[Any], sites: list[Any], pending: int, progress: Progress, error: Any) -> BaseException:
+def failure(
+    known: Known, slots: list[Any], sites: list[Any], pending: int, progress: Progress, error: Any
+) -> BaseException:
     """The error to raise, with the line that recorded what failed; promises without bytes are poisoned by it.
 
     A program that failed as a whole runs again by instruction if it wrote to none of the memory that had its bytes: then
@@ -240,7 +257,12 @@ def free_dead(line: tuple[int, ...], slots: list[Any], last: dict[int, int], at:
     for sid in set(line):
         sid = ~sid if sid < 0 else sid
         st = slots[sid]
-        if type(st) is Storage and last[sid] == at and st.pend is not None and references([st])[0] <= _SPARE + 2:
+        if (
+            type(st) is Storage
+            and last[sid] == at
+            and st.pend is not None
+            and references([st])[0] <= _SPARE + 2
+        ):
             st.block, st.ptr = None, 0
 
 
@@ -274,7 +296,7 @@ def unit_of(form: Any, line: tuple[int, ...], slots: list[Any]) -> tuple[Program
 def relations(code: Any, slots: list[Any], written: set[int]) -> tuple[Any, ...]:
     """The offsets of all accesses to storages that are written in place."""
     out = []
-    for form, line in split(tuple(code)):
+    for _, line in split(tuple(code)):
         for i in range(len(line)):
             if line[i] < 0 and ~line[i] in written:
                 out.append(slots[line[i + 1]])
@@ -283,7 +305,9 @@ def relations(code: Any, slots: list[Any], written: set[int]) -> tuple[Any, ...]
 
 def poison(known: Known, slots: list[Any], error: BaseException, progress: Progress) -> None:
     """What the failed instruction and later ones promised has no bytes: using it raises the error again."""
-    kept = type(error)(*error.args) if isinstance(error, Exception) else RuntimeError(f"interrupted: {error!r}")
+    kept = (
+        type(error)(*error.args) if isinstance(error, Exception) else RuntimeError(f"interrupted: {error!r}")
+    )
     for at, (form, line) in enumerate(known.lines):
         for sid in line[len(line) - len(form.outs) :] if form.outs else ():
             st = slots[sid]
@@ -322,13 +346,17 @@ def flush_at_bound(S: Stream) -> None:
     S.sites += sites
 
 
-def leave(S: Stream, rest: list[Any], slots: list[Any], held: dict[int, Any], sites: list[Any], error: BaseException) -> None:
+def leave(
+    S: Stream, rest: list[Any], slots: list[Any], held: dict[int, Any], sites: list[Any], error: BaseException
+) -> None:
     """The first part of a sequence did not run: the rest stays recorded behind it, or fails as it did."""
     if S.slots is slots:
         S.code += [x for form, line in rest for x in (form, *line)]
         S.sites += sites
         return
-    kept = type(error)(*error.args) if isinstance(error, Exception) else RuntimeError(f"interrupted: {error!r}")
+    kept = (
+        type(error)(*error.args) if isinstance(error, Exception) else RuntimeError(f"interrupted: {error!r}")
+    )
     for sid in promised(rest):
         st = held[sid]
         st.pend, st.info = None, st.info or StorageInfo()

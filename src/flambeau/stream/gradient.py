@@ -120,19 +120,22 @@ def check_inplace(t: Tensor, name: str) -> None:
         base, mode, _ = t._vw
         grad_fn(t)
         if base._rg and base._gf is None and (t._rg or base._rg):
-            raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+            raise RuntimeError(
+                "a view of a leaf Variable that requires grad is being used in an in-place operation."
+            )
         if mode == "multi" and (t._rg or base._rg):
             raise RuntimeError(
-                f"Output 0 of {type(t._gf).__name__ if t._gf is not None else 'UnbindBackward0'} is a view and is being modified "
-                "inplace. This view is the output of a function that returns multiple views. Such functions do not allow the "
-                "output views to be modified inplace. You should replace the inplace operation by an out-of-place one."
+                f"Output 0 of {type(t._gf).__name__ if t._gf is not None else 'UnbindBackward0'} is a view and is "
+                "being modified inplace. This view is the output of a function that returns multiple views. Such "
+                "functions do not allow the output views to be modified inplace. You should replace the inplace "
+                "operation by an out-of-place one."
             )
         if mode == "no_grad" and (t._rg or base._rg):
             raise RuntimeError(
-                "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that this use "
-                "case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the view and the "
-                "inplace either both inside the no_grad block (if you don't want the inplace to be tracked) or both outside "
-                "(if you want the inplace to be tracked)."
+                "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that "
+                "this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both "
+                "the view and the inplace either both inside the no_grad block (if you don't want the inplace to be "
+                "tracked) or both outside (if you want the inplace to be tracked)."
             )
         return
     if t._rg and t._gf is None:

@@ -38,7 +38,7 @@ class Buffer:
 
 
 class GNode:
-    """kind: map, index, const, reduce, take, store, opaque, number. `op` is the scalar operation or the recipe's name."""
+    """kind: map, index, const, reduce, take, store, empty, opaque. `op`: the scalar operation or the recipe's name."""
 
     __slots__ = ("attrs", "ins", "kind", "op", "outs")
 
@@ -98,7 +98,9 @@ class Trace:
         return Val(buf, (), (), 0, 0)
 
 
-def emit(kind: str, op: str, ins: tuple[Val, ...], attrs: Any, outs: Sequence[tuple[Shape, Shape, dtype]]) -> list[Val]:
+def emit(
+    kind: str, op: str, ins: tuple[Val, ...], attrs: Any, outs: Sequence[tuple[Shape, Shape, dtype]]
+) -> list[Val]:
     node = GNode(kind, op, ins, attrs)
     vals = []
     for shape, strides, d in outs:
@@ -129,7 +131,10 @@ def cast(x: Val, d: dtype) -> Val:
     if x.dtype is d:
         return x
     if x.buf.dtype.is_complex or d.is_complex:
-        fail(NotImplementedError, f"cast: complex numbers are not supported yet; got {x.dtype.name} to {d.name}")
+        fail(
+            NotImplementedError,
+            f"cast: complex numbers are not supported yet; got {x.dtype.name} to {d.name}",
+        )
     node = x.buf.src
     if type(node) is GNode and node.kind == "const":
         return const(node.attrs[0], d).view_as(x.shape, x.strides, 0) if x.shape else const(node.attrs[0], d)
@@ -167,7 +172,13 @@ def map_(op: str, *operands: Any, out: dtype | None = None, name: str = "") -> V
     if op == "mul":  # x * 1 is x, to the last bit
         for x, one in ((vals[0], vals[1]), (vals[1], vals[0])):
             src = one.buf.src
-            if type(src) is GNode and src.kind == "const" and src.attrs[0] == 1 and not one.shape and x.level >= one.level:
+            if (
+                type(src) is GNode
+                and src.kind == "const"
+                and src.attrs[0] == 1
+                and not one.shape
+                and x.level >= one.level
+            ):
                 return x
     shape = vals[0].shape
     for v in vals[1:]:
@@ -180,10 +191,10 @@ def map_(op: str, *operands: Any, out: dtype | None = None, name: str = "") -> V
         if v.strides != contiguous_strides(shape) and v.buf.shape and numel(v.shape) == numel(v.buf.shape):
             strides = dense_strides_like(shape, v.strides)
             break
-        if v.level:
-            if tuple(v.shape) == tuple(shape) and 0 not in v.strides:
-                break
-    result = emit("map", op, ins, (), [(shape, strides or contiguous_strides(shape), out or vals[-1].dtype)])[0]
+        if v.level and tuple(v.shape) == tuple(shape) and 0 not in v.strides:
+            break
+    made = (shape, strides or contiguous_strides(shape), out or vals[-1].dtype)
+    result = emit("map", op, ins, (), [made])[0]
     result.level = max(v.level for v in vals)
     if result.level == 2 and not shape:
         result.level = 1
@@ -218,7 +229,9 @@ def reduce_(kind: str, x: Val, dims: Shape, out: dtype | None = None) -> Val:
 _IDENTITY = {"add": 0, "mul": 1, "or": 0, "and": 1, "min": 0, "max": 0, "argmax": 0, "argmin": 0}
 
 
-def take(src: Val, index: dict[int, Val], shape: Shape, dims: Sequence[int | None], label: str = "index") -> Val:
+def take(
+    src: Val, index: dict[int, Val], shape: Shape, dims: Sequence[int | None], label: str = "index"
+) -> Val:
     """src read at computed positions: dimension d of src is indexed by index[d] (int64, broadcastable to `shape`) or
     by the result's own coordinate along dims[d]. Negative indices count from the end. Out of range is an IndexError
     that names `label`, the value and its position."""

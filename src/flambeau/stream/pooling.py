@@ -11,7 +11,12 @@ from .program import Launch
 from .recipes import recipe
 from .schedule import PNode
 
-BUFFERS = {"max": ("x", "y", "index"), "avg": ("x", "y"), "max_back": ("index", "y", "x"), "avg_back": ("y", "x")}
+BUFFERS = {
+    "max": ("x", "y", "index"),
+    "avg": ("x", "y"),
+    "max_back": ("index", "y", "x"),
+    "avg_back": ("y", "x"),
+}
 
 
 @recipe("pool")

@@ -66,7 +66,7 @@ class Version:
 
 
 class Storage:
-    """A linear buffer. `pend` is the stream that promised its bytes, None once they exist (then `ptr` is their address).
+    """A linear buffer. `pend` is the stream that promised its bytes, None once they exist (`ptr` is their address).
 
     home/sid: the name table of the stream that knows it at present, and its number there (see stream/record.py).
     info: None, or what is unusual about it (foreign owner, read-only, poisoned by a failed flush).
@@ -110,7 +110,7 @@ class Tensor:
 
     _st, _off, _meta: storage, offset in elements, metadata. _rg: requires_grad (also true of every result of a node).
     _gf, _nr: the node it is output number _nr of. _ver: version counter, None while it is zero and unshared.
-    _vw: None, or of a differentiable view (base, mode, version at which _gf was last right); mode: "", "no_grad", "multi".
+    _vw: None, or of a view (base, mode, version at which _gf was last right); mode: "", "no_grad" or "multi".
     """
 
     __slots__ = ("__dict__", "__weakref__", "_gf", "_meta", "_nr", "_off", "_rg", "_st", "_ver", "_vw", "_x")
@@ -167,7 +167,18 @@ class Node:
     saved: what the entry's gradient names, in its order; versions: their version numbers when saved (None: all 0).
     """
 
-    __slots__ = ("__weakref__", "edges", "form", "hooks", "metadata_", "needs", "out", "result_version", "saved", "versions")
+    __slots__ = (
+        "__weakref__",
+        "edges",
+        "form",
+        "hooks",
+        "metadata_",
+        "needs",
+        "out",
+        "result_version",
+        "saved",
+        "versions",
+    )
 
     edges: tuple[tuple[Node, int] | None, ...]
     title = "Node"
@@ -234,13 +245,17 @@ class Stream:
         self.backward = 0  # depth of backward passes under way
         self.modes: list[Any] = []
         self.lock = threading.RLock()
-        self.bound = 6 * config.max_instructions  # length of code, and bytes promised, at which a flush is forced
+        self.bound = (
+            6 * config.max_instructions
+        )  # length of code, and bytes promised, at which a flush is forced
         self.byte_bound = config.max_pending_bytes
         self.eager = config.eager
         self.flush_after = False  # the instruction being recorded reads foreign memory: run it now
         self.offsets = False  # whether any operand has an offset
         self.written: set[int] = set()  # slots written in place: accesses to them are related by the key
-        self.snapshots: dict[int, Storage] = {}  # copies of foreign memory that were read, by the id of its storage
+        self.snapshots: dict[
+            int, Storage
+        ] = {}  # copies of foreign memory that were read, by the id of its storage
         self.sites: list[Any] = []  # where the recorded instructions with checks were called
         self.trace: Any = None  # the trace that prims are emitted to while an op's body runs
 
@@ -264,7 +279,6 @@ class Stream:
 
 def _load_flush() -> None:
     from . import flush  # noqa: F401  (gives Stream its methods)
-
 
 
 STREAMS: weakref.WeakSet[Stream] = weakref.WeakSet()  # of all threads

@@ -23,7 +23,9 @@ def check_device(device: Any, name: str = "tensor") -> Any:
         return CPU
     d = device if isinstance(device, dtypes.device) else dtypes.device(device)
     if d.type == "cuda":
-        raise AssertionError("Torch not compiled with CUDA enabled: CUDA is not there yet in flambeau; use device='cpu'")
+        raise AssertionError(
+            "Torch not compiled with CUDA enabled: CUDA is not there yet in flambeau; use device='cpu'"
+        )
     if d.type not in ("cpu",):
         fail(NotImplementedError, f"{name}: the device {d} is not there yet; use device='cpu'")
     return CPU
@@ -63,7 +65,9 @@ def infer_dtype(data: Any) -> dtype | None:
     return None if kind < 0 else (dtypes.bool_, dtypes.int64, dtypes.default_dtype(), dtypes.complex64)[kind]
 
 
-def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False) -> Tensor:
+def tensor(
+    data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, pin_memory: bool = False
+) -> Tensor:
     """A tensor that holds a copy of data: numbers, nested sequences, NumPy arrays, tensors.
 
     The dtype is that of the data: bool, int64, or the default floating-point type for Python numbers.
@@ -85,13 +89,18 @@ def from_data(data: Any, d: Any = None) -> Tensor:
         found = dtypes.BY_NUMPY.get(array.dtype.newbyteorder("="))
         if found is None:
             raise TypeError(
-                f"can't convert np.ndarray of type {array.dtype}. The only supported types are: float64, float32, float16, int64, int32, "
+                f"can't convert np.ndarray of type {array.dtype}. The only supported types are: "
+                "float64, float32, float16, int64, int32, "
                 "int16, int8, uint64, uint32, uint16, uint8, and bool."
             )
     else:
         found = infer_dtype(data)
         array = plain_array(data, found)
-        found = found or (dtypes.default_dtype() if array.size == 0 and array.dtype == np.float64 else dtypes.BY_NUMPY.get(array.dtype))
+        found = found or (
+            dtypes.default_dtype()
+            if array.size == 0 and array.dtype == np.float64
+            else dtypes.BY_NUMPY.get(array.dtype)
+        )
     d = d or found
     if d is None:
         raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
@@ -128,10 +137,14 @@ def plain_array(data: Any, found: Any) -> np.ndarray:
 def check_rectangular(data: Any, shape: Sequence[int], depth: int) -> None:
     if depth == len(shape):
         if isinstance(data, (list, tuple)):
-            raise TypeError(f"only number sequences have dimensions; got {type(data).__name__} at dim {depth}")
+            raise TypeError(
+                f"only number sequences have dimensions; got {type(data).__name__} at dim {depth}"
+            )
         return
     if not isinstance(data, (list, tuple)):
-        raise TypeError(f"expected sequence of length {shape[depth]} at dim {depth} (got {type(data).__name__})")
+        raise TypeError(
+            f"expected sequence of length {shape[depth]} at dim {depth} (got {type(data).__name__})"
+        )
     if len(data) != shape[depth]:
         raise ValueError(f"expected sequence of length {shape[depth]} at dim {depth} (got {len(data)})")
     if depth + 1 < len(shape) or (data and isinstance(data[0], (list, tuple))):
@@ -147,7 +160,11 @@ def encode(array: np.ndarray, d: dtype) -> np.ndarray:
         rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
         return np.where(nan, np.uint16(0x7FC0), rounded)
     with np.errstate(all="ignore"):
-        return np.ascontiguousarray(array).astype(d.np, copy=False) if array.dtype != d.np else np.ascontiguousarray(array)
+        return (
+            np.ascontiguousarray(array).astype(d.np, copy=False)
+            if array.dtype != d.np
+            else np.ascontiguousarray(array)
+        )
 
 
 def as_numpy(t: Tensor, keeper: Any = None) -> np.ndarray:
@@ -180,7 +197,12 @@ class Exported:
     @property
     def __array_interface__(self) -> dict[str, Any]:
         readonly = self.st.info.readonly
-        return {"shape": (len(self.raw),), "typestr": "|u1", "data": (ctypes.addressof(self.raw), readonly), "version": 3}
+        return {
+            "shape": (len(self.raw),),
+            "typestr": "|u1",
+            "data": (ctypes.addressof(self.raw), readonly),
+            "version": 3,
+        }
 
 
 class Memory:
@@ -191,7 +213,12 @@ class Memory:
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
-        return {"shape": (len(self.raw),), "typestr": "|u1", "data": (ctypes.addressof(self.raw), False), "version": 3}
+        return {
+            "shape": (len(self.raw),),
+            "typestr": "|u1",
+            "data": (ctypes.addressof(self.raw), False),
+            "version": 3,
+        }
 
 
 def empty_of(shape: Sequence[int], d: dtype, strides: Sequence[int] | None = None) -> Tensor:

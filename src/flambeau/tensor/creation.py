@@ -1,4 +1,4 @@
-"""Constructors: zeros, ones, empty, arange, eye, ...; their *_like and new_* forms; the old torch.FloatTensor classes."""
+"""Constructors: zeros, ones, empty, arange, eye, ...; their *_like and new_* forms; the old typed classes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from .. import dtypes
 from ..errors import fail
 from ..ops.elementwise import _full
-from ..ops.entry import N, op
 from ..ops.entry import FUNCTIONS as OPS
+from ..ops.entry import N, op
 from ..shapes import Size
 from ..stream.graph import cast, const, index_, map_
 from ..stream.value import Tensor
@@ -34,7 +34,9 @@ def finish(t: Tensor, requires_grad: bool) -> Tensor:
 
 
 def filler(name: str, value: int) -> Any:
-    def make(*size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None, **rest: Any) -> Tensor:
+    def make(
+        *size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None, **rest: Any
+    ) -> Tensor:
         shape = shape_of((rest.pop("size"),) if "size" in rest else size, name)
         check_device(device)
         t = _full(shape, value, dtype or dtypes.default_dtype())
@@ -54,7 +56,9 @@ def into(out: Tensor, t: Tensor) -> Tensor:
 zeros, ones = filler("zeros", 0), filler("ones", 1)
 
 
-def empty(*size: Any, out: Any = None, dtype: Any = None, device: Any = None, memory_format: Any = None, **rest: Any) -> Tensor:
+def empty(
+    *size: Any, out: Any = None, dtype: Any = None, device: Any = None, memory_format: Any = None, **rest: Any
+) -> Tensor:
     """A tensor of uninitialised memory."""
     shape = shape_of((rest.pop("size"),) if "size" in rest else size, "empty")
     check_device(device)
@@ -66,14 +70,18 @@ def empty(*size: Any, out: Any = None, dtype: Any = None, device: Any = None, me
     return finish(empty_of(shape, dtype or dtypes.default_dtype(), strides), rest.get("requires_grad", False))
 
 
-def empty_strided(size: Any, stride: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+def empty_strided(
+    size: Any, stride: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **rest: Any
+) -> Tensor:
     """Uninitialised memory with the given strides."""
     from ..stream.value import intern_meta, make_tensor
     from .create import new_storage
 
     d = dtype or dtypes.default_dtype()
     span = 0 if 0 in size else 1 + sum((n - 1) * s for n, s in zip(size, stride))
-    return finish(make_tensor(new_storage(span * d.itemsize), intern_meta(tuple(size), tuple(stride), d)), requires_grad)
+    return finish(
+        make_tensor(new_storage(span * d.itemsize), intern_meta(tuple(size), tuple(stride), d)), requires_grad
+    )
 
 
 @op(method=False, function=False)
@@ -85,11 +93,22 @@ def _arange(count: int, start: N, step: N, dtype: dtypes.dtype) -> Any:
     return cast(map_("add", cast(start, dtypes.int64), map_("mul", i, cast(step, dtypes.int64))), dtype)
 
 
-def arange(*args: Any, out: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+def arange(
+    *args: Any,
+    out: Any = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    **rest: Any,
+) -> Tensor:
     """start, start + step, ... below end."""
     given = [a.item() if isinstance(a, (Tensor, np.generic)) else a for a in args]
     if "end" in rest:
-        given = [rest.get("start", 0), rest["end"], rest.get("step", 1)] if not given else [given[0], rest["end"], rest.get("step", 1)]
+        given = (
+            [rest.get("start", 0), rest["end"], rest.get("step", 1)]
+            if not given
+            else [given[0], rest["end"], rest.get("step", 1)]
+        )
     elif "step" in rest:
         given = [*([0] if len(given) == 1 else []), *given, rest["step"]]
     start, end, step = (0, given[0], 1) if len(given) == 1 else (*given, 1) if len(given) == 2 else given
@@ -97,7 +116,11 @@ def arange(*args: Any, out: Any = None, dtype: Any = None, device: Any = None, r
     if step == 0:
         fail(RuntimeError, "arange: step must be nonzero")
     if (end - start) * step < 0:
-        fail(RuntimeError, f"arange: upper bound and lower bound inconsistent with step sign; got start={start}, end={end}, step={step}")
+        fail(
+            RuntimeError,
+            "arange: upper bound and lower bound inconsistent with step sign; "
+            f"got start={start}, end={end}, step={step}",
+        )
     whole = all(isinstance(v, int) for v in (start, end, step))
     d = dtype or (dtypes.int64 if whole else dtypes.default_dtype())
     count = max(0, -((start - end) // step) if whole else math.ceil((end - start) / step))
@@ -115,10 +138,22 @@ def _linspace(start: N, end: N, steps: int, dtype: dtypes.dtype) -> Any:
     step = map_("div", map_("sub", b, a), const(steps - 1, d))
     low = map_("add", a, map_("mul", step, cast(i, d)))
     high = map_("sub", b, map_("mul", step, cast(map_("sub", const(steps - 1, dtypes.int64), i), d)))
-    return cast(map_("select", map_("lt", i, const(steps // 2, dtypes.int64), out=dtypes.bool_), low, high), dtype)
+    return cast(
+        map_("select", map_("lt", i, const(steps // 2, dtypes.int64), out=dtypes.bool_), low, high), dtype
+    )
 
 
-def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+def linspace(
+    start: Any,
+    end: Any,
+    steps: int,
+    *,
+    out: Any = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    **rest: Any,
+) -> Tensor:
     """steps numbers evenly spaced from start to end, both included."""
     if steps < 0:
         fail(RuntimeError, f"linspace: number of steps must be non-negative; got {steps}")
@@ -127,7 +162,16 @@ def linspace(start: Any, end: Any, steps: int, *, out: Any = None, dtype: Any = 
     return into(out, t) if out is not None else finish(t, requires_grad)
 
 
-def logspace(start: Any, end: Any, steps: int, base: float = 10.0, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+def logspace(
+    start: Any,
+    end: Any,
+    steps: int,
+    base: float = 10.0,
+    *,
+    dtype: Any = None,
+    requires_grad: bool = False,
+    **rest: Any,
+) -> Tensor:
     """base raised to evenly spaced exponents from start to end."""
     d = dtype or dtypes.default_dtype()
     t = OPS["pow"](float(base), linspace(start, end, steps, dtype=dtypes.float64)).to(d)
@@ -139,7 +183,16 @@ def _eye(n: int, m: int, dtype: dtypes.dtype) -> Any:
     return cast(map_("eq", index_((n, m), 0), index_((n, m), 1), out=dtypes.bool_), dtype)
 
 
-def eye(n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    out: Any = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    **rest: Any,
+) -> Tensor:
     """The identity matrix (n, m)."""
     if n < 0 or (m is not None and m < 0):
         fail(RuntimeError, f"eye: n must be greater or equal to 0, got {n if n < 0 else m}")
@@ -148,13 +201,23 @@ def eye(n: int, m: int | None = None, *, out: Any = None, dtype: Any = None, dev
 
 
 def like(name: str, value: int | None) -> Any:
-    def make(input: Tensor, *, dtype: Any = None, device: Any = None, memory_format: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+    def make(
+        input: Tensor,
+        *,
+        dtype: Any = None,
+        device: Any = None,
+        memory_format: Any = None,
+        requires_grad: bool = False,
+        **rest: Any,
+    ) -> Tensor:
         check_device(device)
         d = dtype or input.dtype  # type: ignore[attr-defined]
         if value is None:
             from ..shapes import dense_strides_like
 
-            t = empty_of(tuple(input._meta.shape), d, dense_strides_like(input._meta.shape, input._meta.strides))
+            t = empty_of(
+                tuple(input._meta.shape), d, dense_strides_like(input._meta.shape, input._meta.strides)
+            )
         else:
             t = _full(tuple(input.shape), value, d)  # type: ignore[attr-defined]
         return finish(t, requires_grad)
@@ -167,14 +230,18 @@ def like(name: str, value: int | None) -> Any:
 empty_like, zeros_like, ones_like = like("empty_like", None), like("zeros_like", 0), like("ones_like", 1)
 
 
-def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+def full_like(
+    input: Tensor, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False, **rest: Any
+) -> Tensor:
     """A number in the shape and dtype of input."""
     t = OPS["full"](tuple(input.shape), fill_value, dtype=dtype or input.dtype)  # type: ignore[attr-defined]
     return finish(t, requires_grad)
 
 
 def new(make: Any) -> Any:
-    def method(self: Tensor, *args: Any, dtype: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+    def method(
+        self: Tensor, *args: Any, dtype: Any = None, requires_grad: bool = False, **rest: Any
+    ) -> Tensor:
         return finish(make(*args, dtype=dtype or self._meta.dtype, **rest), requires_grad)
 
     method.__name__ = "new_" + make.__name__
@@ -182,7 +249,15 @@ def new(make: Any) -> Any:
     return method
 
 
-def new_tensor(self: Tensor, data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+def new_tensor(
+    self: Tensor,
+    data: Any,
+    *,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    **rest: Any,
+) -> Tensor:
     """As torch.tensor, in this tensor's dtype."""
     return tensor(data, dtype=dtype or self._meta.dtype, requires_grad=requires_grad)
 
@@ -278,5 +353,7 @@ def install() -> None:
     Tensor.new_tensor = new_tensor  # type: ignore[attr-defined]
     Tensor.new = lambda self, *args, **rest: legacy(args, self._meta.dtype)  # type: ignore[attr-defined]
     Tensor.type = kind  # type: ignore[attr-defined]
-    Tensor.__new__ = lambda cls, *args, **rest: construct(cls, *args, **rest) if args or rest else object.__new__(cls)  # type: ignore[method-assign,assignment]
+    Tensor.__new__ = lambda cls, *args, **rest: (
+        construct(cls, *args, **rest) if args or rest else object.__new__(cls)
+    )  # type: ignore[method-assign,assignment]
     Tensor.__init__ = lambda self, *args, **rest: None  # type: ignore[method-assign,misc,assignment]

@@ -11,9 +11,47 @@ from ..ops.entry import FUNCTIONS
 from . import attributes, bind
 
 SUBMODULES = (
-    *("nn", "optim", "autograd", "utils", "cuda", "linalg", "fft", "special", "random", "func", "distributions", "backends"),
-    *("jit", "amp", "distributed", "multiprocessing", "testing", "version", "overrides", "sparse", "onnx", "hub", "profiler"),
-    *("serialization", "types", "library", "export", "fx", "quantization", "masked", "cpu", "mps", "xpu", "return_types", "futures"),
+    *(
+        "nn",
+        "optim",
+        "autograd",
+        "utils",
+        "cuda",
+        "linalg",
+        "fft",
+        "special",
+        "random",
+        "func",
+        "distributions",
+        "backends",
+    ),
+    *(
+        "jit",
+        "amp",
+        "distributed",
+        "multiprocessing",
+        "testing",
+        "version",
+        "overrides",
+        "sparse",
+        "onnx",
+        "hub",
+        "profiler",
+    ),
+    *(
+        "serialization",
+        "types",
+        "library",
+        "export",
+        "fx",
+        "quantization",
+        "masked",
+        "cpu",
+        "mps",
+        "xpu",
+        "return_types",
+        "futures",
+    ),
 )
 LAZY: dict[str, tuple[str, str]] = {
     "save": ("flambeau.io", "save"),
@@ -23,8 +61,23 @@ LAZY: dict[str, tuple[str, str]] = {
 LAZY |= {
     name: ("flambeau.nn.functional", name)
     for name in (
-        *("alpha_dropout", "bilinear", "channel_shuffle", "cosine_similarity", "feature_alpha_dropout", "group_norm"),
-        *("layer_norm", "native_channel_shuffle", "pairwise_distance", "pdist", "pixel_shuffle", "pixel_unshuffle", "rms_norm"),
+        *(
+            "alpha_dropout",
+            "bilinear",
+            "channel_shuffle",
+            "cosine_similarity",
+            "feature_alpha_dropout",
+            "group_norm",
+        ),
+        *(
+            "layer_norm",
+            "native_channel_shuffle",
+            "pairwise_distance",
+            "pdist",
+            "pixel_shuffle",
+            "pixel_unshuffle",
+            "rms_norm",
+        ),
     )
 }
 

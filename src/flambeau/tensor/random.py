@@ -15,7 +15,9 @@ from .creation import finish, into, shape_of
 
 
 def sampler(name: str, kind: str, values: tuple[float, float]) -> Any:
-    def make(*size: Any, generator: Any = None, out: Any = None, dtype: Any = None, device: Any = None, **rest: Any) -> Tensor:
+    def make(
+        *size: Any, generator: Any = None, out: Any = None, dtype: Any = None, device: Any = None, **rest: Any
+    ) -> Tensor:
         check_device(device)
         shape = shape_of((rest.pop("size"),) if "size" in rest else size, name)
         d = dtype or dtypes.default_dtype()
@@ -33,17 +35,35 @@ rand, randn = sampler("rand", "uniform", (0.0, 1.0)), sampler("randn", "normal",
 
 
 def sampler_like(name: str, make: Any) -> Any:
-    def like(input: Tensor, *, dtype: Any = None, memory_format: Any = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+    def like(
+        input: Tensor,
+        *,
+        dtype: Any = None,
+        memory_format: Any = None,
+        requires_grad: bool = False,
+        **rest: Any,
+    ) -> Tensor:
         rest.pop("device", None)
         rest.pop("layout", None)
         t = OPS["empty_like"](input, dtype=dtype)
-        return finish(getattr(t, "uniform_" if make is rand else "normal_")(generator=rest.get("generator")), requires_grad)
+        return finish(
+            getattr(t, "uniform_" if make is rand else "normal_")(generator=rest.get("generator")),
+            requires_grad,
+        )
 
     like.__name__, like.__doc__ = name, f"As {make.__name__}, in the shape and dtype of input."
     return like
 
 
-def randint(*args: Any, size: Any = None, generator: Any = None, out: Any = None, dtype: Any = None, device: Any = None, **rest: Any) -> Tensor:
+def randint(
+    *args: Any,
+    size: Any = None,
+    generator: Any = None,
+    out: Any = None,
+    dtype: Any = None,
+    device: Any = None,
+    **rest: Any,
+) -> Tensor:
     """Whole numbers, uniform in [low, high): randint(high, size) or randint(low, high, size)."""
     check_device(device)
     given = list(args)
@@ -56,7 +76,7 @@ def randint(*args: Any, size: Any = None, generator: Any = None, out: Any = None
     low, high = int(low), int(high)
     if low >= high:
         fail(RuntimeError, f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}")
-    shape = shape_of((size,) if not isinstance(size, int) else (size,), "randint")
+    shape = shape_of((size,), "randint")
     bits = 64 if high - low >= 2**28 else 32
     t = fresh("integers", shape, dtype or dtypes.int64, (ops._bits(high - low), low), generator, bits)
     return into(out, t) if out is not None else finish(t, rest.get("requires_grad", False))
@@ -68,7 +88,15 @@ def randint_like(input: Tensor, *args: Any, dtype: Any = None, **rest: Any) -> T
     return randint(*args, size=tuple(input._meta.shape), dtype=dtype or input._meta.dtype, **rest)
 
 
-def randperm(n: int, *, generator: Any = None, out: Any = None, dtype: Any = dtypes.int64, device: Any = None, **rest: Any) -> Tensor:
+def randperm(
+    n: int,
+    *,
+    generator: Any = None,
+    out: Any = None,
+    dtype: Any = dtypes.int64,
+    device: Any = None,
+    **rest: Any,
+) -> Tensor:
     """A permutation of 0 .. n-1."""
     if n < 0:
         fail(RuntimeError, f"randperm: n must be non-negative; got {n}")
@@ -76,10 +104,25 @@ def randperm(n: int, *, generator: Any = None, out: Any = None, dtype: Any = dty
     return into(out, t) if out is not None else t
 
 
-def normal(mean: Any = 0.0, std: Any = 1.0, size: Any = None, *, generator: Any = None, out: Any = None, dtype: Any = None, **rest: Any) -> Tensor:
+def normal(
+    mean: Any = 0.0,
+    std: Any = 1.0,
+    size: Any = None,
+    *,
+    generator: Any = None,
+    out: Any = None,
+    dtype: Any = None,
+    **rest: Any,
+) -> Tensor:
     """Normal numbers whose mean and standard deviation are numbers (with a size) or tensors."""
     if size is not None:
-        t = fresh("normal", shape_of((size,), "normal"), dtype or dtypes.default_dtype(), (float(mean), float(std)), generator)
+        t = fresh(
+            "normal",
+            shape_of((size,), "normal"),
+            dtype or dtypes.default_dtype(),
+            (float(mean), float(std)),
+            generator,
+        )
     else:
         from ..shapes import broadcast
 
