@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..loop.recipes import conv_planning, planning
+from ..loop.recipes import tail as tails
 from ..loop.recipes.planning import Strides
 from .backend import current
+from .fusion import nest_names
 from .program import Launch
 from .recipes import recipe
 from .schedule import PNode, PVal
@@ -40,8 +42,31 @@ def named_launch(
     return launch
 
 
+def with_tail(launch: Launch, node: PNode, tail: Any, then: Any) -> list[Launch]:
+    """The launch of a product, with what it needs to know of what follows in its kernel."""
+    launch.product = (node, tail)
+    if tail is None:
+        return [launch]
+    buffers = {n: (a.buf, a.off, a.offslot) for n, a in zip(tails.names(tail.tail), tail.bufs)}
+    ints, numbers = dict(tail.ints), dict(tail.numbers)
+    if then is not None:
+        more, sizes, values = nest_names(then)
+        buffers, ints, numbers = buffers | more, ints | sizes, numbers | values
+        launch.checks = {k: v for k, v in then.checks.items()}
+    work = len(launch.scratch)
+    count = len(launch.bufs)
+    names = sorted(launch.names, key=launch.names.__getitem__)  # type: ignore[arg-type]
+    names = names[:count] + list(buffers) + names[count : count + work]
+    launch.names = {n: i for i, n in enumerate(names)}
+    launch.bufs = launch.bufs + list(buffers.values())
+    launch.values = launch.values | ints
+    launch.numbers, launch.number_names = list(numbers.values()), tuple(numbers)
+    launch.title += f"_{tail.title}" if tail.title else ""
+    return [launch]
+
+
 @recipe("contract")
-def contract(node: PNode) -> Sequence[Launch]:
+def contract(node: PNode, tail: Any = None, then: Any = None) -> Sequence[Launch]:
     """C[b, i, j] = sum over k of A[b, i, k] B[b, k, j]; the extents of batch may be 1 in one operand."""
     a, b = node.ins
     c = whole(node.outs[0])
@@ -58,22 +83,16 @@ def contract(node: PNode) -> Sequence[Launch]:
     met.add((m, n, k))
     sizes_here = len({e[0] for e in met})
     p = planning.plan(
-        m, n, k, batch, strides, dtype, target, device.get_num_threads(), generic=sizes_here > MANY
+        m, n, k, batch, strides, dtype, target, device.get_num_threads(), plain=tail is None, generic=sizes_here > MANY
     )
     spec = p.spec
     work = {"work": p.work * p.parts} if p.work else {}
     fixed = planning.fixed_ints(spec)
-    return [
-        named_launch(
-            spec,
-            lambda: planning.build(spec),
-            p.parts,
-            "contract",
-            {"a": a, "b": b, "c": c},
-            p.ints | fixed,
-            work,
-        )
-    ]
+    bufs = {"a": a, "b": b} if tail is not None else {"a": a, "b": b, "c": c}
+    hook = None if tail is None else tails.epilogue(tail.tail)
+    key = spec if tail is None else (spec, tail.tail)
+    launch = named_launch(key, lambda: planning.build(spec, hook), p.parts, "contract", bufs, p.ints | fixed, work)
+    return with_tail(launch, node, tail, then)
 
 
 def _abc(v: PVal, batch: int) -> tuple[int, int, int]:
@@ -81,7 +100,7 @@ def _abc(v: PVal, batch: int) -> tuple[int, int, int]:
 
 
 @recipe("convolve")
-def convolve(node: PNode) -> Sequence[Launch]:
+def convolve(node: PNode, tail: Any = None, then: Any = None) -> Sequence[Launch]:
     """attrs: (kind, x shape, w shape, stride, padding, dilation, groups); inputs and result as in conv_planning."""
     kind, x_shape, w_shape, stride, padding, dilation, groups = node.attrs
     device = current()
@@ -103,11 +122,12 @@ def convolve(node: PNode) -> Sequence[Launch]:
         scratch["work"] = p.work * p.parts
     if p.table:
         scratch["table"] = p.table * p.parts
-    return [
-        named_launch(
-            spec, lambda: conv_planning.build(spec), p.parts, f"conv_{kind}", by_name, p.ints | fixed, scratch
-        )
-    ]
+    if tail is not None:
+        del by_name["y"]
+    hook = None if tail is None else tails.epilogue(tail.tail)
+    key = spec if tail is None else (spec, tail.tail)
+    launch = named_launch(key, lambda: conv_planning.build(spec, hook), p.parts, f"conv_{kind}", by_name, p.ints | fixed, scratch)
+    return with_tail(launch, node, tail, then) if kind == "forward" else [launch]
 
 
 def five(strides: Sequence[int]) -> tuple[int, ...]:

@@ -192,10 +192,12 @@ class NestBuilder:
         kept, reduced = self.order_axes()
         self.relate_aliases()
         axes = self.merge(kept)
+        if not axes and not reduced and self.one_of_many():
+            axes = [(1, -1)]
         extents = [e for e, _ in axes] + [group.extents[a] for a in reduced]
         columns: list[list[int]] = []
         for acc in self.accesses:
-            columns.append([acc.strides[a] for _, a in axes] + [acc.strides[a] for a in reduced])
+            columns.append([acc.strides[a] if a >= 0 else 1 for _, a in axes] + [acc.strides[a] for a in reduced])
         renumber = {a: k for k, (_, a) in enumerate(axes)} | {a: len(axes) + k for k, a in enumerate(reduced)}
         self.values = [("index", renumber[v[1]]) if v[0] == "index" else v for v in self.values]
         mode = self.mode(len(axes), len(reduced), columns)
@@ -238,6 +240,11 @@ class NestBuilder:
             for acc, strides in zip(self.accesses, columns)
         )
         return bound
+
+    def one_of_many(self) -> bool:
+        """Whether this scalar is one of the tensors of a list: it takes the kernel of the others."""
+        forms = [n.form for n, _ in self.group.nodes if n.kind == "store"]
+        return any(f is not None and len(f.writes) > 1 for f in forms) and not self.take_ints
 
     def title(self) -> str:
         names: list[str] = []

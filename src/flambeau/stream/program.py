@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import Deferred
-from ..loop.recipes.nest import Nest, lower
-from . import recipes
+from ..loop.recipes.nest import lower
+from . import fusion, recipes
 from .backend import current
 from .nests import Bound, NestBuilder
-from .schedule import Builder, Group, PBuf, Scheduler, drop_dead
+from .schedule import Builder, Group, PBuf, PVal, Scheduler, drop_dead
 
 KERNELS: dict[Any, Any] = {}  # (device name, nest or recipe key) -> (handle, epilogue, names of parameters)
 STATS = {"kernels": 0, "planned": 0, "runs": 0, "launches": 0, "hits": 0, "units": 0}
@@ -25,7 +25,10 @@ ARENA_ALIGN = 64
 class Launch:
     """One kernel call: key and maker of its kernel, parameters in order."""
 
-    __slots__ = ("bound", "bufs", "call", "checks", "epilogue", "ints", "key", "make", "names", "number_names", "numbers", "parts", "scratch", "title", "values")
+    __slots__ = (
+        *("bound", "bufs", "call", "checks", "count", "epilogue", "ints", "key", "make", "names", "nests", "number_names", "numbers"),
+        *("parts", "product", "scratch", "title", "values", "work"),
+    )
 
     def __init__(self, key: Any, make: Callable[[], Any], parts: int, title: str):
         self.key, self.make, self.parts, self.title = key, make, parts, title
@@ -39,7 +42,11 @@ class Launch:
         self.number_names: tuple[str, ...] = ()
         self.epilogue = False
         self.call: Any = None  # a Python function instead of a kernel
-        self.bound: Any = None
+        self.bound: Bound | None = None  # of a launch that is one nest
+        self.nests: list[Bound] = []  # of one that is several
+        self.product: Any = None  # the node and the tail of a product that can take more
+        self.count = 1  # calls of the kernel; the parameters of all follow each other
+        self.work = 0
 
 
 class Program:
@@ -71,33 +78,59 @@ def plan(lines: Sequence[tuple[Any, Sequence[int]]], slots: Sequence[Any], kept:
     nodes = drop_dead(builder.nodes)
     groups = Scheduler().run(nodes)
     launches: list[Launch] = []
-    for group in order(groups):
-        launches.extend(launches_of(group))
+    for group, tail in fusion.join_products(groups):
+        for x in launches_of(group, tail):
+            joined = follow(launches[-1], x) if launches else None
+            launches[-1:] = [launches[-1], x] if joined is None and launches else [joined or x]
+    launches = fusion.join_lists(launches)
     STATS["planned"] += 1
     return assemble(launches, builder, slots, kept, promised)
 
 
-def order(groups: list[Group]) -> list[Group]:
-    return [g for g in groups if g.nodes or g.opaque is not None]
+def follow(launch: Launch, x: Launch) -> Launch | None:
+    """Both as one launch, if x is the small reduction of what `launch` computes."""
+    then = x.bound
+    if then is None or not fusion.can_follow(then):
+        return None
+    if launch.product is not None:
+        node, tail = launch.product
+        if tail is None:
+            tail = fusion.plain_tail(PVal(node.outs[0], node.outs[0].shape, node.outs[0].strides, 0))
+        if tail.tail.nests or not fusion.feeds(fusion.tail_uses(tail), fusion.uses(then)):
+            return None
+        return recipes.launches(node, fusion.with_nest(tail, then), then)[0]
+    nests = launch.nests or ([launch.bound] if launch.bound is not None else [])
+    before = [u for b in nests for u in fusion.uses(b)]
+    if not 1 <= len(nests) <= 3 or not fusion.feeds(before, fusion.uses(then)):
+        return None
+    return nest_launch([*nests, then])
 
 
-def launches_of(group: Group) -> list[Launch]:
+def launches_of(group: Group, tail: Any = None) -> list[Launch]:
     if group.opaque is not None:
-        return recipes.launches(group.opaque)
+        return recipes.launches(group.opaque, tail)
+    if not group.nodes:
+        return []
     bound = NestBuilder(group).build()
-    return [nest_launch(bound)]
+    return [nest_launch([bound])]
 
 
-def nest_launch(bound: Bound) -> Launch:
-    nest: Nest = bound.nest
-    title = bound.title
-    launch = Launch((nest,), lambda: lower((nest,), title), bound.parts, title)
-    launch.bufs, launch.ints, launch.checks, launch.bound = bound.bufs, bound.ints, bound.checks, bound
+def nest_launch(nests: list[Bound]) -> Launch:
+    """One kernel of a nest and those that run once after it."""
+    first = nests[0]
+    title = first.title
+    key = fusion.together(nests)
+    launch = Launch(key, lambda: lower(key, title), first.parts, title)
+    launch.nests, launch.bound, launch.work = nests, first if len(nests) == 1 else None, first.work
+    launch.bufs = [b for bound in reversed(nests) for b in bound.bufs]
+    launch.ints = [n for bound in nests for n in bound.ints]
+    launch.checks = {code + (k << 28): v for k, bound in enumerate(nests) for code, v in bound.checks.items()}
     from ..loop.ir import SIZE
 
-    launch.scratch = [SIZE[type] * count for type, count in bound.scratch]
-    used = {v[2]: v[1] for v in nest.values if v[0] == "num"}
-    launch.numbers = [(sid, "d" if used[k] == "f64" else "q") for k, sid in enumerate(bound.numbers)]
+    launch.scratch = [SIZE[type] * count for type, count in first.scratch]
+    for bound in nests:
+        used = {v[2]: v[1] for v in bound.nest.values if v[0] == "num"}
+        launch.numbers += [(sid, "d" if used[k] == "f64" else "q") for k, sid in enumerate(bound.numbers)]
     return launch
 
 
@@ -134,6 +167,10 @@ def assemble(launches: list[Launch], builder: Builder, slots: Sequence[Any], kep
             entries = []
             continue
         handle, epilogue, params = handles[id(x)]
+        if x.count > 1:
+            where = interleaved(x.count, where_buf, where_int, where_num)
+            entries.append((handle, where, x.parts, epilogue, x.count))
+            continue
         if x.names is None:
             where = where_buf + where_int + where_num
         else:
@@ -156,6 +193,16 @@ def assemble(launches: list[Launch], builder: Builder, slots: Sequence[Any], kep
 def bits(value: float, kind: str) -> int:
     """A number as the whole number that the table holds."""
     return struct.unpack("=q", struct.pack("=d", value))[0] if kind == "d" else int(value)
+
+
+def interleaved(count: int, *columns: list[int]) -> list[int]:
+    """The parameters of `count` calls, call by call, from those of all calls by kind."""
+    out: list[int] = []
+    for i in range(count):
+        for column in columns:
+            n = len(column) // count
+            out += column[i * n : i * n + n]
+    return out
 
 
 def parameter(name: str, x: Launch, bufs: list[int], numbers: dict[str, int], first: int, constants: dict[int, int]) -> int:

@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from .schedule import PNode
 
 FILES = ("contraction", "draws", "pooling", "rows", "scatter", "external")  # loaded when the first recipe is wanted
-RECIPES: dict[str, Callable[[Any], list[Any]]] = {}
+RECIPES: dict[str, Callable[..., list[Any]]] = {}
 
 
-def recipe(name: str) -> Callable[[Callable[[Any], list[Any]]], Callable[[Any], list[Any]]]:
-    def declare(fn: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
+def recipe(name: str) -> Callable[[Callable[..., list[Any]]], Callable[..., list[Any]]]:
+    def declare(fn: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
         RECIPES[name] = fn
         return fn
 
     return declare
 
 
-def launches(node: PNode) -> list[Launch]:
-    """The launches of an opaque node."""
+def launches(node: PNode, tail: Any = None, *then: Any) -> list[Launch]:
+    """The launches of an opaque node. tail, then: what a product computes besides (see fusion.py)."""
     if node.op not in RECIPES:
         for name in FILES:
             importlib.import_module("." + name, __package__)
-    return RECIPES[node.op](node)
+    return RECIPES[node.op](node) if tail is None else RECIPES[node.op](node, tail, *then)

@@ -81,14 +81,14 @@ class PNode:
 class Group:
     """Nodes of one kernel. extents: the domain's axes (each > 1); reduced: the axes a reduction removes, or None."""
 
-    __slots__ = ("buffers", "extents", "fixed", "index", "nodes", "opaque", "reduced")
+    __slots__ = ("buffers", "extents", "fixed", "index", "loads", "nodes", "opaque", "reduced")
 
     def __init__(self, index: int, extents: tuple[int, ...], opaque: PNode | None = None):
         self.index, self.extents, self.opaque = index, extents, opaque
         self.reduced: frozenset[int] | None = None
         self.nodes: list[tuple[PNode, tuple[int, ...]]] = []  # with the axis of each dimension of the node's shape
         self.buffers: set[int] = set()
-        self.fixed = False
+        self.fixed = self.loads = False  # loads: it reads memory
 
 
 class Builder:
@@ -247,11 +247,13 @@ def alignment(v: PVal) -> tuple[int, ...] | None:
 
 
 class Scheduler:
-    """Puts nodes into groups, in order."""
+    """Puts nodes into groups. Elementwise nodes wait until something needs them, and then go where that goes."""
 
     def __init__(self) -> None:
         self.groups: list[Group] = []
         self.recent: dict[tuple[int, ...], Group] = {}
+        self.waiting: dict[int, tuple[int, PNode]] = {}  # result -> (when it came, node)
+        self.waiting_on: dict[int, list[int]] = {}  # buffer -> results of waiting nodes that read it
         self.checked = -1  # the last group with a check: memory that had its bytes is written after it
         self.stored = -1  # the last group that writes such memory: later checks come after it
 
@@ -275,9 +277,41 @@ class Scheduler:
                     node.outs[0].inline = cost
                     if node.outs[0].kept:
                         self.place(node)
+                elif node.kind == "map":
+                    self.wait(node)
                 else:
                     self.place(node)
+        for _, node in list(self.waiting.values()):
+            self.place(node)
         return self.groups
+
+    def wait(self, node: PNode) -> None:
+        self.waiting[node.outs[0].id] = len(self.waiting_on), node
+        self.waiting_on[node.outs[0].id] = []
+        for v in node.ins:
+            if not v.buf.inline:
+                self.waiting_on.setdefault(v.buf.id, []).append(node.outs[0].id)
+
+    def before_write(self, v: PVal) -> None:
+        """Nodes that still wait to read what is about to be written."""
+        for out in self.waiting_on.get(v.buf.id, ()):
+            if out in self.waiting:
+                self.place(self.waiting[out][1])
+
+    def demand(self, node: PNode) -> Group | None:
+        """Place the waiting nodes that lead to this one, together if they fit; the group of the last."""
+        found: dict[int, tuple[int, PNode]] = {}
+        todo = [node]
+        while todo:
+            for v in todo.pop().ins:
+                item = self.waiting.pop(v.buf.id, None)
+                if item is not None:
+                    found[v.buf.id] = item
+                    todo.append(item[1])
+        hint = self.latest(node) if found else None
+        for _, waited in sorted(found.values(), key=lambda item: item[0]):
+            hint = self.settle(waited, hint)
+        return hint
 
     def inline_cost(self, node: PNode) -> int:
         """> 0 if the node is a scalar that every reader recomputes: numbers, constants, few operations."""
@@ -295,6 +329,9 @@ class Scheduler:
     def place_opaque(self, node: PNode) -> None:
         lo = 0
         writes = opaque_writes(node)
+        self.demand(node)
+        for i in writes:
+            self.before_write(node.ins[i])
         for i, v in enumerate(node.ins):
             self.materialise(v)
             lo = max(lo, self.after_writes(v), self.after_accesses(v) if i in writes else 0)
@@ -318,6 +355,8 @@ class Scheduler:
         if buf.mat:
             return
         buf.mat = True
+        if buf.id in self.waiting:
+            self.place(self.waiting[buf.id][1])
         if buf.inline and buf.node is not None and not buf.bytes_exist:
             buf.inline = 0
             self.place(buf.node)
@@ -339,13 +378,22 @@ class Scheduler:
     # --- map, reduce, take, store ---------------------------------------------------------------------------------
 
     def place(self, node: PNode) -> None:
-        group, at = self.best_group(node)
+        for out in node.outs:
+            self.waiting.pop(out.id, None)
+        hint = self.demand(node)
+        if node.kind == "store":
+            self.before_write(node.ins[0])
+        self.settle(node, hint)
+
+    def settle(self, node: PNode, hint: Group | None) -> Group:
+        group, at = self.best_group(node, hint)
         if group is None:
             group, at = self.open_group(node)
         self.add(node, group, at)
+        return group
 
-    def bound(self, node: PNode) -> tuple[int, Group | None]:
-        """(first group index allowed if nothing is fused, the latest group the node could fuse with)."""
+    def latest(self, node: PNode) -> Group | None:
+        """The latest group that the node could fuse with."""
         latest: Group | None = None
         for v in self.reading(node):
             group = v.buf.group
@@ -353,15 +401,16 @@ class Scheduler:
                 group = max((w[0] for w in v.buf.writes), key=lambda g: g.index)
             if group is not None and (latest is None or group.index > latest.index):
                 latest = group
-        return 0, latest
+        return latest
 
     def reading(self, node: PNode) -> list[PVal]:
         return [v for v in (node.ins[1:] if node.kind == "store" else node.ins) if not v.buf.inline]
 
-    def best_group(self, node: PNode) -> tuple[Group | None, tuple[int, ...]]:
-        _, latest = self.bound(node)
+    def best_group(self, node: PNode, hint: Group | None) -> tuple[Group | None, tuple[int, ...]]:
+        latest = self.latest(node)
         domain = self.domain(node)
-        candidates = [latest, self.recent.get(domain)]
+        recent = self.recent.get(domain)
+        candidates = [latest, hint, recent if recent is not None and self.related(node, recent) else None]
         for group in candidates:
             if group is None or group.opaque is not None or len(group.nodes) >= MAX_NODES or len(group.buffers) >= MAX_BUFFERS:
                 continue
@@ -369,6 +418,12 @@ class Scheduler:
             if at is not None:
                 return group, at
         return None, ()
+
+    def related(self, node: PNode, group: Group) -> bool:
+        """Whether they share memory: what has nothing in common is better a kernel of its own, which others share."""
+        if any(v.buf.group is group or v.buf.id in group.buffers for v in node.ins):
+            return True
+        return not group.loads and bool(self.reading(node))  # a group that only fills memory is open to all
 
     def domain(self, node: PNode) -> tuple[int, ...]:
         shape = node.ins[0].shape if node.kind == "reduce" else node.shape
@@ -501,6 +556,7 @@ class Scheduler:
                     buf.mat = True
                 buf.reads.append((group, v, at))
                 group.buffers.add(buf.id)
+                group.loads = True
         group.nodes.append((node, at))
         if node.kind == "take":
             self.checked = max(self.checked, group.index)

@@ -102,9 +102,9 @@ def lower(nests: tuple[Nest, ...], name: str, where: str = "") -> Kernel:
 
 
 def declared(nests: tuple[Nest, ...], b: Builder) -> list[_Lower]:
-    """Nests with their parameters: all buffers, then all integers, then all numbers."""
-    lowered = [_Lower(nest, b) for nest in nests]
-    for x in lowered:
+    """Nests with their parameters: all buffers (of the last nest first: scratch ends them), all integers, all numbers."""
+    lowered = [_Lower(nest, b, k << 28) for k, nest in enumerate(nests)]
+    for x in reversed(lowered):
         x.declare_buffers()
     for x in lowered:
         x.declare_integers()
@@ -132,8 +132,8 @@ def chunk_count(extents: Sequence[int]) -> int:
 
 
 class _Lower:
-    def __init__(self, nest: Nest, b: Builder):
-        self.nest, self.b = nest, b
+    def __init__(self, nest: Nest, b: Builder, code: int = 0):
+        self.nest, self.b, self.code = nest, b, code  # code: added to those of checks
         self.facts = Analysis(nest)
         self.bufs: list[Buffer] = []
         self.scopes: list[dict[int, Value]] = [{}]
@@ -206,7 +206,7 @@ class _Lower:
         position = self.linear()
         for (idx, which), (extent, stride) in zip(v[2], self.taken[i]):
             k = self.get(idx)
-            code = i + 1 + (which << 20)
+            code = self.code + i + 1 + (which << 20)
             if v[3]:  # negative ones count from the end
                 b.check((k >= -extent) & (k < extent), code, k, position)
                 k = b.let(select(k < 0, k + extent, k), "k")
