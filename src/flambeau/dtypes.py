@@ -145,6 +145,7 @@ def result_type(operands: list[tuple[dtype, int]]) -> dtype:
     A lower level takes part only if its category (bool, integer, float, complex) is higher than that of all above it.
     """
     result: dtype | None = None
+    base = 0
     for level in (2, 1, 0):
         for d, at in operands:
             if at != level:
@@ -154,7 +155,8 @@ def result_type(operands: list[tuple[dtype, int]]) -> dtype:
             elif at == base or d._rank > result._rank:
                 result = promote_types(result, d) if at == base else _widen(result, d)
                 base = max(level, 0) if at == base else base
-    assert result is not None
+    if result is None:
+        raise ValueError("result_type: there are no operands")
     return result
 
 

@@ -268,14 +268,13 @@ def _pow_number(self: T, exponent: number) -> Any:  # type: ignore[name-defined]
 
 def integer_power(x: Val, n: int) -> Val:
     """x ** n by squaring."""
-    result = None
+    result = const(1, x.dtype)
     while n:
         if n & 1:
-            result = x if result is None else map_("mul", result, x)
+            result = map_("mul", result, x)
         n >>= 1
         if n:
             x = map_("mul", x, x)
-    assert result is not None
     return result
 
 

@@ -54,7 +54,7 @@ def to(self: Any, *args: Any, **options: Any) -> Any:
 
 def check(where: Any) -> None:
     """RuntimeError for a device that is not there yet."""
-    from ..tensor.create import check_device
+    from ..stream.host import check_device
 
     check_device(where, "to")
 

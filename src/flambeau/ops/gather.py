@@ -28,7 +28,7 @@ def base_shape(form: Any) -> tuple[int, ...]:
     return tuple(form.trace.operands[0].shape)
 
 
-@op(name="gather", grad={"self": lambda grad, dim, index, form: FUNCTIONS["scatter_add"](zeros(base_shape(form), grad), dim, index, grad)})
+@op(name="gather", raises=RuntimeError, grad={"self": lambda grad, dim, index, form: FUNCTIONS["scatter_add"](zeros(base_shape(form), grad), dim, index, grad)})
 def gather(self: T, dim: int, index: T, *, sparse_grad: bool = False) -> Any:
     """result[i][j] = self[index[i][j]][j] (for dim 0): along dim at given places."""
     check_index("gather", index)
@@ -176,7 +176,7 @@ def _embedding_renorm(weight: Any, indices: Any, max_norm: float, norm_type: flo
 
 def values(t: Any) -> Any:
     """A tensor's values as a NumPy array, to be read at once."""
-    from ..tensor.create import as_numpy
+    from ..stream.host import as_numpy
 
     if type(t) is Val:
         raise RuntimeError("an operation whose shape depends on values cannot be part of another")
@@ -184,7 +184,7 @@ def values(t: Any) -> Any:
 
 
 def from_values(array: Any, dtype: Any = None) -> Any:
-    from ..tensor.create import from_data
+    from ..stream.host import from_data
 
     return from_data(array, dtype)
 

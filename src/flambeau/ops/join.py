@@ -230,7 +230,7 @@ def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Any:
     rows = list((choose_again if with_replacement else choose)(range(input.shape[0]), r))
     if not rows:
         return FUNCTIONS["full"]((0, r), 0, dtype=input.dtype)
-    from ..tensor.create import from_data
+    from ..stream.host import from_data
 
     at = from_data([i for row in rows for i in row]).reshape((len(rows), r))
     return FUNCTIONS["_index"](input, [at], (0,))

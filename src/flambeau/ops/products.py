@@ -1,340 +1,394 @@
-"""Products built on the contraction: vectors, sums with a product added, chains, contractions over several dimensions."""
+"""Products of matrices and vectors, and what is made of them."""
 
 from __future__ import annotations
 
-import functools
+from collections import namedtuple
 from typing import Any
 
-from ..dtypes import bool_, int64
+from ..dtypes import int64
 from ..errors import fail
 from ..shapes import numel, wrap_dim
-from ..stream.graph import Val, cast, const, expand, map_, reduce_
-from .contraction import _mt, bmm, dot, mm, product, same_dtype, shaped
-from .elementwise import both, into
-from .entry import FUNCTIONS, N, T, composite, op
+from ..stream.external import routine
+from ..stream.graph import cast, const
+from .elementwise import into
+from .entry import FUNCTIONS, NONE, T, composite, op
+from .linalg import FACE, _masked, _solve, _svd, external, inv, matrices, mT, outputs, square, svdvals
 
 
-def finish(result: Any, out: Any) -> Any:
-    return result if out is None else into(out, result)
+def _sum(beta: Any, self: Any, alpha: Any, product: Any) -> Any:
+    """beta self + alpha product; nothing of self where beta is 0."""
+    product = product if alpha == 1 else product * alpha
+    if beta == 0:
+        return product
+    return product + (self if beta == 1 else self * beta)
 
 
-def _column(v: Val) -> Val:
-    return v.view_as((v.shape[0], 1), (v.strides[0], 0), v.off)
+def _in_place(fn: Any) -> Any:
+    def method(self: Any, *args: Any, **options: Any) -> Any:
+        return self.copy_(fn(self.clone(), *args, **options))
+
+    method.__name__, method.__doc__ = fn.__name__ + "_", f"`{fn.__name__}`, in place."
+    return composite(function=False)(method)
 
 
-def _plus(self: Val, beta: Val, result: Val, alpha: Val) -> Val:
-    """beta * self + alpha * result; a beta of 0 leaves self out, also where it is not a number."""
-    b = cast(beta, self.dtype)
-    kept = map_("select", map_("ne", b, const(0, b.dtype), out=bool_), self * b, const(0, self.dtype))
-    return expand(kept, tuple(result.shape)) + result * cast(alpha, result.dtype)
+@composite()
+def mv(input: Any, vec: Any, *, out: Any = None) -> Any:
+    """The product of a matrix and a vector."""
+    if input.ndim != 2 or vec.ndim != 1:
+        fail(RuntimeError, f"vector + matrix @ vector expected, got {vec.ndim}, {input.ndim}, {vec.ndim}")
+    return outputs(input @ vec, out)
 
 
-def _must_be(name: str, argument: str, x: Any, ndim: int) -> None:
-    if x.ndim != ndim:
-        fail(RuntimeError, f"{name}: Expected {ndim}-D argument {argument}, but got {x.ndim}-D")
-
-
-def _matrix_by_vector(name: str, mat: Val, vec: Val) -> Val:
+@composite()
+def addmv(input: Any, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
+    """beta input + alpha mat @ vec."""
     if mat.ndim != 2 or vec.ndim != 1:
-        fail(RuntimeError, f"{name}: vector + matrix @ vector expected, got {mat.ndim}, {vec.ndim}")
-    same_dtype(name, mat, vec)
+        fail(RuntimeError, f"vector + matrix @ vector expected, got {input.ndim}, {mat.ndim}, {vec.ndim}")
     if mat.shape[1] != vec.shape[0]:
-        fail(
-            RuntimeError,
-            f"{name}: size mismatch, got input ({mat.shape[0]}), mat ({mat.shape[0]}x{mat.shape[1]}), vec ({vec.shape[0]})",
-        )
-    return shaped(product(mat, _column(vec), name), (mat.shape[0],))
-
-
-@op(grad={"self": lambda grad, vec: outer(grad, vec), "vec": lambda grad, self: mv(_mt(self), grad)})
-def mv(self: T, vec: T) -> Any:
-    """The product of a matrix (n, m) and a vector (m)."""
-    return _matrix_by_vector("mv", self, vec)
-
-
-@op(
-    inplace=True,
-    grad={
-        "self": lambda grad, beta: grad * beta,
-        "mat": lambda grad, vec, alpha: outer(grad, vec) * alpha,
-        "vec": lambda grad, mat, alpha: mv(_mt(mat), grad) * alpha,
-    },
-)
-def addmv(self: T, mat: T, vec: T, *, beta: N = 1, alpha: N = 1) -> Any:
-    """beta * self + alpha * (mat @ vec)."""
-    return _plus(self, beta, _matrix_by_vector("addmv", mat, vec), alpha)
-
-
-@op(
-    inplace=True,
-    grad={
-        "self": lambda grad, beta: grad * beta,
-        "vec1": lambda grad, vec2, alpha: mv(grad, vec2) * alpha,
-        "vec2": lambda grad, vec1, alpha: mv(_mt(grad), vec1) * alpha,
-    },
-)
-def addr(self: T, vec1: T, vec2: T, *, beta: N = 1, alpha: N = 1) -> Any:
-    """beta * self + alpha * (the outer product of vec1 and vec2)."""
-    _must_be("addr", "vec1", vec1, 1)
-    _must_be("addr", "vec2", vec2, 1)
-    a, b = both(_column(vec1), vec2, "addr")
-    result = map_("and" if a.dtype is bool_ else "mul", a, b)
-    return (
-        _plus(self, beta, result, alpha)
-        if result.dtype is not bool_
-        else expand(self, tuple(result.shape)) | result
-    )
-
-
-def _stacks(name: str, batch1: Val, batch2: Val) -> None:
-    for argument, x in (("batch1", batch1), ("batch2", batch2)):
-        if x.ndim != 3:
-            fail(RuntimeError, f"{name}: {argument} must be a 3D tensor; got {tuple(x.shape)}")
-    n, _, k = batch1.shape
-    if batch2.shape[0] != n or batch2.shape[1] != k:
-        got = f"[{batch2.shape[0]}, {batch2.shape[1]}]"
-        fail(
-            RuntimeError,
-            f"{name}: Expected size for first two dimensions of batch2 tensor to be: [{n}, {k}] but got: {got}.",
-        )
-
-
-@op(
-    inplace=True,
-    grad={
-        "self": lambda grad, beta: grad * beta,
-        "batch1": lambda grad, batch2, alpha: bmm(grad, _mt(batch2)) * alpha,
-        "batch2": lambda grad, batch1, alpha: bmm(_mt(batch1), grad) * alpha,
-    },
-)
-def baddbmm(self: T, batch1: T, batch2: T, *, beta: N = 1, alpha: N = 1) -> Any:
-    """beta * self + alpha * (batch1 @ batch2), for stacks (batch, n, k) and (batch, k, m)."""
-    _stacks("baddbmm", batch1, batch2)
-    return _plus(self, beta, product(batch1, batch2, "baddbmm"), alpha)
-
-
-def _of_stack(grad: Any, count: int) -> Any:
-    return grad.unsqueeze(0).expand(count, *grad.shape)
-
-
-@op(
-    inplace=True,
-    grad={
-        "self": lambda grad, beta: grad * beta,
-        "batch1": lambda grad, batch2, alpha: bmm(_of_stack(grad, batch2.shape[0]), _mt(batch2)) * alpha,
-        "batch2": lambda grad, batch1, alpha: bmm(_mt(batch1), _of_stack(grad, batch1.shape[0])) * alpha,
-    },
-)
-def addbmm(self: T, batch1: T, batch2: T, *, beta: N = 1, alpha: N = 1) -> Any:
-    """beta * self + alpha * (the sum over the batch of batch1 @ batch2)."""
-    _stacks("addbmm", batch1, batch2)
-    return _plus(self, beta, reduce_("add", product(batch1, batch2, "addbmm"), (0,)), alpha)
+        fail(RuntimeError, f"size mismatch, got input ({input.shape[-1:]}), mat ({list(mat.shape)}), vec ({vec.shape[0]})")
+    return outputs(_sum(beta, input, alpha, mat @ vec), out)
 
 
 @composite(aliases=("ger",))
-def outer(self: Any, vec2: Any, *, out: Any = None) -> Any:
-    """The products of every element of one vector with every element of another, (n, m)."""
-    for name, v in (("self", self), ("vec2", vec2)):
-        if v.ndim != 1:
-            fail(RuntimeError, f"outer: Expected 1-D argument {name}, but got {v.ndim}-D")
-    return finish(self.unsqueeze(1) * vec2, out)
+def outer(input: Any, vec2: Any, *, out: Any = None) -> Any:
+    """The products of every element of one vector with every element of another."""
+    for x in (input, vec2):
+        if x.ndim != 1:
+            fail(RuntimeError, f"outer: Expected 1-D argument self, but got {x.ndim}-D")
+    return outputs(input.unsqueeze(1) * vec2, out)
 
 
 @composite()
-def vdot(self: Any, other: Any, *, out: Any = None) -> Any:
-    """The sum of the products of two vectors (the first one conjugated)."""
-    return finish(dot(self, other), out)
+def addr(input: Any, vec1: Any, vec2: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
+    """beta input + alpha vec1 vec2^T."""
+    if vec1.ndim != 1 or vec2.ndim != 1:
+        fail(RuntimeError, f"addr: Expected 1-D argument vec1 and vec2, but got {vec1.ndim}-D and {vec2.ndim}-D")
+    return outputs(_sum(beta, input, alpha, outer(vec1, vec2)), out)
 
 
 @composite()
-def inner(self: Any, other: Any, *, out: Any = None) -> Any:
-    """The sums of products over the last dimension of both; with a 0-dim operand the product."""
-    if self.ndim == 0 or other.ndim == 0:
-        return finish(self * other, out)
-    if self.shape[-1] != other.shape[-1]:
+def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
+    """beta input + alpha batch1 @ batch2."""
+    return outputs(_sum(beta, input, alpha, FUNCTIONS["bmm"](batch1, batch2)), out)
+
+
+@composite()
+def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
+    """beta input + alpha times the sum of all batch1[i] @ batch2[i]."""
+    return outputs(_sum(beta, input, alpha, FUNCTIONS["bmm"](batch1, batch2).sum(0)), out)
+
+
+for _fn in (addmv, addr, baddbmm, addbmm):
+    _in_place(_fn)
+
+
+@composite()
+def vdot(input: Any, other: Any, *, out: Any = None) -> Any:
+    """The dot product of two vectors."""
+    return outputs(FUNCTIONS["dot"](input, other), out)
+
+
+@composite()
+def inner(input: Any, other: Any, *, out: Any = None) -> Any:
+    """The sums of products over the last dimension of both."""
+    if not input.ndim or not other.ndim:
+        return outputs(input * other, out)
+    if input.shape[-1] != other.shape[-1]:
         fail(
             RuntimeError,
-            "inner: inner() the last dimension must match on both input tensors but got shapes "
-            f"{list(self.shape)} and {list(other.shape)}",
+            f"inner() the last dimension must match on both input tensors but got shapes {list(input.shape)} and {list(other.shape)}",
         )
-    return finish(tensordot(self, other, ([-1], [-1])), out)
+    return outputs(FUNCTIONS["tensordot"](input, other, ([-1], [-1])), out)
 
 
-def _contracted(dims: Any, a: Any, b: Any) -> tuple[list[int], list[int]]:
-    if hasattr(dims, "tolist"):
-        dims = dims.tolist()
-    if isinstance(dims, int):
-        if dims < 0:
-            fail(RuntimeError, f"tensordot: tensordot expects dims >= 0, but got dims={dims}")
-        if dims > min(a.ndim, b.ndim):
-            fail(RuntimeError, f"tensordot: tensordot expects dims < ndim_a or ndim_b, but got dims={dims}")
-        return list(range(a.ndim - dims, a.ndim)), list(range(dims))
-    first, second = ([d] if isinstance(d, int) else list(d) for d in dims)
-    if len(first) != len(second):
-        fail(
-            RuntimeError, f"tensordot: both dimension lists should have same length; got {first} and {second}"
-        )
-    return [wrap_dim(d, a.ndim, "tensordot") for d in first], [
-        wrap_dim(d, b.ndim, "tensordot") for d in second
-    ]
+@composite(**FACE, faces={"linalg": "vecdot"})
+def vecdot(x: Any, y: Any, *, dim: int = -1, out: Any = None) -> Any:
+    """The dot products along a dimension."""
+    return outputs((x * y).sum(dim), out)
 
 
-@composite(method=False)
-def tensordot(a: Any, b: Any, dims: Any = 2, *, out: Any = None) -> Any:
-    """The sums of products over pairs of dimensions: the last `dims` of a with the first of b, or two lists of them."""
-    first, second = _contracted(dims, a, b)
-    for i, j in zip(first, second):
-        if a.shape[i] == 1:
-            b = b.sum(j, keepdim=True)
-        elif b.shape[j] == 1:
-            a = a.sum(i, keepdim=True)
-        elif a.shape[i] != b.shape[j]:
-            sizes = f"but got {a.shape[i]} and {b.shape[j]}"
-            fail(
-                RuntimeError,
-                f"tensordot: contracted dimensions need to match, {sizes} in dimensions {i} and {j}",
-            )
-    rows = [d for d in range(a.ndim) if d not in first]
-    cols = [d for d in range(b.ndim) if d not in second]
-    shape = [a.shape[d] for d in rows] + [b.shape[d] for d in cols]
-    depth = numel([a.shape[i] for i in first])
-    left = a.permute(*rows, *first).reshape(numel([a.shape[d] for d in rows]), depth)
-    right = b.permute(*second, *cols).reshape(depth, numel([b.shape[d] for d in cols]))
-    return finish(mm(left, right).reshape(shape), out)
-
-
-@functools.lru_cache(512)
-def _chain_order(sizes: tuple[int, ...]) -> dict[tuple[int, int], int]:
-    """Where to split each chain of matrices sizes[i] x sizes[i + 1] for the fewest multiplications."""
-    n = len(sizes) - 1
-    cost: dict[tuple[int, int], int] = {(i, i): 0 for i in range(n)}
-    split: dict[tuple[int, int], int] = {}
-    for length in range(1, n):
-        for i in range(n - length):
-            j = i + length
-            price = {
-                k: cost[i, k] + cost[k + 1, j] + sizes[i] * sizes[k + 1] * sizes[j + 1] for k in range(i, j)
-            }
-            split[i, j] = min(price, key=price.__getitem__)
-            cost[i, j] = price[split[i, j]]
-    return split
-
-
-def _chain(matrices: Any, split: dict[tuple[int, int], int], i: int, j: int) -> Any:
-    if i == j:
-        return matrices[i]
-    k = split[i, j]
-    return mm(_chain(matrices, split, i, k), _chain(matrices, split, k + 1, j))
-
-
-@composite(method=False, function=False, faces={"linalg": "multi_dot"})
+@composite(**FACE, faces={"linalg": "multi_dot"})
 def multi_dot(tensors: Any, *, out: Any = None) -> Any:
-    """The product of a chain of matrices, in the order of the fewest multiplications; the ends may be vectors."""
-    given = list(tensors)
-    if len(given) < 2:
-        fail(RuntimeError, f"linalg.multi_dot: multi_dot(): expected at least 2 tensors but got {len(given)}")
-    row, column = given[0].ndim == 1, given[-1].ndim == 1
-    chain = [
-        given[0].unsqueeze(0) if row else given[0],
-        *given[1:-1],
-        given[-1].unsqueeze(1) if column else given[-1],
-    ]
-    for i, m in enumerate(chain):
-        if m.ndim != 2:
-            fail(RuntimeError, f"linalg.multi_dot: multi_dot(): tensor {i} must be 2D but got {m.ndim}D")
-        if i and chain[i - 1].shape[1] != m.shape[0]:
-            fail(
-                RuntimeError,
-                f"linalg.multi_dot: multi_dot(): tensors {i - 1} and {i} with shapes {list(chain[i - 1].shape)} and {list(m.shape)} "
-                "cannot be multiplied",
-            )
-    split = _chain_order((*(m.shape[0] for m in chain), chain[-1].shape[1]))
-    result = _chain(chain, split, 0, len(chain) - 1)
-    result = result.squeeze(0) if row else result
-    return finish(result.squeeze(-1) if column else result, out)
+    """The product of several matrices; the first and the last may be vectors."""
+    tensors = list(tensors)
+    if len(tensors) < 2:
+        fail(RuntimeError, f"multi_dot(): expected at least 2 tensors but got {len(tensors)}")
+    first, last = tensors[0].ndim == 1, tensors[-1].ndim == 1
+    if first:
+        tensors[0] = tensors[0].unsqueeze(0)
+    if last:
+        tensors[-1] = tensors[-1].unsqueeze(-1)
+    for i, x in enumerate(tensors):
+        if x.ndim != 2:
+            fail(RuntimeError, f"multi_dot(): tensor {i} must be 2D but got {x.ndim}D")
+    while len(tensors) > 1:  # the largest shared extent goes first
+        k = max(range(len(tensors) - 1), key=lambda i: tensors[i].shape[1])
+        tensors[k : k + 2] = [tensors[k] @ tensors[k + 1]]
+    result = tensors[0]
+    result = result.squeeze(0) if first else result
+    return outputs(result.squeeze(-1) if last else result, out)
 
 
 @composite(method=False)
 def chain_matmul(*matrices: Any, out: Any = None) -> Any:
-    """The product of matrices (see linalg.multi_dot)."""
+    """The product of several matrices."""
     return matrices[0] if len(matrices) == 1 else multi_dot(matrices, out=out)
 
 
-@composite(method=False, function=False, faces={"linalg": "vecdot"})
-def vecdot(x: Any, y: Any, *, dim: int = -1, out: Any = None) -> Any:
-    """The sums of the products along one dimension, broadcast over the others."""
-    return finish((x * y).sum(dim), out)
+def _cross(a: Any, b: Any, dim: int) -> Any:
+    d = wrap_dim(dim, max(a.ndim, b.ndim), "cross")
+    a, b = FUNCTIONS["broadcast_tensors"](a, b)
+    if a.shape[d] != 3:
+        fail(RuntimeError, f"linalg.cross: inputs dimension {dim} must have length 3. Got {a.shape[d]} and {b.shape[d]}")
+    x, y, z = a.unbind(d)
+    u, v, w = b.unbind(d)
+    return FUNCTIONS["stack"]([y * w - z * v, z * u - x * w, x * v - y * u], d)
 
 
-@op(
-    method=False,
-    function=False,
-    node="LinalgCrossBackward0",
-    grad={
-        "self": lambda grad, other, dim: _cross(other.expand(*grad.shape), grad, dim),
-        "other": lambda grad, self, dim: _cross(grad, self.expand(*grad.shape), dim),
-    },
-)
-def _cross(self: T, other: T, dim: int) -> Any:
-    a, b = both(self, other, "linalg.cross")
-    return a.roll(-1, dim) * b.roll(-2, dim) - a.roll(-2, dim) * b.roll(-1, dim)
-
-
-@composite(method=False, function=False, faces={"linalg": "cross"})
+@composite(**FACE, faces={"linalg": "cross"}, name="linalg_cross")
 def linalg_cross(input: Any, other: Any, *, dim: int = -1, out: Any = None) -> Any:
-    """The cross product of vectors of 3 elements along dim; the other dimensions broadcast."""
+    """The cross products of vectors of three elements along a dimension."""
     if input.ndim != other.ndim:
-        fail(
-            RuntimeError,
-            "linalg.cross: inputs must have the same number of dimensions.",
-            input=input,
-            other=other,
-        )
-    dim = wrap_dim(dim, input.ndim, "linalg.cross")
-    if input.shape[dim] != 3 or other.shape[dim] != 3:
-        sizes = f"{input.shape[dim]} and {other.shape[dim]}"
-        fail(
-            RuntimeError, f"linalg.cross: inputs dimension {dim - input.ndim} must have length 3. Got {sizes}"
-        )
-    return finish(_cross(input, other, dim - input.ndim), out)
+        fail(RuntimeError, f"linalg.cross: inputs must have the same number of dimensions. Got {input.ndim} and {other.ndim}")
+    return outputs(_cross(input, other, dim), out)
 
 
 @composite()
-def cross(self: Any, other: Any, dim: int | None = None, *, out: Any = None) -> Any:
-    """The cross product along dim (None: the first dimension of 3 elements)."""
+def cross(input: Any, other: Any, dim: Any = None, *, out: Any = None) -> Any:
+    """The cross products along a dimension (default: the first of extent 3)."""
     if dim is None:
-        threes = [d for d, n in enumerate(self.shape) if n == 3]
-        if not threes:
-            fail(RuntimeError, f"linalg.cross: no dimension of size 3 in input; got {tuple(self.shape)}")
-        dim = threes[0]
-    return linalg_cross(self, other, dim=dim, out=out)
+        dims = [d for d, n in enumerate(input.shape) if n == 3]
+        if not dims:
+            fail(RuntimeError, "no dimension of size 3 in input", input=input)
+        dim = dims[0]
+    return linalg_cross(input, other, dim=dim, out=out)
 
 
-@composite(method=False, function=False, faces={"linalg": "vander"})
-def linalg_vander(x: Any, *, N: int | None = None) -> Any:  # noqa: N803  (PyTorch's name)
-    """The powers 0 .. N - 1 of each element, along a new last dimension."""
-    x = x.unsqueeze(0) if x.ndim == 0 else x
+# --- powers and exponentials of matrices --------------------------------------------------------------------------
+
+
+@composite(faces={"linalg": "matrix_power"})
+def matrix_power(input: Any, n: int, *, out: Any = None) -> Any:
+    """The n-th power of square matrices; n < 0: of their inverses."""
+    if input.ndim < 2 or input.shape[-1] != input.shape[-2]:
+        fail(RuntimeError, f"linalg.matrix_power: A must be batches of square matrices, but they are {tuple(input.shape[-2:])} matrices")
+    if n == 0:
+        eye = FUNCTIONS["eye"](input.shape[-1], dtype=input.dtype)
+        return outputs(eye.expand(tuple(input.shape)).clone() + input * 0, out)
+    base, result = (inv(input) if n < 0 else input), None
+    k = abs(n)
+    while k:
+        if k & 1:
+            result = base if result is None else result @ base
+        k >>= 1
+        base = base @ base if k else base
+    return outputs(result.clone() if result is input else result, out)
+
+
+@routine
+def exponential_of(A: Any) -> Any:
+    """exp of matrices by scaling and squaring of a Taylor polynomial, in float64."""
+    import numpy as np
+
+    x = A.astype(np.float64)
+    n = x.shape[-1]
+    size = np.abs(x).sum(-1).max() if x.size else 0.0
+    k = max(0, int(np.ceil(np.log2(size))) + 2) if size > 0.25 else 0
+    x = x / 2.0**k
+    result = term = np.broadcast_to(np.eye(n), x.shape).copy()
+    for i in range(1, 16):
+        term = term @ x / i
+        result = result + term
+    for _ in range(k):
+        result = result @ result
+    return result
+
+
+def _exp_back(grad: Any, self: Any) -> Any:
+    """The upper right block of exp([[A^T, G], [0, A^T]])."""
+    n = self.shape[-1]
+    cat, t = FUNCTIONS["cat"], mT(self)
+    block = cat([cat([t, grad], -1), cat([t * 0, t], -1)], -2)
+    return matrix_exp(block).narrow(-2, 0, n).narrow(-1, n, n)
+
+
+@op(faces={"linalg": "matrix_exp"}, node="LinalgMatrixExpBackward0", grad={"self": _exp_back})
+def matrix_exp(self: T) -> Any:
+    """The matrix exponential."""
+    square("linalg.matrix_exp", self)
+    return external("exponential_of", [self], [(tuple(self.shape), self.dtype)])[0]
+
+
+# --- pseudo-inverses, ranks, conditions ---------------------------------------------------------------------------
+
+
+@routine
+def pseudo_inverse(A: Any, rtol: Any, atol: float, hermitian: bool) -> Any:
+    import numpy as np
+
+    m, n = A.shape[-2:]
+    if hermitian:
+        A = np.tril(A) + np.swapaxes(np.tril(A, -1), -1, -2)
+    u, s, vh = np.linalg.svd(A, False)
+    if rtol is None:
+        rtol = max(m, n) * np.finfo(A.dtype).eps if atol == 0 else 0.0
+    top = s.max(-1, keepdims=True, initial=0.0)
+    keep = s > np.maximum(atol, rtol * top)
+    r = np.where(keep, 1 / np.where(keep, s, 1), 0)
+    return np.swapaxes(vh, -1, -2) @ (r[..., None] * np.swapaxes(u, -1, -2))
+
+
+def _pinv_back(grad: Any, A: Any, result: Any) -> Any:
+    g, p, pt = mT(grad), result, mT(result)
+    if A.shape[-2] <= A.shape[-1]:
+        k = g @ p
+        kpt = k @ pt
+        return -mT(p @ k) + kpt - (A @ p) @ kpt + (pt @ p) @ (g - k @ A)
+    k = p @ g
+    ptk = pt @ k
+    return -mT(k @ p) + (g - A @ k) @ p @ pt + ptk - (ptk @ p) @ A
+
+
+@op(method=False, function=False, node="LinalgPinvBackward0", grad={"A": _pinv_back})
+def _pinv(A: T, rtol: float | None, atol: float, hermitian: bool) -> Any:
+    matrices("linalg.pinv", A)
+    return external("pseudo_inverse", [A], [((*A.shape[:-2], A.shape[-1], A.shape[-2]), A.dtype)], rtol, atol, hermitian)[0]
+
+
+def _plain(x: Any) -> Any:
+    return x if x is None else float(x)
+
+
+@composite(**FACE, faces={"linalg": "pinv"})
+def pinv(A: Any, rcond: Any = None, hermitian: Any = False, *, atol: Any = None, rtol: Any = None, out: Any = None) -> Any:
+    """The Moore-Penrose inverse: singular values below max(atol, rtol * the largest) count as 0."""
+    rtol = rcond if rtol is None else rtol
+    return outputs(_pinv(A, _plain(rtol), _plain(atol) or 0.0, hermitian), out)
+
+
+@composite()
+def pinverse(input: Any, rcond: float = 1e-15) -> Any:
+    """The Moore-Penrose inverse."""
+    return _pinv(input, float(rcond), 0.0, False)
+
+
+@routine
+def ranks(A: Any, rtol: Any, atol: float, hermitian: bool) -> Any:
+    import numpy as np
+
+    s = np.abs(np.linalg.eigvalsh(A)) if hermitian else np.linalg.svd(A, compute_uv=False)
+    if rtol is None:
+        rtol = max(A.shape[-2:]) * np.finfo(A.dtype).eps if atol == 0 else 0.0
+    top = s.max(-1, keepdims=True, initial=0.0)
+    return (s > np.maximum(atol, rtol * top)).sum(-1)
+
+
+@op(method=False, function=False, grad=NONE)
+def _rank(A: T, rtol: float | None, atol: float, hermitian: bool) -> Any:
+    matrices("linalg.matrix_rank", A)
+    return external("ranks", [A], [(tuple(A.shape[:-2]), int64)], rtol, atol, hermitian)[0]
+
+
+@composite(**FACE, faces={"linalg": "matrix_rank"})
+def matrix_rank(
+    A: Any, tol: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None, out: Any = None
+) -> Any:
+    """How many singular values are above max(atol, rtol * the largest)."""
+    atol = tol if atol is None else atol
+    return outputs(_rank(A, _plain(rtol), _plain(atol) or 0.0, hermitian), out)
+
+
+@composite(**FACE, faces={"linalg": "cond"})
+def cond(A: Any, p: Any = None, *, out: Any = None) -> Any:
+    """The condition number in the norm p (default 2: the ratio of the extreme singular values)."""
+    matrices("linalg.cond", A)
+    if p is None or p in (2, -2):
+        s = svdvals(A)
+        high, low = s.select(-1, 0), s.select(-1, -1)
+        return outputs(low / high if p == -2 else high / low, out)
+    from .norms import matrix_norm
+
+    return outputs(matrix_norm(A, p) * matrix_norm(inv(A), p), out)
+
+
+Lstsq = namedtuple("linalg_lstsq", ["solution", "residuals", "rank", "singular_values"])
+
+
+@composite(**FACE, faces={"linalg": "lstsq"})
+def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: Any = None) -> Any:
+    """(X that minimises |A X - B|, residuals, rank, singular values)."""
+    vector = B.ndim == A.ndim - 1
+    rhs = B.unsqueeze(-1) if vector else B
+    X = _pinv(A, _plain(rcond), 0.0, False) @ rhs
+    m, n = A.shape[-2:]
+    empty = FUNCTIONS["zeros"](0, dtype=A.dtype) if "zeros" in FUNCTIONS else svdvals(A.detach()).narrow(-1, 0, 0)
+    residuals = ((A @ X - rhs) ** 2).sum(-2) if m > n and driver != "gelsy" else empty
+    rank = matrix_rank(A.detach()) if driver != "gels" else FUNCTIONS["zeros"](0, dtype=int64)
+    s = svdvals(A.detach()) if driver in ("gelsd", "gelss") else empty
+    return Lstsq(X.squeeze(-1) if vector else X, residuals, rank, s)
+
+
+@composite(**FACE, faces={"linalg": "tensorinv"})
+def tensorinv(A: Any, ind: int = 2, *, out: Any = None) -> Any:
+    """The inverse for tensordot with ind dimensions."""
+    if ind <= 0:
+        fail(RuntimeError, f"Expected a strictly positive integer for 'ind'; got {ind}")
+    first, last = tuple(A.shape[:ind]), tuple(A.shape[ind:])
+    if numel(first) != numel(last):
+        fail(RuntimeError, "Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind])", A=A)
+    return outputs(inv(A.reshape([numel(first), numel(last)])).reshape([*last, *first]), out)
+
+
+@composite(**FACE, faces={"linalg": "tensorsolve"})
+def tensorsolve(A: Any, B: Any, dims: Any = None, *, out: Any = None) -> Any:
+    """X of tensordot(A, X, X.ndim) = B."""
+    if dims is not None:
+        dims = [wrap_dim(d, A.ndim, "linalg.tensorsolve") for d in dims]
+        A = A.permute([d for d in range(A.ndim) if d not in dims] + list(dims))
+    rest = tuple(A.shape[B.ndim :])
+    if numel(rest) != numel(B.shape):
+        fail(RuntimeError, "Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim])", A=A, B=B)
+    n = numel(rest)
+    return outputs(_solve(A.reshape([n, n]), B.reshape([n, 1])).reshape(list(rest)), out)
+
+
+@composite(**FACE, faces={"linalg": "vander"})
+def vander(x: Any, N: Any = None, *, out: Any = None) -> Any:
+    """The powers 0 ... N - 1 of every element."""
     n = x.shape[-1] if N is None else N
-    if N is not None and n <= 1:
-        fail(RuntimeError, f"linalg.vander: N must be greater than 1.; got {N}")
-    ones = FUNCTIONS["ones_like"](x).unsqueeze(-1)
     if n <= 1:
-        return ones[..., :n]
-    powers = x.unsqueeze(-1).expand(*x.shape, n - 1).cumprod(-1)
-    return FUNCTIONS["cat"]([ones.to(powers.dtype), powers], -1)
+        fail(RuntimeError, f"N must be greater than 1.; got {n}")
+    ones = x.unsqueeze(-1) * 0 + 1
+    powers = [ones]
+    for _ in range(n - 1):
+        powers.append(powers[-1] * x.unsqueeze(-1))
+    return outputs(FUNCTIONS["cat"](powers, -1), out)
 
 
-@composite(method=False)
-def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # noqa: N803  (PyTorch's name)
-    """The matrix whose rows are the powers of the elements of a vector, highest first unless increasing."""
-    if x.ndim != 1:
-        fail(RuntimeError, f"vander: x must be a one-dimensional tensor.; got {tuple(x.shape)}")
-    n = x.shape[0] if N is None else N
-    if n < 0:
-        fail(RuntimeError, f"vander: N must be non-negative.; got {N}")
-    x = x if x.dtype.is_floating_point else x.to(int64)
-    columns = [FUNCTIONS["ones_like"](x).unsqueeze(-1)]
-    if n > 1:
-        columns.append(x.unsqueeze(-1).expand(x.shape[0], n - 1).cumprod(-1))
-    result = FUNCTIONS["cat"](columns, -1)[:, :n]
-    return result if increasing else result.flip(1)
+@composite(**FACE, faces={"linalg": "matmul"}, name="linalg_matmul")
+def linalg_matmul(input: Any, other: Any, *, out: Any = None) -> Any:
+    """The matrix product."""
+    return FUNCTIONS["matmul"](input, other, out=out)
+
+
+@composite(**FACE, faces={"linalg": "diagonal"}, name="linalg_diagonal")
+def linalg_diagonal(A: Any, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Any:
+    """The diagonals of matrices."""
+    return A.diagonal(offset, dim1, dim2)
+
+
+@composite(faces={"linalg": "householder_product"}, aliases=("orgqr",))
+def householder_product(input: Any, tau: Any, *, out: Any = None) -> Any:
+    """The first columns of the product of the reflections I - tau_i v_i v_i^T."""
+    m, n = input.shape[-2:]
+    k = tau.shape[-1]
+    eye = FUNCTIONS["eye"](m, dtype=input.dtype)
+    v = input.tril(-1) + eye.narrow(-1, 0, n)
+    Q = eye.expand([*input.shape[:-2], m, m])
+    for i in range(k):
+        u = v.narrow(-1, i, 1)
+        Q = Q - (Q @ u) @ mT(u) * tau.narrow(-1, i, 1).unsqueeze(-1)
+    return outputs(Q.narrow(-1, 0, n) * 1, out)
+
+
+_ = (cast, const, into, _masked, _svd)

@@ -51,7 +51,7 @@ class Generator:
         import numpy as np
 
         from ..dtypes import uint8
-        from ..tensor.create import as_numpy, from_bytes
+        from ..stream.host import as_numpy, from_bytes
 
         words = np.ascontiguousarray(as_numpy(self._state))
         return from_bytes(words.view(np.uint8).copy(), uint8, (8 * WORDS,))
@@ -63,7 +63,7 @@ class Generator:
         import numpy as np
 
         from ..stream.access import pointer
-        from ..tensor.create import as_numpy
+        from ..stream.host import as_numpy
 
         if new_state._meta.dtype.name != "uint8" or new_state._meta.numel != 8 * WORDS:
             raise RuntimeError("RNG state must be a torch.ByteTensor of 5056 bytes")
@@ -82,19 +82,19 @@ class Generator:
 
 def _restore(state: list[int]) -> Generator:
     from ..dtypes import uint8
-    from ..tensor.create import from_data
+    from ..stream.host import from_data
 
     return Generator().set_state(from_data(state, uint8))
 
 
 def FUNCTIONS_device(device: Any) -> Any:
-    from ..tensor.create import check_device
+    from ..stream.host import check_device
 
     return check_device(device)
 
 
 def _new_state() -> Tensor:
-    from ..tensor.create import empty_of
+    from ..stream.host import empty_of
 
     return empty_of((WORDS,), uint64)
 
@@ -182,7 +182,7 @@ def fresh(
 ) -> Any:
     """A new tensor of random numbers."""
     if numel(shape) == 0:
-        from ..tensor.create import empty_of
+        from ..stream.host import empty_of
 
         return empty_of(shape, d)
     if kind == "normal" and numel(shape) < 16:

@@ -33,8 +33,9 @@ def both_forms(name: str, body: Any, grads: dict[str, Any], node: str = "") -> N
     exec(compile(source, f"<{name}>", "exec"), scope)
     copying = scope[name]
     copying.__annotations__, copying.__doc__ = body.__annotations__, body.__doc__
-    op(name=name, node=title, grad=grads)(copying)
-    op(name=f"_{name}_direct", node=title, grad=grads, inplace=True, method=False, function=False)(body)
+    raises = RuntimeError if name.lstrip("_").startswith("scatter") else IndexError
+    op(name=name, node=title, grad=grads, raises=raises)(copying)
+    op(name=f"_{name}_direct", node=title, grad=grads, raises=raises, inplace=True, method=False, function=False)(body)
     made = FUNCTIONS[f"_{name}_direct_"]
     from .entry import publish
 

@@ -1,0 +1,121 @@
+"""Products, moments and counts over dimensions."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from typing import Any
+
+from ..dtypes import dtype, int64
+from ..errors import fail
+from ..shapes import wrap_dims
+from ..stream.graph import Val, cast, const, map_
+from .compare import _where, truth
+from .elementwise import into
+from .entry import NONE, T, composite, op
+from .reduction import amax, amin, mean, reduced, std, sum, var
+
+Dims = Any
+
+
+def _prod_back(grad: Any, self: Any, dim: Any, keepdim: bool) -> Any:
+    """grad times the product of all other elements: nonzero next to a zero only for that zero."""
+    dims = wrap_dims(dim, self.ndim)
+    if not keepdim:
+        for d in dims:
+            grad = grad.unsqueeze(d)
+    zeros = (self == 0).sum(dims, keepdim=True)
+    rest = self
+    safe = _where(self == 0, 1, self)
+    rest = safe
+    for d in dims:
+        rest = _prod(rest, d, True)
+    return grad * _where(self == 0, _where(zeros == 1, rest, 0), _where(zeros == 0, rest / safe, 0))
+
+
+@op(method=False, function=False, node="ProdBackward0", grad={"self": _prod_back})
+def _prod(self: T, dim: Dims = None, keepdim: bool = False, *, dtype: dtype | None = None) -> Any:
+    d = dtype or (self.dtype if self.dtype.is_floating_point else int64)
+    return reduced("mul", cast(self, d), wrap_dims(dim, self.ndim, "prod"), keepdim)
+
+
+@composite()
+def prod(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> Any:
+    """The product over a dimension (default: of all elements). Integers are multiplied in int64."""
+    result = _prod(input, dim, keepdim, dtype=dtype)
+    return result if out is None else into(out, result)
+
+
+@op(node="NansumBackward0", grad={"self": lambda grad, self, dim, keepdim: _nansum_back(grad, self, dim, keepdim)})
+def nansum(self: T, dim: Dims = None, keepdim: bool = False, *, dtype: dtype | None = None) -> Any:
+    """The sum, NaN counted as 0."""
+    x = self
+    if x.dtype.is_floating_point:
+        x = map_("select", truth_of_number(x), x, const(0, x.dtype))
+    d = dtype or (x.dtype if x.dtype.is_floating_point else int64)
+    return reduced("add", cast(x, d), wrap_dims(dim, x.ndim, "nansum"), keepdim)
+
+
+def truth_of_number(x: Val) -> Val:
+    from ..dtypes import bool_
+
+    return map_("eq", x, x, out=bool_)
+
+
+def _nansum_back(grad: Any, self: Any, dim: Any, keepdim: bool) -> Any:
+    if not keepdim:
+        for d in wrap_dims(dim, self.ndim):
+            grad = grad.unsqueeze(d)
+    return _where(self == self, grad, 0)
+
+
+@composite()
+def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> Any:
+    """The mean of the elements that are not NaN."""
+    if not input.dtype.is_floating_point:
+        fail(RuntimeError, "nanmean(): expected input to have floating point or complex dtype but got " + input.dtype.name)
+    count = sum((input == input).detach(), dim, keepdim)
+    result = nansum(input, dim, keepdim, dtype=dtype) / count
+    return result if out is None else into(out, result)
+
+
+def _pair(name: str, first: Any, input: Any, dim: Any, unbiased: Any, keepdim: bool, correction: Any, out: Any) -> Any:
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    a = first(input, dim, unbiased, keepdim, correction=correction)
+    b = mean(input, dim, keepdim) if dim is not None or keepdim else mean(input)
+    if out is not None:
+        a, b = into(out[0], a), into(out[1], b)
+    return a, b
+
+
+@composite(method=False)
+def var_mean(input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None, out: Any = None) -> Any:
+    """(variance, mean)."""
+    return _pair("var_mean", var, input, dim, unbiased, keepdim, correction, out)
+
+
+@composite(method=False)
+def std_mean(input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None, out: Any = None) -> Any:
+    """(standard deviation, mean)."""
+    return _pair("std_mean", std, input, dim, unbiased, keepdim, correction, out)
+
+
+@op(grad=NONE)
+def count_nonzero(self: T, dim: Dims = None) -> Any:
+    """How many elements are not 0."""
+    return reduced("add", cast(truth(self), int64), wrap_dims(dim, self.ndim, "count_nonzero"), False)
+
+
+AMinMax = namedtuple("aminmax", ["min", "max"])
+
+
+@composite()
+def aminmax(input: Any, *, dim: Any = None, keepdim: bool = False, out: Any = None) -> Any:
+    """(the smallest, the largest element)."""
+    if dim is None and 0 in input.shape:
+        fail(RuntimeError, "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity.")
+    dims = () if dim is None else dim
+    result = AMinMax(amin(input, dims, keepdim), amax(input, dims, keepdim))
+    if out is not None:
+        return AMinMax(*[into(o, r) for o, r in zip(out, result)])
+    return result

@@ -1,0 +1,208 @@
+"""Tensors with bytes of their own: made from Python data and NumPy arrays, and seen as arrays."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes
+from ..dtypes import CPU, dtype
+from ..errors import fail
+from ..shapes import contiguous_strides, numel
+from .backend import current
+from .value import Storage, StorageInfo, Tensor, fresh_meta, intern_meta, make_tensor
+
+
+def check_device(device: Any, name: str = "tensor") -> Any:
+    """The device asked for; RuntimeError for one that is not there yet."""
+    if device is None:
+        return CPU
+    d = device if isinstance(device, dtypes.device) else dtypes.device(device)
+    if d.type == "cuda":
+        raise AssertionError(
+            "Torch not compiled with CUDA enabled: CUDA is not there yet in flambeau; use device='cpu'"
+        )
+    if d.type not in ("cpu",):
+        fail(NotImplementedError, f"{name}: the device {d} is not there yet; use device='cpu'")
+    return CPU
+
+
+def new_storage(nbytes: int) -> Storage:
+    block = current().alloc(nbytes)
+    return Storage(nbytes, block, block.ptr)
+
+
+def from_bytes(array: np.ndarray, d: dtype, shape: Sequence[int]) -> Tensor:
+    """A fresh tensor holding a copy of a C-contiguous array's bytes."""
+    st = new_storage(array.nbytes)
+    if array.nbytes:
+        ctypes.memmove(st.ptr, array.ctypes.data, array.nbytes)
+    return make_tensor(st, fresh_meta(tuple(shape), d))
+
+
+def infer_dtype(data: Any) -> dtype | None:
+    """The dtype of Python data: that of its numbers, the highest category of all."""
+    kind = -1
+    todo = [data]
+    while todo:
+        x = todo.pop()
+        if isinstance(x, (list, tuple)):
+            todo.extend(x)
+        elif isinstance(x, bool):
+            kind = max(kind, 0)
+        elif isinstance(x, int):
+            kind = max(kind, 1)
+        elif isinstance(x, float):
+            kind = max(kind, 2)
+        elif isinstance(x, complex):
+            kind = 3
+        else:
+            return None
+    return None if kind < 0 else (dtypes.bool_, dtypes.int64, dtypes.default_dtype(), dtypes.complex64)[kind]
+
+
+def from_data(data: Any, d: Any = None) -> Tensor:
+    if isinstance(data, (np.ndarray, np.generic)):
+        array = np.asarray(data)
+        found = dtypes.BY_NUMPY.get(array.dtype.newbyteorder("="))
+        if found is None:
+            raise TypeError(
+                f"can't convert np.ndarray of type {array.dtype}. The only supported types are: "
+                "float64, float32, float16, int64, int32, "
+                "int16, int8, uint64, uint32, uint16, uint8, and bool."
+            )
+    else:
+        found = infer_dtype(data)
+        array = plain_array(data, found)
+        found = found or (
+            dtypes.default_dtype()
+            if array.size == 0 and array.dtype == np.float64
+            else dtypes.BY_NUMPY.get(array.dtype)
+        )
+    d = d or found
+    if d is None:
+        raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
+    if d.is_complex:
+        fail(NotImplementedError, f"tensor: complex numbers are not supported yet; got {d.name}")
+    return from_bytes(encode(array, d), d, array.shape)
+
+
+def plain_array(data: Any, found: Any) -> np.ndarray:
+    """A NumPy array of nested Python data; tensors inside count as numbers."""
+    shape: list[int] = []
+    x = data
+    while isinstance(x, (list, tuple)):
+        shape.append(len(x))
+        if not x:
+            break
+        x = x[0]
+    if found is None and shape and isinstance(x, (Tensor, np.ndarray, np.generic)):
+        return np.asarray([plain_array(v, None) for v in data])
+    if isinstance(data, Tensor):
+        return data.detach().numpy()  # type: ignore[attr-defined]
+    if isinstance(data, (str, bytes)) or data is None:
+        raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
+    check_rectangular(data, shape, 0)
+    wide = found.np if found is not None and found.np is not None else None
+    try:
+        if wide is not None and wide.kind == "f":
+            return np.array(data, np.float64)
+        return np.array(data, wide) if wide is not None else np.asarray(data)
+    except OverflowError:
+        raise RuntimeError("Overflow when unpacking long long") from None
+
+
+def check_rectangular(data: Any, shape: Sequence[int], depth: int) -> None:
+    if depth == len(shape):
+        if isinstance(data, (list, tuple)):
+            raise TypeError(
+                f"only number sequences have dimensions; got {type(data).__name__} at dim {depth}"
+            )
+        return
+    if not isinstance(data, (list, tuple)):
+        raise TypeError(
+            f"expected sequence of length {shape[depth]} at dim {depth} (got {type(data).__name__})"
+        )
+    if len(data) != shape[depth]:
+        raise ValueError(f"expected sequence of length {shape[depth]} at dim {depth} (got {len(data)})")
+    if depth + 1 < len(shape) or (data and isinstance(data[0], (list, tuple))):
+        for x in data:
+            check_rectangular(x, shape, depth + 1)
+
+
+def encode(array: np.ndarray, d: dtype) -> np.ndarray:
+    """The array in the memory form of a dtype, C-contiguous."""
+    if d.name == "bfloat16":
+        bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
+        nan = np.isnan(bits.view(np.float32))
+        rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+        return np.where(nan, np.uint16(0x7FC0), rounded)
+    with np.errstate(all="ignore"):
+        return (
+            np.ascontiguousarray(array).astype(d.np, copy=False)
+            if array.dtype != d.np
+            else np.ascontiguousarray(array)
+        )
+
+
+def as_numpy(t: Tensor, keeper: Any = None) -> np.ndarray:
+    """A NumPy view of a tensor's memory (its bytes exist then); it keeps the storage alive."""
+    from .access import pointer
+
+    meta = t._meta
+    d = np.dtype(np.uint16) if meta.dtype.name == "bfloat16" else meta.dtype.np
+    ptr = pointer(t)
+    span = 1 + sum((n - 1) * s for n, s in zip(meta.shape, meta.strides)) if meta.numel else 0
+    raw = (ctypes.c_char * (span * d.itemsize)).from_address(ptr) if span else b""
+    if not meta.numel:
+        return np.empty(meta.shape, d)
+    flat = np.asarray((keeper or Memory)(raw, t._st)).view(d)
+    return np.lib.stride_tricks.as_strided(flat, meta.shape, [s * d.itemsize for s in meta.strides])
+
+
+class Exported:
+    """As `Memory`, counted: as long as it lives, others may write to the storage at any time."""
+
+    def __init__(self, raw: Any, st: Storage):
+        self.raw, self.st = raw, st
+        if st.info is None:
+            st.info = StorageInfo()
+        st.info.exported += 1
+
+    def __del__(self) -> None:
+        self.st.info.exported -= 1
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        readonly = self.st.info.readonly
+        return {
+            "shape": (len(self.raw),),
+            "typestr": "|u1",
+            "data": (ctypes.addressof(self.raw), readonly),
+            "version": 3,
+        }
+
+
+class Memory:
+    """A buffer over a storage, for NumPy, that keeps the storage alive."""
+
+    def __init__(self, raw: Any, st: Storage):
+        self.raw, self.st = raw, st
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        return {
+            "shape": (len(self.raw),),
+            "typestr": "|u1",
+            "data": (ctypes.addressof(self.raw), False),
+            "version": 3,
+        }
+
+
+def empty_of(shape: Sequence[int], d: dtype, strides: Sequence[int] | None = None) -> Tensor:
+    """Uninitialised memory."""
+    st = new_storage(numel(shape) * d.itemsize)
+    return make_tensor(st, intern_meta(tuple(shape), tuple(strides or contiguous_strides(shape)), d))
