@@ -1,182 +1,243 @@
-"""Sums of products written with indices: einsum and tensordot, by batched matrix products."""
+"""Einstein's sum convention: an equation becomes a plan (cached by equation and shapes) of permutations and products of pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterable
 from typing import Any
 
 from ..errors import fail
-from ..shapes import numel, wrap_dim
+from ..shapes import numel
+from .contraction import bmm
 from .entry import composite
 
-Labels = list[Any]
+Shape = tuple[int, ...]
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+Labels = tuple[Any, ...]  # a letter, or (place,) for a dimension of the ellipsis counted from its end
 
 
-def _subscripts(text: str, ndim: int) -> Labels:
-    """The labels of one operand; an ellipsis stands for numbers ..., -2, -1, counted from its end."""
-    text = text.replace(" ", "")
-    if "..." not in text:
-        labels: Labels = list(text)
-        if len(labels) != ndim:
-            fail(
-                RuntimeError,
-                f"einsum(): the number of subscripts in the equation ({len(labels)}) does not match the number of dimensions ({ndim}) for "
-                "an operand and no ellipsis was given",
+def _wrong(what: str) -> Any:
+    fail(RuntimeError, f"einsum(): {what}")
+
+
+def _read(text: str, where: str, start: int) -> list[str]:
+    """The subscripts of one operand, the ellipsis as one of them."""
+    found: list[str] = []
+    i = 0
+    while i < len(text):
+        c = text[i]
+        if c == " ":
+            i += 1
+        elif c == ".":
+            if "..." in found:
+                _wrong(f"found '.' for {where} for which an ellipsis was already found")
+            if text[i : i + 3] != "...":
+                _wrong(f"found '.' for {where} that is not part of any ellipsis")
+            found.append("...")
+            i += 3
+        elif c in LETTERS:
+            found.append(c)
+            i += 1
+        else:
+            _wrong(
+                f"invalid subscript given at index {start + i} in the equation string, subscripts must be in [a-zA-Z]"
             )
-        return labels
-    left, right = text.split("...", 1)
-    rest = ndim - len(left) - len(right)
-    if rest < 0 or "." in left + right:
-        fail(RuntimeError, f"einsum(): the subscripts {text!r} do not fit an operand of {ndim} dimensions")
-    return [*left, *range(-rest, 0), *right]
+    return found
 
 
-def _parse(equation: str, operands: Sequence[Any]) -> tuple[list[Labels], Labels]:
-    given, arrow, wanted = equation.partition("->")
-    parts = given.split(",")
-    if len(parts) != len(operands):
-        more = "more" if len(parts) < len(operands) else "fewer"
-        fail(RuntimeError, f"einsum(): {more} operands were provided than specified in the equation; got {len(operands)} for {equation!r}")
-    for c in equation.replace("->", "").replace("...", ""):
-        if not (c.isalpha() or c in ", "):
-            fail(RuntimeError, f"einsum(): invalid subscript given at index {equation.index(c)} in the equation string, subscripts must be in [a-zA-Z]")
-    inputs = [_subscripts(p, x.ndim) for p, x in zip(parts, operands)]
-    dots = sorted({x for labels in inputs for x in labels if isinstance(x, int)})
-    if arrow:
-        text = wanted.replace(" ", "")
-        if "..." in text:
-            left, right = text.split("...", 1)
-            return inputs, [*left, *dots, *right]
-        return inputs, list(text)
-    letters = [x for labels in inputs for x in labels if isinstance(x, str)]
-    return inputs, [*dots, *sorted(c for c in set(letters) if letters.count(c) == 1)]
+def _labels(found: list[str], shape: Shape, i: int) -> Labels:
+    """One label for each dimension of operand i."""
+    named, given = len(found) - ("..." in found), len(shape)
+    if "..." not in found and named != given:
+        _wrong(
+            f"the number of subscripts in the equation ({named}) does not match the number of dimensions ({given}) for operand {i} and no "
+            "ellipsis was given"
+        )
+    if named > given:
+        _wrong(
+            f"the number of subscripts in the equation ({named}) is more than the number of dimensions ({given}) for operand {i}"
+        )
+    labels: list[Any] = []
+    for s in found:
+        labels += [(k,) for k in range(given - named, 0, -1)] if s == "..." else [s]
+    return tuple(labels)
 
 
-def _merge_repeated(x: Any, labels: Labels) -> tuple[Any, Labels]:
-    """A label that occurs twice in one operand means its diagonal."""
-    for c in list(dict.fromkeys(labels)):
-        while labels.count(c) > 1:
-            i = labels.index(c)
-            j = labels.index(c, i + 1)
-            if x.shape[i] != x.shape[j]:
-                fail(RuntimeError, f"einsum(): subscript {c} is repeated for an operand, but the sizes don't match; got {x.shape[i]} and {x.shape[j]}")
-            x = x.diagonal(0, i, j)
-            labels = [v for k, v in enumerate(labels) if k not in (i, j)] + [c]
-    return x, labels
+def _result_labels(right: str | None, left: list[Labels], start: int) -> Labels:
+    every = [s for labels in left for s in labels]
+    dots = sorted({s for s in every if isinstance(s, tuple)}, reverse=True)
+    if right is None:
+        return (*dots, *sorted(s for s in set(every) - set(dots) if every.count(s) == 1))
+    result: list[Any] = []
+    for s in _read(right, "output", start):
+        if s != "..." and s in result:
+            _wrong(f"output subscript {s} appears more than once in the output")
+        if s != "..." and s not in every:
+            _wrong(f"output subscript {s} does not appear in the equation for any input operand")
+        result += dots if s == "..." else [s]
+    return tuple(result)
 
 
-def _sum_out(x: Any, labels: Labels, keep: set[Any]) -> tuple[Any, Labels]:
-    gone = [d for d, c in enumerate(labels) if c not in keep]
-    if not gone:
-        return x, labels
-    return x.sum(gone), [c for c in labels if c in keep]
+def _sizes(left: list[Labels], shapes: tuple[Shape, ...]) -> dict[Any, int]:
+    sizes: dict[Any, int] = {}
+    for i, (labels, shape) in enumerate(zip(left, shapes)):
+        for s, n in zip(labels, shape):
+            own = {m for t, m in zip(labels, shape) if t == s}
+            if len(own) > 1:
+                a, b = shape[labels.index(s)], next(m for m in own if m != shape[labels.index(s)])
+                _wrong(f"subscript {s} is repeated for operand {i} but the sizes don't match, {b} != {a}")
+            if n != 1 and sizes.get(s, 1) not in (1, n):
+                pairs = ", ".join(
+                    f"{list(x)}->{''.join(str(t) if isinstance(t, str) else '.' for t in ls)}"
+                    for x, ls in zip(shapes, left)
+                )
+                _wrong(f"operands do not broadcast with remapped shapes [original->remapped]: {pairs}")
+            if n != 1 or s not in sizes:
+                sizes[s] = n
+    return sizes
 
 
-def _arranged(x: Any, labels: Labels, groups: Sequence[Labels]) -> Any:
-    """x with its dimensions in the order of the groups, each group joined into one."""
-    x = x.permute([labels.index(c) for g in groups for c in g])
-    at, shape = 0, []
-    for g in groups:
-        shape.append(numel(x.shape[at : at + len(g)]))
-        at += len(g)
-    return x.reshape(shape)
+@functools.lru_cache(1024)
+def _parse(equation: str, shapes: tuple[Shape, ...]) -> tuple[tuple[Labels, ...], Labels]:
+    """(labels of each operand, labels of the result)."""
+    head, arrow, tail = equation.partition("->")
+    parts = head.split(",")
+    if len(parts) > len(shapes):
+        _wrong("fewer operands were provided than specified in the equation")
+    if len(parts) < len(shapes):
+        _wrong("more operands were provided than specified in the equation")
+    left, at = [], 0
+    for i, (part, shape) in enumerate(zip(parts, shapes)):
+        left.append(_labels(_read(part, f"operand {i}", at), shape, i))
+        at += len(part) + 1
+    result = _result_labels(tail if arrow else None, left, len(head) + 2)
+    _sizes(left, shapes)
+    return tuple(left), result
 
 
-def _contract(a: Any, la: Labels, b: Any, lb: Labels, keep: set[Any]) -> tuple[Any, Labels]:
-    """The product of two operands, summed over the labels of both that nobody needs any more."""
-    size = {c: n for labels, x in ((la, a), (lb, b)) for c, n in zip(labels, x.shape) if n != 1}
-    wide_a = {c for c, n in zip(la, a.shape) if n != 1}
-    wide_b = {c for c, n in zip(lb, b.shape) if n != 1}
-    both = [c for c in la if c in lb]
-    summed = [c for c in both if c not in keep and c in wide_a and c in wide_b]
-    a, la = _sum_out(a, la, keep | set(summed) | (set(lb) & wide_a))
-    b, lb = _sum_out(b, lb, keep | set(summed) | (set(la) & wide_b))
-    if not summed:
-        labels = [*la, *[c for c in lb if c not in la]]
-        x = _spread(a, la, labels) * _spread(b, lb, labels)
-        return _sum_out(x, labels, keep)
-    batch = [c for c in both if c in keep and c in wide_a and c in wide_b]
-    left = [c for c in la if c not in summed and c not in batch and not (c in lb and c not in wide_a)]
-    right = [c for c in lb if c not in summed and c not in batch and c not in left]
-    a = a.squeeze([la.index(c) for c in la if c not in [*batch, *left, *summed]])
-    b = b.squeeze([lb.index(c) for c in lb if c not in [*batch, *right, *summed]])
-    la = [c for c in la if c in [*batch, *left, *summed]]
-    lb = [c for c in lb if c in [*batch, *right, *summed]]
-    x = _arranged(a, la, (batch, left, summed)).bmm(_arranged(b, lb, (batch, summed, right)))
-    labels = [*batch, *left, *right]
-    return _sum_out(x.reshape([size.get(c, 1) for c in labels]), labels, keep)
+def _prepared(x: Any, labels: Labels) -> tuple[Any, Labels]:
+    """Repeated labels become diagonals; extents of 1, which broadcast, are dropped."""
+    while len(set(labels)) < len(labels):
+        s = next(s for s in labels if labels.count(s) > 1)
+        i = labels.index(s)
+        j = labels.index(s, i + 1)
+        x = x.diagonal(0, i, j)
+        labels = (*labels[:i], *labels[i + 1 : j], *labels[j + 1 :], s)
+    ones = [d for d, n in enumerate(x.shape) if n == 1]
+    if ones:
+        x = x.squeeze(tuple(ones))
+    return x, tuple(s for d, s in enumerate(labels) if d not in ones)
 
 
-def _spread(x: Any, have: Labels, want: Labels) -> Any:
-    """x with a dimension for each wanted label."""
-    x = x.permute([have.index(c) for c in want if c in have])
-    for d, c in enumerate(want):
-        if c not in have:
-            x = x.unsqueeze(d)
-    return x
+def _summed(x: Any, labels: Labels, kept: Iterable[Any]) -> tuple[Any, Labels]:
+    """Sums over the labels that nothing else needs."""
+    kept = set(kept)
+    dims = tuple(d for d, s in enumerate(labels) if s not in kept)
+    if dims:
+        x = x.sum(dims)
+    return x, tuple(s for s in labels if s in kept)
+
+
+def _arranged(x: Any, labels: Labels, order: Labels) -> Any:
+    dims = [labels.index(s) for s in order]
+    return x if dims == list(range(len(dims))) else x.permute(*dims)
+
+
+def _pair(a: Any, left: Labels, b: Any, right: Labels, kept: set[Any]) -> tuple[Any, Labels]:
+    """The product of two operands, summed over what both have and nothing else needs."""
+    a, left = _summed(a, left, kept | set(right))
+    b, right = _summed(b, right, kept | set(left))
+    shared = [s for s in left if s in right]
+    batch = tuple(s for s in shared if s in kept)
+    inner = tuple(s for s in shared if s not in kept)
+    rows, cols = tuple(s for s in left if s not in shared), tuple(s for s in right if s not in shared)
+    result = (*batch, *rows, *cols)
+    if not inner:
+        a = _arranged(a, left, (*batch, *rows))
+        b = _arranged(b, right, (*batch, *cols))
+        a = a.reshape([*a.shape, *[1] * len(cols)]) if cols else a
+        shape = [*b.shape[: len(batch)], *[1] * len(rows), *b.shape[len(batch) :]]
+        return a * (b.reshape(shape) if rows and batch else b), result
+    size = dict(zip(left, a.shape)) | dict(zip(right, b.shape))
+    count = lambda labels: numel([size[s] for s in labels])
+    x = _arranged(a, left, (*batch, *rows, *inner))
+    y = _arranged(b, right, (*batch, *inner, *cols))
+    if len(batch) == 0 and len(rows) <= 1 and len(cols) <= 1 and len(inner) == 1:
+        return x.matmul(y), result
+    x = x.reshape([count(batch), count(rows), count(inner)])
+    y = y.reshape([count(batch), count(inner), count(cols)])
+    return bmm(x, y).reshape([size[s] for s in result]), result
+
+
+def _next(terms: list[tuple[Any, Labels]], result: Labels) -> tuple[int, int]:
+    """The pair whose product is smallest by comparison with its operands (the first of equals)."""
+    if len(terms) == 2:
+        return 0, 1
+    best, choice = None, (0, 1)
+    for i in range(len(terms)):
+        for j in range(i + 1, len(terms)):
+            (a, left), (b, right) = terms[i], terms[j]
+            others = set(result).union(*(labels for k, (_, labels) in enumerate(terms) if k not in (i, j)))
+            size = dict(zip(left, a.shape)) | dict(zip(right, b.shape))
+            grown = numel([n for s, n in size.items() if s in others]) - numel(a.shape) - numel(b.shape)
+            price = (not set(left) & set(right), grown, numel(size.values()))
+            if best is None or price < best:
+                best, choice = price, (i, j)
+    return choice
+
+
+def _from_lists(args: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+    """The form einsum(a, [0, 1], b, [1, 2], [0, 2]) as an equation and operands."""
+
+    def letters(subscripts: Any) -> str:
+        text = ""
+        for s in subscripts:
+            if s is not Ellipsis and not 0 <= s < 52:
+                fail(ValueError, f"einsum: subscripts must be in [0, 52); got {s}")
+            text += "..." if s is Ellipsis else LETTERS[s]
+        return text
+
+    pairs = len(args) // 2
+    equation = ",".join(letters(args[2 * i + 1]) for i in range(pairs))
+    return equation + ("->" + letters(args[-1]) if len(args) % 2 else ""), args[: 2 * pairs : 2]
 
 
 @composite(method=False)
 def einsum(*args: Any) -> Any:
-    """The sum of products that the equation describes: "ij,jk->ik" is a matrix product."""
-    equation, operands = args[0], args[1:]
-    if not isinstance(equation, str):
-        equation, operands = _from_lists(args)
-    elif len(operands) == 1 and isinstance(operands[0], (list, tuple)):
-        operands = tuple(operands[0])
-    if not operands:
-        fail(RuntimeError, "einsum(): must provide at least one operand")
-    inputs, wanted = _parse(equation, operands)
-    known = {c for labels in inputs for c in labels}
-    for c in wanted:
-        if c not in known:
-            fail(RuntimeError, f"einsum(): output subscript {c} does not appear in the equation for any input operand")
-    pairs = [_merge_repeated(x, labels) for x, labels in zip(operands, inputs)]
-    x, labels = pairs[0]
-    for i in range(1, len(pairs)):
-        keep = {*wanted, *[c for _, later in pairs[i + 1 :] for c in later]}
-        x, labels = _contract(x, labels, *pairs[i], keep)
-    x, labels = _sum_out(x, labels, set(wanted))
-    return x.permute([labels.index(c) for c in wanted])
+    """Products of the operands summed over the subscripts that the result lacks: einsum("bij,bjk->bik", a, b).
 
-
-def _from_lists(args: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
-    """operand, sublist, operand, sublist, ..., (output sublist)."""
-    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-
-    def word(sub: Any) -> str:
-        return "".join("..." if s is Ellipsis else letters[s] for s in sub)
-
-    out = "->" + word(args[-1]) if len(args) % 2 else ""
-    count = len(args) // 2
-    return ",".join(word(args[2 * i + 1]) for i in range(count)) + out, tuple(args[0 : 2 * count : 2])
-
-
-@composite(method=False)
-def tensordot(a: Any, b: Any, dims: Any = 2, out: Any = None) -> Any:
-    """The sum of products over the last dims of a and the first of b, or over the given pairs of dims."""
-    if hasattr(dims, "tolist"):
-        dims = dims.tolist()
-    if isinstance(dims, (list, tuple)):
-        da, db = ([dims[0]], [dims[1]]) if isinstance(dims[0], int) else (list(dims[0]), list(dims[1]))
+    The operands may also come as a list, or each with a list of numbers: einsum(a, [0, 1], b, [1, 2], [0, 2]).
+    Three and more operands are contracted in pairs, those with the smallest products first."""
+    if len(args) < 2:
+        fail(
+            ValueError,
+            "einsum(): must specify the equation string and at least one operand, or at least one operand and its subscripts list",
+        )
+    if isinstance(args[0], str):
+        equation, operands = args[0], args[1:]
+        if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
+            operands = tuple(operands[0])
     else:
-        if dims < 0:
-            fail(RuntimeError, f"tensordot expects dims >= 0, but got dims={dims}")
-        da, db = list(range(a.ndim - dims, a.ndim)), list(range(dims))
-    da, db = [wrap_dim(d, a.ndim, "tensordot") for d in da], [wrap_dim(d, b.ndim, "tensordot") for d in db]
-    for i, j in zip(da, db):
-        if a.shape[i] != b.shape[j]:
-            fail(
-                RuntimeError,
-                f"tensordot: contracted dimensions need to match, but first has size {a.shape[i]} in dim {i} and second has size "
-                f"{b.shape[j]} in dim {j}",
-            )
-    la, lb = list(range(a.ndim)), list(range(b.ndim))
-    ra, rb = [d for d in la if d not in da], [d for d in lb if d not in db]
-    product = _arranged(a, la, (ra, da)) @ _arranged(b, lb, (db, rb))
-    result = product.reshape([a.shape[d] for d in ra] + [b.shape[d] for d in rb])
-    if out is None:
-        return result
-    from .elementwise import into
+        equation, operands = _from_lists(args)
+    shapes = tuple(tuple(x.shape) for x in operands)
+    if not shapes:
+        _wrong("must provide at least one operand")
+    given, result = _parse(equation, shapes)
+    terms = [_prepared(x, labels) for x, labels in zip(operands, given)]
+    while len(terms) > 1:
+        i, j = _next(terms, result)
+        kept = set(result).union(*(labels for k, (_, labels) in enumerate(terms) if k not in (i, j)))
+        made = _pair(*terms[i], *terms[j], kept)
+        terms = [term for k, term in enumerate(terms) if k not in (i, j)]
+        terms.insert(i, made)
+    x, labels = _summed(*terms[0], result)
+    x = _arranged(x, labels, tuple(s for s in result if s in labels))
+    return _unsqueezed(x, labels, result) if len(labels) < len(result) else x
 
-    return into(out, result)
+
+def _unsqueezed(x: Any, labels: Labels, result: Labels) -> Any:
+    """Puts the extents of 1 back where the result has them."""
+    for d, s in enumerate(result):
+        if s not in labels:
+            x = x.unsqueeze(d)
+    return x

@@ -22,7 +22,7 @@ def install() -> None:
         setattr(Val, name, METHODS[name])
     Val.ndimension = METHODS["dim"]  # type: ignore[attr-defined]
     Val._meta = property(lambda self: self.meta)  # type: ignore[attr-defined]
-    for name in ("T", "mT"):
+    for name in ("T", "mT", "mH"):
         setattr(Val, name, property(GETTERS[name]))
 
 
@@ -164,6 +164,7 @@ GETTERS: dict[str, Any] = {
     "data": _data,
     "T": lambda t: FUNCTIONS["permute"](t, *range(t.ndim - 1, -1, -1)),
     "mT": _transpose_last,
+    "mH": _transpose_last,
     "H": lambda t: FUNCTIONS["permute"](t, *range(t.ndim - 1, -1, -1)),
     "_version": lambda t: 0 if t._ver is None else t._ver.n,
     "_base": _view_base,
