@@ -11,7 +11,7 @@ import pytest
 import flambeau as torch
 from flambeau import config
 from flambeau.stream import program
-from flambeau.stream.flush import synchronize
+from flambeau.stream.access import synchronize
 from flambeau.tensor.create import as_numpy
 
 F = torch.nn.functional

@@ -10,6 +10,7 @@ from ..shapes import broadcast, contiguous_strides, numel, wrap_dim
 from ..stream.graph import Val, contiguous, empty, take
 from ..stream.value import Tensor
 from .entry import FUNCTIONS, NONE, T, composite, op
+from .places import along, apart, check
 from .reduction import _into as into
 
 INDEX = "an index"  # a label: negative values are out of range
@@ -31,7 +32,8 @@ def base_shape(form: Any) -> tuple[int, ...]:
 @op(name="gather", raises=RuntimeError, grad={"self": lambda grad, dim, index, form: FUNCTIONS["scatter_add"](zeros(base_shape(form), grad), dim, index, grad)})
 def gather(self: T, dim: int, index: T, *, sparse_grad: bool = False) -> Any:
     """result[i][j] = self[index[i][j]][j] (for dim 0): along dim at given places."""
-    check_index("gather", index)
+    if numel(index.shape):
+        check_index("gather", index)
     d = wrap_dim(dim, self.ndim, "gather")
     if self.ndim == 0 and index.ndim == 0:
         self, index = self.view_as((1,), (1,), self.off), index.view_as((1,), (1,), index.off)
@@ -62,7 +64,7 @@ def _select_back(grad: Any, dim: int, index: Any, form: Any) -> Any:
     return FUNCTIONS["index_add"](zeros(shape, grad), dim, index, grad)
 
 
-@op(grad={"self": _select_back})
+@op(check=along("index_select", RuntimeError), grad={"self": _select_back})
 def index_select(self: T, dim: int, index: T) -> Any:
     """The slices along dim at the places that a vector names."""
     d = wrap_dim(dim, self.ndim, "index_select")
@@ -81,7 +83,7 @@ def index_select(self: T, dim: int, index: T) -> Any:
     return take(self, {d: along}, shape, [None if e == d else e for e in range(self.ndim)], INDEX)
 
 
-@op(name="take", grad={"self": lambda grad, index, form: FUNCTIONS["put"](zeros(base_shape(form), grad), index, grad, True)})
+@op(name="take", check=lambda self, index: check("take: out of range", index, self.numel(), 0, IndexError, True), grad={"self": lambda grad, index, form: FUNCTIONS["put"](zeros(base_shape(form), grad), index, grad, True)})
 def take_(self: T, index: T) -> Any:
     """Elements of the flattened tensor."""
     if index.dtype is not int64:
@@ -107,6 +109,7 @@ def take_along_dim(input: Any, indices: Any, dim: Any = None, *, out: Any = None
         shape = broadcast("take_along_dim", [1 if e == d else n for e, n in enumerate(input.shape)], [1 if e == d else n for e, n in enumerate(indices.shape)])
         wide = tuple(input.shape[d] if e == d else n for e, n in enumerate(shape))
         at = tuple(indices.shape[d] if e == d else n for e, n in enumerate(shape))
+        indices = FUNCTIONS["_where"](indices < 0, indices + input.shape[d], indices)
         result = gather(input.expand(wide), d, indices.expand(at))
     return result if out is None else into(out, result)
 
@@ -126,7 +129,7 @@ def _embedding_back(grad: Any, indices: Any, padding_idx: int, scale_grad_by_fre
     return FUNCTIONS["index_add"](zeros(shape, grad), 0, flat, rows)
 
 
-@op(name="_embedding", method=False, node="EmbeddingBackward0", grad={"weight": _embedding_back})
+@op(name="_embedding", check=lambda weight, indices, *rest: check("embedding", indices, weight.shape[0], 0, IndexError), method=False, node="EmbeddingBackward0", grad={"weight": _embedding_back})
 def _embedding(weight: T, indices: T, padding_idx: int = -1, scale_grad_by_freq: bool = False) -> Any:
     if weight.ndim != 2:
         fail(RuntimeError, "embedding: 'weight' must be 2-D")
@@ -231,6 +234,10 @@ def masked_select(input: Any, mask: Any, *, out: Any = None) -> Any:
     """The elements where the mask is true, in one dimension."""
     if mask.dtype is not bool_:
         fail(RuntimeError, f"masked_select: expected BoolTensor for mask; got {mask.dtype.name}")
+    if out is not None:
+        if out.dtype is not input.dtype:
+            fail(RuntimeError, f"masked_select(): self and result must have the same scalar type; got {input.dtype.name} and {out.dtype.name}")
+        apart("masked_select", out, input, mask)
     shape = broadcast("masked_select", input.shape, mask.shape)
     result = FUNCTIONS["_index"](input.expand(shape) if shape else input.reshape(1), list(nonzero(mask.expand(shape), as_tuple=True)), tuple(range(max(len(shape), 1))))
     return result if out is None else into(out, result)

@@ -14,11 +14,13 @@ from ..stream.graph import Val, cast, const, expand, map_
 from .entry import FUNCTIONS, N, T, composite, op
 from .gather import INDEX, gather, index_select, zeros
 from .index import copied, scatter_into
+from .places import along
+from .reduction import _into as into
 
 MODES = {"add": "add", "sum": "add", "multiply": "mul", "prod": "mul", "amax": "max", "amin": "min"}
 
 
-def both_forms(name: str, body: Any, grads: dict[str, Any], node: str = "") -> None:
+def both_forms(name: str, body: Any, grads: dict[str, Any], node: str = "", check: Any = None) -> None:
     """Publish `name` (on a copy) and `name_` (in place) of body(dest, ...), which writes into dest."""
     title = node or "".join(w[:1].upper() + w[1:] for w in name.split("_")) + "Backward0"
     code = body.__code__
@@ -137,6 +139,7 @@ both_forms(
     _scatter,
     {"self": lambda grad, dim, index: FUNCTIONS["_scatter_value"](grad, dim, index, 0), "src": _gathered},
     "ScatterBackward0",
+    along("scatter", RuntimeError),
 )
 
 
@@ -153,6 +156,7 @@ both_forms(
     _scatter_number,
     {"self": lambda grad, dim, index: FUNCTIONS["_scatter_value"](grad, dim, index, 0)},
     "ScatterBackward1",
+    along("scatter", RuntimeError),
 )
 
 
@@ -163,7 +167,7 @@ def _scatter_add(self: T, dim: int, index: T, src: T) -> Any:
     return self
 
 
-both_forms("scatter_add", _scatter_add, {"self": lambda grad: grad, "src": _gathered})
+both_forms("scatter_add", _scatter_add, {"self": lambda grad: grad, "src": _gathered}, check=along("scatter_add", RuntimeError))
 
 
 def _choose(inplace: str, self: Any, dim: int, index: Any, src: Any, value: Any, reduce: Any) -> Any:
@@ -180,9 +184,10 @@ def _choose(inplace: str, self: Any, dim: int, index: Any, src: Any, value: Any,
 
 
 @composite()
-def scatter(self: Any, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: Any = None) -> Any:
+def scatter(self: Any, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: Any = None, out: Any = None) -> Any:
     """A copy of self with src (a tensor or a number) written, added or multiplied at places along dim."""
-    return _choose("", self, dim, index, src, value, reduce)
+    result = _choose("", self, dim, index, src, value, reduce)
+    return result if out is None else into(out, result)
 
 
 @composite()
@@ -281,15 +286,11 @@ def _reduce_grads(grad: Any, self: Any, src: Any, result: Any, reduce: str, incl
     elif reduce == "prod":
         mine, theirs = _prod_grads(grad, self, src, places, include_self)
     else:
-        hit = (self == result).to(grad.dtype) if include_self else zeros(tuple(self.shape), grad)
+        hit = (self == result).to(grad.dtype)
         met = (src == places.read(result)).to(grad.dtype)
         share = grad / FUNCTIONS["clamp"](places.add(hit, met), 1)
-        mine, theirs = share * hit if include_self else share, met * places.read(share)
-        if include_self:  # places that nothing came to keep their gradient
-            return share * hit, theirs
-    if not include_self:
-        mine = places.clear(grad if reduce == "mean" else mine if reduce != "amax" and reduce != "amin" else grad)
-    return mine, theirs
+        mine, theirs = share * hit, met * places.read(share)
+    return (mine if include_self else places.clear(mine)), theirs
 
 
 def _prod_grads(grad: Any, self: Any, src: Any, places: Places, include_self: bool) -> tuple[Any, Any]:
@@ -315,7 +316,7 @@ def _scatter_reduce_back(grad: Any, self: Any, dim: int, index: Any, src: Any, r
     return mine, fit_source(theirs, form, index)
 
 
-both_forms("scatter_reduce", _scatter_reduce, {"self, src": _scatter_reduce_back})
+both_forms("scatter_reduce", _scatter_reduce, {"self, src": _scatter_reduce_back}, check=along("scatter_reduce", RuntimeError))
 
 
 def _scatter_prod(self: T, dim: int, index: T, src: T) -> Any:
