@@ -20,6 +20,7 @@ from ..stream.value import (
     Storage,
     Stream,
     Tensor,
+    Version,
     make_tensor,
     new_object,
     version_of,
@@ -308,9 +309,10 @@ def record_grad(S: Stream, form: Form, operands: tuple[Any, ...], needs: int) ->
         result._gf, result._rg = node, True
     else:
         node.out = tuple([t._meta for t in result])
-        for i in plan.results:
+        for i in plan.results:  # each result has a version of its own
             t = result[i]
-            saved.append((t._st, t._off, t._meta, 0))
+            t._ver = Version()
+            saved.append((t._st, t._off, t._meta, 0, t._ver))
         for i, t in enumerate(result):
             if form.diff[i]:
                 t._gf, t._nr, t._rg = node, i, True
@@ -369,6 +371,8 @@ class OpNode(Node):
         if self.versions is None and self.result_version is None and not LOCAL.s.grad:
             for a in saved:
                 if type(a) is tuple:
+                    if len(a) == 5 and a[4].n:
+                        raise_overwritten(self, a[2], a[4].n, 0)
                     a = make_tensor(a[0], a[2], a[1])
                 elif type(a) not in NUMBERS and a._ver is not None and a._ver.n:
                     raise_overwritten(self, a._meta, a._ver.n, 0)
@@ -384,9 +388,9 @@ class OpNode(Node):
             values.append(a)
         return values
 
-    def _result(self, kept: tuple[Storage, int, Meta, int]) -> Tensor:
-        st, off, meta, then = kept
-        version = self.result_version
+    def _result(self, kept: tuple[Any, ...]) -> Tensor:
+        st, off, meta, then = kept[:4]
+        version = kept[4] if len(kept) == 5 else self.result_version
         if version is not None and version.n != then:
             raise_overwritten(self, meta, version.n, then)
         t = make_tensor(st, meta, off)
