@@ -11,8 +11,9 @@ from ..stream import gradient
 from ..stream.graph import Val
 from ..stream.value import LOCAL, NUMBERS, PLAIN, Tensor, version_of
 from . import record
+from .generate import source_of
 from .record import Form
-from .registry import FUNCTIONS, OPERANDS
+from .registry import FUNCTIONS
 from .rules import can_cast, scalar_name
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def make_wrapper(
     """The function for one entry, generated when it is first called. slow: what takes every call that is not plain."""
     scope: dict[str, Any] = {
         "E": entry,
+        "check": entry.check,
         "LOCAL": LOCAL,
         "PLAIN": PLAIN,
         "NUMBERS": NUMBERS,
@@ -109,116 +111,9 @@ def _stub(*args: Any, **options: Any) -> Any:
 _STUB = _stub.__code__
 
 
-def source_of(entry: Entry, inplace: bool) -> str:
-    """The Python text of an entry's function: one test, one look-up, one append."""
-    params, tests, keys, operands, needs = [], ["S.depth"], [], [], []
-    star = sure = False
-    sure = True  # operand numbers are known here
-    for p in entry.params:
-        if p in entry.keyword and not star:
-            params.append("*")
-            star = True
-        params.append(f"{p}=_d_{p}" if p in entry.defaults else p)
-        kind = entry.kinds[p]
-        bit = 1 << len(operands)
-        if kind == "T":
-            tests.append(f"type({p}) not in PLAIN")
-            keys.append(f"{p}._meta")
-            operands.append(p + ",")
-            needs.append(f"({bit} if {p}._rg else 0)")
-        elif kind == "OT":
-            tests.append(f"({p} is not None and type({p}) not in PLAIN)")
-            keys.append(f"(None if {p} is None else {p}._meta)")
-            operands.append(f"*(() if {p} is None else ({p},)),")
-            needs.append(f"({bit} if {p} is not None and {p}._rg else 0)")
-            sure = p == entry.params[-1] or all(
-                entry.kinds[q] not in OPERANDS for q in entry.params[entry.params.index(p) + 1 :]
-            )
-        elif kind == "TN":
-            tests.append(f"(type({p}) not in PLAIN and type({p}) not in NUMBERS)")
-            keys.append(f"({p}._meta if type({p}) in PLAIN else type({p}))")
-            operands.append(p + ",")
-            needs.append(f"({bit} if type({p}) in PLAIN and {p}._rg else 0)")
-        elif kind == "N" and p in entry.defaults:
-            tests.append(f"{p} is not _d_{p}")
-            keys.append("None")
-        elif kind == "N":
-            tests.append(f"type({p}) not in NUMBERS")
-            keys.append(f"type({p})")
-            operands.append(p + ",")
-        elif kind == "TS":
-            tests.append(
-                f"(type({p}) is not tuple and type({p}) is not list) or not PLAIN.issuperset(map(type, {p}))"
-            )
-            keys.append(f"tuple([t._meta for t in {p}])")
-            operands.append(f"*{p},")
-            needs.append("")
-            sure = False
-        elif kind in ("OTN", "ON"):
-            return general_source(entry, inplace)
-        else:
-            keys.append(f"(type({p}), {p})" if kind in ("float", "number") else p)
-    if not inplace and not entry.facts.get("no_out"):
-        params.append("out=None" if star else "*, out=None")
-        tests.append("out is not None")
-    name = entry.name + ("_" if inplace else "")
-    values = ", ".join(entry.params) + ","
-    out = "None" if inplace or entry.facts.get("no_out") else "out"
-    taken = "(" + " ".join(operands) + ")"
-    if inplace:
-        end = f"    return finish_inplace(S, form, {taken}, {name!r})"
-    elif not needs or not sure or entry.grads is None:
-        end = (
-            f"    return finish_call(S, form, {taken})"
-            if entry.grads is not None
-            else PLAIN_END.format(taken=taken)
-        )
-    else:
-        end = GRAD_END.format(taken=taken, needs=" | ".join(needs))
-    return f"""
-def {name}({", ".join(params)}):
-    S = LOCAL.s
-    if {" or ".join(tests)}:
-        return slow(E, ({values}), {out}, {inplace})
-    try:
-        form = cache[{", ".join(keys)},]
-    except (KeyError, TypeError):
-        return slow(E, ({values}), None, {inplace})
-{end}
-"""
-
-
-PLAIN_END = """    if form.structure is None:
-        return commit(S, form, {taken})
-    return structured(form, commit(S, form, {taken}))"""
-GRAD_END = """    if S.grad:
-        needs = {needs}
-        if needs:
-            result = record_grad(S, form, {taken}, needs)
-            return result if form.structure is None else structured(form, result)
-    result = commit(S, form, {taken})
-    return result if form.structure is None else structured(form, result)"""
-
-
 def structured(form: Form, result: Any) -> Any:
     """Several results in the op's own structure."""
     return tuple(result) if form.structure is tuple else form.structure(*result)
-
-
-def general_source(entry: Entry, inplace: bool) -> str:
-    """As `source_of`, for entries with optional numbers: every call takes the slow way."""
-    params = []
-    star = False
-    for p in entry.params:
-        if p in entry.keyword and not star:
-            params.append("*")
-            star = True
-        params.append(f"{p}=_d_{p}" if p in entry.defaults else p)
-    if not inplace and not entry.facts.get("no_out"):
-        params.append("out=None" if star else "*, out=None")
-    out = "None" if inplace or entry.facts.get("no_out") else "out"
-    name = entry.name + ("_" if inplace else "")
-    return f"def {name}({', '.join(params)}):\n    return slow(E, ({', '.join(entry.params)},), {out}, {inplace})\n"
 
 
 def slow_call(entry: Entry, values: tuple[Any, ...], out: Any, inplace: bool) -> Any:
@@ -236,6 +131,8 @@ def slow_call(entry: Entry, values: tuple[Any, ...], out: Any, inplace: bool) ->
     if out is not None:
         return call_out(S, entry, values, out)
     form = entry.form(values, inplace)
+    if entry.check is not None:
+        entry.check(*values)
     operands = tuple(entry.split(values)[0])
     if inplace:
         return finish_inplace(S, form, operands, entry.name + "_")
@@ -332,6 +229,8 @@ def call_out(S: Any, entry: Entry, values: tuple[Any, ...], out: Any) -> Any:
             "requires grad."
         )
     form = entry.form(values)
+    if entry.check is not None:
+        entry.check(*values)
     result = finish_call(S, form, tuple(entry.split(values)[0]))
     results = result if isinstance(result, tuple) else (result,)
     for o, r in zip(outs, results):

@@ -1,0 +1,126 @@
+"""The Python text of an entry's function: one test, one look-up, one append."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .registry import OPERANDS
+
+if TYPE_CHECKING:
+    from .entry import Entry
+
+# What a parameter of each kind adds: to the test for calls that are not plain, to the key of the form, to the operands,
+# and to the bits of what requires a gradient. `d` (in place of `N`): a number with a default, baked in if left at it.
+PIECES = {
+    "T": ("type({p}) not in PLAIN", "{p}._meta", "{p},", "({bit} if {p}._rg else 0)"),
+    "OT": (
+        "({p} is not None and type({p}) not in PLAIN)",
+        "(None if {p} is None else {p}._meta)",
+        "*(() if {p} is None else ({p},)),",
+        "({bit} if {p} is not None and {p}._rg else 0)",
+    ),
+    "TN": (
+        "(type({p}) not in PLAIN and type({p}) not in NUMBERS)",
+        "({p}._meta if type({p}) in PLAIN else type({p}))",
+        "{p},",
+        "({bit} if type({p}) in PLAIN and {p}._rg else 0)",
+    ),
+    "N": ("type({p}) not in NUMBERS", "type({p})", "{p},", ""),
+    "d": ("{p} is not _d_{p}", "None", "", ""),
+    "TS": (
+        "(type({p}) is not tuple and type({p}) is not list) or not PLAIN.issuperset(map(type, {p}))",
+        "tuple([t._meta for t in {p}])",
+        "*{p},",
+        "",
+    ),
+    "number": ("", "(type({p}), {p})", "", ""),
+    "static": ("", "{p}", "", ""),
+}
+PLAIN_END = """    if form.structure is None:
+        return commit(S, form, {taken})
+    return structured(form, commit(S, form, {taken}))"""
+GRAD_END = """    if S.grad:
+        needs = {needs}
+        if needs:
+            result = record_grad(S, form, {taken}, needs)
+            return result if form.structure is None else structured(form, result)
+    result = commit(S, form, {taken})
+    return result if form.structure is None else structured(form, result)"""
+
+
+def signature(entry: Entry, out: bool) -> str:
+    """The parameters with their defaults; `out` if there is an out= form."""
+    params = []
+    for p in entry.params:
+        if p in entry.keyword and "*" not in params:
+            params.append("*")
+        params.append(f"{p}=_d_{p}" if p in entry.defaults else p)
+    if out:
+        params.append("out=None" if "*" in params else "*, out=None")
+    return ", ".join(params)
+
+
+def has_out(entry: Entry, inplace: bool) -> bool:
+    return not inplace and not entry.facts.get("no_out")
+
+
+def piece_of(entry: Entry, p: str) -> str:
+    """Which row of PIECES a parameter is."""
+    kind = entry.kinds[p]
+    if kind == "N" and p in entry.defaults:
+        return "d"
+    if kind == "float":
+        return "number"
+    return kind if kind in PIECES else "static"
+
+
+def source_of(entry: Entry, inplace: bool) -> str:
+    """The text of an entry's function, or of its in-place form."""
+    if any(kind in ("OTN", "ON") for kind in entry.kinds.values()):
+        return general_source(entry, inplace)
+    tests, keys, operands, needs = ["S.depth"], [], [], []
+    for p in entry.params:
+        test, key, operand, need = PIECES[piece_of(entry, p)]
+        bit = 1 << len(operands)
+        for given, to in ((test, tests), (key, keys), (operand, operands), (need, needs)):
+            if given:
+                to.append(given.format(p=p, bit=bit))
+    out = has_out(entry, inplace)
+    if out:
+        tests.append("out is not None")
+    values = ", ".join(entry.params) + ","
+    name = entry.name + ("_" if inplace else "")
+    return f"""
+def {name}({signature(entry, out)}):
+    S = LOCAL.s
+    if {" or ".join(tests)}:
+        return slow(E, ({values}), {"out" if out else "None"}, {inplace})
+    try:
+        form = cache[{", ".join(keys)},]
+    except (KeyError, TypeError):
+        return slow(E, ({values}), None, {inplace})
+{ending(entry, name if inplace else "", "(" + " ".join(operands) + ")", needs)}
+"""
+
+
+def ending(entry: Entry, inplace: str, taken: str, needs: list[str]) -> str:
+    """The last lines: record, with a gradient node where one is needed."""
+    if inplace:
+        return f"    return finish_inplace(S, form, {taken}, {inplace!r})"
+    if entry.grads is None:
+        return PLAIN_END.format(taken=taken)
+    kinds = [entry.kinds[p] for p in entry.params if entry.kinds[p] in (*OPERANDS, "TS")]
+    if not needs or "TS" in kinds or "OT" in kinds[:-1]:  # the operands' numbers are not known here
+        return f"    return finish_call(S, form, {taken})"
+    return GRAD_END.format(taken=taken, needs=" | ".join(needs))
+
+
+def general_source(entry: Entry, inplace: bool) -> str:
+    """The same for entries with optional numbers: every call takes the slow way."""
+    out = has_out(entry, inplace)
+    values = ", ".join(entry.params) + ","
+    name = entry.name + ("_" if inplace else "")
+    return f"""
+def {name}({signature(entry, out)}):
+    return slow(E, ({values}), {"out" if out else "None"}, {inplace})
+"""
