@@ -72,6 +72,7 @@ class Entry:
         self.cache_inplace: dict[Any, Form] = {}
         self._node_type: type[OpNode] | None = None
         self.wrapper: Callable[..., Any] | None = None
+        self.check: Callable[..., None] | None = facts.get("check")  # of values that exist, in the call
 
     def _read_grads(self, given: Any) -> None:
         if given is None or given == NONE:
@@ -287,7 +288,8 @@ def write_back(trace: Trace, entry: Entry, dest: Val, result: Val) -> None:
 def op(**facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare an op. Facts: grad ({inputs: formula} or NONE), results (names), aliases, method, function, inplace,
     inplace="public": the name_ form alone is public,
-    nn (also in nn.functional), faces ({"special": name}), node (title of the gradient node), no_out."""
+    nn (also in nn.functional), faces ({"special": name}), node (title of the gradient node), no_out,
+    check (a function of the arguments that is called each time: what can be seen of values at once)."""
 
     def declare(fn: Callable[..., Any]) -> Callable[..., Any]:
         entry = Entry(fn, facts)

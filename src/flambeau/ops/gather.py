@@ -29,7 +29,7 @@ def base_shape(form: Any) -> tuple[int, ...]:
     return tuple(form.trace.operands[0].shape)
 
 
-@op(name="gather", raises=RuntimeError, grad={"self": lambda grad, dim, index, form: FUNCTIONS["scatter_add"](zeros(base_shape(form), grad), dim, index, grad)})
+@op(name="gather", raises=RuntimeError, check=along("gather", RuntimeError), grad={"self": lambda grad, dim, index, form: FUNCTIONS["scatter_add"](zeros(base_shape(form), grad), dim, index, grad)})
 def gather(self: T, dim: int, index: T, *, sparse_grad: bool = False) -> Any:
     """result[i][j] = self[index[i][j]][j] (for dim 0): along dim at given places."""
     if numel(index.shape):
@@ -64,7 +64,7 @@ def _select_back(grad: Any, dim: int, index: Any, form: Any) -> Any:
     return FUNCTIONS["index_add"](zeros(shape, grad), dim, index, grad)
 
 
-@op(check=along("index_select", RuntimeError), grad={"self": _select_back})
+@op(raises=RuntimeError, check=along("index_select", RuntimeError), grad={"self": _select_back})
 def index_select(self: T, dim: int, index: T) -> Any:
     """The slices along dim at the places that a vector names."""
     d = wrap_dim(dim, self.ndim, "index_select")
@@ -218,7 +218,7 @@ def argwhere(input: Any) -> Any:
     return nonzero(input)
 
 
-@composite(method=False)
+@composite()
 def nonzero_static(input: Any, *, size: int, fill_value: int = -1) -> Any:
     """The first `size` places of elements that are not zero; missing ones are fill_value."""
     import numpy as np

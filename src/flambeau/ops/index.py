@@ -9,6 +9,7 @@ from ..errors import fail
 from ..shapes import contiguous_strides, numel
 from ..stream.graph import Val, cast, const, empty, expand, opaque, store, take
 from .entry import FUNCTIONS, T, TS, composite, op
+from .places import check
 
 
 def index_shape(indices: list[Val], name: str = "index") -> tuple[int, ...]:
@@ -38,13 +39,19 @@ def spread(i: Val, rank: int, lead: int, trail: int) -> Val:
     return i.view_as((1,) * lead + tuple(i.shape) + (1,) * trail, (0,) * lead + tuple(i.strides) + (0,) * trail, i.off)
 
 
+def _in_range(self: Any, indices: Any, *rest: Any) -> None:
+    dims = next(r for r in rest if isinstance(r, tuple))
+    for i, d in zip(indices, dims):
+        check("index", i, self.shape[d], d, IndexError, True)
+
+
 def _index_back(grad: Any, indices: Any, dims: Any, form: Any) -> Any:
     shape = tuple(form.trace.operands[0].shape)
     zeros = FUNCTIONS["full"](shape, 0, dtype=grad.dtype)
     return FUNCTIONS["_index_put"](zeros, indices, grad, dims, True)
 
 
-@op(name="_index", method=False, node="IndexBackward0", grad={"self": _index_back})
+@op(name="_index", check=_in_range, method=False, node="IndexBackward0", grad={"self": _index_back})
 def _index(self: T, indices: TS, dims: tuple[int, ...]) -> Any:
     """The elements whose coordinates along dims are given by indices; the others run."""
     at, left = layout(self.ndim, dims)
@@ -126,13 +133,13 @@ _PUT_GRADS = {
 }
 
 
-@op(method=False, node="IndexPutBackward0", grad=_PUT_GRADS)
+@op(method=False, check=_in_range, node="IndexPutBackward0", grad=_PUT_GRADS)
 def _index_put(self: T, indices: TS, values: T, dims: tuple[int, ...], accumulate: bool = False) -> Any:
     """A copy of self with values at the indexed positions (added there if accumulate)."""
     return _put(copied(self), indices, values, dims, accumulate)
 
 
-@op(method=False, name="_index_put_direct", inplace=True, node="IndexPutBackward0", grad=_PUT_GRADS)
+@op(method=False, name="_index_put_direct", check=_in_range, inplace=True, node="IndexPutBackward0", grad=_PUT_GRADS)
 def _index_put_direct(self: T, indices: TS, values: T, dims: tuple[int, ...], accumulate: bool = False) -> Any:
     return _put(self, indices, values, dims, accumulate)
 

@@ -11,6 +11,7 @@ from ..stream.graph import Val, cast, const, contiguous, expand, map_
 from .entry import FUNCTIONS, N, T, composite, op
 from .gather import INDEX, index_select
 from .index import copied, scatter_into
+from .places import along, check
 from .scatter import Places, _combine, _reduce_grads, both_forms, one
 
 
@@ -55,8 +56,7 @@ def write(dest: Val, d: int, index: Val, source: Val, mode: str, label: str = IN
 
 def _source_back(grad: Any, dim: int, index: Any, form: Any) -> Any:
     shape = tuple(form.trace.operands[2].shape)
-    g = index_select(grad, dim, index) if grad.ndim else grad.reshape(1)
-    return g.expand(shape) if tuple(g.shape) != shape and numel(g.shape) == 1 and shape == () else g.reshape(shape)
+    return (index_select(grad, dim, index) if grad.ndim else grad).reshape(shape)
 
 
 def _index_add(self: T, dim: int, index: T, source: T, *, alpha: N = 1) -> Any:
@@ -68,7 +68,7 @@ def _index_add(self: T, dim: int, index: T, source: T, *, alpha: N = 1) -> Any:
     return self
 
 
-both_forms("index_add", _index_add, {"self": lambda grad: grad, "source": lambda grad, dim, index, alpha, form: _source_back(grad, dim, index, form) * alpha})
+both_forms("index_add", _index_add, {"self": lambda grad: grad, "source": lambda grad, dim, index, alpha, form: _source_back(grad, dim, index, form) * alpha}, check=along("index_add", RuntimeError))
 
 
 def _index_copy(self: T, dim: int, index: T, source: T) -> Any:
@@ -79,8 +79,13 @@ def _index_copy(self: T, dim: int, index: T, source: T) -> Any:
 
 
 both_forms(
-    "index_copy", _index_copy, {"self": lambda grad, dim, index: FUNCTIONS["index_fill"](grad, dim, index, 0), "source": _source_back}
+    "index_copy", _index_copy, {"self": lambda grad, dim, index: FUNCTIONS["index_fill"](grad, dim, index, 0), "source": _source_back},
+    check=along("index_copy", IndexError),
 )
+
+
+def wrapped(index: Any, n: int) -> Any:
+    return FUNCTIONS["_where"](index < 0, index + n, index)
 
 
 def _index_fill(self: T, dim: int, index: T, value: TN) -> Any:  # type: ignore[name-defined]  # noqa: F821
@@ -97,8 +102,9 @@ both_forms(
     _index_fill,
     {
         "self": lambda grad, dim, index: FUNCTIONS["index_fill"](grad, dim, index, 0),
-        "value": lambda grad, dim, index: (index_select(grad, dim, index) if grad.ndim else grad).sum(),
+        "value": lambda grad, dim, index: (index_select(grad, dim, wrapped(index, grad.shape[dim])) if grad.ndim else grad).sum(),
     },
+    check=along("index_fill", IndexError, True),
 )
 
 
@@ -116,7 +122,7 @@ def _index_reduce_back(grad: Any, self: Any, dim: int, index: Any, source: Any, 
     return _reduce_grads(grad, self, source, result, reduce, include_self, Places(dim, index, True))
 
 
-both_forms("index_reduce", _index_reduce, {"self, source": _index_reduce_back})
+both_forms("index_reduce", _index_reduce, {"self, source": _index_reduce_back}, check=along("index_reduce", IndexError))
 
 
 def _index_prod(self: T, dim: int, index: T, source: T) -> Any:
@@ -172,6 +178,7 @@ def flat_places(index: Val, shape: tuple[int, ...]) -> list[Val]:
 
 @op(
     method=True,
+    check=lambda self, index, *rest: check("put: out of range", index, self.numel(), 0, IndexError, True),
     grad={
         "self": lambda grad, index, accumulate: grad if accumulate else FUNCTIONS["put"](grad, index, FUNCTIONS["full"](tuple(index.shape), 0, dtype=grad.dtype)),
         "source": lambda grad, index, form: FUNCTIONS["take"](grad, index).reshape(tuple(form.trace.operands[2].shape)),

@@ -9,6 +9,7 @@ from ..errors import fail
 from ..shapes import numel, wrap_dim
 from ..stream.graph import Val, empty, store
 from .entry import FUNCTIONS, TS, composite, op
+from .places import apart
 from .reduction import _into as into
 from .reshape import listed
 from .view import slice_
@@ -64,6 +65,7 @@ def _cat(tensors: TS, dim: int) -> Any:
 def cat(tensors: Any, dim: int = 0, *, out: Any = None, axis: Any = None) -> Any:
     """Tensors one after another along a dimension; the other extents must be equal."""
     given = as_list(tensors, "cat")
+    apart("cat", out, *given)
     result = _cat(given, int(dim if axis is None else axis))
     return result if out is None else into(out, result)
 
@@ -226,10 +228,10 @@ def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Any:
     if r < 0:
         fail(RuntimeError, f"combinations: Expect a non-negative number, but got {r}")
     if r == 0:
-        return FUNCTIONS["full"]((0,), 0, dtype=input.dtype)
+        return input[:0].clone()
     rows = list((choose_again if with_replacement else choose)(range(input.shape[0]), r))
     if not rows:
-        return FUNCTIONS["full"]((0, r), 0, dtype=input.dtype)
+        return input[:0].reshape((0, 1)).expand((0, r)).clone()
     from ..stream.host import from_data
 
     at = from_data([i for row in rows for i in row]).reshape((len(rows), r))

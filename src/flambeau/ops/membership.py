@@ -60,7 +60,7 @@ def unique_consecutive(input: Any, return_inverse: bool = False, return_counts: 
         changed = flat[1:] != flat[:-1]
     else:
         d = wrap_dim(dim, input.ndim, "unique_consecutive")
-        flat = np.moveaxis(a, d, 0).reshape(a.shape[d], -1)
+        flat = np.moveaxis(a, d, 0).reshape(a.shape[d], a.size // max(a.shape[d], 1))
         shape = (a.shape[d],)
         changed = (flat[1:] != flat[:-1]).any(1)
     n = len(flat)
@@ -211,7 +211,7 @@ def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bo
 
 
 @composite(method=False)
-def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False) -> Any:
+def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False, out: Any = None) -> Any:
     """Whether each element is among the test elements."""
     if not isinstance(elements, (Tensor, Val)):
         elements = FUNCTIONS["tensor"](elements, dtype=test_elements.dtype)
@@ -227,7 +227,8 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
         order = FUNCTIONS["_sort"](tests, 0, False)[0]
         at = searchsorted(order, elements).clamp(max=n - 1)
         found = order[at] == elements
-    return ~found if invert else found
+    found = ~found if invert else found
+    return found if out is None else into(out, found)
 
 
 @op(method=False)

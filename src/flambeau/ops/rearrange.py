@@ -9,6 +9,7 @@ from ..errors import fail
 from ..shapes import numel, wrap_dim
 from ..stream.graph import Val, cast, const, empty, expand, index_, map_, store, take
 from .entry import FUNCTIONS, N, T, composite, op
+from .reduction import _into as into
 from .view import _permute, sizes, slice_
 
 
@@ -40,9 +41,9 @@ def _repeat(self: T, repeats: tuple[int, ...]) -> Any:
 
 
 @composite(function=False)
-def repeat(self: Any, *repeats: Any) -> Any:
+def repeat(self: Any, *args: Any, repeats: Any = None) -> Any:
     """The tensor repeated along each dimension (new ones in front)."""
-    times = sizes(repeats)
+    times = sizes(args if repeats is None else (repeats,))
     if len(times) < self.ndim:
         fail(RuntimeError, "repeat: Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
     if any(r < 0 for r in times):
@@ -51,9 +52,9 @@ def repeat(self: Any, *repeats: Any) -> Any:
 
 
 @composite()
-def tile(input: Any, *dims: Any) -> Any:
+def tile(input: Any, *args: Any, dims: Any = None) -> Any:
     """The tensor repeated; missing leading repeats are 1."""
-    times = sizes(dims)
+    times = sizes(args if dims is None else (dims,))
     return repeat(input, (1,) * (input.ndim - len(times)) + times)
 
 
@@ -98,9 +99,9 @@ def _flip(self: T, dims: tuple[int, ...]) -> Any:
 
 
 @composite()
-def flip(input: Any, *dims: Any) -> Any:
+def flip(input: Any, *args: Any, dims: Any = None) -> Any:
     """The order of elements reversed along dimensions."""
-    wrapped = tuple(wrap_dim(d, input.ndim, "flip") for d in sizes(dims))
+    wrapped = tuple(wrap_dim(d, input.ndim, "flip") for d in sizes(args if dims is None else (dims,)))
     if len(set(wrapped)) != len(wrapped):
         fail(RuntimeError, f"flip: dim {wrapped[0]} appears multiple times in the list of dims")
     return _flip(input, wrapped if input.ndim else ())
@@ -302,24 +303,27 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: Any = None) -> Any:
             fail(RuntimeError, "pad: Padding value causes wrapping around more than once.")
         if n == 0 and (lo or hi):
             fail(RuntimeError, f"pad: Expected a tensor with non-zero size in dimension {d}; got {list(input.shape)}")
-    if any(p < 0 for p in by):
+    if any(p < 0 for p in by) and mode != "replicate":
         at = [slice(None)] * input.ndim
         for k in range(dims):
             lo, hi = max(-by[2 * k], 0), max(-by[2 * k + 1], 0)
             at[input.ndim - 1 - k] = slice(lo, input.shape[input.ndim - 1 - k] - hi)
         input = input[tuple(at)]
-    return _pad_mode(input, tuple(max(p, 0) for p in by), mode)
+    if mode != "replicate":
+        by = tuple(max(p, 0) for p in by)
+    return _pad_mode(input, by, mode)
 
 
 composite(method=False, function=False, nn=True)(pad)
 
 
 @composite()
-def kron(input: Any, other: Any) -> Any:
+def kron(input: Any, other: Any, *, out: Any = None) -> Any:
     """The Kronecker product."""
     rank = max(input.ndim, other.ndim)
     a = input.reshape((1,) * (rank - input.ndim) + tuple(input.shape))
     b = other.reshape((1,) * (rank - other.ndim) + tuple(other.shape))
     wide_a = tuple(v for n in a.shape for v in (n, 1))
     wide_b = tuple(v for n in b.shape for v in (1, n))
-    return (a.reshape(wide_a) * b.reshape(wide_b)).reshape(tuple(n * m for n, m in zip(a.shape, b.shape)))
+    result = (a.reshape(wide_a) * b.reshape(wide_b)).reshape(tuple(n * m for n, m in zip(a.shape, b.shape)))
+    return result if out is None else into(out, result)

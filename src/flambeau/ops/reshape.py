@@ -7,6 +7,7 @@ from typing import Any
 from ..errors import fail
 from ..shapes import broadcast, contiguous_strides, infer_shape, numel, wrap_dim
 from .entry import FUNCTIONS, composite, view
+from .reduction import _into as into
 from .view import Geometry, _as_strided, _expand, _permute, _reshape, _view, sizes, slice_, transpose
 
 
@@ -64,12 +65,6 @@ def narrow(input: Any, dim: int, start: Any, length: int) -> Any:
     if start + length > n:
         fail(RuntimeError, f"narrow: start ({start}) + length ({length}) exceeds dimension size ({n}).")
     return slice_(input, d, start, start + length, 1)
-
-
-@composite()
-def narrow_copy(input: Any, dim: int, start: int, length: int) -> Any:
-    """As narrow, in memory of its own."""
-    return narrow(input, dim, start, length).clone()
 
 
 @composite()
@@ -240,22 +235,18 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: Any = None) -
     return _as_strided(input, size, stride, off)
 
 
-@composite(method=True)
-def as_strided_copy(input: Any, size: Any, stride: Any, storage_offset: Any = None) -> Any:
-    """As as_strided, in memory of its own."""
-    return as_strided(input, size, stride, storage_offset).clone()
-
-
 def _copying(name: str) -> None:
-    def fn(input: Any, *args: Any, **options: Any) -> Any:
-        result = FUNCTIONS[name](input, *args, **options)
+    def fn(input: Any, *args: Any, out: Any = None, **options: Any) -> Any:
+        result = FUNCTIONS[name](input, *args, **options) if name in FUNCTIONS else getattr(input, name)(*args, **options)
+        if out is not None:
+            return tuple(into(o, r) for o, r in zip(out, result)) if isinstance(result, tuple) else into(out, result)
         return tuple(r.clone() for r in result) if isinstance(result, tuple) else result.clone()
 
     fn.__name__, fn.__doc__ = name + "_copy", f"As {name}, in memory of its own."
-    composite(method=False)(fn)
+    composite(method=name in ("narrow", "as_strided"))(fn)
 
 
-for _name in ("expand", "permute", "squeeze", "t", "transpose", "unsqueeze", "view", "unfold", "alias", "select", "diagonal", "unbind", "split"):
+for _name in ("expand", "permute", "squeeze", "t", "transpose", "unsqueeze", "view", "unfold", "alias", "select", "diagonal", "unbind", "split", "split_with_sizes", "narrow", "as_strided"):
     _copying(_name)
 
 

@@ -36,8 +36,8 @@ def both_forms(name: str, body: Any, grads: dict[str, Any], node: str = "", chec
     copying = scope[name]
     copying.__annotations__, copying.__doc__ = body.__annotations__, body.__doc__
     raises = RuntimeError if name.lstrip("_").startswith("scatter") else IndexError
-    op(name=name, node=title, grad=grads, raises=raises)(copying)
-    op(name=f"_{name}_direct", node=title, grad=grads, raises=raises, inplace=True, method=False, function=False)(body)
+    op(name=name, node=title, grad=grads, raises=raises, check=check)(copying)
+    op(name=f"_{name}_direct", node=title, grad=grads, raises=raises, check=check, inplace=True, method=False, function=False)(body)
     made = FUNCTIONS[f"_{name}_direct_"]
     from .entry import publish
 

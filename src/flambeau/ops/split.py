@@ -183,6 +183,8 @@ def _split_along(name: str, axis: Callable[[int], int], least: int) -> None:
         if input.ndim < least:
             fail(RuntimeError, f"torch.{name} requires a tensor with at least {least} dimension{'s' * (least > 1)}, but got a tensor with {input.ndim} dimensions!")
         d = axis(input.ndim)
+        if isinstance(given, str) or (isinstance(given, (list, tuple)) and any(isinstance(i, str) for i in given)):
+            fail(TypeError, f"{name}(): received an invalid combination of arguments; indices must be integers")
         if isinstance(given, int) and (given == 0 or input.shape[d] % given):
             fail(
                 RuntimeError,

@@ -324,6 +324,7 @@ def install() -> None:
     for cls in (Tensor, Val):
         cls.is_contiguous = is_contiguous  # type: ignore[attr-defined]
         cls.dim_order = dim_order  # type: ignore[attr-defined]
+        cls.mH = property(lambda t: FUNCTIONS["adjoint"](t))  # type: ignore[attr-defined]
     for name in ("resize_", "resize_as_", "set_", "detach_"):
         gradient.BOOK[name] = METHODS[name]
     gradient.BOOK["view_dtype"] = view_dtype

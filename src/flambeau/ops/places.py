@@ -1,0 +1,82 @@
+"""Index checks inside the call, for indices whose bytes exist: the error comes at the user's line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import fail
+from ..stream.value import LOCAL, Tensor
+
+LIMIT = 1 << 16  # indices with more elements are checked by the kernel alone
+
+
+def known(t: Any) -> Any:
+    """The values of an integer tensor as a NumPy array if they can be read without running anything, else None."""
+    if not isinstance(t, Tensor):
+        return None
+    st, meta = t._st, t._meta
+    S = LOCAL.s
+    if st.pend is not None or not meta.numel or meta.numel > LIMIT or (st.home is S.slots and st.sid in S.written):
+        return None
+    if meta.dtype.is_floating_point or not st.ptr:
+        return None
+    import ctypes
+
+    import numpy as np
+
+    size = meta.dtype.itemsize
+    span = 1 + sum((n - 1) * s for n, s in zip(meta.shape, meta.strides))
+    flat = np.frombuffer((ctypes.c_char * (span * size)).from_address(st.ptr + t._off * size), meta.dtype.np)
+    if meta.contiguous:
+        return flat
+    return np.lib.stride_tricks.as_strided(flat, tuple(meta.shape), [s * size for s in meta.strides])
+
+
+def check(name: str, index: Any, extent: int, dim: int, exc: type[Exception], negative: bool = False) -> None:
+    """Every element of a known index is in range, else an error with the value, its position and the range."""
+    a = known(index)
+    if a is None:
+        return
+    low = -extent if negative else 0
+    if a.min() >= low and a.max() < extent:
+        return
+    import numpy as np
+
+    flat = np.asarray(a).reshape(-1)
+    at = int(np.argmax((flat < low) | (flat >= extent)))
+    fail(
+        exc,
+        f"{name}: index {int(flat[at])} is out of bounds for dimension {dim} with size {extent} (index out of range in self); got "
+        f"{int(flat[at])} at position {at}; valid values are in the range [{low}, {extent - 1}]",
+    )
+
+
+def along(name: str, exc: type[Exception], negative: bool = False) -> Any:
+    """The check of an op (self, dim, index, ...)."""
+
+    def run(self: Any, dim: Any, index: Any, *rest: Any) -> None:
+        if not isinstance(index, Tensor) or not isinstance(dim, int):
+            return
+        shape = self.shape
+        rank = max(len(shape), 1)
+        if -rank <= dim < rank:
+            check(name, index, shape[dim] if shape else 1, dim % rank, exc, negative)
+
+    return run
+
+
+def apart(name: str, out: Any, *inputs: Any) -> None:
+    """RuntimeError if a result is to be written over an input."""
+    if out is None:
+        return
+    from ..shapes import extent_bytes
+
+    for t in inputs:
+        if isinstance(t, Tensor) and t._st is out._st and t._meta.numel and out._meta.numel:
+            a, b = t._meta, out._meta
+            if t._off < extent_bytes(b.shape, b.strides, out._off) and out._off < extent_bytes(a.shape, a.strides, t._off):
+                fail(
+                    RuntimeError,
+                    f"{name}: unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory "
+                    "location. Please clone() the tensor before performing the operation.",
+                )
