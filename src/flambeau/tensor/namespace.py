@@ -17,6 +17,7 @@ SUBMODULES = (
         "autograd",
         "utils",
         "cuda",
+        "compiler",
         "linalg",
         "fft",
         "special",
@@ -56,6 +57,8 @@ SUBMODULES = (
 LAZY: dict[str, tuple[str, str]] = {
     "save": ("flambeau.io", "save"),
     "load": ("flambeau.io", "load"),
+    "autocast": ("flambeau.amp", "autocast"),
+    "compile": ("flambeau.compiler", "compile"),
 }
 # Functions of nn.functional that PyTorch has in its top namespace too.
 LAZY |= {

@@ -1,0 +1,81 @@
+"""What is not there yet says so; what PyTorch switches off without a device is switched off."""
+
+from __future__ import annotations
+
+import pytest
+
+import flambeau as torch
+
+
+def test_cuda_is_absent() -> None:
+    assert not torch.cuda.is_available() and torch.cuda.device_count() == 0
+    torch.cuda.manual_seed_all(1)
+    torch.cuda.empty_cache()
+    for call in (
+        torch.cuda.current_device,
+        torch.cuda.synchronize,
+        lambda: torch.cuda.set_device(0),
+        torch.cuda.Event,
+    ):
+        with pytest.raises(AssertionError, match="not compiled with CUDA"):
+            call()
+
+
+def test_mixed_precision_switches_itself_off() -> None:
+    import flambeau.cuda.amp as older
+
+    x = torch.ones(2, requires_grad=True)
+    optimizer = torch.optim.SGD([x], lr=1.0)
+    with pytest.warns(UserWarning, match="Disabling"):
+        scaler = torch.amp.GradScaler()
+    with pytest.warns(UserWarning, match="Disabling"), torch.autocast("cuda", dtype=torch.float16):
+        loss = (x * 2).sum()
+    with older.autocast(enabled=False):
+        scaler.scale(loss).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    assert x.tolist() == [-1.0, -1.0] and not scaler.is_enabled()
+    with pytest.raises(NotImplementedError, match="not there yet"):
+        torch.autocast("cpu", dtype=torch.bfloat16)
+
+
+def test_compile_hands_the_function_back() -> None:
+    def twice(x):
+        return x * 2
+
+    with pytest.warns(UserWarning, match="not there yet"):
+        assert torch.compile(twice) is twice
+    with pytest.warns(UserWarning):
+        assert torch.compile(fullgraph=True)(twice) is twice
+
+
+def test_one_process_has_no_group() -> None:
+    group = torch.distributed
+    assert not group.is_available() and not group.is_initialized()
+    with pytest.raises(NotImplementedError, match="not there yet"):
+        group.init_process_group("gloo")
+    for call in (
+        group.get_rank,
+        group.get_world_size,
+        group.barrier,
+        lambda: group.all_reduce(torch.ones(1)),
+    ):
+        with pytest.raises(ValueError, match="Default process group"):
+            call()
+
+
+def test_switches_of_backends_can_be_set() -> None:
+    import flambeau.backends.cudnn as cudnn
+
+    cudnn.benchmark = cudnn.deterministic = True
+    torch.backends.cuda.matmul.allow_tf32 = True
+    assert not torch.backends.mps.is_available() and torch.backends.cudnn.benchmark
+
+
+def test_checkpoint_computes_what_it_would_without() -> None:
+    from flambeau.utils.checkpoint import checkpoint, checkpoint_sequential
+
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    checkpoint(lambda a, b: (a * b).sum(), x, x, use_reentrant=False).backward()
+    assert x.grad.tolist() == [2.0, 4.0]
+    assert checkpoint_sequential([torch.exp, torch.log], 2, torch.ones(1), use_reentrant=True).item() == 1.0
