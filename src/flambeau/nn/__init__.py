@@ -68,7 +68,7 @@ def _publish() -> list[str]:
                 places = _PLACES.get(path, {"": family})
                 place = next(p for start, p in places.items() if name.lstrip("_").startswith(start))
                 value.__module__ = f"{__name__}.modules.{place}"
-                if not name.startswith("_"):
+                if not name.startswith("_") and name != "NonDynamicallyQuantizableLinear":  # as in PyTorch
                     globals()[name] = value
                     names.append(name)
     return names

@@ -231,6 +231,9 @@ class RNNBase(Module):
                 text += f", {name}={getattr(self, name)}"
         return text
 
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_flat_weights": self._flat_weights}  # PyTorch wants it when it loads
+
     def __setstate__(self, state: dict) -> None:
         state = dict(state)
         names = state.pop("_flat_weights", None) and state.get("_flat_weights_names")
