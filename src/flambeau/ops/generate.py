@@ -90,6 +90,7 @@ def source_of(entry: Entry, inplace: bool) -> str:
         tests.append("out is not None")
     values = ", ".join(entry.params) + ","
     name = entry.name + ("_" if inplace else "")
+    check = f"    check({values})\n" if entry.check is not None else ""
     return f"""
 def {name}({signature(entry, out)}):
     S = LOCAL.s
@@ -99,7 +100,7 @@ def {name}({signature(entry, out)}):
         form = cache[{", ".join(keys)},]
     except (KeyError, TypeError):
         return slow(E, ({values}), None, {inplace})
-{ending(entry, name if inplace else "", "(" + " ".join(operands) + ")", needs)}
+{check}{ending(entry, name if inplace else "", "(" + " ".join(operands) + ")", needs)}
 """
 
 
