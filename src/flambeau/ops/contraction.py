@@ -7,6 +7,7 @@ from typing import Any
 from ..errors import fail
 from ..shapes import broadcast, contiguous_strides, numel, view_strides
 from ..stream.graph import Val, cast, const, contiguous, expand, opaque, promote
+from .elementwise import into
 from .entry import OT, N, T, composite, op
 
 
@@ -180,9 +181,8 @@ def row(x: Val) -> Val:
 def matmul(self: Any, other: Any, *, out: Any = None) -> Any:
     """The matrix product, with PyTorch's rules for vectors and stacks."""
     if out is not None:
-        from .entry import FUNCTIONS
 
-        return FUNCTIONS["copy_"](out, matmul(self, other))
+        return into(out, matmul(self, other))
     if not hasattr(other, "ndim"):
         return NotImplemented
     a, b = self.ndim, other.ndim

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import namedtuple
 from typing import Any
 
-from ..dtypes import int32, int64
+from ..dtypes import int32
 from ..errors import fail
 from ..stream.external import routine
 from ..stream.graph import Val, opaque
@@ -281,7 +281,7 @@ def triangular_solve(
 @composite()
 def cholesky_solve(B: Any, L: Any, upper: bool = False, *, out: Any = None) -> Any:
     """X of L L^T X = B (U^T U X = B if upper)."""
-    part = L.triu() if upper else L.tril()
+    part = (L.triu() if upper else L.tril()).detach() + (L - L.detach())  # the gradient is that of a full matrix
     gram = mT(part) @ part if upper else part @ mT(part)
     return outputs(_solve(gram, B), out)
 
@@ -543,6 +543,3 @@ QrOld = namedtuple("qr", ["Q", "R"])
 def qr(input: Any, some: bool = True, *, out: Any = None) -> Any:
     """(Q, R) of input."""
     return outputs(QrOld(*_qr(input, "reduced" if some else "complete")), out)
-
-
-_ = int64

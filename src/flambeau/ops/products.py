@@ -11,7 +11,7 @@ from ..shapes import numel, wrap_dim
 from ..stream.external import routine
 from ..stream.graph import cast, const
 from .elementwise import into
-from .entry import FUNCTIONS, NONE, T, composite, op
+from .entry import FACES, FUNCTIONS, NONE, T, composite, op
 from .linalg import FACE, _masked, _solve, _svd, external, inv, matrices, mT, outputs, square, svdvals
 
 
@@ -25,7 +25,13 @@ def _sum(beta: Any, self: Any, alpha: Any, product: Any) -> Any:
 
 def _in_place(fn: Any) -> Any:
     def method(self: Any, *args: Any, **options: Any) -> Any:
-        return self.copy_(fn(self.clone(), *args, **options))
+        result = fn(self.clone(), *args, **options)
+        if tuple(result.shape) != tuple(self.shape):
+            fail(
+                RuntimeError,
+                f"{fn.__name__}_: Bad in-place call: input tensor size {list(self.shape)} and output tensor size {list(result.shape)} should match",
+            )
+        return self.copy_(result)
 
     method.__name__, method.__doc__ = fn.__name__ + "_", f"`{fn.__name__}`, in place."
     return composite(function=False)(method)
@@ -137,9 +143,9 @@ def chain_matmul(*matrices: Any, out: Any = None) -> Any:
 
 def _cross(a: Any, b: Any, dim: int) -> Any:
     d = wrap_dim(dim, max(a.ndim, b.ndim), "cross")
-    a, b = FUNCTIONS["broadcast_tensors"](a, b)
-    if a.shape[d] != 3:
+    if a.shape[d] != 3 or b.shape[d] != 3:
         fail(RuntimeError, f"linalg.cross: inputs dimension {dim} must have length 3. Got {a.shape[d]} and {b.shape[d]}")
+    a, b = FUNCTIONS["broadcast_tensors"](a, b)
     x, y, z = a.unbind(d)
     u, v, w = b.unbind(d)
     return FUNCTIONS["stack"]([y * w - z * v, z * u - x * w, x * v - y * u], d)
@@ -295,7 +301,25 @@ def matrix_rank(
 ) -> Any:
     """How many singular values are above max(atol, rtol * the largest)."""
     atol = tol if atol is None else atol
+    if hasattr(atol, "shape") or hasattr(rtol, "shape"):
+        return outputs(_rank_within(A, atol, rtol, hermitian), out)
     return outputs(_rank(A, _plain(rtol), _plain(atol) or 0.0, hermitian), out)
+
+
+def _rank_within(A: Any, atol: Any, rtol: Any, hermitian: bool) -> Any:
+    """The rank with tolerances that are tensors."""
+    from ..dtypes import finfo
+
+    matrices("linalg.matrix_rank", A)
+    s = FACES["linalg"]["eigvalsh"](A).abs() if hermitian else svdvals(A)
+    if rtol is None:
+        rtol = (atol <= 0).to(A.dtype) * (max(A.shape[-2:]) * finfo(A.dtype).eps)
+    bound = FUNCTIONS["maximum"](*FUNCTIONS["broadcast_tensors"](_tensor(atol, s), _tensor(rtol, s) * (s.amax(-1) if s.shape[-1] else s.sum(-1))))
+    return (s > bound.unsqueeze(-1)).sum(-1)
+
+
+def _tensor(x: Any, like: Any) -> Any:
+    return x if hasattr(x, "shape") else FUNCTIONS["full"]((), float(x or 0), dtype=like.dtype)
 
 
 @composite(**FACE, faces={"linalg": "cond"})
@@ -315,17 +339,17 @@ Lstsq = namedtuple("linalg_lstsq", ["solution", "residuals", "rank", "singular_v
 
 
 @composite(**FACE, faces={"linalg": "lstsq"})
-def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: Any = None) -> Any:
+def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: Any = None, out: Any = None) -> Any:
     """(X that minimises |A X - B|, residuals, rank, singular values)."""
     vector = B.ndim == A.ndim - 1
     rhs = B.unsqueeze(-1) if vector else B
     X = _pinv(A, _plain(rcond), 0.0, False) @ rhs
     m, n = A.shape[-2:]
-    empty = FUNCTIONS["zeros"](0, dtype=A.dtype) if "zeros" in FUNCTIONS else svdvals(A.detach()).narrow(-1, 0, 0)
+    empty = X.reshape(-1).narrow(0, 0, 0) * 1
     residuals = ((A @ X - rhs) ** 2).sum(-2) if m > n and driver != "gelsy" else empty
     rank = matrix_rank(A.detach()) if driver != "gels" else FUNCTIONS["zeros"](0, dtype=int64)
-    s = svdvals(A.detach()) if driver in ("gelsd", "gelss") else empty
-    return Lstsq(X.squeeze(-1) if vector else X, residuals, rank, s)
+    s = svdvals(A) if driver in ("gelsd", "gelss") else empty
+    return outputs(Lstsq(X.squeeze(-1) if vector else X, residuals, rank, s), out)
 
 
 @composite(**FACE, faces={"linalg": "tensorinv"})
@@ -358,6 +382,7 @@ def vander(x: Any, N: Any = None, *, out: Any = None) -> Any:
     n = x.shape[-1] if N is None else N
     if n <= 1:
         fail(RuntimeError, f"N must be greater than 1.; got {n}")
+    x = x if x.ndim else x.reshape(1)
     ones = x.unsqueeze(-1) * 0 + 1
     powers = [ones]
     for _ in range(n - 1):
@@ -388,7 +413,8 @@ def householder_product(input: Any, tau: Any, *, out: Any = None) -> Any:
     for i in range(k):
         u = v.narrow(-1, i, 1)
         Q = Q - (Q @ u) @ mT(u) * tau.narrow(-1, i, 1).unsqueeze(-1)
-    return outputs(Q.narrow(-1, 0, n) * 1, out)
+    result = Q.narrow(-1, 0, n)
+    return outputs(result * 1 if k else result + input * 0, out)
 
 
 _ = (cast, const, into, _masked, _svd)

@@ -47,6 +47,7 @@ SUBMODULES = (
         "fx",
         "quantization",
         "masked",
+        "signal",
         "cpu",
         "mps",
         "xpu",

@@ -1,0 +1,6 @@
+"""`torch.masked`: reductions over the elements that a mask selects."""
+
+from .ops.entry import FACES
+
+__all__ = sorted(FACES.get("masked", ()))
+globals().update(FACES.get("masked", {}))
