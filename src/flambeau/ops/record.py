@@ -25,6 +25,7 @@ from ..stream.value import (
     new_object,
     version_of,
 )
+from .rules import SCALAR_NAMES
 
 
 class Form:
@@ -117,6 +118,7 @@ def _bytes(buf: Buffer) -> int:
 
 def commit(S: Stream, form: Form, operands: tuple[Any, ...]) -> Any:
     """Append one instruction; the new tensors (a tuple if the op has several), or () for an in-place form."""
+    code = S.code  # before the name table: see `late`
     slots = S.slots
     line: list[Any] = [form]
     for a in operands:
@@ -132,7 +134,6 @@ def commit(S: Stream, form: Form, operands: tuple[Any, ...]) -> Any:
         if a._off:
             line += (~sid, len(slots))
             slots.append(a._off)
-            S.offsets = True
         else:
             line.append(sid)
     if form.effects:
@@ -164,10 +165,19 @@ def commit(S: Stream, form: Form, operands: tuple[Any, ...]) -> Any:
             slots.append(st)
             S.pending_bytes += nbytes
             result.append(make_tensor(st, meta, off))
-    S.code += line
-    if len(S.code) > S.bound or S.pending_bytes > S.byte_bound or S.eager or S.flush_after:
+    code += line
+    if S.code is not code:
+        return late(S, form, operands, code, result)
+    if len(code) > S.bound or S.pending_bytes > S.byte_bound or S.eager or S.flush_after:
         S.flush_at_bound()
     return result
+
+
+def late(S: Stream, form: Form, operands: tuple[Any, ...], code: list[Any], result: Any) -> Any:
+    """The code was taken while an instruction was recorded, by a flush of its own or of another thread. What a flush has
+    taken it has removed from the list: if the instruction is still there, it was too late, and is recorded again."""
+    with S.lock:  # that flush is over
+        return commit(S, form, operands) if code else result
 
 
 def note_effects(S: Stream, form: Form, operands: tuple[Any, ...]) -> None:
@@ -202,7 +212,7 @@ def guarded(S: Stream, form: Form, operand: int, st: Storage) -> int:
     if not (info.owner is not None or info.exported) or operand in form.writes:
         return st.sid if st.home is S.slots else enter(S, st)
     if st.home is S.slots and st.sid in S.written:
-        S.flush()
+        S.flush()  # the instruction under way is recorded again
     if st.nbytes > SNAPSHOT_BYTES:
         S.flush_after = True
         return st.sid if st.home is S.slots else enter(S, st)
@@ -357,6 +367,14 @@ class OpNode(Node):
     def apply(self, grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
         return self.form.entry.backward(self, grads)
 
+    @property
+    def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
+        """The edges, with (None, 0) for each tensor that could have had a gradient and needs none."""
+        inputs = grad_inputs(self)
+        if inputs is None:
+            return super().next_functions
+        return tuple([(None, 0) if e is None else e for e in inputs])
+
     def unpack(self) -> list[Any]:
         """The saved operands and results, after the check that none was overwritten."""
         saved = self.saved
@@ -375,7 +393,7 @@ class OpNode(Node):
                         raise_overwritten(self, a[2], a[4].n, 0)
                     a = make_tensor(a[0], a[2], a[1])
                 elif type(a) not in NUMBERS and a._ver is not None and a._ver.n:
-                    raise_overwritten(self, a._meta, a._ver.n, 0)
+                    raise_overwritten(a._gf, a._nr, a._meta, a._ver.n, 0)
                 values.append(a)
             return values
         for i, a in enumerate(saved):
@@ -384,7 +402,7 @@ class OpNode(Node):
             elif type(a) not in NUMBERS:
                 then = self.versions[i] if self.versions is not None else 0
                 if a._ver is not None and a._ver.n != then:
-                    raise_overwritten(self, a._meta, a._ver.n, then)
+                    raise_overwritten(a._gf, a._nr, a._meta, a._ver.n, then)
             values.append(a)
         return values
 
@@ -392,7 +410,7 @@ class OpNode(Node):
         st, off, meta, then = kept[:4]
         version = kept[4] if len(kept) == 5 else self.result_version
         if version is not None and version.n != then:
-            raise_overwritten(self, meta, version.n, then)
+            raise_overwritten(self, 0, meta, version.n, then)
         t = make_tensor(st, meta, off)
         t._ver = version
         if LOCAL.s.grad:
@@ -402,12 +420,28 @@ class OpNode(Node):
         return t
 
 
-def raise_overwritten(node: Node, meta: Meta, now: int, then: int) -> None:
+def grad_inputs(node: Node) -> list[Any] | None:
+    """The edges of all parameters that the entry has a gradient for, in their order; None if it has lists."""
+    form, entry = node.form, node.form.entry
+    names = entry.operand_names(form)
+    needed = [i for i in range(form.arity) if node.needs >> i & 1]
+    edges = list(node.edges)[len(node.edges) - len(needed) :]
+    by_name = {names[i]: e for i, e in zip(needed, edges)}
+    wanted = {n for inputs, _, _ in entry.grads for n in inputs}
+    if any(entry.kinds[p] == "TS" for p in entry.params) or len(by_name) < len(needed):
+        return None
+    return [by_name.get(p) for p in entry.params if p in wanted and entry.kinds[p] in ("T", "TN", "OT", "OTN")]
+
+
+def raise_overwritten(node: Node | None, number: int, meta: Meta, now: int, then: int) -> None:
+    """The error of a saved tensor, output `number` of `node` (None: a leaf), that was written since."""
+    kind = SCALAR_NAMES.get(meta.dtype.name, meta.dtype.name)
+    by = "" if node is None else f", which is output {number} of {node.name().removesuffix('0').removesuffix('Backward')},"
     raise RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
-        f"[torch.{meta.dtype.name} {list(meta.shape)}], which is output 0 of {node.name()}, is at version {now}; expected version "
+        f"[torch.{kind}Tensor {list(meta.shape)}]{by} is at version {now}; expected version "
         f"{then} instead. Hint: enable anomaly detection to find the operation that failed to compute its gradient, with "
-        "torch.autograd.set_detect_anomaly(True)."
+        "torch.autograd.set_detect_anomaly(True, check_nan=False)."
     )
 
 

@@ -78,59 +78,66 @@ class Novelty:
 
 
 def flush(S: Stream) -> None:
-    """Run everything recorded; afterwards no storage of this thread is pending."""
+    """Run everything recorded; afterwards no storage of this thread is pending.
+
+    Another thread may call this while the owner of S records: the name table is changed first, then the code. An
+    instruction that the owner appends to code taken from it is recorded again (see ops/record.py, `late`)."""
     if not S.code:
         return
     with S.lock:
-        code, slots, written, offsets = S.code, S.slots, S.written, S.offsets
-        if not code:
+        recorded, slots, code, progress = S.code, S.slots, (), None
+        if not recorded:
             return
-        pending = S.pending_bytes
-        take_over = (code, slots, S.ids, written, offsets, pending)
-        sites = S.sites
-        S.code, S.slots, S.ids, S.written, S.pending_bytes, S.flush_after, S.offsets = (
-            [],
-            [],
-            {},
-            set(),
-            0,
-            False,
-            False,
-        )
-        if S.snapshots:
-            S.snapshots = {}
-        if sites:
-            S.sites = []
-        key: Any = tuple(code)
-        if written and offsets:
-            key = (key, relations(code, slots, written))
-        known = CACHE.get(key)
-        new = known is None
-        if known is None:
-            known = CACHE[key] = Known(tuple(code))
-            if len(CACHE) > config.program_cache:
-                CACHE.popitem(last=False)
-        else:
-            CACHE.move_to_end(key)
-        known.seen += 1
-        progress = Progress(known)
+        pending, sites = S.pending_bytes, S.sites
         try:
-            if known.programs or len(known.lines) == 1 or known.seen >= Novelty.threshold(new):
-                run_whole(known, slots, progress)
-            else:
-                run_units(known, slots, pending, progress)
+            S.slots = []
+            S.code = []
+            code = tuple(recorded)
+            del recorded[: len(code)]
+            S.ids, S.written, S.snapshots, S.sites, S.pending_bytes, S.flush_after = {}, set(), {}, [], 0, False
+            progress = Progress(look_up(code))
+            run(progress, slots, pending)
         except BaseException as error:
-            if progress.failed is None and not progress.started:
-                give_back(S, progress, take_over, sites)
+            if progress is None:
+                S.slots, S.code = slots, recorded or list(code)
+                S.ids, S.sites = identities(slots), sites
                 raise
-            reason = failure(known, slots, sites, pending, progress, error)
+            if progress.failed is None and not progress.started:
+                give_back(S, progress, slots, sites, pending)
+                raise
+            reason = failure(progress, slots, sites, pending, error)
             slots.clear()
             if reason is error:
                 raise
             raise reason from None
-        for sid in known.promised:
+        for sid in progress.known.promised:
             slots[sid].pend = None
         slots.clear()  # storages know the table as their home: emptied, it keeps none of them alive
+
+
+def look_up(code: tuple[Any, ...]) -> Known:
+    """What is known of a sequence; the one that was not used for longest is forgotten."""
+    known = CACHE.pop(code, None)
+    if known is None:
+        known = Known(code)
+        if len(CACHE) >= config.program_cache:
+            CACHE.popitem(last=False)
+    CACHE[code] = known
+    return known
+
+
+def run(progress: Progress, slots: list[Any], pending: int) -> None:
+    known = progress.known
+    new = not known.seen
+    known.seen += 1
+    if known.programs or len(known.lines) == 1 or known.seen >= Novelty.threshold(new):
+        run_whole(known, slots, progress)
+    else:
+        run_units(known, slots, pending, progress)
+
+
+def identities(slots: list[Any]) -> dict[int, int]:
+    return {id(x): n for n, x in enumerate(slots) if type(x) is Storage}
 
 
 class Progress:
@@ -146,26 +153,15 @@ class Progress:
         self.failed: Any = None
 
 
-def give_back(S: Stream, progress: Progress, taken: tuple[Any, ...], sites: list[Any]) -> None:
+def give_back(S: Stream, progress: Progress, slots: list[Any], sites: list[Any], pending: int) -> None:
     """Nothing of the rest ran (an interrupt, no memory, a kernel that cannot be compiled): it stays recorded."""
-    _, slots, ids, written, offsets, pending = taken
     lines = progress.known.lines
-    for form, line in lines[: progress.done]:
-        if form.outs:
-            for sid in line[len(line) - len(form.outs) :]:
-                slots[sid].pend = None
-    rest: list[Any] = []
-    for form, line in lines[progress.done :]:
-        rest += (form, *line)
-    S.code, S.slots, S.ids, S.written, S.offsets, S.pending_bytes = (
-        rest,
-        slots,
-        ids,
-        written,
-        offsets,
-        pending,
-    )
-    S.sites = sites[checks_in(lines[: progress.done]) :]
+    for sid in promised(lines[: progress.done]):
+        slots[sid].pend = None
+    S.slots = slots
+    S.code = [x for form, line in lines[progress.done :] for x in (form, *line)]
+    S.ids = identities(slots)
+    S.pending_bytes, S.sites = pending, sites[checks_in(lines[: progress.done]) :]
 
 
 def checks_in(lines: Sequence[tuple[Any, Any]]) -> int:
@@ -173,13 +169,13 @@ def checks_in(lines: Sequence[tuple[Any, Any]]) -> int:
 
 
 def failure(
-    known: Known, slots: list[Any], sites: list[Any], pending: int, progress: Progress, error: Any
+    progress: Progress, slots: list[Any], sites: list[Any], pending: int, error: Any
 ) -> BaseException:
     """The error to raise, with the line that recorded what failed; promises without bytes are poisoned by it.
 
     A program that failed as a whole runs again by instruction if it wrote to none of the memory that had its bytes: then
     everything recorded before the failing instruction has its value."""
-    form = progress.failed
+    known, form = progress.known, progress.failed
     if form is not None and not progress.done and len(known.lines) > 1 and repeatable(known, form):
         anew = Progress(known)
         try:
@@ -279,9 +275,6 @@ def unit_of(form: Any, line: tuple[int, ...], slots: list[Any]) -> tuple[Program
             local.append(slots[real])
         key.append(~n if sid < 0 else n)
     code: Any = (form, *key)
-    if form.writes and len(renumber) < len(line):
-        sids = {key[i] for i in form.writes}
-        code = (code, relations(list(code), local, {~s if s < 0 else s for s in sids}))
     if form.unit is None:
         form.unit = {}
     unit = form.unit.get(code)
@@ -291,16 +284,6 @@ def unit_of(form: Any, line: tuple[int, ...], slots: list[Any]) -> tuple[Program
         if code == (form, *range(len(key))):
             form.plain_unit = unit
     return unit, local
-
-
-def relations(code: Any, slots: list[Any], written: set[int]) -> tuple[Any, ...]:
-    """The offsets of all accesses to storages that are written in place."""
-    out = []
-    for _, line in split(tuple(code)):
-        for i in range(len(line)):
-            if line[i] < 0 and ~line[i] in written:
-                out.append(slots[line[i + 1]])
-    return tuple(out)
 
 
 def poison(known: Known, slots: list[Any], error: BaseException, progress: Progress) -> None:
@@ -324,6 +307,11 @@ def flush_at_bound(S: Stream) -> None:
     if S.eager or S.flush_after:
         flush(S)
         return
+    with S.lock:
+        flush_part(S)
+
+
+def flush_part(S: Stream) -> None:
     lines = split(tuple(S.code))
     opening = lines[0][0]
     cut = next((i for i in range(len(lines) - 1, len(lines) // 2, -1) if lines[i][0] is opening), 0)
@@ -388,7 +376,6 @@ def again(S: Stream, form: Any, line: tuple[int, ...], held: dict[int, Any]) -> 
         code.append(~n if sid < 0 else n)
         if not offset and at in form.writes:
             S.written.add(n)
-        S.offsets |= sid < 0
     S.code += code
 
 

@@ -216,7 +216,8 @@ class Node:
 
     def release(self) -> None:
         """Forget what was saved: the graph has been walked for the last time."""
-        self.saved = RELEASED
+        if self.saved:
+            self.saved = RELEASED
 
 
 class _Released:
@@ -251,8 +252,7 @@ class Stream:
         self.byte_bound = config.max_pending_bytes
         self.eager = config.eager
         self.flush_after = False  # the instruction being recorded reads foreign memory: run it now
-        self.offsets = False  # whether any operand has an offset
-        self.written: set[int] = set()  # slots written in place: accesses to them are related by the key
+        self.written: set[int] = set()  # slots written in place
         self.snapshots: dict[
             int, Storage
         ] = {}  # copies of foreign memory that were read, by the id of its storage
