@@ -81,13 +81,14 @@ class PNode:
 class Group:
     """Nodes of one kernel. extents: the domain's axes (each > 1); reduced: the axes a reduction removes, or None."""
 
-    __slots__ = ("buffers", "extents", "fixed", "index", "loads", "nodes", "opaque", "reduced")
+    __slots__ = ("buffers", "extents", "fixed", "index", "loads", "nodes", "opaque", "order", "reduced")
 
     def __init__(self, index: int, extents: tuple[int, ...], opaque: PNode | None = None):
         self.index, self.extents, self.opaque = index, extents, opaque
         self.reduced: frozenset[int] | None = None
         self.nodes: list[tuple[PNode, tuple[int, ...]]] = []  # with the axis of each dimension of the node's shape
         self.buffers: set[int] = set()
+        self.order: tuple[int, ...] = ()  # the reduced axes, outermost first
         self.fixed = self.loads = False  # loads: it reads memory
 
 
@@ -467,9 +468,10 @@ class Scheduler:
 
     def admits(self, node: PNode, group: Group, axis: list[int], level: int) -> bool:
         if node.kind == "reduce":
-            removed = frozenset(axis[d] for d in node.attrs if axis[d] >= 0)
-            if level != 2 or not removed:
-                return False
+            order = tuple([axis[d] for d in node.attrs if axis[d] >= 0])
+            removed = frozenset(order)
+            if level != 2 or not removed or group.order not in ((), order):
+                return False  # the order of a reduction is that of its own dimensions
             if group.reduced is None:
                 if group.fixed:
                     return False
@@ -561,8 +563,9 @@ class Scheduler:
         if node.kind == "take":
             self.checked = max(self.checked, group.index)
         if node.kind == "reduce":
-            removed = frozenset(at[d] for d in node.attrs if at[d] >= 0)
-            group.reduced = removed if removed else group.reduced
+            order = tuple([at[d] for d in node.attrs if at[d] >= 0])
+            if order:
+                group.reduced, group.order = frozenset(order), order
             kept = [a for d, a in enumerate(at) if d not in node.attrs]
             out = node.outs[0]
             out.group, out.at, out.level = group, tuple(kept), 1

@@ -381,6 +381,8 @@ class _Lower:
             self.get(v)
         for r in reduces:
             self.get(self.nest.values[r][2])
+        for v, _ in keeps + stores:
+            self.get(v)  # everything is read before anything is written
         for v, access in keeps + stores:
             b.store(self.bufs[access], self.address(access), self.get(v))
 

@@ -1,0 +1,59 @@
+"""What the tests of the stream share: counting launches, running one function in several ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from flambeau.device import threads
+from flambeau.stream.program import STATS
+from flambeau.stream.value import LOCAL
+
+
+def flush() -> None:
+    LOCAL.s.flush()
+
+
+def launches(fn: Callable[[], Any], runs: int = 3) -> int:
+    """Kernels launched by the last of several runs (the first ones run instruction by instruction, or plan)."""
+    count = -1
+    for _ in range(runs):
+        flush()
+        before = STATS["launches"]
+        kept = fn()
+        flush()
+        count = STATS["launches"] - before
+        del kept
+    return count
+
+
+def bits(value: Any) -> Any:
+    """Tensors (in any nesting) as bytes."""
+    if isinstance(value, (tuple, list)):
+        return [bits(v) for v in value]
+    return value.detach().numpy().tobytes()
+
+
+@pytest.fixture
+def each_way() -> Iterator[Callable[[Callable[[], Any]], list[Any]]]:
+    """Results of a function as bytes: op by op, then three times as recorded, on 1, 2 and 3 threads."""
+    before = threads.get_num_threads()
+
+    def ways(fn: Callable[[], Any]) -> list[Any]:
+        flush()
+        LOCAL.s.eager = True
+        try:
+            found = [bits(fn())]
+        finally:
+            LOCAL.s.eager = False
+        for count in (1, 2, 3):
+            threads.set_num_threads(count)
+            for _ in range(3):
+                flush()
+                found.append(bits(fn()))
+        return found
+
+    yield ways
+    threads.set_num_threads(before)

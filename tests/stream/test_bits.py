@@ -1,0 +1,153 @@
+"""Same bits: op by op or fused, on any number of threads, by any schedule."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import flambeau as torch
+import flambeau.nn.functional as F
+import numpy as np
+import pytest
+
+Ways = Callable[[Callable[[], Any]], list[Any]]
+
+
+def same(found: list[Any]) -> None:
+    assert all(f == found[0] for f in found[1:])
+
+
+def data(*shape: int, seed: int = 0) -> Any:
+    return torch.tensor(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
+
+
+CASES: dict[str, Callable[[Any, Any], Any]] = {
+    "sum": lambda x, y: x.sum(),
+    "mean and sum": lambda x, y: (x.mean(), (x * y).sum(), (x - y).abs().max()),
+    "rows": lambda x, y: x.softmax(-1) * y,
+    "columns": lambda x, y: (x - x.mean(0)) / (x.var(0) + 1),
+    "both": lambda x, y: (x.sum(0), x.sum(1), y.amax(0)),
+    "standard deviation": lambda x, y: (x.std(), x.argmax(), x.argmin(1)),
+    "transposed": lambda x, y: (x.t().softmax(0), (x.t() + y.t()).sum(1)),
+    "in place": lambda x, y: (x * 2).add_(y).mul_(y).sum(1),
+    "row losses": lambda x, y: (x.logsumexp(1) - (x * y).sum(1)).mean(),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("shape", [(3, 5), (64, 10), (10, 700), (300, 401)])
+def test_reductions(each_way: Ways, name: str, shape: tuple[int, int]) -> None:
+    x, y = data(*shape), data(*shape, seed=1)
+    same(each_way(lambda: CASES[name](x, y)))
+
+
+def test_long_reduction_is_split_over_parts(each_way: Ways) -> None:
+    x = data(1_000_003)
+    same(each_way(lambda: (x.sum(), x.max(), x.argmax(), (x * x).mean(), x.min())))
+
+
+def test_long_reduction_over_several_axes(each_way: Ways) -> None:
+    x = data(10, 90, 1000)
+    same(each_way(lambda: (x.sum(), (x * 2).transpose(0, 2).sum())))
+
+
+def test_schedules_agree() -> None:
+    """The rows of a matrix summed along memory, and across it, are the same bits; so is one row alone."""
+    x = data(33, 4000)
+    rows = x.sum(1).numpy()
+    columns = x.t().contiguous().sum(0).numpy()
+    alone = np.array([x[i].sum().item() for i in range(33)], dtype=np.float32)
+    assert rows.tobytes() == columns.tobytes() == alone.tobytes()
+
+
+PRODUCTS: dict[str, Callable[..., Any]] = {
+    "bias": lambda x, w, b, r: F.linear(x, w, b),
+    "relu": lambda x, w, b, r: F.relu(F.linear(x, w, b)),
+    "residual": lambda x, w, b, r: F.linear(x, w, b) * 0.5 + r,
+    "kept": lambda x, w, b, r: (lambda h: (h, F.relu(h)))(F.linear(x, w)),
+    "read twice": lambda x, w, b, r: (lambda h: (F.relu(h), h.sum(1)))(F.linear(x, w)),
+    "mask": lambda x, w, b, r: torch.where(r > 0, x @ w.t(), b),
+    "loss": lambda x, w, b, r: F.mse_loss(F.linear(x, w, b), r),
+    "transposed": lambda x, w, b, r: (x @ w.t()).t() + 1,
+    "into another": lambda x, w, b, r: r.clone().add_(x @ w.t()),
+    "in place": lambda x, w, b, r: (x @ w.t()).mul_(2).add_(b),
+    "two": lambda x, w, b, r: F.relu(x @ w.t() + r @ w + b[:1]) if w.shape[0] == w.shape[1] else x @ w.t(),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+@pytest.mark.parametrize("m,k,n", [(1, 1, 1), (1, 7, 5), (5, 3, 1), (64, 20, 20), (33, 500, 17), (200, 30, 3)])
+def test_products_with_what_follows(each_way: Ways, name: str, m: int, k: int, n: int) -> None:
+    x, w, b, r = data(m, k), data(n, k, seed=1), data(n, seed=2), data(m, n, seed=3)
+    same(each_way(lambda: PRODUCTS[name](x, w, b, r)))
+
+
+@pytest.mark.parametrize("stride,padding,groups", [(1, 0, 1), (2, 1, 1), (1, 2, 2)])
+def test_convolutions_with_what_follows(each_way: Ways, stride: int, padding: int, groups: int) -> None:
+    x, w, b = data(3, 4, 11, 9), data(6, 4 // groups, 3, 3, seed=1), data(6, seed=2)
+
+    def run() -> Any:
+        y = F.conv2d(x, w, b, stride=stride, padding=padding, groups=groups)
+        return F.relu(y), torch.tanh(F.conv2d(x, w, None, stride, padding, 1, groups))
+
+    same(each_way(run))
+
+
+def test_three_dimensions_and_batches(each_way: Ways) -> None:
+    x, w, b, r = data(2, 5, 8), data(3, 8, seed=1), data(3, seed=2), data(2, 5, 3, seed=3)
+    y, z = data(4, 6, 7), data(4, 7, 5, seed=1)
+    same(each_way(lambda: (F.relu(F.linear(x, w, b) + r), torch.bmm(y, z) * 2 + 1)))
+
+
+def test_training_step(each_way: Ways) -> None:
+    x, t = data(16, 12), torch.tensor(np.arange(16) % 5)
+    first, second = data(20, 12, seed=1), data(5, 20, seed=2)
+
+    def run() -> Any:
+        a, b = first.clone().requires_grad_(), second.clone().requires_grad_()
+        loss = F.cross_entropy(F.linear(F.gelu(F.linear(x, a)), b), t)
+        return (loss, *torch.autograd.grad(loss, (a, b)))
+
+    same(each_way(run))
+
+
+STEPS: list[Callable[[list[Any], random.Random], Any]] = [
+    lambda v, r: r.choice(v) + r.choice(v),
+    lambda v, r: r.choice(v) * r.choice(v),
+    lambda v, r: r.choice(v).t().contiguous().t(),
+    lambda v, r: r.choice(v).softmax(r.choice((0, 1))),
+    lambda v, r: r.choice(v) - r.choice(v).mean(r.choice((0, 1)), keepdim=True),
+    lambda v, r: r.choice(v) * r.choice(v).amax((0, 1)),
+    lambda v, r: (r.choice(v) @ r.choice(v)) * 0.1,
+    lambda v, r: F.relu(r.choice(v) @ r.choice(v).t()) * 0.1,
+    lambda v, r: r.choice(v).t() * 0.5,
+    lambda v, r: torch.where(r.choice(v) > 0, r.choice(v), r.choice(v)),
+    lambda v, r: r.choice(v)[3:4] + r.choice(v)[:, 2:3],
+]
+
+
+def step(values: list[Any], r: random.Random) -> None:
+    kind = r.random()
+    if kind < 0.2:
+        r.choice(values).mul_(0.5).add_(r.choice(values))
+    elif kind < 0.3:
+        r.choice(values)[1:5] = r.choice(values)[2:6] * 2
+    elif kind < 0.4:
+        r.choice(values)[:, 3].add_(1)
+    else:
+        values.append(r.choice(STEPS)(values, r))
+    if len(values) > 4 and r.random() < 0.5:
+        values.pop(r.randrange(len(values)))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_programs(each_way: Ways, seed: int) -> None:
+    def run() -> Any:
+        r = random.Random(seed)
+        values = [data(9, 9, seed=seed + 100 * k) * 0.3 for k in range(3)]
+        for _ in range(r.randrange(4, 25)):
+            step(values, r)
+        return values
+
+    same(each_way(run))
