@@ -282,6 +282,8 @@ def backward(
     if len(given) != len(outputs):
         raise RuntimeError(f"got {len(outputs)} tensors and {len(given)} gradients")
     check_outputs(outputs)
+    if create_graph:
+        _warn_of_cycle()
     retain = create_graph if retain_graph is None else retain_graph
     starts = [start_grad(t, g) for t, g in zip(outputs, given)]
     if inputs is None:
@@ -289,11 +291,23 @@ def backward(
         return
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     if not inputs:
-        raise RuntimeError("'inputs' argument to backward cannot be empty.")
+        raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
     found = run(outputs, starts, retain, create_graph, inputs)
     for t, g in zip(inputs, found):
-        if g is not None:
+        if g is not None and not (t._x is not None and t._x.retains and t._gf is not None):
             accumulate(t, g)
+
+
+def _warn_of_cycle() -> None:
+    import warnings
+
+    warnings.warn(
+        "Using backward() with create_graph=True will create a reference cycle between the parameter and its gradient which can "
+        "cause a memory leak. We recommend using autograd.grad when creating the graph to avoid this. If you have to use this "
+        "function, make sure to reset the .grad fields of your parameters to None after use to break the cycle and avoid the leak.",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def check_outputs(outputs: Sequence[Tensor]) -> None:
@@ -325,10 +339,11 @@ def grad(
     found = run(outs, starts, retain, create_graph, ins, accumulate=False)
     if materialize_grads:
         return tuple(FUNCTIONS["zeros_like"](t) if g is None else g for t, g in zip(ins, found))
-    if not allow_unused and any(g is None for g in found):
+    if not allow_unused and None in [g if g is None else 0 for g in found]:
+        index = [g is None for g in found].index(True)
         raise RuntimeError(
-            "One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if this is the "
-            "desired behavior."
+            f"The differentiated Tensor at index {index} appears to not have been used in the graph. Set allow_unused=True if "
+            "this is the desired behavior."
         )
     return tuple(found)
 

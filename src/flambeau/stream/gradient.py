@@ -28,6 +28,9 @@ class AccumulateGrad(Node):
         BOOK["accumulate_grad"](self.variable, grads[0])
         return ()
 
+    def name(self) -> str:
+        return "torch::autograd::AccumulateGrad"
+
     def release(self) -> None:
         pass
 
@@ -104,6 +107,9 @@ class CopySlices(Node):
             return (None,) * len(self.edges)
         return BOOK["copy_slices_backward"](self, g)
 
+    def name(self) -> str:
+        return "torch::autograd::CopySlices"
+
     def release(self) -> None:
         self.fn.release()
 
@@ -144,6 +150,9 @@ def check_inplace(t: Tensor, name: str) -> None:
 
 def rebase_history(t: Tensor, node: Node) -> None:
     """After an in-place op: t (and, if t is a view, its base) is now the result of `node`."""
+    retained = t._x is not None and t._x.retains
+    if retained:
+        _forget_retained(t)
     if t._vw is not None:
         base, mode, _ = t._vw
         base_node = CopySlices(base, t, node)
@@ -151,6 +160,14 @@ def rebase_history(t: Tensor, node: Node) -> None:
         base_node.result_version = version_of(t)
         t._gf, t._nr, t._rg = view_node(base, t), 0, True
         t._vw = (base, mode, version_of(t).n)
-        return
-    t._gf, t._nr, t._rg = node, 0, True
-    node.result_version = version_of(t)
+    else:
+        t._gf, t._nr, t._rg = node, 0, True
+        node.result_version = version_of(t)
+    if retained:
+        t.retain_grad()  # type: ignore[attr-defined]
+
+
+def _forget_retained(t: Tensor) -> None:
+    """The node that t is no longer the result of keeps no gradient for it; t's new node will."""
+    if t._gf is not None and t._gf.hooks is not None:
+        t._gf.hooks.retained.pop(t._nr, None)

@@ -42,7 +42,10 @@ def _set_grad(t: Tensor, g: Tensor | None) -> None:
     if g._meta.dtype is not t._meta.dtype:
         raise RuntimeError(f"assigned grad has data of a different type: expected {t._meta.dtype}, got {g._meta.dtype}")
     if tuple(g._meta.shape) != tuple(t._meta.shape):
-        raise RuntimeError("assigned grad has data of a different size")
+        raise RuntimeError(
+            f"attempting to assign a gradient of size '{list(g._meta.shape)}' to a tensor of size '{list(t._meta.shape)}'. Please "
+            "ensure that the gradient and the tensor are the same size"
+        )
     extras(t).grad = g
 
 
@@ -208,6 +211,7 @@ METHODS: dict[str, Any] = {
     "backward": backward,
     "requires_grad_": requires_grad_,
     "retain_grad": retain_grad,
+    "_is_view": lambda t: t._vw is not None,
     "__len__": length,
 }
 _ = (CPU, Size)
