@@ -145,11 +145,11 @@ def _softshrink(self: T, lambd: N = 0.5) -> Any:
 
 
 @composite(method=False, function=False, nn=True)
-def softshrink(input: Any, lambd: float = 0.5) -> Any:
+def softshrink(input: Any, lambd: float = 0.5, *, out: Any = None) -> Any:
     """x moved towards 0 by lambd."""
     if lambd < 0:
         fail(RuntimeError, f"softshrink: lambda must be greater or equal to 0, but found to be {lambd}.")
-    return _softshrink(input, lambd)
+    return _softshrink(input, lambd, out=out)
 
 
 @op(inplace=True, method=False, function=False, nn=True, grad={"self": lambda grad, self: _where((self > -3) & (self < 3), grad / 6, 0)})

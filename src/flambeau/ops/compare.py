@@ -65,6 +65,18 @@ bitwise_left_shift = bitwise("bitwise_left_shift", "self * 2**other, in the bits
 bitwise_right_shift = bitwise("bitwise_right_shift", "floor(self / 2**other).", "shr")
 
 
+@composite(function=False)
+def __lshift__(self: Any, other: Any) -> Any:
+    """self * 2**other."""
+    return self * _pow_tensor(2.0, other) if self.dtype.is_floating_point else bitwise_left_shift(self, other)
+
+
+@composite(function=False)
+def __rshift__(self: Any, other: Any) -> Any:
+    """self / 2**other, for integers floored."""
+    return self / _pow_tensor(2.0, other) if self.dtype.is_floating_point else bitwise_right_shift(self, other)
+
+
 @op(
     method=False,
     function=False,
@@ -159,15 +171,15 @@ def clamp(self: T, min: OTN = None, max: OTN = None) -> Any:
 
 
 @composite()
-def clamp_min(self: Any, min: Any) -> Any:
+def clamp_min(self: Any, min: Any, *, out: Any = None) -> Any:
     """self, at least min."""
-    return clamp(self, min=min)
+    return clamp(self, min=min, out=out)
 
 
 @composite()
-def clamp_max(self: Any, max: Any) -> Any:
+def clamp_max(self: Any, max: Any, *, out: Any = None) -> Any:
     """self, at most max."""
-    return clamp(self, max=max)
+    return clamp(self, max=max, out=out)
 
 
 @composite(function=True)

@@ -6,7 +6,8 @@ from typing import Any
 
 from ..dtypes import dtype
 from ..shapes import wrap_dim
-from ..stream.graph import cast, map_
+from ..stream.graph import map_
+from .elementwise import into
 from .entry import T, composite, op
 from .reduction import reduced
 from .unary import as_float
@@ -72,19 +73,21 @@ def _call(fn: Any, name: str, input: Any, dim: Any, dtype: dtype | None) -> Any:
 
 
 @composite(nn=True, faces={"special": "softmax"})
-def softmax(input: Any, dim: Any = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
+def softmax(input: Any, dim: Any = None, _stacklevel: int = 3, dtype: Any = None, *, out: Any = None) -> Any:
     """exp(x_i) / sum_j exp(x_j) along dim."""
     if _stacklevel.__class__ is not int:
         dtype = _stacklevel
-    return _call(_softmax, "softmax", input, dim, dtype)
+    result = _call(_softmax, "softmax", input, dim, dtype)
+    return result if out is None else into(out, result)
 
 
 @composite(nn=True, faces={"special": "log_softmax"})
-def log_softmax(input: Any, dim: Any = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
+def log_softmax(input: Any, dim: Any = None, _stacklevel: int = 3, dtype: Any = None, *, out: Any = None) -> Any:
     """log(softmax(x)) along dim, computed without overflow."""
     if _stacklevel.__class__ is not int:
         dtype = _stacklevel
-    return _call(_log_softmax, "log_softmax", input, dim, dtype)
+    result = _call(_log_softmax, "log_softmax", input, dim, dtype)
+    return result if out is None else into(out, result)
 
 
 @composite(method=False, function=False, nn=True)
@@ -92,5 +95,3 @@ def softmin(input: Any, dim: Any = None, _stacklevel: int = 3, dtype: Any = None
     """softmax(-x)."""
     return softmax(-input, dim, 3, dtype)
 
-
-_ = cast

@@ -7,10 +7,12 @@ from typing import Any
 
 from ..dtypes import bool_, float64
 from ..errors import fail
-from ..stream.graph import Val, cast, const, map_
+from ..stream.external import routine
+from ..stream.graph import Val, cast, const, map_, opaque
 from .compare import _pow_tensor, _where, pow
 from .elementwise import both, floats, into
 from .entry import NONE, TN, T, composite, op
+from .rules import SCALAR_NAMES
 from .unary import as_float
 
 FACE = {"method": False, "function": False}
@@ -455,6 +457,41 @@ def float_power_(self: Any, exponent: Any) -> Any:
     if self.dtype is not float64:
         fail(RuntimeError, f"float_power_: the base given to float_power_ has dtype {self.dtype.name} but the operation's result requires dtype Double")
     return self.pow_(exponent)
+
+
+# --- whole numbers ------------------------------------------------------------------------------------------------
+
+
+@routine
+def greatest_divisor(a: Any, b: Any) -> Any:
+    import numpy as np
+
+    return np.gcd(a, b)
+
+
+@routine
+def least_multiple(a: Any, b: Any) -> Any:
+    import numpy as np
+
+    return np.lcm(a, b)
+
+
+def whole_numbers(name: str, doc: str, fn: str) -> Any:
+    def body(self: T, other: T) -> Any:
+        from ..shapes import broadcast
+
+        a, b = both(self, other)
+        if a.dtype.is_floating_point or a.dtype is bool_:
+            fail(NotImplementedError, f'{name}: "{name}_cpu" not implemented for {SCALAR_NAMES.get(a.dtype.name, a.dtype.name)!r}')
+        shape = broadcast(name, tuple(a.shape), tuple(b.shape))
+        return opaque("external", [a, b], [(shape, a.dtype)], (fn, ()))[0]
+
+    body.__name__, body.__doc__ = name, doc
+    return op(inplace=True, grad=NONE)(body)
+
+
+gcd = whole_numbers("gcd", "The greatest common divisor.", "greatest_divisor")
+lcm = whole_numbers("lcm", "The least common multiple.", "least_multiple")
 
 
 # --- comparison up to rounding ------------------------------------------------------------------------------------
