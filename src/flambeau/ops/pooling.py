@@ -219,8 +219,18 @@ def adaptive(n: int, kind: str, input: Any, output_size: Any) -> Any:
     return (y.squeeze(0), index.squeeze(0)) if single else (y, index)
 
 
-def declare(n: int) -> None:
-    def max_with(
+def publish_pool(name: str, fn: Any, doc: str) -> None:
+    """Give a pool its public name; as in PyTorch, only some are also functions of the package."""
+    fn.__name__ = fn.__qualname__ = name
+    fn.__doc__ = doc
+    public = name.startswith(("max_pool", "adaptive_avg_pool1", "avg_pool1"))
+    composite(method=False, function=public, nn=True)(fn)
+
+
+def declare_max(n: int) -> None:
+    """max_pool{n}d and max_pool{n}d_with_indices."""
+
+    def pooled(
         input: Any,
         kernel_size: Any,
         stride: Any = None,
@@ -243,7 +253,16 @@ def declare(n: int) -> None:
     ) -> Any:
         return max_pool(n, input, kernel_size, stride, padding, dilation, ceil_mode)
 
-    def average(
+    publish_pool(f"max_pool{n}d", pooled, f"The largest element of every window, in {n} dimensions.")
+    publish_pool(
+        f"max_pool{n}d_with_indices", with_indices, f"As max_pool{n}d, with the positions of the maxima."
+    )
+
+
+def declare_average(n: int) -> None:
+    """avg_pool{n}d."""
+
+    def pooled(
         input: Any,
         kernel_size: Any,
         stride: Any = None,
@@ -256,40 +275,33 @@ def declare(n: int) -> None:
             n, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
         )
 
-    def adaptive_average(input: Any, output_size: Any) -> Any:
+    publish_pool(f"avg_pool{n}d", pooled, f"The mean of every window, in {n} dimensions.")
+
+
+def declare_adaptive(n: int) -> None:
+    """The adaptive pools: the windows are chosen such that the output has the given size."""
+
+    def average(input: Any, output_size: Any) -> Any:
         return adaptive(n, "avg", input, output_size)
 
-    def adaptive_max(input: Any, output_size: Any, return_indices: bool = False) -> Any:
+    def largest(input: Any, output_size: Any, return_indices: bool = False) -> Any:
         y, index = adaptive(n, "max", input, output_size)
         return (y, index) if return_indices else y
 
-    def adaptive_with_indices(input: Any, output_size: Any, return_indices: bool = True) -> Any:
+    def with_indices(input: Any, output_size: Any, return_indices: bool = True) -> Any:
         return adaptive(n, "max", input, output_size)
 
-    docs = {
-        f"max_pool{n}d": (max_with, f"The largest element of every window, in {n} dimensions."),
-        f"max_pool{n}d_with_indices": (with_indices, f"As max_pool{n}d, with the positions of the maxima."),
-        f"avg_pool{n}d": (average, f"The mean of every window, in {n} dimensions."),
-        f"adaptive_avg_pool{n}d": (
-            adaptive_average,
-            "Means over windows chosen such that the output has the given size.",
-        ),
-        f"adaptive_max_pool{n}d": (
-            adaptive_max,
-            "Maxima over windows chosen such that the output has the given size.",
-        ),
-        f"adaptive_max_pool{n}d_with_indices": (
-            adaptive_with_indices,
-            "As adaptive_max_pool, with the positions of the maxima.",
-        ),
-    }
-    for name, (fn, doc) in docs.items():
-        fn.__name__ = fn.__qualname__ = name
-        fn.__doc__ = doc
-        composite(
-            method=False, function=name.startswith(("max_pool", "adaptive_avg_pool1", "avg_pool1")), nn=True
-        )(fn)
+    chosen = "windows chosen such that the output has the given size."
+    publish_pool(f"adaptive_avg_pool{n}d", average, f"Means over {chosen}")
+    publish_pool(f"adaptive_max_pool{n}d", largest, f"Maxima over {chosen}")
+    publish_pool(
+        f"adaptive_max_pool{n}d_with_indices",
+        with_indices,
+        "As adaptive_max_pool, with the positions of the maxima.",
+    )
 
 
 for _n in (1, 2, 3):
-    declare(_n)
+    declare_max(_n)
+    declare_average(_n)
+    declare_adaptive(_n)
