@@ -359,8 +359,9 @@ class Scheduler:
         if buf.id in self.waiting:
             self.place(self.waiting[buf.id][1])
         if buf.inline and buf.node is not None and not buf.bytes_exist:
-            buf.inline = 0
+            cost = buf.inline
             self.place(buf.node)
+            buf.inline = cost  # earlier groups read it, too: they go on computing it themselves
 
     def after_writes(self, v: PVal) -> int:
         lo = v.buf.group.index + 1 if v.buf.group is not None and not v.buf.writes else 0
@@ -491,6 +492,13 @@ class Scheduler:
             return False
         if 0 in [s for s, n in zip(dest.strides, dest.shape) if n > 1]:
             return False
+        maker = dest.buf.group
+        if maker is not None and maker.index > group.index:
+            return False
+        if maker is group:
+            dims = alignment(dest)
+            if dims is None or axis != [dest.buf.at[d] if d >= 0 else -1 for d in dims]:
+                return False
         for other, v, at in dest.buf.reads:
             if other.index > group.index and overlap(v, dest):
                 return False
