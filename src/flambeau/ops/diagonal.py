@@ -102,6 +102,23 @@ def slice_scatter(self: T, src: T, dim: int = 0, start: int | None = None, end: 
     return _with(self, src, lambda out: _slice_of(out, dim, start, end, step), "slice_scatter")
 
 
+def _strided_part(out: Any, size: Any, stride: Any, storage_offset: Any) -> Any:
+    return FUNCTIONS["as_strided"](out, size, stride, storage_offset)
+
+
+@op(
+    grad={
+        "self": lambda grad, size, stride, storage_offset: FUNCTIONS["as_strided_scatter"](
+            grad, FUNCTIONS["full"](size, 0, dtype=grad.dtype), size, stride, storage_offset
+        ),
+        "src": lambda grad, size, stride, storage_offset: _strided_part(grad.contiguous(), size, stride, storage_offset),
+    }
+)
+def as_strided_scatter(self: T, src: T, size: tuple[int, ...], stride: tuple[int, ...], storage_offset: int | None = None) -> Any:
+    """A copy of self with src where as_strided would read."""
+    return _with(self, src, lambda out: _strided_part(out, size, stride, storage_offset), "as_strided_scatter")
+
+
 @op(
     method=True,
     grad={"input": lambda grad, offset, dim1, dim2: _diagonal(grad, offset, dim1, dim2)},

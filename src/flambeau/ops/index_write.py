@@ -84,8 +84,10 @@ both_forms(
 )
 
 
-def wrapped(index: Any, n: int) -> Any:
-    return FUNCTIONS["_where"](index < 0, index + n, index)
+def _filled(grad: Any, dim: int, index: Any) -> Any:
+    """The sum of the gradient over the slices that were filled, each once."""
+    zeros = FUNCTIONS["full"](tuple(grad.shape), 0, dtype=grad.dtype)
+    return (FUNCTIONS["index_fill"](zeros, dim, index, 1) * grad).sum()
 
 
 def _index_fill(self: T, dim: int, index: T, value: TN) -> Any:  # type: ignore[name-defined]  # noqa: F821
@@ -102,7 +104,7 @@ both_forms(
     _index_fill,
     {
         "self": lambda grad, dim, index: FUNCTIONS["index_fill"](grad, dim, index, 0),
-        "value": lambda grad, dim, index: (index_select(grad, dim, wrapped(index, grad.shape[dim])) if grad.ndim else grad).sum(),
+        "value": lambda grad, dim, index: _filled(grad, dim, index),
     },
     check=along("index_fill", IndexError, True),
 )

@@ -200,7 +200,6 @@ def meshgrid(*tensors: Any, indexing: Any = None) -> Any:
     shape = tuple(t.numel() for t in given)
     grids = [t.reshape((1,) * k + (-1,) + (1,) * (len(given) - k - 1)).expand(shape) for k, t in enumerate(given)]
     if swap:
-        grids = [g.transpose(0, 1) for g in grids]
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
 

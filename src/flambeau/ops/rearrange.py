@@ -255,7 +255,8 @@ def _pad_mode(self: T, pad: tuple[int, ...], mode: str) -> Any:
         n = x.shape[d]
         shape = tuple(m + lo + hi if e == d else m for e, m in enumerate(x.shape))
         if not numel(shape):
-            return empty(shape, x.dtype)
+            x = empty(shape, x.dtype)
+            continue
         x = take(x, {d: _source(mode, shape, d, lo, n)}, shape, [None if e == d else e for e in range(len(shape))])
     return x if x is not self else map_("copy", self)
 

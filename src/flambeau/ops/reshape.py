@@ -55,6 +55,8 @@ def narrow(input: Any, dim: int, start: Any, length: int) -> Any:
     """The `length` slices from `start` on along a dimension."""
     if input.ndim == 0:
         fail(RuntimeError, "narrow() cannot be applied to a 0-dim tensor.")
+    if hasattr(start, "ndim") and (start.ndim or start.dtype.is_floating_point or start.dtype.name == "bool"):
+        fail(RuntimeError, "start must be an 0-dim integral Tensor.")
     d, start = wrap_dim(dim, input.ndim, "narrow"), int(start)
     n = input.shape[d]
     if length < 0:

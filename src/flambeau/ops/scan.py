@@ -199,6 +199,18 @@ def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any 
     x = input.reshape((1, -1)) if input.ndim < 2 else input
     if x.dtype is bool_:
         fail(RuntimeError, "cov(): bool dtype is not supported for input")
+    for name, w in (("fweights", fweights), ("aweights", aweights)):
+        if w is None:
+            continue
+        if w.ndim > 1:
+            fail(RuntimeError, f"cov(): expected {name} to have one or fewer dimensions but got {name} with {w.ndim} dimensions")
+        if (name == "fweights") == w.dtype.is_floating_point or w.dtype is bool_:
+            kind = "integral" if name == "fweights" else "floating point"
+            fail(RuntimeError, f"cov(): expected {name} to have {kind} dtype but got {name} with {w.dtype.name} dtype")
+        if w.numel() != x.shape[1]:
+            fail(RuntimeError, f"cov(): expected {name} to have the same numel as there are observations in the input but got {w.numel()} != {x.shape[1]}")
+        if bool((w < 0).any()):
+            fail(RuntimeError, f"cov(): {name} cannot be negative")
     weights = None
     count: Any = x.shape[1]
     if fweights is not None:

@@ -66,11 +66,11 @@ def options(fn: Any) -> str:
 
 
 def _check(name: str, dest: Val, dim: int, index: Val, src: Val | None) -> int:
-    if index.dtype is not int64 and index.dtype is not int32:
-        fail(RuntimeError, f"{name}(): Expected dtype int32/int64 for index; got {index.dtype.name}")
     d = wrap_dim(dim, dest.ndim, name)
     if not numel(index.shape):
         return d
+    if index.dtype is not int64 and index.dtype is not int32:
+        fail(RuntimeError, f"{name}(): Expected dtype int32/int64 for index; got {index.dtype.name}")
     if max(index.ndim, 1) != max(dest.ndim, 1):
         fail(RuntimeError, f"{name}: Index tensor must have the same number of dimensions as self tensor; got index={tuple(index.shape)}, self={tuple(dest.shape)}")
     if src is not None and max(index.ndim, 1) != max(src.ndim, 1):

@@ -12,6 +12,7 @@ from ..stream.graph import Val, const, index_, map_, opaque, reduce_, store, tak
 from ..stream.graph import empty as _empty
 from .entry import FUNCTIONS, NONE, T, composite, op
 from .gather import gather
+from .places import apart
 from .reduction import _into as into
 from .reduction import kept
 
@@ -69,7 +70,9 @@ def _sort(self: T, dim: int, descending: bool) -> Any:
     return SortResult(*ordered(self, wrap_dim(dim, self.ndim, "sort"), descending))
 
 
-def pair(result: Any, out: Any) -> Any:
+def pair(result: Any, out: Any, input: Any = None) -> Any:
+    for o in out or ():
+        apart("kthvalue", o, input)
     return result if out is None else type(result)(*[into(o, r) for o, r in zip(out, result)])
 
 
@@ -165,7 +168,7 @@ def at_place(values: Val, places: Val, d: int, k: int, keepdim: bool) -> tuple[V
 @composite()
 def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> Any:
     """(values, indices) of the k-th smallest element along a dimension."""
-    return pair(_kthvalue(input, int(k), int(dim), bool(keepdim)), out)
+    return pair(_kthvalue(input, int(k), int(dim), bool(keepdim)), out, input)
 
 
 def is_nan(x: Val) -> Val:
