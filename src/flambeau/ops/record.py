@@ -11,7 +11,9 @@ from .. import config
 from ..errors import fail, site
 from ..stream import gradient
 from ..stream.graph import Buffer, GNode, Trace, Val
+from ..stream.access import settle
 from ..stream.value import (
+    ENTERING,
     LOCAL,
     NUMBERS,
     RELEASED,
@@ -128,7 +130,9 @@ def commit(S: Stream, form: Form, operands: tuple[Any, ...]) -> Any:
             continue
         st = a._st
         if st.info is None:
-            sid = st.sid if st.home is slots else enter(S, st)
+            sid = st.sid  # before its home: see `enter`
+            if st.home is not slots:
+                sid = enter(S, st)
         else:
             sid = guarded(S, form, len(line) - 1, st)
         if a._off:
@@ -177,7 +181,8 @@ def late(S: Stream, form: Form, operands: tuple[Any, ...], code: list[Any], resu
     """The code was taken while an instruction was recorded, by a flush of its own or of another thread. What a flush has
     taken it has removed from the list: if the instruction is still there, it was too late, and is recorded again."""
     with S.lock:  # that flush is over
-        return commit(S, form, operands) if code else result
+        missed = bool(code)
+    return commit(S, form, operands) if missed else result
 
 
 def note_effects(S: Stream, form: Form, operands: tuple[Any, ...]) -> None:
@@ -210,12 +215,12 @@ def guarded(S: Stream, form: Form, operand: int, st: Storage) -> int:
     if info.poison is not None:
         raise info.poison.with_traceback(None)
     if not (info.owner is not None or info.exported) or operand in form.writes:
-        return st.sid if st.home is S.slots else enter(S, st)
+        return enter(S, st)
     if st.home is S.slots and st.sid in S.written:
         S.flush()  # the instruction under way is recorded again
     if st.nbytes > SNAPSHOT_BYTES:
         S.flush_after = True
-        return st.sid if st.home is S.slots else enter(S, st)
+        return enter(S, st)
     copy = S.snapshots[id(st)] = snapshot(st)
     copy.home, copy.sid = S.slots, len(S.slots)
     S.slots.append(copy)
@@ -227,7 +232,7 @@ def snapshot(st: Storage) -> Storage:
 
     device = current()
     if st.pend is not None:
-        st.pend.flush()
+        st.pend.flush_for_other()
     block = device.alloc(st.nbytes)
     if st.nbytes:
         device.copy(block.ptr, st.ptr, st.nbytes)
@@ -249,11 +254,15 @@ def enter(S: Stream, st: Storage) -> int:
         raise st.info.poison.with_traceback(None)
     if st.pend is not None and st.pend is not S:
         st.pend.flush_for_other()
-    sid = S.ids.get(id(st), -1)
-    if sid < 0:
-        sid = S.ids[id(st)] = len(S.slots)
-        S.slots.append(st)
-    st.home, st.sid = S.slots, sid
+    elif st.home and st.home is not S.slots:
+        settle(st)
+    slots, ids = S.slots, S.ids
+    sid = ids.get(id(st), -1)
+    if sid < 0 or sid >= len(slots) or slots[sid] is not st:
+        sid = ids[id(st)] = len(slots)
+        slots.append(st)
+    with ENTERING:
+        st.home, st.sid = slots, sid
     return sid
 
 

@@ -11,11 +11,11 @@ def pointer(t: Any) -> int:
     """The address of a tensor's first element; its bytes exist then."""
     st = t._st
     if st.pend is not None:
-        st.pend.flush()
+        st.pend.flush_for_other()
     elif st.home is not None:
         settle(st)
     if st.info is not None and st.info.poison is not None:
-        raise st.info.poison
+        raise st.info.poison.with_traceback(None)
     return st.ptr + t._off * t._meta.dtype.itemsize
 
 
@@ -25,9 +25,9 @@ def settle(st: Storage) -> None:
     if st.home is S.slots:
         S.flush()
         return
-    for other in list(STREAMS):
-        if other.slots is st.home:
-            other.flush()
+    for other in STREAMS[:]:
+        if other.slots is st.home or other.running is st.home:
+            other.flush_for_other()
 
 
 def synchronize() -> None:

@@ -6,7 +6,9 @@ is planned as a whole. Programs are found by the code itself: forms are interned
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +17,7 @@ from .. import config
 from ..errors import place
 from . import program as programs
 from .program import STATS, Program
-from .value import Storage, StorageInfo, Stream
+from .value import ENTERING, STREAMS, Storage, StorageInfo, Stream
 
 CACHE: OrderedDict[Any, Known] = OrderedDict()
 NUMBERS = (int, float, bool)
@@ -82,7 +84,7 @@ def flush(S: Stream) -> None:
 
     Another thread may call this while the owner of S records: the name table is changed first, then the code. An
     instruction that the owner appends to code taken from it is recorded again (see ops/record.py, `late`)."""
-    if not S.code:
+    if not S.code and S.running is None:
         return
     with S.lock:
         recorded, slots, code, progress = S.code, S.slots, (), None
@@ -90,6 +92,7 @@ def flush(S: Stream) -> None:
             return
         pending, sites = S.pending_bytes, S.sites
         try:
+            S.running = slots
             S.slots = []
             S.code = []
             code = tuple(recorded)
@@ -110,6 +113,8 @@ def flush(S: Stream) -> None:
             if reason is error:
                 raise
             raise reason from None
+        finally:
+            S.running = None
         for sid in progress.known.promised:
             slots[sid].pend = None
         slots.clear()  # storages know the table as their home: emptied, it keeps none of them alive
@@ -369,9 +374,10 @@ def again(S: Stream, form: Any, line: tuple[int, ...], held: dict[int, Any]) -> 
         elif x.home is slots:
             n = x.sid
         else:
-            n = x.sid = S.ids[id(x)] = len(slots)
-            x.home = slots
+            n = S.ids[id(x)] = len(slots)
             slots.append(x)
+            with ENTERING:
+                x.home, x.sid = slots, n
             S.pending_bytes += x.nbytes if x.pend is S else 0
         code.append(~n if sid < 0 else n)
         if not offset and at in form.writes:
@@ -380,7 +386,38 @@ def again(S: Stream, form: Any, line: tuple[int, ...], held: dict[int, Any]) -> 
 
 
 def flush_for_other(S: Stream) -> None:
-    flush(S)
+    """Run what is recorded; a flush under way in another thread is waited for."""
+    with S.lock:
+        flush(S)
+
+
+def before_fork() -> None:
+    """No thread but the one that forks lives on in the child: what others recorded runs now, and their locks are held."""
+    for S in STREAMS[:]:
+        S.lock.acquire()
+        try:
+            flush(S)
+        except Exception:
+            pass  # what failed says so where it is used
+
+
+def after_fork() -> None:
+    for S in STREAMS:
+        try:
+            S.lock.release()
+        except RuntimeError:
+            pass  # its thread began in between
+
+
+def after_fork_in_child() -> None:
+    if ENTERING.locked():
+        ENTERING.release()
+    for S in STREAMS:
+        S.lock, S.running = threading.RLock(), None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=before_fork, after_in_parent=after_fork, after_in_child=after_fork_in_child)
 
 
 Stream.flush = flush  # type: ignore[attr-defined]

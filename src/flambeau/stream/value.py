@@ -246,6 +246,8 @@ class Stream:
         self.backward = 0  # depth of backward passes under way
         self.modes: list[Any] = []
         self.lock = threading.RLock()
+        self.thread = threading.current_thread()
+        self.running: Any = None  # the name table of the flush under way
         self.bound = (
             6 * config.max_instructions
         )  # length of code, and bytes promised, at which a flush is forced
@@ -281,13 +283,17 @@ def _load_flush() -> None:
     from . import flush  # noqa: F401  (gives Stream its methods)
 
 
-STREAMS: weakref.WeakSet[Stream] = weakref.WeakSet()  # of all threads
+STREAMS: list[Stream] = []  # of all threads, and of those that ended with something recorded
+ENTERING = threading.Lock()  # held while a storage moves to the name table of another stream
 
 
 class _Local(threading.local):
     def __init__(self) -> None:
         self.s = Stream()
-        STREAMS.add(self.s)
+        for other in STREAMS[:]:
+            if not other.code and other.running is None and not other.thread.is_alive():
+                STREAMS.remove(other)
+        STREAMS.append(self.s)
 
 
 LOCAL = _Local()
