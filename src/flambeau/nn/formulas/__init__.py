@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-FAMILIES = ("dropping", "loss", "normalisation", "spatial", "lookup", "attention")
+FAMILIES = ("dropping", "loss", "spatial", "lookup", "attention")
 
 
 def __getattr__(name: str) -> Any:

@@ -65,27 +65,6 @@ def _bag_maxima(rows: Tensor, bag: Tensor, kept: Tensor, count: int) -> Tensor:
     return torch.where(member.any(1).unsqueeze(1), best, torch.zeros_like(best))
 
 
-def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    """A row of zeros with a 1 at place y, for each y."""
-    if tensor.dtype != torch.int64:
-        raise RuntimeError("one_hot is only applicable to index tensor of type LongTensor.")
-    if tensor.numel() == 0:
-        if num_classes <= 0:
-            raise RuntimeError("Can not infer total number of classes from empty tensor.")
-        return torch.empty((*tensor.shape, num_classes), dtype=torch.int64)
-    if int(tensor.min()) < 0:
-        raise RuntimeError("Class values must be non-negative.")
-    top = int(tensor.max())
-    if num_classes == -1:
-        num_classes = top + 1
-    elif num_classes < 1:
-        raise RuntimeError("num_classes should be positive")
-    elif num_classes <= top:
-        raise RuntimeError("Class values must be smaller than num_classes.")
-    zeros = torch.zeros((*tensor.shape, num_classes), dtype=torch.int64, device=tensor.device)
-    return zeros.scatter_(-1, tensor.unsqueeze(-1), 1)
-
-
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """(..., C r^2, H, W) -> (..., C, H r, W r)."""
     r = upscale_factor

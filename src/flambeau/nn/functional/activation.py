@@ -90,13 +90,6 @@ def mish(input: Tensor, inplace: bool = False) -> Tensor:
     return in_place(input, "mish") if inplace else ops.mish(input)
 
 
-def glu(input: Tensor, dim: int = -1) -> Tensor:
-    """a sigmoid(b), where a and b are the halves of x along `dim`."""
-    if input.dim() == 0:
-        raise RuntimeError("glu does not support scalars because halving size must be even")
-    return ops.glu(input, dim)
-
-
 def softsign(input: Tensor) -> Tensor:
     """x / (1 + |x|)."""
     return input / (input.abs() + 1)

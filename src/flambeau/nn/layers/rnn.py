@@ -232,7 +232,9 @@ class RNNBase(Module):
         return text
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_flat_weights": self._flat_weights}  # PyTorch wants it when it loads
+        return super().__getstate__() | {
+            "_flat_weights": self._flat_weights
+        }  # PyTorch wants it when it loads
 
     def __setstate__(self, state: dict) -> None:
         state = dict(state)
