@@ -800,6 +800,20 @@ def modes(torch):
 
 
 @program
+def view_made_without_grad(torch):
+    x = leaf(torch)
+    with torch.no_grad():
+        v = x[1:]
+    (v * 2).sum().backward()
+    return v.requires_grad, v.is_leaf, v.grad, x.grad
+
+
+@error("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+def write_to_view_that_became_a_leaf(torch):
+    torch.zeros(4)[1:].requires_grad_().add_(1)
+
+
+@program
 def requires_grad_of_leaf(torch):
     x = torch.ones(3)
     x.requires_grad = True

@@ -58,7 +58,7 @@ def grad_fn(t: Tensor) -> Node | None:
         if t._ver is not None and t._ver.n != seen and (base._rg or t._gf is not None):
             t._gf = view_node(base, t) if base._gf is not None else None
             t._nr = 0
-            t._rg = t._gf is not None
+            t._rg = base._rg
             t._vw = (base, mode, t._ver.n)
     return t._gf
 
@@ -125,10 +125,6 @@ def check_inplace(t: Tensor, name: str) -> None:
     if t._vw is not None:
         base, mode, _ = t._vw
         grad_fn(t)
-        if base._rg and base._gf is None and (t._rg or base._rg):
-            raise RuntimeError(
-                "a view of a leaf Variable that requires grad is being used in an in-place operation."
-            )
         if mode == "multi" and (t._rg or base._rg):
             raise RuntimeError(
                 f"Output 0 of {type(t._gf).__name__ if t._gf is not None else 'UnbindBackward0'} is a view and is "
@@ -143,6 +139,8 @@ def check_inplace(t: Tensor, name: str) -> None:
                 "the view and the inplace either both inside the no_grad block (if you don't want the inplace to be "
                 "tracked) or both outside (if you want the inplace to be tracked)."
             )
+        if t._rg and base._gf is None:
+            raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
         return
     if t._rg and t._gf is None:
         raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
