@@ -317,6 +317,8 @@ def flush_at_bound(S: Stream) -> None:
 
 
 def flush_part(S: Stream) -> None:
+    if not S.code:
+        return  # another thread was faster
     lines = split(tuple(S.code))
     opening = lines[0][0]
     cut = next((i for i in range(len(lines) - 1, len(lines) // 2, -1) if lines[i][0] is opening), 0)
