@@ -1,4 +1,4 @@
-"""Einstein's sum convention: an equation becomes a plan (cached by equation and shapes) of permutations and products of pairs."""
+"""Contractions over named dimensions, einsum and tensordot: permutations and products of pairs of operands."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..errors import fail
-from ..shapes import numel
-from .contraction import bmm
+from ..shapes import numel, wrap_dim
+from .contraction import bmm, mm
+from .elementwise import into
 from .entry import composite
 
 Shape = tuple[int, ...]
@@ -87,11 +88,10 @@ def _sizes(left: list[Labels], shapes: tuple[Shape, ...]) -> dict[Any, int]:
                 a, b = shape[labels.index(s)], next(m for m in own if m != shape[labels.index(s)])
                 _wrong(f"subscript {s} is repeated for operand {i} but the sizes don't match, {b} != {a}")
             if n != 1 and sizes.get(s, 1) not in (1, n):
-                pairs = ", ".join(
-                    f"{list(x)}->{''.join(str(t) if isinstance(t, str) else '.' for t in ls)}"
-                    for x, ls in zip(shapes, left)
+                _wrong(
+                    f"subscript {s if isinstance(s, str) else '...'} has size {n} for operand {i} which does not broadcast "
+                    f"with previously seen size {sizes[s]}"
                 )
-                _wrong(f"operands do not broadcast with remapped shapes [original->remapped]: {pairs}")
             if n != 1 or s not in sizes:
                 sizes[s] = n
     return sizes
@@ -241,3 +241,47 @@ def _unsqueezed(x: Any, labels: Labels, result: Labels) -> Any:
         if s not in labels:
             x = x.unsqueeze(d)
     return x
+
+
+def _contracted(dims: Any, a: Any, b: Any) -> tuple[list[int], list[int]]:
+    if hasattr(dims, "tolist"):
+        dims = dims.tolist()
+    if isinstance(dims, int):
+        if dims < 0:
+            fail(RuntimeError, f"tensordot: tensordot expects dims >= 0, but got dims={dims}")
+        if dims > min(a.ndim, b.ndim):
+            fail(RuntimeError, f"tensordot: tensordot expects dims < ndim_a or ndim_b, but got dims={dims}")
+        return list(range(a.ndim - dims, a.ndim)), list(range(dims))
+    first, second = ([d] if isinstance(d, int) else list(d) for d in dims)
+    if len(first) != len(second):
+        fail(
+            RuntimeError, f"tensordot: both dimension lists should have same length; got {first} and {second}"
+        )
+    return [wrap_dim(d, a.ndim, "tensordot") for d in first], [
+        wrap_dim(d, b.ndim, "tensordot") for d in second
+    ]
+
+
+@composite(method=False)
+def tensordot(a: Any, b: Any, dims: Any = 2, *, out: Any = None) -> Any:
+    """The sums of products over pairs of dimensions: the last `dims` of a with the first of b, or two lists of them."""
+    first, second = _contracted(dims, a, b)
+    for i, j in zip(first, second):
+        if a.shape[i] == 1:
+            b = b.sum(j, keepdim=True)
+        elif b.shape[j] == 1:
+            a = a.sum(i, keepdim=True)
+        elif a.shape[i] != b.shape[j]:
+            sizes = f"but got {a.shape[i]} and {b.shape[j]}"
+            fail(
+                RuntimeError,
+                f"tensordot: contracted dimensions need to match, {sizes} in dimensions {i} and {j}",
+            )
+    rows = [d for d in range(a.ndim) if d not in first]
+    cols = [d for d in range(b.ndim) if d not in second]
+    shape = [a.shape[d] for d in rows] + [b.shape[d] for d in cols]
+    depth = numel([a.shape[i] for i in first])
+    left = a.permute(*rows, *first).reshape(numel([a.shape[d] for d in rows]), depth)
+    right = b.permute(*second, *cols).reshape(depth, numel([b.shape[d] for d in cols]))
+    result = mm(left, right).reshape(shape)
+    return result if out is None else into(out, result)

@@ -15,46 +15,6 @@ from .entry import FACES, FUNCTIONS, NONE, T, composite, op
 from .linalg import FACE, _masked, _solve, _svd, external, inv, matrices, mT, outputs, square, svdvals
 
 
-def _sum(beta: Any, self: Any, alpha: Any, product: Any) -> Any:
-    """beta self + alpha product; nothing of self where beta is 0."""
-    product = product if alpha == 1 else product * alpha
-    if beta == 0:
-        return product
-    return product + (self if beta == 1 else self * beta)
-
-
-def _in_place(fn: Any) -> Any:
-    def method(self: Any, *args: Any, **options: Any) -> Any:
-        result = fn(self.clone(), *args, **options)
-        if tuple(result.shape) != tuple(self.shape):
-            fail(
-                RuntimeError,
-                f"{fn.__name__}_: Bad in-place call: input tensor size {list(self.shape)} and output tensor size {list(result.shape)} should match",
-            )
-        return self.copy_(result)
-
-    method.__name__, method.__doc__ = fn.__name__ + "_", f"`{fn.__name__}`, in place."
-    return composite(function=False)(method)
-
-
-@composite()
-def mv(input: Any, vec: Any, *, out: Any = None) -> Any:
-    """The product of a matrix and a vector."""
-    if input.ndim != 2 or vec.ndim != 1:
-        fail(RuntimeError, f"vector + matrix @ vector expected, got {vec.ndim}, {input.ndim}, {vec.ndim}")
-    return outputs(input @ vec, out)
-
-
-@composite()
-def addmv(input: Any, mat: Any, vec: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
-    """beta input + alpha mat @ vec."""
-    if mat.ndim != 2 or vec.ndim != 1:
-        fail(RuntimeError, f"vector + matrix @ vector expected, got {input.ndim}, {mat.ndim}, {vec.ndim}")
-    if mat.shape[1] != vec.shape[0]:
-        fail(RuntimeError, f"size mismatch, got input ({input.shape[-1:]}), mat ({list(mat.shape)}), vec ({vec.shape[0]})")
-    return outputs(_sum(beta, input, alpha, mat @ vec), out)
-
-
 @composite(aliases=("ger",))
 def outer(input: Any, vec2: Any, *, out: Any = None) -> Any:
     """The products of every element of one vector with every element of another."""
@@ -62,30 +22,6 @@ def outer(input: Any, vec2: Any, *, out: Any = None) -> Any:
         if x.ndim != 1:
             fail(RuntimeError, f"outer: Expected 1-D argument self, but got {x.ndim}-D")
     return outputs(input.unsqueeze(1) * vec2, out)
-
-
-@composite()
-def addr(input: Any, vec1: Any, vec2: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
-    """beta input + alpha vec1 vec2^T."""
-    if vec1.ndim != 1 or vec2.ndim != 1:
-        fail(RuntimeError, f"addr: Expected 1-D argument vec1 and vec2, but got {vec1.ndim}-D and {vec2.ndim}-D")
-    return outputs(_sum(beta, input, alpha, outer(vec1, vec2)), out)
-
-
-@composite()
-def baddbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
-    """beta input + alpha batch1 @ batch2."""
-    return outputs(_sum(beta, input, alpha, FUNCTIONS["bmm"](batch1, batch2)), out)
-
-
-@composite()
-def addbmm(input: Any, batch1: Any, batch2: Any, *, beta: Any = 1, alpha: Any = 1, out: Any = None) -> Any:
-    """beta input + alpha times the sum of all batch1[i] @ batch2[i]."""
-    return outputs(_sum(beta, input, alpha, FUNCTIONS["bmm"](batch1, batch2).sum(0)), out)
-
-
-for _fn in (addmv, addr, baddbmm, addbmm):
-    _in_place(_fn)
 
 
 @composite()
@@ -383,11 +319,24 @@ def vander(x: Any, N: Any = None, *, out: Any = None) -> Any:
     if n <= 1:
         fail(RuntimeError, f"N must be greater than 1.; got {n}")
     x = x if x.ndim else x.reshape(1)
-    ones = x.unsqueeze(-1) * 0 + 1
+    ones = FUNCTIONS["ones_like"](x).unsqueeze(-1)
     powers = [ones]
     for _ in range(n - 1):
         powers.append(powers[-1] * x.unsqueeze(-1))
     return outputs(FUNCTIONS["cat"](powers, -1), out)
+
+
+@composite(method=False, name="vander")
+def powers_of(x: Any, N: Any = None, increasing: bool = False) -> Any:
+    """The matrix whose rows are the powers of the elements of a vector, highest first unless increasing."""
+    if x.ndim != 1:
+        fail(RuntimeError, f"vander: x must be a one-dimensional tensor.; got {tuple(x.shape)}")
+    n = x.shape[0] if N is None else N
+    if n < 0:
+        fail(RuntimeError, f"vander: N must be non-negative.; got {N}")
+    x = x if x.dtype.is_floating_point else x.to(int64)
+    result = vander(x, n) if n > 1 else FUNCTIONS["ones_like"](x).unsqueeze(-1)[:, :n]
+    return result if increasing else result.flip(1)
 
 
 @composite(**FACE, faces={"linalg": "matmul"}, name="linalg_matmul")
