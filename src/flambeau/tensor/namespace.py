@@ -60,6 +60,17 @@ LAZY: dict[str, tuple[str, str]] = {
     "load": ("flambeau.io", "load"),
     "autocast": ("flambeau.amp", "autocast"),
     "compile": ("flambeau.compiler", "compile"),
+    "explain": ("flambeau.stream.explain", "explain"),
+    **{name: ("math", name) for name in ("e", "inf", "nan", "pi")},
+}
+LAZY |= {
+    name: ("flambeau.settings", name)
+    for name in (
+        *("set_eager", "synchronize", "memory_stats", "get_num_threads", "set_num_threads"),
+        *("get_num_interop_threads", "set_num_interop_threads", "get_default_device", "set_default_device"),
+        *("use_deterministic_algorithms", "are_deterministic_algorithms_enabled"),
+        *("get_float32_matmul_precision", "set_float32_matmul_precision"),
+    )
 }
 # Functions of nn.functional that PyTorch has in its top namespace too.
 LAZY |= {

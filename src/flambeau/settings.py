@@ -1,0 +1,83 @@
+"""Public settings of the process: eager running, threads, determinism, default device; and flushing by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import config
+from .device.threads import get_num_threads as get_num_threads
+from .device.threads import set_num_threads as set_num_threads
+from .dtypes import device as Device
+from .errors import fail
+from .stream import access, value
+
+_precision = "highest"
+_deterministic = False
+
+
+def set_eager(on: bool = True) -> None:
+    """Run each operation at once (True), or record and fuse (False, as at the start)."""
+    access.synchronize()
+    config.set("eager", bool(on))
+    for stream in value.STREAMS[:]:
+        stream.eager = config.eager
+
+
+def synchronize() -> None:
+    """Run everything that this thread has recorded."""
+    access.synchronize()
+
+
+def memory_stats() -> dict[str, int]:
+    """Bytes of tensors: live, their peak, and what the allocator holds."""
+    from .device import memory
+
+    return memory.memory_stats()
+
+
+def get_num_interop_threads() -> int:
+    """Threads that run operations side by side: one."""
+    return 1
+
+
+def set_num_interop_threads(count: int) -> None:
+    """Nothing: operations of one thread run in order."""
+
+
+def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
+    """Remembered; every operation gives the same bits each time anyway."""
+    global _deterministic
+    _deterministic = bool(mode)
+
+
+def are_deterministic_algorithms_enabled() -> bool:
+    """What `use_deterministic_algorithms` was told last."""
+    return _deterministic
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """Remembered; float32 products are computed in float32 anyway."""
+    global _precision
+    if precision not in ("highest", "high", "medium"):
+        fail(RuntimeError, "set_float32_matmul_precision: is highest, high or medium", precision=precision)
+    _precision = precision
+
+
+def get_float32_matmul_precision() -> str:
+    """What `set_float32_matmul_precision` was told last."""
+    return _precision
+
+
+def get_default_device() -> Any:
+    """The device of new tensors."""
+    return Device("cpu")
+
+
+def set_default_device(device: Any) -> None:
+    """Accepts the CPU (or None); NotImplementedError for another device."""
+    if device is not None and str(device).partition(":")[0] != "cpu":
+        fail(
+            NotImplementedError,
+            "set_default_device: there is no other device than the CPU yet",
+            device=str(device),
+        )

@@ -1,0 +1,102 @@
+"""What became of a call: the instructions it recorded, the kernels they became, the bytes each kernel moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from . import flush, program
+from .access import synchronize
+
+
+class Kernel(NamedTuple):
+    """One launch: what it computes, how many buffers it touches, the bytes of those, the parts it can be split into."""
+
+    title: str
+    buffers: int
+    nbytes: int
+    parts: int
+
+
+class Flush(NamedTuple):
+    """What ran at once: instructions (name, results) and the kernels that they became."""
+
+    instructions: list[str]
+    kernels: list[Kernel]
+
+
+class Explanation:
+    """All flushes of one call, in order; `result` is what the call returned."""
+
+    def __init__(self, flushes: list[Flush], result: Any):
+        self.flushes, self.result = flushes, result
+
+    @property
+    def kernels(self) -> list[Kernel]:
+        """The kernels of all flushes."""
+        return [kernel for one in self.flushes for kernel in one.kernels]
+
+    def __str__(self) -> str:
+        lines = []
+        for number, one in enumerate(self.flushes, 1):
+            lines.append(f"flush {number}: {len(one.instructions)} instructions, {len(one.kernels)} kernels")
+            lines += [f"  {text}" for text in one.instructions]
+            total = sum(kernel.nbytes for kernel in one.kernels)
+            lines.append(f"  {'kernel':40}{'buffers':>9}{'bytes':>14}")
+            lines += [f"  {k.title[:39]:40}{k.buffers:9}{k.nbytes:14,}" for k in one.kernels]
+            lines.append(f"  {'':40}{'':9}{total:14,}")
+        return "\n".join(lines) or "nothing was recorded"
+
+    def __repr__(self) -> str:
+        count = sum(len(one.instructions) for one in self.flushes)
+        return f"Explanation({count} instructions, {len(self.kernels)} kernels)"
+
+
+def explain(fn: Callable[..., Any], *args: Any, **options: Any) -> Explanation:
+    """Call fn(*args), planned as a whole, and print what it became; the Explanation holds the same as data.
+
+    The call is run as it would run when its sequence of operations comes again.
+    """
+    synchronize()
+    flushes: list[Flush] = []
+    run, assemble = flush.run, program.assemble
+    flush.run, program.assemble = _watched_run(flushes), _watched_assemble(flushes, assemble)  # type: ignore[assignment]
+    try:
+        result = fn(*args, **options)
+        synchronize()
+    finally:
+        flush.run, program.assemble = run, assemble
+    found = Explanation(flushes, result)
+    print(found)  # noqa: T201
+    return found
+
+
+def _watched_run(flushes: list[Flush]) -> Callable[..., None]:
+    """flush.run, which plans every sequence anew and whole, and notes its instructions."""
+
+    def run(progress: Any, slots: list[Any], pending: int) -> None:
+        known = progress.known
+        flushes.append(Flush([_instruction(form) for form, _ in known.lines], []))
+        known.programs.clear()
+        flush.run_whole(known, slots, progress)
+
+    return run
+
+
+def _watched_assemble(flushes: list[Flush], assemble: Callable[..., Any]) -> Callable[..., Any]:
+    """program.assemble, which notes the launches it is given."""
+
+    def watched(launches: list[program.Launch], *rest: Any) -> Any:
+        for launch in launches:
+            sizes = {buf.id: program.size_of(buf) for buf, _, _ in launch.bufs}
+            nbytes = sum(sizes.values()) + sum(launch.scratch)
+            flushes[-1].kernels.append(Kernel(launch.title, len(sizes), nbytes, launch.parts))
+        return assemble(launches, *rest)
+
+    return watched
+
+
+def _instruction(form: Any) -> str:
+    """An instruction in words: its name and what it makes."""
+    made = ", ".join(f"{tuple(meta.shape)} {meta.dtype.name}" for meta, *_ in form.outs)
+    return f"{form.name}" + (f" -> {made}" if made else "")

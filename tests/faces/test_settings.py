@@ -1,0 +1,71 @@
+"""Settings of the process, and what explain says."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+import flambeau as torch
+
+
+def test_eager_runs_each_operation_at_once() -> None:
+    from flambeau.stream import program
+
+    def runs() -> int:
+        before = program.STATS["runs"]
+        kept = torch.ones(3) * 2 + 1
+        return program.STATS["runs"] - before + 0 * kept.numel()
+
+    torch.synchronize()
+    try:
+        torch.set_eager(True)
+        assert runs() >= 2
+    finally:
+        torch.set_eager(False)
+    assert runs() == 0
+
+
+def test_threads() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert torch.get_num_threads() == 1
+        with pytest.raises(RuntimeError, match="positive"):
+            torch.set_num_threads(0)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_constants_and_switches() -> None:
+    assert torch.pi == math.pi and torch.inf == math.inf and torch.isnan(torch.tensor(torch.nan)).item()
+    torch.set_float32_matmul_precision("high")
+    assert torch.get_float32_matmul_precision() == "high"
+    torch.set_float32_matmul_precision("highest")
+    with pytest.raises(RuntimeError, match="precision"):
+        torch.set_float32_matmul_precision("low")
+    torch.set_default_device("cpu")
+    with pytest.raises(NotImplementedError, match="no other device"):
+        torch.set_default_device("cuda")
+    assert torch.memory_stats()["live"] >= 0
+
+
+def test_explain_prints_instructions_kernels_and_bytes(capsys) -> None:
+    x = torch.ones(64, 128)
+    found = torch.explain(lambda: torch.softmax(x * 2 + 1, -1))
+    out = capsys.readouterr().out
+    assert len(found.kernels) == 1 and "softmax" in out.lower() and "mul" in out.lower()
+    assert found.kernels[0].nbytes >= 2 * 64 * 128 * 4 and f"{found.kernels[0].nbytes:,}" in out
+    assert torch.equal(found.result, torch.softmax(x * 2 + 1, -1))
+
+
+def test_explain_sees_every_flush(capsys) -> None:
+    def step() -> float:
+        x = torch.ones(8)
+        first = (x + 1).sum().item()
+        return first + (x * 3).sum().item()
+
+    found = torch.explain(step)
+    assert found.result == 40.0 and len(found.flushes) == 2
+    assert repr(found).startswith("Explanation(")
+    assert str(torch.explain(lambda: None)) == "nothing was recorded"
