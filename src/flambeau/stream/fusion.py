@@ -232,6 +232,9 @@ def nest_names(bound: Bound) -> tuple[dict[str, tuple[Any, int, int]], dict[str,
     names = [f"n{a}" for a in range(nest.kept + nest.reduced)]
     for i, (_, _, _, row) in enumerate(nest.accesses):
         names += [f"s{i}_{a}" for a, c in enumerate(row) if c == "s"]
+    for i, v in enumerate(nest.values):
+        if v[0] == "take":
+            names += [f"{n}{i}_{k}" for k in range(len(v[2])) for n in ("e", "t")]
     used = {v[2]: v[1] for v in nest.values if v[0] == "num"}
     numbers = {f"c{k}": (sid, "d" if used[k] == "f64" else "q") for k, sid in enumerate(bound.numbers)}
     return {f"p{i}": b for i, b in enumerate(bound.bufs)}, dict(zip(names, bound.ints)), numbers
