@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -69,3 +72,13 @@ def test_explain_sees_every_flush(capsys) -> None:
     assert found.result == 40.0 and len(found.flushes) == 2
     assert repr(found).startswith("Explanation(")
     assert str(torch.explain(lambda: None)) == "nothing was recorded"
+
+
+def test_debug_prints_what_runs_and_what_is_planned() -> None:
+    code = "import flambeau as torch; print((torch.ones(4) * 2 + 1).sum().item())"
+    for level, words in (("1", ["run "]), ("2", ["run ", "plan ", "bytes"])):
+        settings = {**os.environ, "FLAMBEAU_DEBUG": level}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=settings
+        )
+        assert done.stdout == "12.0\n" and all(word in done.stderr for word in words)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -69,6 +71,30 @@ def explain(fn: Callable[..., Any], *args: Any, **options: Any) -> Explanation:
     found = Explanation(flushes, result)
     print(found)  # noqa: T201
     return found
+
+
+def trace(level: int) -> None:
+    """FLAMBEAU_DEBUG: 1 prints the kernels of every program that runs, with its time; 2 and more every one planned."""
+    run, assemble = program.run, program.assemble
+
+    def traced(p: program.Program, *rest: Any) -> None:
+        begun = time.perf_counter()
+        run(p, *rest)
+        spent = 1e6 * (time.perf_counter() - begun)
+        print(f"run {spent:9.1f} us  {', '.join(x.title for x in p.launches)}", file=sys.stderr)
+
+    def planned(launches: list[program.Launch], *rest: Any) -> Any:
+        made: list[Flush] = [Flush([], [])]
+        result = _watched_assemble(made, assemble)(launches, *rest)
+        for k in made[0].kernels:
+            print(
+                f"plan {k.title}: {k.buffers} buffers, {k.nbytes:,} bytes, {k.parts} parts", file=sys.stderr
+            )
+        return result
+
+    program.run = traced
+    if level >= 2:
+        program.assemble = planned
 
 
 def _watched_run(flushes: list[Flush]) -> Callable[..., None]:

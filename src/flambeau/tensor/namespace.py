@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from .. import dtypes
+from .. import config, dtypes
 from ..ops import families
 from ..ops.entry import FUNCTIONS
 from . import attributes, bind
@@ -121,6 +121,10 @@ def fill(scope: dict[str, Any]) -> None:
         scope[name] = getattr(modes, name)
     for name in public.NAMES:
         scope[name] = getattr(public, name)
+    if config.debug:
+        from ..stream.explain import trace
+
+        trace(config.debug)
 
 
 def lazy(name: str) -> Any:
