@@ -69,7 +69,7 @@ def explain(fn: Callable[..., Any], *args: Any, **options: Any) -> Explanation:
     finally:
         flush.run, program.assemble = run, assemble
     found = Explanation(flushes, result)
-    print(found)  # noqa: T201
+    print(found)
     return found
 
 
