@@ -11,6 +11,8 @@ from .program import Launch
 from .recipes import recipe
 from .schedule import PNode
 
+# kind -> the kernel's name of the tensor that is read, where it is not p
+SOURCE = {"poisson": "rate", "multinomial": "cumulated"}
 # kind -> names of its number parameters, as the kernels of loop/recipes/random.py declare them
 NUMBERS = {
     "uniform": ("low", "high"),
@@ -25,6 +27,8 @@ NUMBERS = {
     "geometric": ("p",),
     "permutation": (),
     "bernoulli_each": (),
+    "poisson": (),
+    "multinomial": (),
     "manual_seed": ("seed",),
 }
 
@@ -44,7 +48,12 @@ def draw(node: PNode) -> Sequence[Launch]:
         bufs["out"] = out
         ints["n"] = numel(out.shape)
     if len(tensors) > 1:
-        bufs["p"] = tensors[1]
+        bufs[SOURCE.get(kind, "p")] = tensors[1]
+    if kind == "multinomial":
+        *rows, ints["categories"] = tensors[1].shape
+        ints["rows"], ints["samples"] = numel(rows), node.outs[0].shape[-1]
+        del ints["n"]
+        dtype = tensors[1].buf.dtype.short
     source = tensors[1].buf.dtype.short if len(tensors) > 1 else ""
     launch = named_launch(
         ("draw", kind, dtype, bits, source),

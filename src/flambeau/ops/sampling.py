@@ -1,0 +1,97 @@
+"""Draws from distributions that tensors give: multinomial, Poisson."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..dtypes import int64
+from ..errors import fail
+from ..stream.external import routine
+from ..stream.graph import contiguous, opaque
+from .elementwise import into
+from .entry import FUNCTIONS, T, composite, op
+from .random import drawn, state_of
+from .rules import scalar_name
+
+
+@routine
+def checked_weights(weights: Any, cumulate: bool) -> Any:
+    """The weights, none negative or unbounded and not all 0; or their running sums in each row divided by the last."""
+    import numpy as np
+
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise RuntimeError("multinomial: probability tensor contains either `inf`, `nan` or element < 0")
+    if not (weights.sum(-1) > 0).all():
+        raise RuntimeError("multinomial: invalid multinomial distribution (sum of probabilities <= 0)")
+    if not cumulate:
+        return weights
+    sums = np.cumsum(weights, axis=-1, dtype=weights.dtype)
+    sums /= sums[..., -1:].copy()
+    sums[..., -1] = 1
+    return sums
+
+
+@op(method=False, function=False)
+def _weights(self: T, cumulate: bool) -> Any:
+    x = contiguous(self)
+    return opaque("external", (x,), [(tuple(x.shape), x.dtype)], ("checked_weights", (cumulate,)))[0]
+
+
+@op(method=False, function=False)
+def _draw_places(state: T, cumulated: T, samples: int) -> Any:
+    shape = (*cumulated.shape[:-1], samples)
+    attrs = (("writes", (0,)), "multinomial", 0)
+    return opaque("draw", (state, contiguous(cumulated)), [(shape, int64)], attrs)[0]
+
+
+@op(method=False, function=False)
+def _draw_poisson(rate: T, state: T) -> Any:
+    return drawn("poisson", state, tuple(rate.shape), rate.dtype, contiguous(rate))
+
+
+def _check(x: Any, samples: int, replacement: bool) -> None:
+    if x.ndim not in (1, 2) or x.shape[-1] == 0:
+        fail(
+            RuntimeError,
+            "multinomial: prob_dist must be 1 or 2 dim",
+            "give a vector or rows of weights",
+            input=x,
+        )
+    if not x.dtype.is_floating_point:
+        name = scalar_name(x.dtype)
+        fail(
+            RuntimeError,
+            f"multinomial: multinomial only supports floating-point dtypes for input, got: {name}",
+        )
+    if samples <= 0:
+        fail(RuntimeError, f"multinomial: cannot sample n_sample <= 0 samples; got {samples}")
+    if not replacement and samples > x.shape[-1]:
+        what = "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
+        fail(RuntimeError, f"multinomial: {what}; got {samples} of {x.shape[-1]}")
+
+
+@composite()
+def multinomial(
+    input: Any, num_samples: int, replacement: bool = False, *, generator: Any = None, out: Any = None
+) -> Any:
+    """Places drawn from each row of weights (which need not add up to 1), with or without replacement."""
+    _check(input, num_samples, replacement)
+    x = input.detach()
+    if replacement and num_samples > 1:
+        result = _draw_places(state_of(generator), _weights(x, True), num_samples)
+    else:
+        x = _weights(x, False)
+        order = x / FUNCTIONS["empty_like"](x).exponential_(1.0, generator=generator)
+        if num_samples == 1:
+            result = order.argmax(-1, keepdim=True)
+        else:
+            result = order.topk(num_samples, -1)[1]
+    return result if out is None else into(out, result)
+
+
+@composite(method=False)
+def poisson(input: Any, generator: Any = None) -> Any:
+    """Whole numbers, Poisson distributed with the rates that input gives."""
+    if not input.dtype.is_floating_point:
+        fail(NotImplementedError, f"\"poisson_cpu\" not implemented for '{scalar_name(input.dtype)}'")
+    return _draw_poisson(input.detach(), state_of(generator))

@@ -1,0 +1,54 @@
+"""multinomial and poisson: PyTorch's numbers, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+import flambeau as torch
+
+
+def test_one_place_follows_the_weights() -> None:
+    torch.manual_seed(0)
+    weights = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 5.0]])
+    assert torch.multinomial(weights, 1).tolist() == [[1], [2]]
+    assert weights.multinomial(4, True).tolist() == [[1] * 4, [2] * 4]
+
+
+def test_without_replacement_is_a_permutation() -> None:
+    drawn = torch.multinomial(torch.rand(50) + 0.1, 50)
+    assert sorted(drawn.tolist()) == list(range(50))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_same_numbers_as_pytorch(dtype: str) -> None:
+    reference = pytest.importorskip("torch")
+    for seed in (0, 1):
+        results = []
+        for m in (torch, reference):
+            m.manual_seed(seed)
+            w = m.rand(3, 20, dtype=getattr(m, dtype))
+            rate = m.rand(40, dtype=getattr(m, dtype)) * 30
+            one, many, again = (
+                m.multinomial(w, 1),
+                m.multinomial(w, 7),
+                m.multinomial(w, 30, replacement=True),
+            )
+            results.append([x.tolist() for x in (one, many, again, m.poisson(rate), m.rand(2))])
+        assert results[0] == results[1]
+
+
+def test_refused() -> None:
+    w = torch.rand(4)
+    with pytest.raises(RuntimeError, match="without replacement"):
+        torch.multinomial(w, 5)
+    with pytest.raises(RuntimeError, match="n_sample <= 0"):
+        torch.multinomial(w, 0)
+    with pytest.raises(RuntimeError, match="1 or 2 dim"):
+        torch.multinomial(torch.rand(2, 2, 2), 1)
+    with pytest.raises(RuntimeError, match="floating-point"):
+        torch.multinomial(torch.ones(3, dtype=torch.int64), 1)
+    with pytest.raises(RuntimeError, match="element < 0"):
+        torch.multinomial(torch.tensor([-1.0, 2.0]), 1).tolist()
+    with pytest.raises(RuntimeError, match="sum of probabilities"):
+        torch.multinomial(torch.zeros(3), 1).tolist()
+    assert torch.multinomial(w, 4).sum().item() == 6
