@@ -110,16 +110,11 @@ def _leaky_relu_(self: T, negative_slope: N = 0.01) -> Any:
     return leaky_relu(self, negative_slope)
 
 
-@op(nn=True, method=False, grad={"self": lambda grad, self, threshold: _where(self <= threshold, 0, grad)})
+@op(inplace=True, nn=True, method=False, grad={"self": lambda grad, self, threshold: _where(self <= threshold, 0, grad)})
 def threshold(self: T, threshold: N, value: N) -> Any:
     """x where x > threshold, else value."""
     low = map_("le", self, number(threshold, self), out=bool_)
     return choose(low, number(value, self), self)
-
-
-@written("threshold", lambda grad, result, threshold: _where(result <= threshold, 0, grad), function=True)
-def _threshold_(self: T, threshold: N, value: N) -> Any:
-    return choose(map_("le", self, number(threshold, self), out=bool_), number(value, self), self)
 
 
 @op(nn=True, grad={"self": lambda grad, self, lambd: _where((self >= -lambd) & (self <= lambd), 0, grad)})

@@ -7,7 +7,7 @@ from typing import Any
 from ..dtypes import bool_, default_dtype, dtype
 from ..errors import fail
 from ..shapes import contiguous_strides, dense_strides_like
-from ..stream.graph import Val, cast, const, empty, expand, map_, promote, store
+from ..stream.graph import GNode, Val, cast, const, empty, expand, map_, promote, store
 from ..stream.graph import reduce_ as _reduce
 from .entry import NONE, OTN, N, T, TN, composite, op
 
@@ -30,7 +30,10 @@ def scaled(x: Any, alpha: Any) -> Any:
     """alpha * x in x's dtype; nothing if alpha is the constant 1."""
     if type(alpha) is not Val:
         return x if alpha == 1 else map_("mul", x, const(alpha, x.dtype))
-    return map_("mul", x, cast(alpha, x.dtype))
+    node = alpha.buf.src
+    if type(node) is GNode and node.kind == "const" and node.attrs[0] == 1:
+        return x
+    return map_("and" if x.dtype is bool_ else "mul", x, cast(alpha, x.dtype))
 
 
 def no_bool(name: str, a: Any, b: Any) -> None:

@@ -99,7 +99,7 @@ def _layer_self(grads: Any, input: Any, normalized_shape: Size, weight: Any, mea
     no_out=True,
     grad={
         "input": _layer_self,
-        "weight": lambda grads, input, mean, rstd: grads[0] * ((input - mean) * rstd),
+        "weight": lambda grads, input, mean, rstd: None if grads[0] is None else grads[0] * ((input - mean) * rstd),
         "bias": lambda grads: grads[0],
     },
 )
@@ -135,7 +135,7 @@ def _rms_self(grads: Any, input: Any, normalized_shape: Size, weight: Any, rstd:
     function=False,
     node="FusedRmsNormBackward0",
     results=("result", "rstd"),
-    grad={"input": _rms_self, "weight": lambda grads, input, rstd: grads[0] * (input * rstd)},
+    grad={"input": _rms_self, "weight": lambda grads, input, rstd: None if grads[0] is None else grads[0] * (input * rstd)},
 )
 def _fused_rms_norm(input: T, normalized_shape: Size, weight: OT, eps: float | None) -> Any:
     dims = trailing("rms_norm", input, normalized_shape)
@@ -181,6 +181,8 @@ def _group_self(grads: Any, input: Any, weight: Any, group: int, mean: Any, rstd
 
 
 def _group_weight(grads: Any, input: Any, group: int, mean: Any, rstd: Any) -> Any:
+    if grads[0] is None:
+        return None
     hat, _ = _group_parts(input, group, mean, rstd)
     return (_grouped(grads[0], group) * hat).sum((0, 3)).reshape([input.shape[1]])
 
@@ -193,7 +195,7 @@ def _group_weight(grads: Any, input: Any, group: int, mean: Any, rstd: Any) -> A
     grad={
         "input": _group_self,
         "weight": _group_weight,
-        "bias": lambda grads, group: grads[0].sum([d for d in range(grads[0].ndim) if d != 1]),
+        "bias": lambda grads: None if grads[0] is None else grads[0].sum(_others(grads[0])),
     },
 )
 def _group_norm(input: T, weight: OT, bias: OT, group: int, eps: float) -> Any:
@@ -279,6 +281,8 @@ def _batch_self(
 def _batch_weight(
     grads: Any, input: Any, running_mean: Any, running_var: Any, training: bool, eps: float, save_mean: Any, save_invstd: Any
 ) -> Any:
+    if grads[0] is None:
+        return None
     hat, _ = _batch_parts(input, save_mean, save_invstd, running_mean, running_var, training, eps)
     return (grads[0] * hat).sum(_others(input))
 
@@ -286,7 +290,7 @@ def _batch_weight(
 @op(
     method=False,
     results=("result", "save_mean", "save_invstd"),
-    grad={"input": _batch_self, "weight": _batch_weight, "bias": lambda grads: grads[0].sum(_others(grads[0]))},
+    grad={"input": _batch_self, "weight": _batch_weight, "bias": lambda grads: None if grads[0] is None else grads[0].sum(_others(grads[0]))},
 )
 def native_batch_norm(
     input: T, weight: OT, bias: OT, running_mean: OT, running_var: OT, training: bool, momentum: N, eps: float

@@ -407,7 +407,7 @@ class OpNode(Node):
             return values
         for i, a in enumerate(saved):
             if type(a) is tuple:
-                a = self._result(a)
+                a = self._result(a, i - len(saved))
             elif type(a) not in NUMBERS:
                 then = self.versions[i] if self.versions is not None else 0
                 if a._ver is not None and a._ver.n != then:
@@ -415,7 +415,8 @@ class OpNode(Node):
             values.append(a)
         return values
 
-    def _result(self, kept: tuple[Any, ...]) -> Tensor:
+    def _result(self, kept: tuple[Any, ...], position: int) -> Tensor:
+        """A saved result; position: where it is among what is saved, from the end."""
         st, off, meta, then = kept[:4]
         version = kept[4] if len(kept) == 5 else self.result_version
         if version is not None and version.n != then:
@@ -425,7 +426,7 @@ class OpNode(Node):
         if LOCAL.s.grad:
             t._gf, t._rg = self, True
             if type(self.out) is tuple:
-                t._nr = next((i for i, m in enumerate(self.out) if m is meta), 0)
+                t._nr = self.form.plans[self.needs].results[position]
         return t
 
 

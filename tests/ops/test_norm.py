@@ -1,0 +1,123 @@
+"""Normalisation, norms and distances against PyTorch's."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import flambeau  # noqa: E402
+
+
+def sample(*shape: int, seed: int = 3) -> Any:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).requires_grad_()
+
+
+def test_layer_norm(agree: Any) -> None:
+    call = lambda t, x, w, b: t.nn.functional.layer_norm(x, (4, 5), w, b, 1e-3)  # noqa: E731
+    agree(call, sample(3, 2, 4, 5), sample(4, 5, seed=4), sample(4, 5, seed=5), second=True)
+
+
+def test_layer_norm_is_one_kernel() -> None:
+    from flambeau.tools import facts  # noqa: F401
+
+    x = flambeau.randn(64, 96, requires_grad=True)
+    y = flambeau.nn.functional.layer_norm(x, (96,))
+    assert y.grad_fn.name() == "NativeLayerNormBackward0"
+
+
+def test_rms_norm(agree: Any) -> None:
+    agree(lambda t, x, w: t.nn.functional.rms_norm(x, (5,), w), sample(3, 4, 5), sample(5, seed=4), second=True)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 6])
+def test_group_norm(agree: Any, groups: int) -> None:
+    call = lambda t, x, w, b: t.nn.functional.group_norm(x, groups, w, b)  # noqa: E731
+    agree(call, sample(3, 6, 2, 4), sample(6, seed=4), sample(6, seed=5), tolerance=1e-4)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", [(5, 3), (4, 3, 6), (2, 3, 4, 5)])
+def test_batch_norm(agree: Any, training: bool, shape: Any) -> None:
+    mean, var = sample(3, seed=6).detach(), sample(3, seed=7).detach() ** 2
+
+    def call(t: Any, x: Any, w: Any, b: Any, mean: Any, var: Any) -> Any:
+        y = t.nn.functional.batch_norm(x, mean, var, w, b, training, 0.2)
+        return y, mean, var
+
+    agree(call, sample(*shape), sample(3, seed=4), sample(3, seed=5), mean, var, tolerance=1e-4)
+
+
+def test_running_statistics_that_move_do_not_disturb_the_gradient() -> None:
+    norm = flambeau.nn.BatchNorm1d(3)
+    x = flambeau.randn(8, 3, requires_grad=True)
+    loss = norm(x).sum() + norm(x * 2).sum()
+    loss.backward()
+    assert x.grad.shape == (8, 3)
+    assert norm.num_batches_tracked.item() == 2
+
+
+def test_instance_norm(agree: Any) -> None:
+    def call(t: Any, x: Any, mean: Any, var: Any) -> Any:
+        y = t.nn.functional.instance_norm(x, mean, var, use_input_stats=True, momentum=0.3)
+        return y, mean, var
+
+    agree(call, sample(3, 4, 6), torch.zeros(4), torch.ones(4), tolerance=1e-4)
+
+
+def test_local_response_norm(agree: Any) -> None:
+    agree(lambda t, x: t.nn.functional.local_response_norm(x, 3), sample(2, 5, 4))
+
+
+@pytest.mark.parametrize("p", [0, 0.5, 1, 1.5, 2, 3, math.inf, -math.inf])
+@pytest.mark.parametrize("dim", [None, 1, (0, 2)])
+def test_vector_norm(agree: Any, p: float, dim: Any) -> None:
+    agree(lambda t, x: t.linalg.vector_norm(x, p, dim, keepdim=True), sample(3, 4, 2), tolerance=1e-4)
+
+
+@pytest.mark.parametrize("order", ["fro", "nuc", 1, -1, 2, -2, math.inf])
+def test_matrix_norm(agree: Any, order: Any) -> None:
+    agree(lambda t, x: t.linalg.matrix_norm(x, order), sample(2, 4, 3), tolerance=1e-4)
+
+
+def test_norm_of_zero_has_gradient_zero(agree: Any) -> None:
+    agree(lambda t, x: t.norm(x), torch.zeros(4).requires_grad_())
+
+
+def test_normalize_and_similarity(agree: Any) -> None:
+    agree(lambda t, x: t.nn.functional.normalize(x, dim=-1), sample(3, 4))
+    agree(lambda t, x, y: t.nn.functional.cosine_similarity(x, y, dim=1), sample(3, 4), sample(3, 4, seed=8))
+    agree(lambda t, x, y: t.nn.functional.pairwise_distance(x, y), sample(3, 4), sample(3, 4, seed=8))
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, math.inf])
+def test_distances(agree: Any, p: float) -> None:
+    agree(lambda t, x, y: t.cdist(x, y, p), sample(2, 3, 4), sample(2, 5, 4, seed=8), tolerance=1e-4)
+    agree(lambda t, x: t.pdist(x, p), sample(5, 4))
+    agree(lambda t, x: t.renorm(x, p, 0, 0.5), sample(3, 4))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda t: t.nn.functional.layer_norm(t.ones(2, 3), (4,)),
+        lambda t: t.nn.functional.group_norm(t.ones(2, 3), 2),
+        lambda t: t.nn.functional.batch_norm(t.ones(2, 3), t.ones(2), t.ones(3)),
+        lambda t: t.linalg.vector_norm(t.ones(3, dtype=t.int64)),
+        lambda t: t.cdist(t.ones(2, 3), t.ones(2, 4)),
+    ],
+)
+def test_errors(call: Any) -> None:
+    for t in (torch, flambeau):
+        with pytest.raises(RuntimeError):
+            call(t)
+
+
+def test_large_mean_keeps_its_variance() -> None:
+    x = np.random.default_rng(0).normal(1000.0, 1.0, (4, 256)).astype(np.float32)
+    y = flambeau.nn.functional.layer_norm(flambeau.from_numpy(x), (256,)).numpy()
+    assert abs(y.std() - 1) < 1e-2
