@@ -9,16 +9,23 @@ from ..stream.value import LOCAL, Tensor
 
 LIMIT = 1 << 16  # indices with more elements are checked by the kernel alone
 
+FLOATS = ("float32", "float64")
 
-def known(t: Any) -> Any:
-    """The values of an integer tensor as a NumPy array if they can be read without running anything, else None."""
+
+def known(t: Any, floats: bool = False) -> Any:
+    """The values of an integer tensor (floats: or a float one) as a NumPy array if nothing must run for it, else None."""
     if not isinstance(t, Tensor):
         return None
     st, meta = t._st, t._meta
     S = LOCAL.s
-    if st.pend is not None or not meta.numel or meta.numel > LIMIT or (st.home is S.slots and st.sid in S.written):
+    if (
+        st.pend is not None
+        or not meta.numel
+        or meta.numel > LIMIT
+        or (st.home is S.slots and st.sid in S.written)
+    ):
         return None
-    if meta.dtype.is_floating_point or not st.ptr:
+    if meta.dtype.name not in FLOATS[: 2 * floats] and meta.dtype.is_floating_point or not st.ptr:
         return None
     import ctypes
 
@@ -74,7 +81,9 @@ def apart(name: str, out: Any, *inputs: Any) -> None:
     for t in inputs:
         if isinstance(t, Tensor) and t._st is out._st and t._meta.numel and out._meta.numel:
             a, b = t._meta, out._meta
-            if t._off < extent_bytes(b.shape, b.strides, out._off) and out._off < extent_bytes(a.shape, a.strides, t._off):
+            if t._off < extent_bytes(b.shape, b.strides, out._off) and out._off < extent_bytes(
+                a.shape, a.strides, t._off
+            ):
                 fail(
                     RuntimeError,
                     f"{name}: unsupported operation: some elements of the input tensor and the written-to tensor refer to a single memory "

@@ -10,6 +10,7 @@ from ..stream.external import routine
 from ..stream.graph import contiguous, opaque
 from .elementwise import into
 from .entry import FUNCTIONS, T, composite, op
+from .places import known
 from .random import drawn, state_of
 from .rules import scalar_name
 
@@ -68,6 +69,9 @@ def _check(x: Any, samples: int, replacement: bool) -> None:
     if not replacement and samples > x.shape[-1]:
         what = "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
         fail(RuntimeError, f"multinomial: {what}; got {samples} of {x.shape[-1]}")
+    values = known(x, floats=True)
+    if values is not None:
+        checked_weights(values.reshape(x.shape), False)
 
 
 @composite()

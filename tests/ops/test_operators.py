@@ -1,0 +1,38 @@
+"""Reflected, in-place and refused operators."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import flambeau as torch
+
+
+def test_shifts() -> None:
+    x = torch.tensor([1, 2])
+    assert (3 << x).tolist() == [6, 12] and (8 >> x).tolist() == [4, 2]
+    x <<= 2
+    assert x.tolist() == [4, 8]
+    x >>= 1
+    assert x.tolist() == [2, 4]
+
+
+def test_reversed_and_divided() -> None:
+    x = torch.arange(6).view(2, 3)
+    assert reversed(x).tolist() == [[3, 4, 5], [0, 1, 2]]
+    assert torch.tensor([3.0]).__div__(2).tolist() == [1.5]
+
+
+def test_numpy_wraps() -> None:
+    assert torch.ones(2).__array_wrap__(np.array([1.0, 2.0])).tolist() == [1.0, 2.0]
+
+
+def test_refused() -> None:
+    x = torch.ones(3)
+    with pytest.raises(TypeError, match="deleting items"):
+        del x[0]
+    with pytest.raises(RuntimeError, match="sparse tensor layout"):
+        x.values()
+    with pytest.raises(AttributeError, match="__cuda_array_interface__"):
+        x.__cuda_array_interface__  # noqa: B018
+    assert not hasattr(x, "__cuda_array_interface__")
