@@ -53,6 +53,8 @@ BUDGET = {
 }
 
 MAX_PRIMS = 110
+# Methods that say in a base class what they do in every other.
+INHERITED = ("forward", "extra_repr", "reset_parameters", "apply", "release", "step", "get_lr")
 
 
 class Import(NamedTuple):
@@ -232,7 +234,7 @@ def cycles() -> list[list[str]]:
 def undocumented(path: Path) -> list[str]:
     """The public functions, classes and methods of a file that have no docstring.
 
-    Properties' setters, overloads and methods named as one of `object`'s need none.
+    Properties' setters, overloads, functions inside functions and the methods of INHERITED need none.
     """
     missing: list[str] = []
 
@@ -240,7 +242,7 @@ def undocumented(path: Path) -> list[str]:
         for child in ast.iter_child_nodes(node):
             if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 continue
-            if child.name.startswith("_"):
+            if child.name.startswith("_") or (child.name in INHERITED and isinstance(node, ast.ClassDef)):
                 continue
             marks = [ast.unparse(mark) for mark in child.decorator_list]
             exempt = any(mark.endswith((".setter", ".deleter", "overload")) for mark in marks)
