@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flambeau.device import threads
+from flambeau.stream.flush import Novelty
 from flambeau.stream.program import STATS
 from flambeau.stream.value import LOCAL
 
@@ -21,6 +22,7 @@ def launches(fn: Callable[[], Any], runs: int = 3) -> int:
     count = -1
     for _ in range(runs):
         flush()
+        Novelty.level = 0.0
         before = STATS["launches"]
         kept = fn()
         flush()
@@ -52,8 +54,14 @@ def each_way() -> Iterator[Callable[[Callable[[], Any]], list[Any]]]:
             threads.set_num_threads(count)
             for _ in range(3):
                 flush()
+                Novelty.level = 0.0
                 found.append(bits(fn()))
         return found
 
     yield ways
     threads.set_num_threads(before)
+
+
+@pytest.fixture
+def count() -> Callable[[Callable[[], Any]], int]:
+    return launches

@@ -73,6 +73,7 @@ def plan(lines: Sequence[tuple[Any, Sequence[int]]], slots: Sequence[Any], kept:
     """Plan instructions (form, slot numbers) over a name table."""
     builder = Builder()
     numbers = {i for i, s in enumerate(slots) if type(s) in (int, float, bool)}
+    builder.written = {sid for form, line in lines for sid in written(form, line)}
     for form, line in lines:
         builder.instruction(form, line, kept, numbers.__contains__)
     nodes = drop_dead(builder.nodes)
@@ -85,6 +86,19 @@ def plan(lines: Sequence[tuple[Any, Sequence[int]]], slots: Sequence[Any], kept:
     launches = fusion.join_lists(launches)
     STATS["planned"] += 1
     return assemble(launches, builder, slots, kept, promised)
+
+
+def written(form: Any, line: Sequence[int]) -> list[int]:
+    """The slots that an instruction writes in place."""
+    if not form.writes:
+        return []
+    operands: list[int] = []
+    at = 0
+    while len(operands) < form.arity:
+        sid = line[at]
+        operands.append(~sid if sid < 0 else sid)
+        at += 2 if sid < 0 else 1
+    return [operands[i] for i in form.writes]
 
 
 def follow(launch: Launch, x: Launch) -> Launch | None:

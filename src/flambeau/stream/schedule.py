@@ -100,6 +100,7 @@ class Builder:
         self.bufs: list[PBuf] = []
         self.by_sid: dict[int, PBuf] = {}
         self.seen: dict[Any, PNode] = {}
+        self.written: set[int] = set()  # slots that are written in place: their storages are nobody else's
 
     def buffer(self, shape: Any, strides: Any, dtype: Any, sid: int = -1) -> PBuf:
         buf = PBuf(len(self.bufs), shape, strides, dtype, sid)
@@ -143,13 +144,17 @@ class Builder:
         shape = g.outs[0].shape if g.outs else (ins[0].shape if ins else ())
         key: Any = None
         promised = [made.get(id(b)) for b in g.outs]
-        if g.kind not in ("store", "opaque", "empty") and promised == [None] * len(promised):
+        pure = g.kind not in ("store", "empty") and not (g.kind == "opaque" and (opaque_writes(g) or not g.outs))
+        if pure and not any(p is not None and (p.kept or p.sid in self.written) for p in promised):
             key = (g.kind, g.op, g.attrs, tuple(shape), g.outs[0].dtype, *[v.key for v in ins])
             if g.kind == "const":
                 key = (*key, repr(g.attrs), type(g.attrs[0]))
             same = self.seen.get(key)
             if same is not None:
-                made[id(g.outs[0])] = same.outs[0]
+                for b, p, buf in zip(g.outs, promised, same.outs):
+                    made[id(b)] = buf
+                    if p is not None:
+                        self.by_sid[p.sid] = buf
                 return
         outs = []
         for b, p in zip(g.outs, promised):
@@ -177,7 +182,7 @@ class Builder:
         return PVal(made[id(v.buf)], v.shape, v.strides, v.off)
 
 
-def opaque_writes(node: PNode) -> tuple[int, ...]:
+def opaque_writes(node: Any) -> tuple[int, ...]:
     """Which inputs an opaque node writes (a generator's state): the recipe says so in its attributes."""
     attrs = node.attrs
     return attrs[0][1] if attrs and isinstance(attrs[0], tuple) and attrs[0][:1] == ("writes",) else ()
@@ -248,7 +253,7 @@ def alignment(v: PVal) -> tuple[int, ...] | None:
 
 
 class Scheduler:
-    """Puts nodes into groups. Elementwise nodes wait until something needs them, and then go where that goes."""
+    """Puts nodes into groups. Those without effects wait until something needs them, and then go where that goes."""
 
     def __init__(self) -> None:
         self.groups: list[Group] = []
@@ -271,17 +276,18 @@ class Scheduler:
             elif node.kind == "opaque":
                 self.place_opaque(node)
             else:
-                if node.kind == "take":
-                    self.materialise(node.ins[0])
                 cost = self.inline_cost(node)
                 if cost:
                     node.outs[0].inline = cost
                     if node.outs[0].kept:
                         self.place(node)
-                elif node.kind == "map":
+                elif node.kind in ("map", "reduce", "take"):
                     self.wait(node)
                 else:
                     self.place(node)
+        for out, (_, node) in list(self.waiting.items()):
+            if node.outs[0].kept and out in self.waiting:
+                self.place(node)
         for _, node in list(self.waiting.values()):
             self.place(node)
         return self.groups
@@ -298,6 +304,19 @@ class Scheduler:
         for out in self.waiting_on.get(v.buf.id, ()):
             if out in self.waiting:
                 self.place(self.waiting[out][1])
+
+    def place_checks(self) -> None:
+        """Indexed reads may fail: they come before writes that cannot be undone, with all that waits for them."""
+        marked: dict[int, PNode] = {}
+        inner: set[int] = set()
+        for out, (_, node) in self.waiting.items():
+            read = {v.buf.id for v in node.ins} & marked.keys()
+            if read or node.kind == "take":
+                marked[out] = node
+                inner |= read
+        for out, node in marked.items():
+            if out not in inner and out in self.waiting:
+                self.place(node)
 
     def demand(self, node: PNode) -> Group | None:
         """Place the waiting nodes that lead to this one, together if they fit; the group of the last."""
@@ -330,9 +349,10 @@ class Scheduler:
     def place_opaque(self, node: PNode) -> None:
         lo = 0
         writes = opaque_writes(node)
-        self.demand(node)
+        self.place_checks()
         for i in writes:
             self.before_write(node.ins[i])
+        self.demand(node)
         for i, v in enumerate(node.ins):
             self.materialise(v)
             lo = max(lo, self.after_writes(v), self.after_accesses(v) if i in writes else 0)
@@ -382,12 +402,16 @@ class Scheduler:
     def place(self, node: PNode) -> None:
         for out in node.outs:
             self.waiting.pop(out.id, None)
+        if node.kind == "store" and node.ins[0].buf.bytes_exist:
+            self.place_checks()
         hint = self.demand(node)
         if node.kind == "store":
             self.before_write(node.ins[0])
         self.settle(node, hint)
 
     def settle(self, node: PNode, hint: Group | None) -> Group:
+        if node.kind == "take":
+            self.materialise(node.ins[0])
         group, at = self.best_group(node, hint)
         if group is None:
             group, at = self.open_group(node)
