@@ -56,11 +56,23 @@ def grad_fn(t: Tensor) -> Node | None:
     if t._vw is not None:
         base, mode, seen = t._vw
         if t._ver is not None and t._ver.n != seen and (base._rg or t._gf is not None):
+            if mode and base._gf is not None:
+                refuse_rebuilt(t, mode)
             t._gf = view_node(base, t) if base._gf is not None else None
             t._nr = 0
             t._rg = base._rg
             t._vw = (base, mode, t._ver.n)
     return t._gf
+
+
+def refuse_rebuilt(t: Tensor, mode: str) -> None:
+    """The error of using a view that has no history of its own, after a write to its base."""
+    start = f"Output {t._nr} of {t._gf.name() if t._gf is not None else 'a view'} is a view and"
+    why = "This view is the output of a function that returns multiple views. Such functions do not allow the output views to be "
+    if mode == "no_grad":
+        start = "A view was created in no_grad mode and"
+        why = "Given that this use case is ambiguous and error-prone, it is forbidden. It would have its history "
+    raise RuntimeError(f"{start} its base or another view of its base has been modified inplace. {why}modified inplace.")
 
 
 def edge(t: Tensor) -> tuple[Node, int] | None:

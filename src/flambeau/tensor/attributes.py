@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dtypes import CPU
+from ..dtypes import CPU, strided
 from ..ops.entry import FUNCTIONS
 from ..shapes import Size
 from ..stream import gradient
@@ -63,9 +63,7 @@ def _set_requires_grad(t: Tensor, value: bool) -> None:
 
 
 def _requires_grad(t: Tensor) -> bool:
-    if t._vw is not None:
-        gradient.grad_fn(t)
-    return t._rg
+    return t._rg or (t._vw is not None and t._vw[0]._rg)
 
 
 def detach(self: Tensor) -> Tensor:
@@ -185,7 +183,7 @@ GETTERS: dict[str, Any] = {
     "is_xla": lambda t: False,
     "output_nr": lambda t: t._nr,
     "retains_grad": lambda t: t._x is not None and t._x.retains,
-    "names": lambda t: (None,) * t._meta.ndim,
+    "layout": lambda t: strided,
     "name": lambda t: None,
     "real": lambda t: t,
 }
