@@ -104,6 +104,8 @@ def plain_array(data: Any, found: Any) -> np.ndarray:
     if isinstance(data, Tensor):
         return data.detach().numpy()  # type: ignore[attr-defined]
     if isinstance(data, (str, bytes)) or data is None:
+        if data is None:
+            raise RuntimeError("Could not infer dtype of NoneType")
         raise TypeError(f"new(): invalid data type '{type(data).__name__}'")
     check_rectangular(data, shape, 0)
     wide = found.np if found is not None and found.np is not None else None
@@ -112,7 +114,7 @@ def plain_array(data: Any, found: Any) -> np.ndarray:
             return np.array(data, np.float64)
         return np.array(data, wide) if wide is not None else np.asarray(data)
     except OverflowError:
-        raise RuntimeError("Overflow when unpacking long long") from None
+        raise ValueError("Overflow when unpacking long long") from None
 
 
 def check_rectangular(data: Any, shape: Sequence[int], depth: int) -> None:

@@ -344,6 +344,14 @@ def kind(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
     return self.to(dtype)  # type: ignore[attr-defined]
 
 
+def begin(self: Tensor, *args: Any, **rest: Any) -> None:
+    """Tensor() is an empty tensor of the default dtype."""
+    if not args and not rest and not hasattr(self, "_st"):
+        t = OPS["empty"]((0,))
+        for name in ("_st", "_off", "_meta", "_rg", "_gf", "_nr", "_ver", "_vw", "_x"):
+            setattr(self, name, getattr(t, name))
+
+
 def install() -> None:
     for make in (zeros, ones, empty):
         setattr(Tensor, "new_" + make.__name__, new(make))
@@ -356,4 +364,4 @@ def install() -> None:
     Tensor.__new__ = lambda cls, *args, **rest: (
         construct(cls, *args, **rest) if args or rest else object.__new__(cls)
     )  # type: ignore[method-assign,assignment]
-    Tensor.__init__ = lambda self, *args, **rest: None  # type: ignore[method-assign,misc,assignment]
+    Tensor.__init__ = begin  # type: ignore[method-assign,assignment]

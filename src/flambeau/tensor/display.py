@@ -21,7 +21,12 @@ OPTIONS = Options()
 
 
 def set_printoptions(
-    precision: Any = None, threshold: Any = None, edgeitems: Any = None, linewidth: Any = None, profile: Any = None, sci_mode: Any = None
+    precision: Any = None,
+    threshold: Any = None,
+    edgeitems: Any = None,
+    linewidth: Any = None,
+    profile: Any = None,
+    sci_mode: Any = None,
 ) -> None:
     """How tensors are printed; profile: "default", "short" or "full"."""
     if profile is not None:
@@ -30,7 +35,12 @@ def set_printoptions(
             "short": (2, 1000, 2, 80),
             "full": (4, math.inf, 3, 80),
         }[profile]
-    for name, value in (("precision", precision), ("threshold", threshold), ("edgeitems", edgeitems), ("linewidth", linewidth)):
+    for name, value in (
+        ("precision", precision),
+        ("threshold", threshold),
+        ("edgeitems", edgeitems),
+        ("linewidth", linewidth),
+    ):
         if value is not None:
             setattr(OPTIONS, name, value)
     OPTIONS.sci_mode = sci_mode
@@ -73,8 +83,6 @@ class Formatter:
                 self.width = max(len(f"{v:.{p}e}") for v in nonzero)
             else:
                 self.width = max(len(f"{v:.{0 if self.integral else p}f}") + self.integral for v in nonzero)
-        if not np.all(np.isfinite(flat)):
-            self.width = max([self.width, *[len(str(float(v))) for v in flat if not np.isfinite(v)]])
 
     @staticmethod
     def integer(v: float) -> str:
@@ -169,6 +177,22 @@ def readable(t: Tensor) -> np.ndarray:
     if t._meta.dtype.name == "bfloat16":
         return (a.astype(np.uint32) << 16).view(np.float32)
     return a
+
+
+def result_text(self: Any) -> str:
+    """repr of an op's named results."""
+    values = ",\n".join(f"{name}={value!r}" for name, value in zip(self._fields, self))
+    return f"torch.return_types.{type(self).__name__}(\n{values})"
+
+
+def install() -> None:
+    """Give the ops' named results their printed form."""
+    from ..ops import products, reduction, sort
+
+    for module in (products, reduction, sort):
+        for kind in vars(module).values():
+            if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
+                kind.__repr__ = result_text  # type: ignore[method-assign]
 
 
 def _with_suffixes(text: str, suffixes: list[str], indent: int) -> str:

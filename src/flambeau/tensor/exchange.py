@@ -28,7 +28,16 @@ def item(self: Tensor) -> Any:
     return struct.unpack(code, current().view(pointer(self), meta.dtype.itemsize))[0]
 
 
-_CODES = {"float32": "=f", "float64": "=d", "int64": "=q", "int32": "=i", "int16": "=h", "int8": "=b", "uint8": "=B", "bool": "=?"}
+_CODES = {
+    "float32": "=f",
+    "float64": "=d",
+    "int64": "=q",
+    "int32": "=i",
+    "int16": "=h",
+    "int8": "=b",
+    "uint8": "=B",
+    "bool": "=?",
+}
 
 
 def tolist(self: Tensor) -> Any:
@@ -39,7 +48,9 @@ def tolist(self: Tensor) -> Any:
 def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
     """An array over the tensor's memory: writes to one are seen by the other."""
     if self._rg and not force:
-        raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        raise RuntimeError(
+            "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
+        )
     if self._meta.dtype.name == "bfloat16":
         raise TypeError("Got unsupported ScalarType BFloat16")
     return as_numpy(self, Exported)
@@ -60,7 +71,9 @@ def foreign(a: np.ndarray, owner: Any) -> Tensor:
             "int8, uint64, uint32, uint16, uint8, and bool."
         )
     if any(s % a.itemsize for s in a.strides):
-        raise ValueError("given numpy array strides not a multiple of the element byte size. Copy the numpy array to reallocate the memory.")
+        raise ValueError(
+            "given numpy array strides not a multiple of the element byte size. Copy the numpy array to reallocate the memory."
+        )
     if any(s < 0 for s in a.strides):
         raise ValueError(
             "At least one stride in the given numpy array is negative, and tensors with negative strides are not currently supported. "
@@ -83,7 +96,9 @@ def from_numpy(ndarray: np.ndarray) -> Tensor:
     return foreign(ndarray, ndarray)
 
 
-def frombuffer(buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
+def frombuffer(
+    buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False
+) -> Tensor:
     """A 1-D tensor over the memory of a buffer."""
     view = memoryview(buffer)
     if view.nbytes == 0:
@@ -136,10 +151,24 @@ def data_ptr(self: Tensor) -> int:
 def reduce_ex(self: Tensor, protocol: int) -> Any:
     """Pickling by value, for copies and processes (files are written by flambeau.save)."""
     a = np.ascontiguousarray(as_numpy(self.detach()))  # type: ignore[attr-defined]
-    return rebuild, (type(self), a, self._meta.dtype, tuple(self._meta.shape), self._rg and self._gf is None, dict(self.__dict__))
+    return rebuild, (
+        type(self),
+        a,
+        self._meta.dtype,
+        tuple(self._meta.shape),
+        self._rg and self._gf is None,
+        dict(self.__dict__),
+    )
 
 
-def rebuild(cls: type, a: np.ndarray, d: dtypes.dtype, shape: tuple[int, ...], requires_grad: bool, attributes: dict[str, Any]) -> Tensor:
+def rebuild(
+    cls: type,
+    a: np.ndarray,
+    d: dtypes.dtype,
+    shape: tuple[int, ...],
+    requires_grad: bool,
+    attributes: dict[str, Any],
+) -> Tensor:
     from .create import from_bytes
 
     t = from_bytes(a, d, shape)
@@ -148,6 +177,22 @@ def rebuild(cls: type, a: np.ndarray, d: dtypes.dtype, shape: tuple[int, ...], r
     t.__dict__.update(attributes)
     t._rg = requires_grad
     return t
+
+
+def copied_storage(self: Tensor, memo: dict[int, Any]) -> Storage:
+    """A copy of the tensor's storage; tensors that shared one share its copy."""
+    st = self._st
+    found = memo.get(id(st))
+    if found is None:
+        from ..stream.backend import current
+
+        pointer(self)
+        device = current()
+        block = device.alloc(st.nbytes)
+        if st.nbytes:
+            device.copy(block.ptr, st.ptr, st.nbytes)
+        found = memo[id(st)] = Storage(st.nbytes, block, block.ptr)
+    return found
 
 
 def deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
@@ -160,7 +205,7 @@ def deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
             "attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage, see "
             "https://github.com/pytorch/pytorch/pull/103001"
         )
-    t = self.detach().clone()  # type: ignore[attr-defined]
+    t = make_tensor(copied_storage(self, memo), self._meta, self._off)
     t.__class__ = type(self)
     t._rg = self._rg
     import copy
@@ -169,6 +214,56 @@ def deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
     if self._x is not None and self._x.grad is not None:
         t.grad = copy.deepcopy(self._x.grad, memo)
     memo[id(self)] = t
+    return t
+
+
+def array_wrap(self: Tensor, result: Any, context: Any = None, return_scalar: bool = False) -> Tensor:
+    """The result of a NumPy function on a tensor is a tensor."""
+    return from_numpy(np.ascontiguousarray(result).reshape(np.shape(result)))
+
+
+def contains(self: Tensor, element: Any) -> bool:
+    """Whether an element equals a number, or any does those of a tensor that broadcasts."""
+    if not isinstance(element, (Tensor, int, float, complex)):
+        raise RuntimeError(
+            f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}."
+        )
+    return bool((self == element).any().item())  # type: ignore[attr-defined]
+
+
+def delitem(self: Tensor, at: Any) -> None:
+    raise TypeError("Tensor does not support deleting items")
+
+
+def apply_(self: Tensor, function: Any) -> Tensor:
+    """Put function(x) in the place of each element x, in Python."""
+    return each("apply_", self, function, ())
+
+
+def map_(self: Tensor, other: Tensor, function: Any) -> Tensor:
+    """Put function(x, y) in the place of each element x; y is the element of other there."""
+    return each("map_", self, function, (other,))
+
+
+def each(name: str, self: Tensor, function: Any, others: tuple[Tensor, ...]) -> Tensor:
+    if self._rg:
+        raise TypeError(
+            f"Can't call {name}() on Variable that requires grad. Use var.detach().{name}() instead."
+        )
+    columns = [
+        np.broadcast_to(display.readable(t), tuple(self._meta.shape)).ravel().tolist()
+        for t in (self, *others)
+    ]
+    made = from_data([function(*row) for row in zip(*columns)], self._meta.dtype)
+    return self.copy_(made.reshape(self._meta.shape))  # type: ignore[attr-defined]
+
+
+def shallow(self: Tensor) -> Tensor:
+    """copy.copy: another tensor over the same memory."""
+    t = self.detach()  # type: ignore[attr-defined]
+    t.__class__ = type(self)
+    t._rg, t._gf, t._nr = self._rg, self._gf, self._nr
+    t.__dict__.update(self.__dict__)
     return t
 
 
@@ -182,7 +277,13 @@ METHODS = {
     "__int__": lambda t: int(item(t)),
     "__float__": lambda t: float(item(t)),
     "__complex__": lambda t: complex(item(t)),
-    "__contains__": lambda t, x: bool((t == x).any().item()),
+    "__contains__": contains,
+    "__delitem__": delitem,
+    "__array_wrap__": array_wrap,
+    "__copy__": shallow,
+    "apply_": apply_,
+    "map_": map_,
+    "is_same_size": lambda t, other: t._meta.shape == other._meta.shape,
     "__repr__": lambda t, *, tensor_contents=None: display.to_text(t),
     "__format__": display.format_spec,
     "data_ptr": data_ptr,
@@ -191,10 +292,18 @@ METHODS = {
     "__deepcopy__": deepcopy,
     "__array_priority__": 1000,
 }
-FUNCTIONS = {"from_numpy": from_numpy, "frombuffer": frombuffer, "as_tensor": as_tensor, "set_printoptions": display.set_printoptions}
+FUNCTIONS = {
+    "from_numpy": from_numpy,
+    "frombuffer": frombuffer,
+    "as_tensor": as_tensor,
+    "set_printoptions": display.set_printoptions,
+}
 
 
 def install() -> None:
-    for name, fn in METHODS.items():
-        setattr(Tensor, name, fn)
+    from . import dlpack
 
+    display.install()
+    for name, fn in (METHODS | dlpack.METHODS).items():
+        setattr(Tensor, name, fn)
+    FUNCTIONS["from_dlpack"] = dlpack.from_dlpack

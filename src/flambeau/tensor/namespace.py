@@ -52,6 +52,7 @@ SUBMODULES = (
         "mps",
         "xpu",
         "return_types",
+        "accelerator",
         "futures",
     ),
 )

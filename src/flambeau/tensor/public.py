@@ -8,7 +8,17 @@ from .. import dtypes
 from ..ops.entry import ENTRIES
 from ..stream.value import Tensor
 
-NAMES = ["is_tensor", "get_default_dtype", "set_default_dtype", "is_floating_point", "is_complex", "numel", "typename", "variable"]
+NAMES = [
+    "is_tensor",
+    "get_default_dtype",
+    "set_default_dtype",
+    "is_floating_point",
+    "is_complex",
+    "numel",
+    "typename",
+    "variable",
+]
+NAMES += ["asarray", "can_cast", "detach", "is_nonzero", "result_type", "set_default_tensor_type", "_assert"]
 
 
 def is_tensor(obj: Any) -> bool:
@@ -58,6 +68,71 @@ def variable(data: Any, requires_grad: bool = True) -> Tensor:
     if requires_grad and t._meta.dtype.is_floating_point and t._gf is None:
         t._rg = True
     return t
+
+
+def detach(input: Tensor) -> Tensor:
+    """A tensor of the same storage that is outside the graph."""
+    return input.detach()  # type: ignore[attr-defined]
+
+
+def is_nonzero(input: Tensor) -> bool:
+    """Whether the one element is not zero."""
+    return bool(input)
+
+
+def can_cast(from_: dtypes.dtype, to: dtypes.dtype) -> bool:
+    """Whether a result of the first dtype may be written into a tensor of the second."""
+    from ..ops.entry import can_cast as allowed
+
+    return allowed(from_, to)
+
+
+def result_type(tensor1: Any, tensor2: Any) -> dtypes.dtype:
+    """The dtype that an operation on both computes in; numbers and 0-d tensors count only by their category."""
+    (d, a), (e, b) = _weight(tensor1), _weight(tensor2)
+    if a == b:
+        return dtypes.promote_types(d, e)
+    strong, weak = (d, e) if a > b else (e, d)
+    return strong if weak._rank <= strong._rank else weak
+
+
+def _weight(x: Any) -> tuple[dtypes.dtype, int]:
+    if isinstance(x, Tensor):
+        return x._meta.dtype, 2 if x._meta.ndim else 1
+    return dtypes.number_dtype(type(x)), 0
+
+
+def asarray(
+    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
+) -> Tensor:
+    """obj as a tensor, sharing its memory where possible; copy=True: never."""
+    from .create import tensor
+    from .exchange import as_tensor
+
+    t = tensor(obj, dtype=dtype) if copy else as_tensor(obj, dtype)
+    return t.requires_grad_() if requires_grad else t  # type: ignore[attr-defined]
+
+
+def set_default_tensor_type(t: Any) -> None:
+    """Set the default dtype by a tensor type, as torch.DoubleTensor."""
+    names = {
+        "Half": dtypes.float16,
+        "Float": dtypes.float32,
+        "Double": dtypes.float64,
+        "BFloat16": dtypes.bfloat16,
+    }
+    name = str(t).rpartition(".")[2].removesuffix("Tensor")
+    d = names.get(name) if isinstance(t, str) else getattr(t, "dtype", None)
+    if d is None:
+        raise TypeError(
+            f"invalid type object: only floating-point types are supported as the default type; got {t!r}"
+        )
+    set_default_dtype(d)
+
+
+def _assert(condition: Any, message: str) -> None:
+    """assert as a function."""
+    assert condition, message
 
 
 def _tensor(data: Any) -> Tensor:
