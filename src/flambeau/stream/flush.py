@@ -15,6 +15,7 @@ from typing import Any
 
 from .. import config
 from ..errors import place
+from . import fragments
 from . import program as programs
 from .program import STATS, Program
 from .value import ENTERING, STREAMS, Storage, StorageInfo, Stream
@@ -239,18 +240,41 @@ def run_units(known: Known, slots: list[Any], pending: int, progress: Progress) 
         for at, (_, line) in enumerate(lines):
             for sid in line:
                 last[~sid if sid < 0 else sid] = at
+    elif len(lines) >= 8:
+        fragments.learn(lines)
+        if fragments.ROOT.next:
+            run_pieces(lines, slots, progress)
+            return
     for at, (form, line) in enumerate(lines):
-        unit = form.plain_unit
-        if unit is not None and not form.writes and min(line) >= 0 and len(set(line)) == len(line):
-            local = [slots[s] for s in line]
-        else:
-            unit, local = unit_of(form, line, slots)
-        programs.run(unit, local, progress)
-        progress.done = at + 1
-        progress.started = False
+        run_unit(form, line, slots, at, progress)
         if freeing:
-            del local
             free_dead(line, slots, last, at)
+
+
+def run_unit(form: Any, line: tuple[int, ...], slots: list[Any], at: int, progress: Progress) -> None:
+    """One instruction."""
+    unit = form.plain_unit
+    if unit is not None and not form.writes and min(line) >= 0 and len(set(line)) == len(line):
+        local = [slots[s] for s in line]
+    else:
+        unit, local = unit_of(form, line, slots)
+    programs.run(unit, local, progress)
+    progress.done = at + 1
+    progress.started = False
+
+
+def run_pieces(lines: list[Any], slots: list[Any], progress: Progress) -> None:
+    """Known bodies by their programs, the rest instruction by instruction."""
+    last = fragments.last_uses(lines)
+    for start, stop, node in fragments.parse(lines):
+        found = fragments.program_of(node, lines[start:stop], stop, slots, last) if node is not None else None
+        if found is not None:
+            programs.run(*found, progress)
+            progress.done = stop
+            progress.started = False
+            continue
+        for at in range(start, stop):
+            run_unit(*lines[at], slots, at, progress)
 
 
 def free_dead(line: tuple[int, ...], slots: list[Any], last: dict[int, int], at: int) -> None:

@@ -1,0 +1,171 @@
+"""Fragments: bodies that come again within sequences that never repeat as a whole.
+
+A cell over a random tree, a layer of random depth: no flush has the code of an earlier one, but the same runs of
+instructions come again and again. `learn` finds runs of forms that occur twice in a sequence; one met often enough is
+kept in a trie, `parse` cuts later sequences by it, and `run_fragment` plans a run by its wiring (which operand is which
+earlier result) once that has come a few times.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from . import program as programs
+from .program import STATS
+
+Line = tuple[Any, tuple[int, ...]]
+SHORTEST, LONGEST = 3, 48  # instructions of a fragment
+MET = 3  # times a run is met before it is a fragment, and a wiring before it is planned
+MOST = 96  # fragments, and programs of fragments
+
+
+class Node:
+    """A place in the trie of forms; wirings: those of the fragment that ends here, or None."""
+
+    __slots__ = ("next", "wirings")
+
+    def __init__(self) -> None:
+        self.next: dict[Any, Node] = {}
+        self.wirings: dict[Any, Wiring] | None = None
+
+
+class Wiring:
+    __slots__ = ("met", "programs")
+
+    def __init__(self) -> None:
+        self.met = 0
+        self.programs: list[Any] = []
+
+
+ROOT = Node()
+_candidates: dict[tuple[Any, ...], int] = {}
+_count = {"fragments": 0, "programs": 0, "idle": 0}
+
+
+def learn(lines: list[Line]) -> None:
+    """Note the runs of forms that occur a second time in this sequence."""
+    if _count["fragments"] >= MOST or _count["idle"] > 200:
+        return
+    before = _count["fragments"]
+    last: dict[Any, int] = {}
+    i, n = 0, len(lines)
+    while i < n:
+        form = lines[i][0]
+        j = last.get(form, -1)
+        last[form] = i
+        length = repeat(lines, j, i) if j >= 0 else 0
+        if length < SHORTEST:
+            i += 1
+            continue
+        note(tuple([f for f, _ in lines[i : i + length]]))
+        for k in range(1, length):
+            last[lines[i + k][0]] = i + k
+        i += length
+    _count["idle"] = _count["idle"] + 1 if before == _count["fragments"] else 0
+
+
+def repeat(lines: list[Line], j: int, i: int) -> int:
+    """How many instructions from i on are those from j on, up to where the opening one comes again."""
+    n, opening, length = len(lines), lines[i][0], 0
+    while i + length < n and j + length < i and length < LONGEST:
+        form = lines[i + length][0]
+        if form is not lines[j + length][0] or form.writes or (length and form is opening):
+            break
+        length += 1
+    return length
+
+
+def note(forms: tuple[Any, ...]) -> None:
+    if len(_candidates) > 4096:
+        _candidates.clear()
+    met = _candidates[forms] = _candidates.get(forms, 0) + 1
+    if met != MET:
+        return
+    node = ROOT
+    for form in forms:
+        found = node.next.get(form)
+        if found is None:
+            found = node.next[form] = Node()
+        node = found
+    if node.wirings is None:
+        node.wirings = {}
+        _count["fragments"] += 1
+
+
+def parse(lines: list[Line]) -> list[tuple[int, int, Node | None]]:
+    """Cut a sequence into fragments (the longest that fits) and single instructions: (start, stop, node or None)."""
+    pieces: list[tuple[int, int, Node | None]] = []
+    first = ROOT.next
+    i, n = 0, len(lines)
+    while i < n:
+        node = first.get(lines[i][0])
+        best, stop, at = None, i + 1, i + 1
+        while node is not None:
+            if node.wirings is not None:
+                best, stop = node, at
+            node = node.next.get(lines[at][0]) if at < n else None
+            at += 1
+        pieces.append((i, stop, best))
+        i = stop
+    return pieces
+
+
+def last_uses(lines: list[Line]) -> dict[int, int]:
+    """The last instruction that names each slot."""
+    last: dict[int, int] = {}
+    for at, (_, line) in enumerate(lines):
+        for sid in line:
+            last[~sid if sid < 0 else sid] = at
+    return last
+
+
+def _references(objects: list[Any], at: int) -> int:
+    return sys.getrefcount(objects[at])
+
+
+_SPARE = _references([object()], 0)
+
+
+def program_of(node: Node, lines: list[Line], stop: int, slots: list[Any], last: dict[int, int]) -> Any:
+    """(program, its slots) of a fragment's occurrence, or None while its wiring is too new. lines: the occurrence."""
+    renumber: dict[int, int] = {}
+    wiring: list[int] = []
+    local_lines = []
+    promised: dict[int, int] = {}
+    for form, line in lines:
+        start = len(wiring)
+        for sid in line:
+            real = ~sid if sid < 0 else sid
+            n = renumber.get(real)
+            if n is None:
+                n = renumber[real] = len(renumber)
+            wiring.append(~n if sid < 0 else n)
+        local_lines.append((form, tuple(wiring[start:])))
+        for sid in line[len(line) - len(form.outs) :] if form.outs else ():
+            promised[sid] = renumber[sid]
+    assert node.wirings is not None
+    key = tuple(wiring)
+    found = node.wirings.get(key)
+    if found is None:
+        if len(node.wirings) > 256:
+            node.wirings.clear()
+        found = node.wirings[key] = Wiring()
+    found.met += 1
+    needed = {n for sid, n in promised.items() if last[sid] >= stop or _references(slots, sid) > _SPARE}
+    local = [slots[real] for real in renumber]
+    for p in found.programs:
+        if p.kept.issuperset(needed):
+            return p, local
+    if found.met < MET or _count["programs"] >= MOST:
+        return None
+    if len(found.programs) >= 2:
+        for p in found.programs:
+            needed |= p.kept
+        _count["programs"] -= len(found.programs)
+        found.programs.clear()
+    p = programs.plan(local_lines, local, needed.__contains__, set(promised.values()))
+    _count["programs"] += 1
+    found.programs.append(p)
+    STATS["fragments"] = STATS.get("fragments", 0) + 1
+    return p, local
