@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 from ..stream.value import Tensor
-from . import engine
+from . import engine, graph
 from .engine import backward as backward
 from .engine import grad as grad
 from .modes import enable_grad as enable_grad
@@ -19,11 +19,13 @@ _LAZY = {
     "gradcheck": "check",
     "gradgradcheck": "check",
     "functional": "functional",
-    "forward_ad": "forward_ad",
-    "graph": "graph",
-    "profiler": "profiler",
     "detect_anomaly": "anomaly",
     "set_detect_anomaly": "anomaly",
+    "is_anomaly_enabled": "anomaly",
+    "anomaly": "anomaly",
+    "function": "function",
+    "GradcheckError": "check",
+    "anomaly_mode": "anomaly",
 }
 
 
@@ -46,7 +48,8 @@ def __getattr__(name: str) -> Any:
     if module is None:
         raise AttributeError(f"module 'flambeau.autograd' has no attribute {name!r}")
     found = importlib.import_module("." + module, __name__)
-    return found if module == name else getattr(found, name)
+    return found if name in (module, "anomaly_mode") else getattr(found, name)
 
 
+graph.install()
 _ = engine
