@@ -10,7 +10,7 @@ from typing import Any
 from ..dtypes import int32, int64
 from ..errors import fail
 from ..shapes import numel, wrap_dim
-from ..stream.graph import Val, cast, const, expand, map_
+from ..stream.graph import Val, cast, const, empty, expand, map_, store
 from .entry import FUNCTIONS, N, T, composite, op
 from .gather import INDEX, gather, index_select, zeros
 from .index import copied, scatter_into
@@ -146,7 +146,8 @@ both_forms(
 def _scatter_number(self: T, dim: int, index: T, value: N) -> Any:
     """self with a number written at places along dim."""
     d = _check("scatter", self, dim, index, None)
-    number = cast(value, self.dtype) if type(value) is Val else const(value, self.dtype)
+    number = empty((), self.dtype)  # scattering reads memory: a number that is an argument has none
+    store(number, cast(value, self.dtype) if type(value) is Val else const(value, self.dtype))
     scatter_dim(self, d, index, number, "set")
     return self
 
@@ -230,7 +231,6 @@ def _combine(dest: Val, put: Any, shape: tuple[int, ...], src: Val, reduce: str,
         put(dest, const(identity(mode, dest.dtype), dest.dtype), "set")
     put(dest, src, mode)
     if reduce == "mean":
-        from ..stream.graph import empty, store
 
         count = empty(tuple(dest.shape), dest.dtype)
         store(count, expand(const(1, dest.dtype), tuple(dest.shape)))
