@@ -1,0 +1,146 @@
+"""Indexing, gather and scatter, counting and searching, beside PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flambeau
+
+torch = pytest.importorskip("torch")
+
+INDICES: dict[str, Callable[[Any], Any]] = {
+    "tensor": lambda t: t.tensor([0, 2, -1]),
+    "list": lambda t: [1, 1, 0],
+    "two": lambda t: (t.tensor([[0, 1], [2, 0]]), t.tensor([1, 3])),
+    "apart": lambda t: (t.tensor([0, 2]), slice(None), t.tensor([1, 0])),
+    "inner": lambda t: (slice(1, None), t.tensor([[0, 3]])),
+    "number": lambda t: (1, t.tensor([2, 0])),
+    "none": lambda t: (None, t.tensor([0]), ..., t.tensor([1])),
+    "mask": lambda t: t.tensor([True, False, True]),
+    "mask2": lambda t: (t.arange(12).reshape(3, 4) % 3) == 0,
+    "mask and slice": lambda t: (slice(None), t.tensor([True, False, False, True]), 1),
+    "zero-dim": lambda t: t.tensor(2),
+    "empty": lambda t: t.tensor([], dtype=t.int64),
+    "true": lambda t: True,
+}
+
+
+@pytest.mark.parametrize("name", INDICES)
+def test_reading_writing_and_gradients(name: str) -> None:
+    results = []
+    for t in (flambeau, torch):
+        a = t.arange(24.0).reshape(3, 4, 2).requires_grad_()
+        i = INDICES[name](t)
+        y = a[i]
+        (y * y).sum().backward()
+        b = (a * 1).detach()
+        b[i] = -1.0
+        c = a * 1
+        c[i] = t.ones(y.shape) * 5
+        c.sum().backward()
+        results.append((y.detach().numpy(), b.numpy(), c.detach().numpy(), a.grad.numpy()))
+    for got, want in zip(*results):
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize(
+    ("index", "exc", "words"),
+    [
+        (3, IndexError, "index 3 is out of bounds for dimension 0 with size 3"),
+        ((0, 0, 0), IndexError, "too many indices"),
+        ((..., 0, ...), IndexError, "single ellipsis"),
+        ("a", IndexError, "only integers, slices"),
+        (slice(None, None, -1), ValueError, "step must be greater than zero"),
+        (1.5, IndexError, "only integers"),
+    ],
+)
+def test_errors_of_indices(index: Any, exc: type[Exception], words: str) -> None:
+    with pytest.raises(exc, match=words):
+        flambeau.zeros(3, 4)[index]
+
+
+def test_index_tensors_out_of_range_fail_in_the_call() -> None:
+    x, bad = flambeau.zeros(3, 4), flambeau.tensor([0, 3])
+    with pytest.raises(IndexError, match=r"index 3 is out of bounds for dimension 0 with size 3.*position 1"):
+        x[bad]
+    with pytest.raises(IndexError, match="index 3"):
+        x[bad] = 1.0
+    with pytest.raises(RuntimeError, match="index 3 is out of bounds"):
+        x.gather(0, bad.reshape(1, 2))
+    with pytest.raises(RuntimeError, match="index -1 is out of bounds"):
+        x.scatter_(0, flambeau.tensor([[-1]]), 1.0)
+    assert x.abs().sum().item() == 0
+
+
+def test_index_computed_later_fails_when_the_value_is_needed() -> None:
+    x, bad = flambeau.zeros(3, 4), flambeau.tensor([0, 2]) + 1
+    with pytest.raises(IndexError, match="index 3 is out of bounds"):
+        x[bad].sum().item()
+
+
+WRITES: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
+    "scatter": lambda t, x, i, s: x.scatter(0, t.tensor([[0, 1, 2], [1, 2, 0]]), s[:2, :3]),
+    "scatter value": lambda t, x, i, s: x.scatter(1, i[:3].reshape(-1, 1), 2.5),
+    "scatter_add": lambda t, x, i, s: x.scatter_add(1, i.expand(3, 4), s),
+    "sum": lambda t, x, i, s: x.scatter_reduce(1, i.expand(3, 4), s, "sum"),
+    "prod": lambda t, x, i, s: x.scatter_reduce(1, i.expand(3, 4), s, "prod"),
+    "mean": lambda t, x, i, s: x.scatter_reduce(1, i.expand(3, 4), s, "mean", include_self=False),
+    "amax": lambda t, x, i, s: x.scatter_reduce(0, i.expand(3, 4) % 3, s, "amax"),
+    "amin": lambda t, x, i, s: x.scatter_reduce(1, i.expand(3, 4), s, "amin", include_self=False),
+    "index_add": lambda t, x, i, s: x.index_add(1, i, s, alpha=2),
+    "index_copy": lambda t, x, i, s: x.index_copy(1, t.tensor([2, 0, 3, 1]), s),
+    "index_fill": lambda t, x, i, s: x.index_fill(1, i, 3.0),
+    "index_put": lambda t, x, i, s: x.index_put((i % 3, i), s[0], accumulate=True),
+    "put": lambda t, x, i, s: x.put(i, s[0], accumulate=True),
+    "masked_scatter": lambda t, x, i, s: x.masked_scatter(x > 0, s),
+    "gather": lambda t, x, i, s: x.gather(1, i.expand(3, 4)),
+    "index_select": lambda t, x, i, s: x.index_select(1, i),
+    "take": lambda t, x, i, s: x.take(i * 2),
+    "take_along_dim": lambda t, x, i, s: t.take_along_dim(x, i.reshape(1, 4), 1),
+    "masked_select": lambda t, x, i, s: x.masked_select(x > 0),
+    "embedding": lambda t, x, i, s: t.nn.functional.embedding(i % 3, x, padding_idx=1),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_gather_and_scatter(name: str) -> None:
+    rng = np.random.default_rng(5)
+    a, b = rng.standard_normal((3, 4)).astype(np.float32), rng.standard_normal((3, 4)).astype(np.float32)
+    results = []
+    for t in (flambeau, torch):
+        x, s = t.tensor(a).requires_grad_(), t.tensor(b).requires_grad_()
+        y = WRITES[name](t, x, t.tensor([3, 0, 0, 2]), s)
+        (y * y).sum().backward()
+        results.append((y.detach().numpy(), x.grad.numpy(), None if s.grad is None else s.grad.numpy()))
+    for got, want in zip(*results):
+        if want is not None:
+            np.testing.assert_allclose(got, want, rtol=2e-5, atol=1e-6)
+
+
+def test_many_that_meet_add_up_in_order() -> None:
+    rng = np.random.default_rng(0)
+    index, rows = rng.integers(0, 50, 4000), rng.standard_normal((4000, 64)).astype(np.float32)
+    want = np.zeros((50, 64), np.float32)
+    for i, row in zip(index, rows):
+        want[i] += row
+    got = flambeau.zeros(50, 64).index_add_(0, flambeau.tensor(index), flambeau.tensor(rows))
+    np.testing.assert_array_equal(got.numpy(), want)
+
+
+def test_counts_and_searches() -> None:
+    for t in (flambeau, torch):
+        v, inv, counts = t.unique(t.tensor([3, 1, 2, 1]), return_inverse=True, return_counts=True)
+        assert (v.tolist(), inv.tolist(), counts.tolist()) == ([1, 2, 3], [2, 0, 1, 0], [2, 1, 1])
+        assert t.unique_consecutive(t.tensor([1, 1, 2, 1])).tolist() == [1, 2, 1]
+        assert t.bincount(t.tensor([0, 1, 1, 3]), minlength=5).tolist() == [1, 2, 0, 1, 0]
+        assert t.histc(t.tensor([1.0, 2, 1, 3]), 4, 0, 3).tolist() == [0, 2, 1, 1]
+        edges = t.tensor([1.0, 3, 5, 7])
+        assert t.searchsorted(edges, t.tensor([0.0, 3, 8])).tolist() == [0, 1, 4]
+        assert t.bucketize(t.tensor([3.0, float("nan")]), edges, right=True).tolist() == [2, 4]
+        assert t.isin(t.arange(4), t.tensor([1, 3])).tolist() == [False, True, False, True]
+        assert t.nn.functional.one_hot(t.tensor([0, 2])).tolist() == [[1, 0, 0], [0, 0, 1]]
+        assert t.nonzero(t.tensor([[0, 1], [2, 0]])).tolist() == [[0, 1], [1, 0]]

@@ -1,0 +1,177 @@
+"""Views, in-place writes through them, joining and padding, beside PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flambeau
+
+torch = pytest.importorskip("torch")
+
+VIEWS: dict[str, Callable[[Any, Any], Any]] = {
+    "slice": lambda t, x: x[1:, ::2],
+    "select": lambda t, x: x[:, -1],
+    "newaxis": lambda t, x: x[None, ..., None],
+    "narrow": lambda t, x: x.narrow(1, 1, 2),
+    "unfold": lambda t, x: x.unfold(1, 3, 1),
+    "diagonal": lambda t, x: x.diagonal(1, 0, 1),
+    "movedim": lambda t, x: x.movedim(0, -1),
+    "swapaxes": lambda t, x: x.swapaxes(0, 2),
+    "flatten": lambda t, x: x.flatten(1),
+    "unflatten": lambda t, x: x.unflatten(2, (1, -1)),
+    "ravel": lambda t, x: x.transpose(0, 1).ravel(),
+    "split": lambda t, x: x.split(2, 1)[1],
+    "split_sizes": lambda t, x: x.split([1, 3], 1)[1],
+    "chunk": lambda t, x: x.chunk(2, 2)[0],
+    "tensor_split": lambda t, x: x.tensor_split(3, 1)[2],
+    "unbind": lambda t, x: x.unbind(1)[2],
+    "broadcast_to": lambda t, x: t.broadcast_to(x[:1], (5, 4, 3)),
+    "mT": lambda t, x: x.mT,
+    "as_strided": lambda t, x: x.contiguous().as_strided((2, 3), (1, 2), 1),
+    "atleast": lambda t, x: t.atleast_3d(x[0, 0]),
+    "cat": lambda t, x: t.cat([x, x[:, 1:]], 1),
+    "stack": lambda t, x: t.stack([x, x * 2], -1),
+    "hstack": lambda t, x: t.hstack([x, x]),
+    "column_stack": lambda t, x: t.column_stack([x[0, 0], x[0, 1]]),
+    "block_diag": lambda t, x: t.block_diag(x[0], x[1, :2]),
+    "repeat": lambda t, x: x.repeat(2, 1, 2),
+    "tile": lambda t, x: t.tile(x, (2, 2)),
+    "repeat_interleave": lambda t, x: x.repeat_interleave(2, 1),
+    "flip": lambda t, x: x.flip(0, 2),
+    "roll": lambda t, x: x.roll((1, -2), (0, 1)),
+    "rot90": lambda t, x: t.rot90(x, 3, (0, 1)),
+    "meshgrid": lambda t, x: t.meshgrid(x[0, 0], x[0, 1], indexing="xy")[1],
+    "pad": lambda t, x: t.nn.functional.pad(x, (1, -1, 2, 0), value=2.0),
+    "reflect": lambda t, x: t.nn.functional.pad(x, (2, 1), mode="reflect"),
+    "replicate": lambda t, x: t.nn.functional.pad(x, (2, 1), mode="replicate"),
+    "circular": lambda t, x: t.nn.functional.pad(x, (2, 1), mode="circular"),
+    "tril": lambda t, x: x.tril(1),
+    "diag_embed": lambda t, x: t.diag_embed(x, 1),
+    "trace": lambda t, x: x[0].trace(),
+    "kron": lambda t, x: t.kron(x[0], x[1, :2]),
+}
+
+
+def pair(shape: tuple[int, ...], layout: str = "") -> tuple[Any, Any]:
+    a = np.random.default_rng(3).standard_normal(shape).astype(np.float32)
+    made = []
+    for t in (flambeau, torch):
+        x = t.tensor(a.T if layout else a)
+        made.append((x.permute(*range(len(shape) - 1, -1, -1)) if layout else x).requires_grad_())
+    return made[0], made[1]
+
+
+@pytest.mark.parametrize("layout", ["", "transposed"])
+@pytest.mark.parametrize("name", VIEWS)
+def test_values_and_gradients(name: str, layout: str) -> None:
+    x, y = pair((2, 4, 3), layout)
+    if name == "as_strided" and layout:
+        pytest.skip("as_strided reads memory, whose order differs")
+    got, want = VIEWS[name](flambeau, x), VIEWS[name](torch, y)
+    assert tuple(got.shape) == tuple(want.shape)
+    np.testing.assert_allclose(got.detach().numpy(), want.detach().numpy(), rtol=1e-6)
+    weight = np.arange(1, want.numel() + 1, dtype=np.float32).reshape(want.shape)
+    (got * got * flambeau.tensor(weight)).sum().backward()
+    (want * want * torch.tensor(weight)).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), y.grad.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_writing_through_a_view_rebases_the_base() -> None:
+    a = flambeau.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    b = a * 2
+    v = b[1:]
+    v.mul_(3)
+    b.sum().backward()
+    assert a.grad.tolist() == [2, 6, 6]
+    assert type(b.grad_fn).__name__ == "CopySlices"
+
+
+@pytest.mark.parametrize("write", ["select", "transpose", "overlap"])
+def test_writes_through_views_beside_pytorch(write: str) -> None:
+    grads = []
+    for t in (flambeau, torch):
+        a = t.arange(12.0).reshape(3, 4).requires_grad_()
+        b = a * a
+        if write == "select":
+            b[1].mul_(b[0].detach().clone())
+            b[:, 2] = 0.0
+        elif write == "transpose":
+            c = b.t()
+            c[1:3].add_(a.t()[1:3] * 2)
+        else:
+            b[:2].mul_(2)
+            b[1:].mul_(a[1:])
+        (b * b).sum().backward()
+        grads.append(a.grad.numpy())
+    np.testing.assert_allclose(grads[0], grads[1], rtol=1e-5)
+
+
+def test_several_views_of_one_call_refuse_writes() -> None:
+    b = flambeau.ones(4, requires_grad=True) * 1
+    for view in (b.unbind(0)[0], b.chunk(2)[0], b.split(3)[1]):
+        with pytest.raises(RuntimeError, match="multiple views"):
+            view.add_(1)
+    with pytest.raises(RuntimeError, match="leaf"):
+        flambeau.ones(3, requires_grad=True)[1:].add_(1)
+
+
+def test_metadata_in_place() -> None:
+    x = flambeau.arange(6.0).reshape(2, 3)
+    assert tuple(x.unsqueeze_(0).shape) == (1, 2, 3) and tuple(x.squeeze_(0).t_().shape) == (3, 2)
+    assert x.tolist() == [[0, 3], [1, 4], [2, 5]]
+    y = flambeau.arange(3.0)
+    assert y.resize_(5).shape == (5,) and y[:3].tolist() == [0, 1, 2]
+    z = flambeau.empty(0).set_(y)
+    z[0] = 7
+    assert y[0].item() == 7 and z.is_set_to(y) and y.untyped_storage().nbytes() == 20
+
+
+def test_another_dtype_over_the_same_memory() -> None:
+    x = flambeau.tensor([1.0, -2.0])
+    bits = x.view(flambeau.int32)
+    assert bits.tolist() == [0x3F800000, 0xC0000000 - (1 << 32)]
+    bits[0] = 0x40400000
+    assert x.tolist() == [3.0, -2.0]
+    assert x.view(flambeau.uint8).shape == (8,)
+
+
+def test_read_only_tensors_refuse_every_write() -> None:
+    x = flambeau.zeros(3).readonly()
+    for write in (
+        lambda: x.add_(1),
+        lambda: x[1:].mul_(2),
+        lambda: x.__setitem__(0, 1.0),
+        lambda: x.index_fill_(0, flambeau.tensor([0]), 1),
+    ):
+        with pytest.raises(RuntimeError, match="read-only"):
+            write()
+    assert x.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("call", "exc", "words"),
+    [
+        (lambda x: x.narrow(0, 2, 5), RuntimeError, "exceeds dimension size"),
+        (lambda x: x.diagonal(0, 1, 1), RuntimeError, "cannot be identical"),
+        (
+            lambda x: flambeau.cat([x, x[:, :1]]),
+            RuntimeError,
+            "Sizes of tensors must match except in dimension 0",
+        ),
+        (lambda x: flambeau.stack([x, x[0]]), RuntimeError, "equal size"),
+        (lambda x: x.split([1, 1]), RuntimeError, "sum exactly to 3"),
+        (lambda x: x[:1].expand(3, 4).add_(1), RuntimeError, "single memory location"),
+        (
+            lambda x: flambeau.nn.functional.pad(x, (5, 0), mode="reflect"),
+            RuntimeError,
+            "less than the corresponding",
+        ),
+    ],
+)
+def test_errors(call: Callable[[Any], Any], exc: type[Exception], words: str) -> None:
+    with pytest.raises(exc, match=words):
+        call(flambeau.zeros(3, 4))
