@@ -218,7 +218,12 @@ def machine() -> str:
             return "not installed"
 
     versions = ", ".join(f"{name} {of(name)}" for name in ("torch", "numpy", "llvmlite"))
-    return f"{model}, {os.cpu_count()} processors seen; Python {platform.python_version()}, {versions}"
+    busy = (
+        f"load average {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else "load unknown"
+    )
+    return (
+        f"{model}, {os.cpu_count()} processors seen, {busy}; Python {platform.python_version()}, {versions}"
+    )
 
 
 def page(rows: list[Row], notes: list[str], rounds: int) -> str:

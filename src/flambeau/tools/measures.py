@@ -37,15 +37,15 @@ FACE = _RANK["<face>"]
 # These are written against the public API, as a user's program is: they may import the package itself.
 ON_THE_PUBLIC_API = _RANK["nn"]
 
-# Code lines a folder may grow to: the design's figures, but for three that breadth has outgrown (loop 3,500, codegen
-# 2,500 and what is built from tensors 9,000 in the design).
+# Code lines a folder may grow to: the design's figures, but for four that breadth has outgrown (loop 3,500, codegen
+# 2,500, ops 8,000 and what is built from tensors 9,000 in the design).
 BUDGET = {
     "alphabet": 1000,
-    "loop": 4500,
+    "loop": 5000,
     "codegen": 3200,
     "device": 2500,
     "stream": 3000,
-    "ops": 8000,
+    "ops": 11000,
     "autograd": 1500,
     "tensor": 1800,
     "built from tensors": 15500,
