@@ -66,6 +66,7 @@ class Program:
         self.native: Any = None
         self.fill = ""
         self.fixed: Any = None
+        self.filler: Any = None
         self.runs = 0
 
 
@@ -321,14 +322,10 @@ def run(program: Program, slots: list[Any], progress: Any = None) -> None:
         block = device.alloc(nbytes)
         st.block, st.ptr = block, block.ptr
     arena = device.alloc(program.arena) if program.arena else None
-    bases = [slots[s].ptr for s in program.externals]
-    bases.append(arena.ptr if arena is not None else 0)
-    values = [
-        bases[i] + off if slot < 0 else bases[i] + off + slots[slot >> 4] * (1 << ((slot & 15) - 1))
-        for i, off, slot in program.pointers
-    ]
-    values += [slots[s] for s in program.floats]
-    values += [slots[s] for s in program.wholes]
+    fill = program.filler
+    if fill is None:
+        fill = interpreted if program.runs < 3 else filler(program)
+    values = fill(slots, arena.ptr if arena is not None else 0, program)
     position = 0
     if progress is not None:
         progress.started = True
@@ -350,6 +347,35 @@ def run(program: Program, slots: list[Any], progress: Any = None) -> None:
         if call is not None:
             call.call([values[p] for p in call.bufs])
             position += 1
+
+
+def interpreted(slots: list[Any], arena: int, program: Program) -> Sequence[Any]:
+    """What is written into the table for a run: addresses, floats, whole numbers."""
+    bases = [slots[s].ptr for s in program.externals]
+    bases.append(arena)
+    values = [
+        bases[i] + off if slot < 0 else bases[i] + off + slots[slot >> 4] * (1 << ((slot & 15) - 1))
+        for i, off, slot in program.pointers
+    ]
+    values += [slots[s] for s in program.floats]
+    values += [slots[s] for s in program.wholes]
+    return values
+
+
+def filler(program: Program) -> Any:
+    """`interpreted` for this program as one expression: made when a program comes again."""
+    names = [f"b{k}" for k in range(len(program.externals))] + ["arena"]
+    lines = [f" b{k} = slots[{s}].ptr" for k, s in enumerate(program.externals)]
+    parts = []
+    for i, off, slot in program.pointers:
+        index = f" + slots[{slot >> 4}] * {1 << ((slot & 15) - 1)}" if slot >= 0 else ""
+        parts.append(f"{names[i]}{f' + {off}' if off else ''}{index}")
+    parts += [f"slots[{s}]" for s in (*program.floats, *program.wholes)]
+    scope: dict[str, Any] = {}
+    text = "\n".join(("def fill(slots, arena, program):", *lines, f" return ({''.join(p + ', ' for p in parts)})"))
+    exec(text, scope)
+    program.filler = scope["fill"]
+    return program.filler
 
 
 def check_error(program: Program, at: int, error: tuple[int, int, int], progress: Any = None) -> Exception:
