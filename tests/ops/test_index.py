@@ -53,7 +53,7 @@ def test_reading_writing_and_gradients(name: str) -> None:
         (3, IndexError, "index 3 is out of bounds for dimension 0 with size 3"),
         ((0, 0, 0), IndexError, "too many indices"),
         ((..., 0, ...), IndexError, "single ellipsis"),
-        ("a", IndexError, "only integers, slices"),
+        ("a", TypeError, "invalid data type"),
         (slice(None, None, -1), ValueError, "step must be greater than zero"),
         (1.5, IndexError, "only integers"),
     ],
