@@ -234,6 +234,12 @@ def call_out(S: Any, entry: Entry, values: tuple[Any, ...], out: Any) -> Any:
     result = finish_call(S, form, tuple(entry.split(values)[0]))
     results = result if isinstance(result, tuple) else (result,)
     for o, r in zip(outs, results):
+        if entry.facts.get("exact_out") and o._meta.dtype is not r._meta.dtype:
+            fail(
+                RuntimeError,
+                f"{entry.name}: Expected the dtype for input and out to match, but got {scalar_name(r._meta.dtype)} for input's dtype and "
+                f"{scalar_name(o._meta.dtype)} for out's dtype.",
+            )
         if not can_cast(r._meta.dtype, o._meta.dtype):
             fail(
                 RuntimeError,

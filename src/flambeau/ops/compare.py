@@ -11,6 +11,7 @@ from ..errors import fail
 from ..stream.graph import Val, as_val, cast, const, map_, promote
 from .elementwise import both, floats, into
 from .entry import NONE, OTN, T, TN, composite, op
+from .rules import SCALAR_NAMES
 
 
 def comparison(name: str, doc: str, symbol: str, aliases: tuple[str, ...] = ()) -> Any:
@@ -51,7 +52,7 @@ def bitwise(name: str, doc: str, symbol: str) -> Any:
     def body(self: T, other: TN) -> Any:
         a, b = both(self, other)
         if a.dtype.is_floating_point:
-            fail(RuntimeError, f'"{name}_cpu" not implemented for {a.dtype.name!r}')
+            fail(NotImplementedError, f"{name}: \"{name}_cpu\" not implemented for '{SCALAR_NAMES.get(a.dtype.name, a.dtype.name)}'")
         return map_(symbol, a, b, name=name)
 
     body.__name__, body.__doc__ = name, doc
@@ -124,6 +125,11 @@ def masked_fill(self: T, mask: T, value: TN) -> Any:
     """value where mask is true, else self."""
     if mask.dtype is not bool_:
         fail(RuntimeError, f"masked_fill: masked_fill only supports boolean masks, but got mask with dtype {mask.dtype.name}")
+    if value.ndim:
+        fail(
+            RuntimeError,
+            f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s).",
+        )
     return map_("select", mask, cast(value, self.dtype), self, name="masked_fill")
 
 
@@ -160,7 +166,7 @@ def _clamp_hi(grad: Any, self: Any, min: Any, max: Any) -> Any:
 def clamp(self: T, min: OTN = None, max: OTN = None) -> Any:
     """self held within [min, max] (numbers or tensors; None: no bound)."""
     if min is None and max is None:
-        fail(ValueError, "clamp: At least one of 'min' or 'max' must not be None")
+        fail(RuntimeError, "clamp: At least one of 'min' or 'max' must not be None")
     d = promote(*[v for v in (self, min, max) if v is not None])
     x = cast(self, d)
     if min is not None:

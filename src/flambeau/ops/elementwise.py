@@ -263,7 +263,7 @@ def copy(self: T, src: T, non_blocking: bool = False) -> Any:
     return map_("copy", expand(cast(src, self.dtype), tuple(self.shape)))
 
 
-@op(function=False, method=False, inplace="public", node="FillBackward0", grad={"self": lambda grad: 0, "value": lambda grad: grad.sum()})
+@op(method=False, inplace="public", node="FillBackward0", grad={"self": lambda grad: 0, "value": lambda grad: grad.sum()})
 def fill(self: T, value: TN) -> Any:
     """Every element set to value."""
     if value.ndim:

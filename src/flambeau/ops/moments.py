@@ -114,6 +114,9 @@ def aminmax(input: Any, *, dim: Any = None, keepdim: bool = False, out: Any = No
     """(the smallest, the largest element)."""
     if dim is None and 0 in input.shape:
         fail(RuntimeError, "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity.")
+    for o in out or ():
+        if o.dtype is not input.dtype:
+            fail(RuntimeError, f"aminmax(): Expected out tensor to have dtype {input.dtype.name}, but got {o.dtype.name} instead")
     dims = () if dim is None else dim
     result = AMinMax(amin(input, dims, keepdim), amax(input, dims, keepdim))
     if out is not None:

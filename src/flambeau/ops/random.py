@@ -222,6 +222,8 @@ def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Any = 
 @composite(function=False)
 def log_normal_(self: Any, mean: float = 1.0, std: float = 2.0, *, generator: Any = None) -> Any:
     """exp of normal numbers."""
+    if std <= 0:
+        fail(RuntimeError, f"log_normal_ expects std > 0.0, but found std={std}")
     return fill_random(self, "log_normal", (float(mean), float(std)), generator)
 
 
@@ -229,12 +231,16 @@ def log_normal_(self: Any, mean: float = 1.0, std: float = 2.0, *, generator: An
 def exponential_(self: Any, lambd: float = 1.0, *, generator: Any = None) -> Any:
     """Exponentially distributed numbers of rate lambd."""
     _floating("exponential_kernel_cpu", self)
+    if lambd <= 0:
+        fail(RuntimeError, f"exponential_ expects lambda > 0.0, but found lambda={lambd}")
     return fill_random(self, "exponential", (float(lambd),), generator)
 
 
 @composite(function=False)
 def cauchy_(self: Any, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None) -> Any:
     """Cauchy distributed numbers."""
+    if sigma <= 0:
+        fail(RuntimeError, f"cauchy_ expects sigma > 0.0, but found sigma={sigma}")
     return fill_random(self, "cauchy", (float(median), float(sigma)), generator)
 
 

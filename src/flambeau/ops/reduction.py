@@ -173,6 +173,8 @@ def _extreme_back(grad: Any, self: Any, result: Any, form: Any, dim: Any, keepdi
 
 def extreme(name: str, kind: str, doc: str) -> Any:
     def body(self: T, dim: Dims = (), keepdim: bool = False) -> Any:
+        if self.ndim > 64:
+            fail(RuntimeError, f"{name}: only tensors with up to 64 dims are supported; got {self.ndim}")
         dims = wrap_dims(dim, self.ndim, name)
         if numel(self.shape) == 0 and 0 in [self.shape[d] for d in dims]:
             _check_not_empty(name, self, dims)
@@ -181,7 +183,7 @@ def extreme(name: str, kind: str, doc: str) -> Any:
         )
 
     body.__name__, body.__doc__ = name, doc
-    return op(grad={"self": _extreme_back})(body)
+    return op(grad={"self": _extreme_back}, exact_out=True)(body)
 
 
 amax = extreme(

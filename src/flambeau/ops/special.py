@@ -258,13 +258,11 @@ hypot = binary(
     },
 )
 
-
-def _no_derivative(grad: Any) -> Any:
-    raise RuntimeError("the derivative for 'nextafter' is not implemented.")
-
-
 nextafter = binary(
-    "nextafter", "The float next to self towards other.", "nextafter", grad={"self": _no_derivative, "other": _no_derivative}
+    "nextafter",
+    "The float next to self towards other.",
+    "nextafter",
+    grad={"self": lambda grad: grad, "other": lambda grad: 0},
 )
 
 
@@ -382,6 +380,8 @@ logaddexp2 = log_add("logaddexp2", "log2(2**self + 2**other), without overflow."
 @composite()
 def ldexp(input: Any, other: Any, *, out: Any = None) -> Any:
     """input * 2**other."""
+    if not hasattr(input, "dtype"):
+        raise TypeError(f"ldexp(): argument 'input' must be Tensor, not {type(input).__name__}")
     if not hasattr(other, "dtype"):
         raise TypeError(f"ldexp(): argument 'other' must be Tensor, not {type(other).__name__}")
     power = _pow_tensor(2.0, other)

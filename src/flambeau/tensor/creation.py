@@ -22,6 +22,8 @@ def shape_of(size: tuple[Any, ...], name: str) -> tuple[int, ...]:
     """A shape given as numbers or as one sequence."""
     if len(size) == 1 and not isinstance(size[0], int) and hasattr(size[0], "__iter__"):
         size = tuple(size[0])
+    if any(isinstance(n, str) for n in size):
+        fail(TypeError, f"{name}(): argument 'size' (position 1) must be tuple of ints, not str")
     shape = tuple([int(n) for n in size])
     for n in shape:
         if n < 0:
@@ -62,6 +64,8 @@ def empty(
     """A tensor of uninitialised memory."""
     shape = shape_of((rest.pop("size"),) if "size" in rest else size, "empty")
     check_device(device)
+    if out is not None:
+        return OPS["resize_"](out, shape)
     strides = None
     if memory_format is dtypes.channels_last:
         from ..shapes import channels_last_strides
@@ -82,6 +86,24 @@ def empty_strided(
     return finish(
         make_tensor(new_storage(span * d.itemsize), intern_meta(tuple(size), tuple(stride), d)), requires_grad
     )
+
+
+def empty_permuted(
+    size: Any, physical_layout: Any, *, dtype: Any = None, requires_grad: bool = False, **rest: Any
+) -> Tensor:
+    """Uninitialised memory whose dimensions lie in the given order, the outermost first."""
+    strides, step = [0] * len(size), 1
+    for d in reversed(physical_layout):
+        strides[d] = step
+        step *= max(size[d], 1)
+    return empty_strided(tuple(size), tuple(strides), dtype=dtype, requires_grad=requires_grad)
+
+
+def new_empty_strided(
+    self: Tensor, size: Any, stride: Any, *, dtype: Any = None, requires_grad: bool = False, **rest: Any
+) -> Tensor:
+    """Uninitialised memory with the given strides, in this tensor's dtype."""
+    return empty_strided(tuple(size), tuple(stride), dtype=dtype or self._meta.dtype, requires_grad=requires_grad)
 
 
 @op(method=False, function=False)
@@ -168,14 +190,15 @@ def logspace(
     steps: int,
     base: float = 10.0,
     *,
+    out: Any = None,
     dtype: Any = None,
     requires_grad: bool = False,
     **rest: Any,
 ) -> Tensor:
     """base raised to evenly spaced exponents from start to end."""
-    d = dtype or dtypes.default_dtype()
+    d = dtype or (dtypes.default_dtype() if out is None else out.dtype)
     t = OPS["pow"](float(base), linspace(start, end, steps, dtype=dtypes.float64)).to(d)
-    return finish(t, requires_grad)
+    return finish(t, requires_grad) if out is None else into(out, t)
 
 
 @op(method=False, function=False)
@@ -325,7 +348,7 @@ CLASSES = {
 FUNCTIONS: dict[str, Any] = {
     "tensor": tensor,
     "scalar_tensor": lambda s, *, dtype=None, **rest: tensor(s, dtype=dtype or dtypes.default_dtype()),
-    **{f.__name__: f for f in (zeros, ones, empty, empty_strided, arange, linspace, logspace, eye)},
+    **{f.__name__: f for f in (zeros, ones, empty, empty_strided, empty_permuted, arange, linspace, logspace, eye)},
     **{f.__name__: f for f in (empty_like, zeros_like, ones_like, full_like)},
     "tril_indices": tri_indices("tril_indices", np.tril_indices),
     "triu_indices": tri_indices("triu_indices", np.triu_indices),
@@ -359,6 +382,7 @@ def install() -> None:
         OPS["full"](size, value, dtype=dtype or self._meta.dtype), requires_grad
     )
     Tensor.new_tensor = new_tensor  # type: ignore[attr-defined]
+    Tensor.new_empty_strided = new_empty_strided  # type: ignore[attr-defined]
     Tensor.new = lambda self, *args, **rest: legacy(args, self._meta.dtype)  # type: ignore[attr-defined]
     Tensor.type = kind  # type: ignore[attr-defined]
     Tensor.__new__ = lambda cls, *args, **rest: (
