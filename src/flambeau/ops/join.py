@@ -76,7 +76,7 @@ def as_list(tensors: Any, name: str) -> list[Any]:
             raise TypeError(f"{name}(): argument 'tensors' (position 1) must be tuple of Tensors, not Tensor")
         tensors = list(tensors)
     if not tensors:
-        fail(RuntimeError, f"{name}: expected a non-empty list of Tensors")
+        fail(ValueError if name == "cat" else RuntimeError, f"{name}: expected a non-empty list of Tensors")
     return list(tensors)
 
 

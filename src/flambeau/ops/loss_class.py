@@ -111,6 +111,8 @@ def _nll_back(grad: Any, self: Any, target: Any, weight: Any, reduction: str, ig
 )
 def _nll_loss(self: T, target: T, weight: OT, reduction: str, ignore_index: int) -> Any:
     check_targets("nll_loss", self, target, weight)
+    if target.dtype.is_floating_point:
+        fail(RuntimeError, f"nll_loss: expected target dtype to be Long or Byte, but got {target.dtype.name}")
     value, counts = picked(self, target, ignore_index)
     w = weighted(target, counts, weight, self.dtype)
     loss = map_("neg", map_("mul", value, w))

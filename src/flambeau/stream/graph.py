@@ -160,6 +160,20 @@ def promote(*operands: Val) -> dtype:
 def expand(x: Val, shape: Shape) -> Val:
     if tuple(x.shape) == tuple(shape):
         return x
+    lead = len(shape) - len(x.shape)
+    for d, (n, want) in enumerate(zip(x.shape, shape[lead:] if lead >= 0 else ())):
+        if n not in (1, want):
+            fail(
+                RuntimeError,
+                f"expand: The expanded size of the tensor ({want}) must match the existing size ({n}) at non-singleton "
+                f"dimension {d + lead}. Target sizes: {list(shape)}. Tensor sizes: {list(x.shape)}",
+            )
+    if lead < 0:
+        fail(
+            RuntimeError,
+            f"expand: the number of sizes provided ({len(shape)}) must be greater or equal to the number of dimensions in "
+            f"the tensor ({len(x.shape)}). Target sizes: {list(shape)}. Tensor sizes: {list(x.shape)}",
+        )
     return Val(x.buf, shape, expand_strides(x.shape, x.strides, shape), x.off, x.level)
 
 

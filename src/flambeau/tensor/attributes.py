@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from ..dtypes import CPU, strided
+from ..errors import fail
 from ..ops.entry import FUNCTIONS
+from ..ops.modes import default_torch_function, disabled_torch_function
 from ..shapes import Size
 from ..stream import gradient
 from ..stream.graph import Val
-from ..stream.value import LOCAL, Tensor, extras, version_of
+from ..stream.value import PLAIN, Tensor, extras, version_of
 
 
 def install() -> None:
@@ -18,7 +20,19 @@ def install() -> None:
         setattr(Tensor, name, property(get, SETTERS.get(name), DELETERS.get(name)))
     for name, fn in METHODS.items():
         setattr(Tensor, name, fn)
-    for name in ("dim", "size", "numel", "nelement", "stride", "element_size", "is_floating_point", "is_complex", "__len__"):
+    Tensor.__torch_function__ = classmethod(default_torch_function)  # type: ignore[attr-defined]
+    Tensor.as_subclass = as_subclass  # type: ignore[attr-defined]
+    for name in (
+        "dim",
+        "size",
+        "numel",
+        "nelement",
+        "stride",
+        "element_size",
+        "is_floating_point",
+        "is_complex",
+        "__len__",
+    ):
         setattr(Val, name, METHODS[name])
     Val.ndimension = METHODS["dim"]  # type: ignore[attr-defined]
     Val._meta = property(lambda self: self.meta)  # type: ignore[attr-defined]
@@ -36,11 +50,15 @@ def _set_grad(t: Tensor, g: Tensor | None) -> None:
             t._x.grad = None
         return
     if not isinstance(g, Tensor):
-        raise TypeError(f"assigned grad expected to be a Tensor or None but got grad of type {type(g).__name__}")
+        raise TypeError(
+            f"assigned grad expected to be a Tensor or None but got grad of type {type(g).__name__}"
+        )
     if g is t:
         raise RuntimeError("can't assign Variable as its own grad")
     if g._meta.dtype is not t._meta.dtype:
-        raise RuntimeError(f"assigned grad has data of a different type: expected {t._meta.dtype}, got {g._meta.dtype}")
+        raise RuntimeError(
+            f"assigned grad has data of a different type: expected {t._meta.dtype}, got {g._meta.dtype}"
+        )
     if tuple(g._meta.shape) != tuple(t._meta.shape):
         raise RuntimeError(
             f"attempting to assign a gradient of size '{list(g._meta.shape)}' to a tensor of size '{list(t._meta.shape)}'. Please "
@@ -58,7 +76,9 @@ def _set_requires_grad(t: Tensor, value: bool) -> None:
             )
         return
     if value and not (t._meta.dtype.is_floating_point or t._meta.dtype.is_complex):
-        raise RuntimeError("only Tensors of floating point dtype can require gradients")
+        fail(
+            RuntimeError, "requires_grad_: only Tensors of floating point dtype can require gradients", self=t
+        )
     t._rg = bool(value)
 
 
@@ -68,16 +88,21 @@ def _requires_grad(t: Tensor) -> bool:
 
 def detach(self: Tensor) -> Tensor:
     """A tensor of the same storage that is outside the graph; writes to one are seen by both."""
-    S = LOCAL.s
-    if S.depth:
-        handled = FUNCTIONS["_dispatch_method"]("detach", self)
-        if handled is not None:
-            return handled
-    t = Tensor.__new__(Tensor)
+    kind = type(self)
+    if kind in PLAIN or getattr(kind, "__torch_function__", None) is disabled_torch_function:
+        kind = Tensor
+    t = kind.__new__(kind) if kind is Tensor else Tensor.__new__(kind)
     t._st, t._off, t._meta, t._rg, t._gf, t._nr, t._ver, t._vw, t._x = (
         *(self._st, self._off, self._meta, False, None, 0),
         *(version_of(self), None, None),
     )
+    return t
+
+
+def as_subclass(self: Tensor, cls: type) -> Any:
+    """The same tensor as an instance of `cls`, a subclass of Tensor."""
+    t = FUNCTIONS["alias"](self) if self._rg else detach(self)
+    t.__class__ = cls
     return t
 
 
@@ -91,7 +116,13 @@ def _set_data(self: Tensor, other: Tensor) -> None:
     self._st, self._off, self._meta = other._st, other._off, other._meta
 
 
-def backward(self: Tensor, gradient: Any = None, retain_graph: Any = None, create_graph: bool = False, inputs: Any = None) -> None:
+def backward(
+    self: Tensor,
+    gradient: Any = None,
+    retain_graph: Any = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
     """Add the gradients of this tensor to the .grad of the leaves it depends on (see autograd.backward)."""
     from ..autograd import engine
 
@@ -111,7 +142,9 @@ def size(self: Any, dim: int | None = None) -> Any:
         return shape
     if not -len(shape) <= dim < max(len(shape), 1):
         bound = max(len(shape), 1)
-        raise IndexError(f"Dimension out of range (expected to be in range of [{-bound}, {bound - 1}], but got {dim})")
+        raise IndexError(
+            f"size: Dimension out of range (expected to be in range of [{-bound}, {bound - 1}], but got {dim})"
+        )
     return shape[dim]
 
 
@@ -124,7 +157,7 @@ def stride(self: Any, dim: int | None = None) -> Any:
 def length(self: Any) -> int:
     """The extent of the first dimension."""
     if not self.shape:
-        raise TypeError("len() of a 0-d tensor")
+        fail(TypeError, "len: len() of a 0-d tensor", self=self)
     return self.shape[0]
 
 
@@ -134,14 +167,16 @@ def _view_base(t: Tensor) -> Tensor | None:
 
 def _transpose_last(t: Any) -> Any:
     if t.ndim < 2:
-        raise RuntimeError(f"tensor.mT is only supported on matrices or batches of matrices. Got {t.ndim}-D tensor.")
+        raise RuntimeError(
+            f"tensor.mT is only supported on matrices or batches of matrices. Got {t.ndim}-D tensor."
+        )
     return FUNCTIONS["transpose"](t, -2, -1)
 
 
 def retain_grad(self: Tensor) -> None:
     """Keep the gradient of this non-leaf tensor in .grad."""
     if not self._rg:
-        raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        fail(RuntimeError, "retain_grad: can't retain_grad on Tensor that has requires_grad=False", self=self)
     node = gradient.grad_fn(self)
     if node is None:
         return

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import dtypes
+from ..errors import fail
 from ..stream.access import pointer
 from ..stream.value import Storage, StorageInfo, Tensor, fresh_meta, intern_meta, make_tensor
 from . import display
@@ -17,7 +18,12 @@ def item(self: Tensor) -> Any:
     """The value of a tensor of one element, as a Python number."""
     meta = self._meta
     if meta.numel != 1:
-        raise RuntimeError(f"a Tensor with {meta.numel} elements cannot be converted to Scalar")
+        fail(
+            RuntimeError,
+            f"item: a Tensor with {meta.numel} elements cannot be converted to Scalar",
+            "take one element first, or use tolist()",
+            self=self,
+        )
     code = _CODES.get(meta.dtype.name)
     if code is None:
         return display.readable(self).item()
@@ -38,6 +44,13 @@ _CODES = {
     "uint8": "=B",
     "bool": "=?",
 }
+
+
+def one(self: Tensor) -> Any:
+    """The value, for Python's own conversions."""
+    if self._meta.numel != 1:
+        fail(ValueError, "float: only one element tensors can be converted to Python scalars", self=self)
+    return item(self)
 
 
 def tolist(self: Tensor) -> Any:
@@ -92,7 +105,7 @@ def foreign(a: np.ndarray, owner: Any) -> Tensor:
 def from_numpy(ndarray: np.ndarray) -> Tensor:
     """A tensor over the memory of a NumPy array: writes to one are seen by the other."""
     if not isinstance(ndarray, np.ndarray):
-        raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
+        raise TypeError(f"from_numpy: expected np.ndarray (got {type(ndarray).__name__})")
     return foreign(ndarray, ndarray)
 
 
@@ -120,16 +133,25 @@ def truth(self: Tensor) -> bool:
     """bool(t), for one element."""
     n = self._meta.numel
     if n > 1:
-        raise RuntimeError("Boolean value of Tensor with more than one value is ambiguous")
+        fail(
+            RuntimeError,
+            "bool: Boolean value of Tensor with more than one value is ambiguous",
+            "use .any() or .all()",
+            self=self,
+        )
     if n == 0:
-        raise RuntimeError("Boolean value of Tensor with no values is ambiguous")
+        fail(RuntimeError, "bool: Boolean value of Tensor with no values is ambiguous", self=self)
     return bool(item(self))
 
 
 def index(self: Tensor) -> int:
     """t as an index: integers of one element."""
     if self._meta.dtype.is_floating_point or self._meta.numel != 1:
-        raise TypeError("only integer tensors of a single element can be converted to an index")
+        fail(
+            TypeError,
+            "index: only integer tensors of a single element can be converted to an index",
+            self=self,
+        )
     return int(item(self))
 
 
@@ -274,9 +296,9 @@ METHODS = {
     "__array__": array,
     "__bool__": truth,
     "__index__": index,
-    "__int__": lambda t: int(item(t)),
-    "__float__": lambda t: float(item(t)),
-    "__complex__": lambda t: complex(item(t)),
+    "__int__": lambda t: int(one(t)),
+    "__float__": lambda t: float(one(t)),
+    "__complex__": lambda t: complex(one(t)),
     "__contains__": contains,
     "__delitem__": delitem,
     "__array_wrap__": array_wrap,

@@ -140,6 +140,8 @@ def item(i: Any) -> Any:
         return int(i)
     if isinstance(i, np.bool_):
         return from_list(bool(i))
+    if kind is str:
+        raise TypeError("index: new(): invalid data type 'str'; got 'str' as an index; use numbers, slices, tensors")
     raise IndexError(
         "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got "
         f"{kind.__name__})"

@@ -115,6 +115,8 @@ def normal(
     **rest: Any,
 ) -> Tensor:
     """Normal numbers whose mean and standard deviation are numbers (with a size) or tensors."""
+    if not isinstance(std, Tensor) and std < 0:
+        fail(RuntimeError, f"normal: normal expects std >= 0.0, but found std {std}")
     if size is not None:
         t = fresh(
             "normal",
