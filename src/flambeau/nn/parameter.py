@@ -8,6 +8,7 @@ from typing import Any
 
 import flambeau as torch
 
+from ..ops.modes import disabled_torch_function
 from ..stream.value import PLAIN
 
 Tensor = torch.Tensor
@@ -31,6 +32,8 @@ class _ParameterMeta(type(Tensor)):  # type: ignore[misc]
 
 class Parameter(Tensor, metaclass=_ParameterMeta):
     """A leaf tensor that belongs to a module and, unless `requires_grad` is False, is trained."""
+
+    __torch_function__ = disabled_torch_function
 
     def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Parameter:
         if data is None:
