@@ -22,6 +22,13 @@ def test_the_page_of_flags_is_the_table_of_flags(root: Path) -> None:
     assert page == docs.flags_page(), "run: python -m flambeau.tools.docs"
 
 
+def test_the_pages_of_ops_are_the_book_of_ops(root: Path) -> None:
+    pages = docs.op_pages()
+    kept = {path.name: path.read_text(encoding="utf-8") for path in (root / "docs" / "ops").glob("*.md")}
+    stale = sorted(name for name in pages.keys() | kept.keys() if pages.get(name) != kept.get(name))
+    assert not stale, "run: python -m flambeau.tools.docs"
+
+
 def test_public_names_have_docstrings() -> None:
     """The number of public names without one may only fall."""
     bare = [name for path in measures.files() for name in measures.undocumented(path)]

@@ -37,8 +37,14 @@ FACES: dict[
 NONE = "not differentiable"
 
 
+FAMILY: dict[str, str] = {}  # public name -> the family (file) that declares it
+
+
 def publish(name: str, made: Callable[..., Any], facts: dict[str, Any]) -> None:
     gradient.BOOK[name] = made
+    if name[0] != "_":
+        source = facts.get("rule") or getattr(getattr(made, "entry", None), "fn", made)
+        FAMILY.setdefault(name, (source.__module__ or "").rpartition(".")[2])
     for alias in (name, *facts.get("aliases", ())):
         if facts.get("function", True):
             FUNCTIONS[alias] = made

@@ -20,7 +20,7 @@ def view(grad: Callable[..., Any], **facts: Any) -> Callable[[Callable[..., Any]
 
     def declare(rule: Callable[..., Any]) -> Callable[..., Any]:
         made = make_view(rule, grad, facts)
-        publish(facts.get("name") or rule.__name__, made, facts)
+        publish(facts.get("name") or rule.__name__, made, facts | {"rule": rule})
         return made
 
     return declare
