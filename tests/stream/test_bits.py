@@ -6,10 +6,11 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-import flambeau as torch
-import flambeau.nn.functional as F
 import numpy as np
 import pytest
+
+import flambeau as torch
+import flambeau.nn.functional as F
 
 Ways = Callable[[Callable[[], Any]], list[Any]]
 
@@ -77,7 +78,9 @@ PRODUCTS: dict[str, Callable[..., Any]] = {
 
 
 @pytest.mark.parametrize("name", PRODUCTS)
-@pytest.mark.parametrize("m,k,n", [(1, 1, 1), (1, 7, 5), (5, 3, 1), (64, 20, 20), (33, 500, 17), (200, 30, 3)])
+@pytest.mark.parametrize(
+    "m,k,n", [(1, 1, 1), (1, 7, 5), (5, 3, 1), (64, 20, 20), (33, 500, 17), (200, 30, 3)]
+)
 def test_products_with_what_follows(each_way: Ways, name: str, m: int, k: int, n: int) -> None:
     x, w, b, r = data(m, k), data(n, k, seed=1), data(n, seed=2), data(m, n, seed=3)
     same(each_way(lambda: PRODUCTS[name](x, w, b, r)))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import flambeau as torch
-import flambeau.nn.functional as F
 import numpy as np
 import pytest
+
+import flambeau as torch
+import flambeau.nn.functional as F
 
 Count = Callable[[Callable[[], Any]], int]
 rng = np.random.default_rng(0)

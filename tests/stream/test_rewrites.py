@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import flambeau as torch
 import numpy as np
 import pytest
 
+import flambeau as torch
 from flambeau.stream import program
 from flambeau.stream.value import LOCAL
 

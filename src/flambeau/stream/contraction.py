@@ -83,7 +83,16 @@ def contract(node: PNode, tail: Any = None, then: Any = None) -> Sequence[Launch
     met.add((m, n, k))
     sizes_here = len({e[0] for e in met})
     p = planning.plan(
-        m, n, k, batch, strides, dtype, target, device.get_num_threads(), plain=tail is None, generic=sizes_here > MANY
+        m,
+        n,
+        k,
+        batch,
+        strides,
+        dtype,
+        target,
+        device.get_num_threads(),
+        plain=tail is None,
+        generic=sizes_here > MANY,
     )
     spec = p.spec
     work = {"work": p.work * p.parts} if p.work else {}
@@ -91,7 +100,9 @@ def contract(node: PNode, tail: Any = None, then: Any = None) -> Sequence[Launch
     bufs = {"a": a, "b": b} if tail is not None else {"a": a, "b": b, "c": c}
     hook = None if tail is None else tails.epilogue(tail.tail)
     key = spec if tail is None else (spec, tail.tail)
-    launch = named_launch(key, lambda: planning.build(spec, hook), p.parts, "contract", bufs, p.ints | fixed, work)
+    launch = named_launch(
+        key, lambda: planning.build(spec, hook), p.parts, "contract", bufs, p.ints | fixed, work
+    )
     return with_tail(launch, node, tail, then)
 
 
@@ -126,7 +137,15 @@ def convolve(node: PNode, tail: Any = None, then: Any = None) -> Sequence[Launch
         del by_name["y"]
     hook = None if tail is None else tails.epilogue(tail.tail)
     key = spec if tail is None else (spec, tail.tail)
-    launch = named_launch(key, lambda: conv_planning.build(spec, hook), p.parts, f"conv_{kind}", by_name, p.ints | fixed, scratch)
+    launch = named_launch(
+        key,
+        lambda: conv_planning.build(spec, hook),
+        p.parts,
+        f"conv_{kind}",
+        by_name,
+        p.ints | fixed,
+        scratch,
+    )
     return with_tail(launch, node, tail, then) if kind == "forward" else [launch]
 
 

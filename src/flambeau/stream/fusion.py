@@ -77,7 +77,9 @@ def tail_of(node: PNode, reader: Group) -> TailBound | None:
     out = node.outs[0]
     shape = out.shape
     dims = (*shape[:2], numel(shape[2:]))
-    if numel(reader.extents) != numel(shape) or any(n.kind not in ("map", "store", "const") for n, _ in reader.nodes):
+    if numel(reader.extents) != numel(shape) or any(
+        n.kind not in ("map", "store", "const") for n, _ in reader.nodes
+    ):
         return None
     builder = NestBuilder(reader)
     for n, at in reader.nodes:
@@ -91,7 +93,9 @@ def tail_of(node: PNode, reader: Group) -> TailBound | None:
     if axes is None or result is None:
         return None
     triples = [triple(a.strides, reader.extents, axes, dims) for a in builder.accesses]
-    if None in triples or triples[mine[0]] != tuple(0 if n == 1 else s for n, s in zip(dims, (dims[1] * dims[2], dims[2], 1))):
+    if None in triples or triples[mine[0]] != tuple(
+        0 if n == 1 else s for n, s in zip(dims, (dims[1] * dims[2], dims[2], 1))
+    ):
         return None
     stores = list(builder.stores)
     overwritten = any(i == mine[0] for _, i in stores)
@@ -111,7 +115,9 @@ def walk(extents: Sequence[int], strides: Sequence[int]) -> list[int] | None:
     return axes
 
 
-def triple(strides: Sequence[int], extents: Sequence[int], axes: Sequence[int], dims: Sequence[int]) -> tuple[int, ...] | None:
+def triple(
+    strides: Sequence[int], extents: Sequence[int], axes: Sequence[int], dims: Sequence[int]
+) -> tuple[int, ...] | None:
     """Strides along the three dimensions of a product, or None if there are none."""
     found = []
     at = 0
@@ -134,7 +140,14 @@ def triple(strides: Sequence[int], extents: Sequence[int], axes: Sequence[int], 
     return tuple(reversed(found))
 
 
-def bind(builder: NestBuilder, reader: Group, result: int, mine: int, stores: list[Any], triples: list[tuple[int, ...]]) -> TailBound:
+def bind(
+    builder: NestBuilder,
+    reader: Group,
+    result: int,
+    mine: int,
+    stores: list[Any],
+    triples: list[tuple[int, ...]],
+) -> TailBound:
     written = {i for _, i in stores}
     left = [i for i in range(len(builder.accesses)) if i != mine or i in written]
     new = {old: k for k, old in enumerate(left)}
@@ -168,7 +181,10 @@ def plain_tail(out: PVal) -> TailBound:
     """The tail that only stores the product."""
     shape = out.shape
     strides = (out.strides[0], out.strides[1], 1) if len(shape) > 2 else out.strides
-    row = tuple(1 if k and n == 1 else s if s in (0, 1) else "s" for k, (n, s) in enumerate(zip((*shape[:2], numel(shape[2:])), strides)))
+    row = tuple(
+        1 if k and n == 1 else s if s in (0, 1) else "s"
+        for k, (n, s) in enumerate(zip((*shape[:2], numel(shape[2:])), strides))
+    )
     type = out.buf.dtype.short
     bound = TailBound(Tail((("product",),), ((type, "w", False, row),), ((0, 0),), 0, type))
     bound.bufs, bound.modes = [out], ["w"]
@@ -203,7 +219,10 @@ def feeds(first: list[tuple[int, str]], then: list[tuple[int, str]]) -> bool:
 
 def aliased(nest: Nest, ids: Sequence[int], common: set[int]) -> Nest:
     """The nest with its accesses to common buffers marked: other parameters of the kernel point there too."""
-    rows = [(t, m, a or (k < len(ids) and ids[k] in common), row) for k, (t, m, a, row) in enumerate(nest.accesses)]
+    rows = [
+        (t, m, a or (k < len(ids) and ids[k] in common), row)
+        for k, (t, m, a, row) in enumerate(nest.accesses)
+    ]
     return replace(nest, accesses=tuple(rows))
 
 
@@ -219,14 +238,24 @@ def with_nest(tail: TailBound, bound: Bound) -> TailBound:
     """The tail with a nest that runs after it; its parameters have the names that nest.py gives them."""
     common = shared(tail_uses(tail), uses(bound))
     t = tail.tail
-    accesses = tuple((ty, m, a or x.buf.id in common, row) for x, (ty, m, a, row) in zip(tail.bufs, t.accesses))
+    accesses = tuple(
+        (ty, m, a or x.buf.id in common, row) for x, (ty, m, a, row) in zip(tail.bufs, t.accesses)
+    )
     nest = aliased(bound.nest, [b.id for b, _, _ in bound.bufs], common)
     new = TailBound(replace(t, accesses=accesses, nests=(nest,)))
-    new.bufs, new.modes, new.ints, new.numbers, new.title = tail.bufs, tail.modes, tail.ints, tail.numbers, tail.title
+    new.bufs, new.modes, new.ints, new.numbers, new.title = (
+        tail.bufs,
+        tail.modes,
+        tail.ints,
+        tail.numbers,
+        tail.title,
+    )
     return new
 
 
-def nest_names(bound: Bound) -> tuple[dict[str, tuple[Any, int, int]], dict[str, int], dict[str, tuple[int, str]]]:
+def nest_names(
+    bound: Bound,
+) -> tuple[dict[str, tuple[Any, int, int]], dict[str, int], dict[str, tuple[int, str]]]:
     """The parameters of a nest by name: buffers, integers, numbers."""
     nest = bound.nest
     names = [f"n{a}" for a in range(nest.kept + nest.reduced)]
@@ -264,7 +293,9 @@ class Traffic:
 def plain(launch: Any) -> bool:
     """Whether a launch may be one of a list."""
     b = launch.bound
-    return b is not None and len(launch.key) == 1 and not launch.checks and not b.scratch and launch.call is None
+    return (
+        b is not None and len(launch.key) == 1 and not launch.checks and not b.scratch and launch.call is None
+    )
 
 
 def join_lists(launches: list[Any]) -> list[Any]:

@@ -20,7 +20,20 @@ class Bound:
     """
 
     __slots__ = (
-        *("bufs", "bytes", "checks", "extents", "ints", "modes", "nest", "numbers", "parts", "scratch", "title", "work"),
+        *(
+            "bufs",
+            "bytes",
+            "checks",
+            "extents",
+            "ints",
+            "modes",
+            "nest",
+            "numbers",
+            "parts",
+            "scratch",
+            "title",
+            "work",
+        ),
     )
 
     def __init__(self) -> None:
@@ -143,7 +156,7 @@ class NestBuilder:
 
     def read(self, v: PVal, at: tuple[int, ...]) -> int:
         buf = v.buf
-        if buf.inline and not buf.bytes_exist and buf.group is not self.group or buf.number:
+        if (buf.inline and not buf.bytes_exist and buf.group is not self.group) or buf.number:
             return self.inline(v, at)
         forwarded = self.of_store.get((buf.id, v.view))
         if forwarded is not None:
@@ -159,7 +172,9 @@ class NestBuilder:
         if buf.number:
             if buf.sid not in self.numbers:
                 self.numbers.append(buf.sid)
-            return self.value(("num", "f64" if buf.dtype.short == "f64" else buf.dtype.short, self.numbers.index(buf.sid)))
+            return self.value(
+                ("num", "f64" if buf.dtype.short == "f64" else buf.dtype.short, self.numbers.index(buf.sid))
+            )
         node = buf.node
         assert node is not None
         if node.kind == "const":
@@ -197,7 +212,9 @@ class NestBuilder:
         extents = [e for e, _ in axes] + [group.extents[a] for a in reduced]
         columns: list[list[int]] = []
         for acc in self.accesses:
-            columns.append([acc.strides[a] if a >= 0 else 1 for _, a in axes] + [acc.strides[a] for a in reduced])
+            columns.append(
+                [acc.strides[a] if a >= 0 else 1 for _, a in axes] + [acc.strides[a] for a in reduced]
+            )
         renumber = {a: k for k, (_, a) in enumerate(axes)} | {a: len(axes) + k for k, a in enumerate(reduced)}
         self.values = [("index", renumber[v[1]]) if v[0] == "index" else v for v in self.values]
         mode = self.mode(len(axes), len(reduced), columns)
@@ -327,12 +344,15 @@ class NestBuilder:
         takes = any(v[0] in ("take", "index") for v in self.values)
         return not takes and not late and all(facts.pass_[v[2]] == 0 for v in self.values if v[0] == "reduce")
 
-    def stash(self, mode: str, kept: int, reduced: int, columns: list[list[int]], extents: list[int]) -> list[Any]:
+    def stash(
+        self, mode: str, kept: int, reduced: int, columns: list[list[int]], extents: list[int]
+    ) -> list[Any]:
         """Expensive element values that a later pass needs again are kept in scratch: (value, strides)."""
         if mode == "map":
             return []
         classes = tuple(
-            (a.type, a.mode, a.alias, tuple(s if s in (0, 1) else "s" for s in row)) for a, row in zip(self.accesses, columns)
+            (a.type, a.mode, a.alias, tuple(s if s in (0, 1) else "s" for s in row))
+            for a, row in zip(self.accesses, columns)
         )
         trial = Nest(mode, kept, reduced, tuple(self.values), classes, tuple(self.stores), "")
         facts = Analysis(trial)

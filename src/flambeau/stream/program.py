@@ -26,7 +26,21 @@ class Launch:
     """One kernel call: key and maker of its kernel, parameters in order."""
 
     __slots__ = (
-        *("bound", "bufs", "call", "checks", "count", "epilogue", "ints", "key", "make", "names", "nests", "number_names", "numbers"),
+        *(
+            "bound",
+            "bufs",
+            "call",
+            "checks",
+            "count",
+            "epilogue",
+            "ints",
+            "key",
+            "make",
+            "names",
+            "nests",
+            "number_names",
+            "numbers",
+        ),
         *("parts", "product", "scratch", "title", "values", "work"),
     )
 
@@ -35,9 +49,13 @@ class Launch:
         self.bufs: list[tuple[PBuf, int, int]] = []
         self.scratch: list[int] = []  # bytes of each scratch buffer, which follow the others
         self.ints: list[int] = []
-        self.numbers: list[tuple[Any, str]] = []  # (slot, or ("constant", value, type)), type of the table's entry
+        self.numbers: list[
+            tuple[Any, str]
+        ] = []  # (slot, or ("constant", value, type)), type of the table's entry
         self.checks: dict[int, Any] = {}
-        self.names: dict[str, int] | None = None  # parameters by name: buffers, scratch; `values`: the integers
+        self.names: dict[str, int] | None = (
+            None  # parameters by name: buffers, scratch; `values`: the integers
+        )
         self.values: dict[str, int] = {}
         self.number_names: tuple[str, ...] = ()
         self.epilogue = False
@@ -59,7 +77,9 @@ class Program:
         self.outputs: list[tuple[int, int]] = []  # (slot, bytes)
         self.arena = 0
         self.externals: list[int] = []
-        self.pointers: list[tuple[int, int, int]] = []  # (index into bases, byte offset, slot of offset or -1, itemsize)
+        self.pointers: list[
+            tuple[int, int, int]
+        ] = []  # (index into bases, byte offset, slot of offset or -1, itemsize)
         self.floats: list[int] = []
         self.wholes: list[int] = []
         self.constants: list[int] = []
@@ -70,7 +90,12 @@ class Program:
         self.runs = 0
 
 
-def plan(lines: Sequence[tuple[Any, Sequence[int]]], slots: Sequence[Any], kept: Callable[[int], bool], promised: set[int]) -> Program:
+def plan(
+    lines: Sequence[tuple[Any, Sequence[int]]],
+    slots: Sequence[Any],
+    kept: Callable[[int], bool],
+    promised: set[int],
+) -> Program:
     """Plan instructions (form, slot numbers) over a name table."""
     builder = Builder()
     numbers = {i for i, s in enumerate(slots) if type(s) in (int, float, bool)}
@@ -149,7 +174,9 @@ def nest_launch(nests: list[Bound]) -> Launch:
     return launch
 
 
-def assemble(launches: list[Launch], builder: Builder, slots: Sequence[Any], kept: Any, promised: set[int]) -> Program:
+def assemble(
+    launches: list[Launch], builder: Builder, slots: Sequence[Any], kept: Any, promised: set[int]
+) -> Program:
     program = Program(frozenset(s for s in promised if kept(s)))
     program.launches = launches
     place_memory(program, launches, builder, slots)
@@ -220,7 +247,9 @@ def interleaved(count: int, *columns: list[int]) -> list[int]:
     return out
 
 
-def parameter(name: str, x: Launch, bufs: list[int], numbers: dict[str, int], first: int, constants: dict[int, int]) -> int:
+def parameter(
+    name: str, x: Launch, bufs: list[int], numbers: dict[str, int], first: int, constants: dict[int, int]
+) -> int:
     """The table slot of a parameter that is known by name."""
     assert x.names is not None
     if name in x.names:
@@ -372,7 +401,9 @@ def filler(program: Program) -> Any:
         parts.append(f"{names[i]}{f' + {off}' if off else ''}{index}")
     parts += [f"slots[{s}]" for s in (*program.floats, *program.wholes)]
     scope: dict[str, Any] = {}
-    text = "\n".join(("def fill(slots, arena, program):", *lines, f" return ({''.join(p + ', ' for p in parts)})"))
+    text = "\n".join(
+        ("def fill(slots, arena, program):", *lines, f" return ({''.join(p + ', ' for p in parts)})")
+    )
     exec(text, scope)
     program.filler = scope["fill"]
     return program.filler
@@ -391,4 +422,6 @@ def check_error(program: Program, at: int, error: tuple[int, int, int], progress
         f"{name}: {label} {value} is out of bounds for dimension{where} with size {extent}; got {value} at position {position}; "
         f"valid values are in the range [{-extent if label == 'index' else 0}, {extent - 1}]"
     )
-    return Deferred(form.entry.facts.get("raises", IndexError) if form is not None else IndexError, text).error()
+    return Deferred(
+        form.entry.facts.get("raises", IndexError) if form is not None else IndexError, text
+    ).error()

@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from .program import Launch
     from .schedule import PNode
 
-FILES = ("contraction", "draws", "pooling", "rows", "scatter", "external")  # loaded when the first recipe is wanted
+FILES = (
+    "contraction",
+    "draws",
+    "pooling",
+    "rows",
+    "scatter",
+    "external",
+)  # loaded when the first recipe is wanted
 RECIPES: dict[str, Callable[..., list[Any]]] = {}
 
 

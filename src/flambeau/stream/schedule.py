@@ -33,7 +33,21 @@ class PBuf:
     """
 
     __slots__ = (
-        *("at", "bytes_exist", "dtype", "group", "id", "inline", "kept", "level", "mat", "node", "number", "reads", "shape"),
+        *(
+            "at",
+            "bytes_exist",
+            "dtype",
+            "group",
+            "id",
+            "inline",
+            "kept",
+            "level",
+            "mat",
+            "node",
+            "number",
+            "reads",
+            "shape",
+        ),
         *("sid", "strides", "uses", "version", "writes"),
     )
 
@@ -73,7 +87,14 @@ class PNode:
     __slots__ = ("attrs", "dead", "form", "ins", "kind", "op", "outs", "shape", "where")
 
     def __init__(self, kind: str, op: str, ins: list[PVal], attrs: Any, outs: list[PBuf], shape: Any):
-        self.kind, self.op, self.ins, self.attrs, self.outs, self.shape = kind, op, ins, attrs, outs, tuple(shape)
+        self.kind, self.op, self.ins, self.attrs, self.outs, self.shape = (
+            kind,
+            op,
+            ins,
+            attrs,
+            outs,
+            tuple(shape),
+        )
         self.dead = False
         self.form: Any = None
 
@@ -86,7 +107,9 @@ class Group:
     def __init__(self, index: int, extents: tuple[int, ...], opaque: PNode | None = None):
         self.index, self.extents, self.opaque = index, extents, opaque
         self.reduced: frozenset[int] | None = None
-        self.nodes: list[tuple[PNode, tuple[int, ...]]] = []  # with the axis of each dimension of the node's shape
+        self.nodes: list[
+            tuple[PNode, tuple[int, ...]]
+        ] = []  # with the axis of each dimension of the node's shape
         self.buffers: set[int] = set()
         self.order: tuple[int, ...] = ()  # the reduced axes, outermost first
         self.fixed = self.loads = False  # loads: it reads memory
@@ -144,7 +167,9 @@ class Builder:
         shape = g.outs[0].shape if g.outs else (ins[0].shape if ins else ())
         key: Any = None
         promised = [made.get(id(b)) for b in g.outs]
-        pure = g.kind not in ("store", "empty") and not (g.kind == "opaque" and (opaque_writes(g) or not g.outs))
+        pure = g.kind not in ("store", "empty") and not (
+            g.kind == "opaque" and (opaque_writes(g) or not g.outs)
+        )
         if pure and not any(p is not None and (p.kept or p.sid in self.written) for p in promised):
             key = (g.kind, g.op, g.attrs, tuple(shape), g.outs[0].dtype, *[v.key for v in ins])
             if g.kind == "const":
@@ -221,7 +246,9 @@ def overlap(a: PVal, b: PVal) -> bool:
     if a.strides == b.strides and a.strides and numel(a.shape) and numel(b.shape):
         # slices of one tensor along one dimension: disjoint columns of the same rows
         for d, s in enumerate(a.strides):
-            inner = 1 + sum((n - 1) * t for e, (n, t) in enumerate(zip(a.shape, a.strides)) if e != d and t < s)
+            inner = 1 + sum(
+                (n - 1) * t for e, (n, t) in enumerate(zip(a.shape, a.strides)) if e != d and t < s
+            )
             if s >= inner and all(t >= s * 1 for e, t in enumerate(a.strides) if e < d):
                 rest_a, rest_b = a.off % s, b.off % s
                 width_a = 1 + sum((n - 1) * t for n, t in zip(a.shape, a.strides) if t < s)
@@ -438,7 +465,12 @@ class Scheduler:
         recent = self.recent.get(domain)
         candidates = [latest, hint, recent if recent is not None and self.related(node, recent) else None]
         for group in candidates:
-            if group is None or group.opaque is not None or len(group.nodes) >= MAX_NODES or len(group.buffers) >= MAX_BUFFERS:
+            if (
+                group is None
+                or group.opaque is not None
+                or len(group.nodes) >= MAX_NODES
+                or len(group.buffers) >= MAX_BUFFERS
+            ):
                 continue
             at = self.fits(node, group)
             if at is not None:
@@ -504,7 +536,9 @@ class Scheduler:
             return group.reduced == removed
         if node.kind == "take" and (node.ins[0].buf.group is group or group.index <= self.stored):
             return False
-        if node.kind == "take" and any(w[0] is group or w[0].index >= group.index for w in node.ins[0].buf.writes):
+        if node.kind == "take" and any(
+            w[0] is group or w[0].index >= group.index for w in node.ins[0].buf.writes
+        ):
             return False
         if node.kind == "store":
             return self.store_fits(node, group, axis)
@@ -546,7 +580,10 @@ class Scheduler:
                 return () if taken_from else nothing
             if last[0] is not group or last[1].view != v.view or taken_from:
                 return None
-            if any(w[0] is group and w is not last and overlap(w[1], v) and w[1].view != v.view for w in buf.writes):
+            if any(
+                w[0] is group and w is not last and overlap(w[1], v) and w[1].view != v.view
+                for w in buf.writes
+            ):
                 return None
             return tuple([a if n > 1 else -1 for a, n in zip(last[2], v.shape)])
         if buf.group is None or buf.group.index < group.index:

@@ -497,7 +497,9 @@ class _Lower:
         total: Value = const("i64", 1)
         for n in axes[:-1]:
             total = b.let(total * n, "total")
-        step = b.let(op("max", const("i64", 1), const("i64", CHUNK) // op("max", inner, const("i64", 1))), "step")
+        step = b.let(
+            op("max", const("i64", 1), const("i64", CHUNK) // op("max", inner, const("i64", 1))), "step"
+        )
         high = b.let((total + (step - 1)) // step, "high")
 
         def bounds(q: Value) -> tuple[Value, Value, Value, Value]:

@@ -28,9 +28,7 @@ class Tail:
     @property
     def weight(self) -> int:
         """How much code an element takes, in operations."""
-        return sum(
-            40 if v[1] in MATH1 or v[1] in MATH2 else 1 for v in self.values if v[0] == "map"
-        )
+        return sum(40 if v[1] in MATH1 or v[1] in MATH2 else 1 for v in self.values if v[0] == "map")
 
 
 def names(tail: Tail) -> list[str]:
