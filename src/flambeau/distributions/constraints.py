@@ -1,0 +1,177 @@
+"""Sets that parameters and values must lie in: `constraint.check(x)` says for each event whether it does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Constraint:
+    """A set; event_dim: how many last dimensions make one element of it."""
+
+    is_discrete = False
+    event_dim = 0
+
+    def check(self, value: Any) -> Any:
+        """Whether each event of value lies in the set, as a tensor of bools."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return type(self).__name__.lstrip("_") + "()"
+
+
+class _Bounded(Constraint):
+    """A set between bounds, which are numbers or tensors."""
+
+    def __init__(self, **bounds: Any):
+        self.__dict__.update(bounds)
+        self._names = tuple(bounds)
+
+    def __repr__(self) -> str:
+        inner = ", ".join(f"{n}={getattr(self, n)}" for n in self._names)
+        return f"{type(self).__name__.lstrip('_')}({inner})"
+
+
+class _Real(Constraint):
+    def check(self, value: Any) -> Any:
+        return value == value
+
+
+class _Boolean(Constraint):
+    is_discrete = True
+
+    def check(self, value: Any) -> Any:
+        return (value == 0) | (value == 1)
+
+
+class _GreaterThan(_Bounded):
+    def check(self, value: Any) -> Any:
+        return value > self.lower_bound
+
+
+class _GreaterThanEq(_Bounded):
+    def check(self, value: Any) -> Any:
+        return value >= self.lower_bound
+
+
+class _LessThan(_Bounded):
+    def check(self, value: Any) -> Any:
+        return value < self.upper_bound
+
+
+class _Interval(_Bounded):
+    def check(self, value: Any) -> Any:
+        return (value >= self.lower_bound) & (value <= self.upper_bound)
+
+
+class _IntegerInterval(_Interval):
+    is_discrete = True
+
+    def check(self, value: Any) -> Any:
+        return (value % 1 == 0) & super().check(value)
+
+
+class _IntegerGreaterThan(_GreaterThanEq):
+    is_discrete = True
+
+    def check(self, value: Any) -> Any:
+        return (value % 1 == 0) & super().check(value)
+
+
+class _Simplex(Constraint):
+    event_dim = 1
+
+    def check(self, value: Any) -> Any:
+        return (value >= 0).all(-1) & ((value.sum(-1) - 1).abs() < 1e-6)
+
+
+class _OneHot(Constraint):
+    is_discrete = True
+    event_dim = 1
+
+    def check(self, value: Any) -> Any:
+        return ((value == 0) | (value == 1)).all(-1) & (value.sum(-1) == 1)
+
+
+class _Multinomial(Constraint):
+    is_discrete = True
+    event_dim = 1
+
+    def __init__(self, upper_bound: int):
+        self.upper_bound = upper_bound
+
+    def check(self, value: Any) -> Any:
+        return (value >= 0).all(-1) & (value.sum(-1) <= self.upper_bound)
+
+
+class _LowerCholesky(Constraint):
+    event_dim = 2
+
+    def check(self, value: Any) -> Any:
+        return (value.tril() == value).all(-1).all(-1) & (value.diagonal(0, -2, -1) > 0).all(-1)
+
+
+class _PositiveDefinite(Constraint):
+    event_dim = 2
+
+    def check(self, value: Any) -> Any:
+        import flambeau as torch
+
+        near = 1e-6 * value.abs().amax((-2, -1), keepdim=True)
+        symmetric = ((value - value.mT).abs() <= near).all(-1).all(-1)
+        return symmetric & (torch.linalg.eigvalsh(value) > 0).all(-1)
+
+
+class independent(Constraint):
+    """The set of blocks (over more dimensions) whose every element lies in a base set."""
+
+    def __init__(self, base_constraint: Constraint, reinterpreted_batch_ndims: int):
+        self.base_constraint, self.reinterpreted_batch_ndims = base_constraint, reinterpreted_batch_ndims
+        self.is_discrete = base_constraint.is_discrete
+        self.event_dim = base_constraint.event_dim + reinterpreted_batch_ndims
+
+    def check(self, value: Any) -> Any:
+        inside = self.base_constraint.check(value)
+        for _ in range(self.reinterpreted_batch_ndims):
+            inside = inside.all(-1)
+        return inside
+
+    def __repr__(self) -> str:
+        return f"IndependentConstraint({self.base_constraint!r}, {self.reinterpreted_batch_ndims})"
+
+
+class _Dependent(Constraint):
+    """A set that depends on the parameters: known only for a distribution, not for its class."""
+
+
+def greater_than(lower_bound: Any) -> Constraint:
+    """Numbers above a bound."""
+    return _GreaterThan(lower_bound=lower_bound)
+
+
+def greater_than_eq(lower_bound: Any) -> Constraint:
+    """Numbers not below a bound."""
+    return _GreaterThanEq(lower_bound=lower_bound)
+
+
+def less_than(upper_bound: Any) -> Constraint:
+    """Numbers below a bound."""
+    return _LessThan(upper_bound=upper_bound)
+
+
+def interval(lower_bound: Any, upper_bound: Any) -> Constraint:
+    """Numbers between two bounds, both included."""
+    return _Interval(lower_bound=lower_bound, upper_bound=upper_bound)
+
+
+def integer_interval(lower_bound: Any, upper_bound: Any) -> Constraint:
+    """Whole numbers between two bounds, both included."""
+    return _IntegerInterval(lower_bound=lower_bound, upper_bound=upper_bound)
+
+
+multinomial = _Multinomial
+real, boolean, simplex, one_hot, dependent = _Real(), _Boolean(), _Simplex(), _OneHot(), _Dependent()
+lower_cholesky, positive_definite = _LowerCholesky(), _PositiveDefinite()
+positive, nonnegative = greater_than(0.0), greater_than_eq(0.0)
+unit_interval = interval(0.0, 1.0)
+nonnegative_integer, positive_integer = _IntegerGreaterThan(lower_bound=0), _IntegerGreaterThan(lower_bound=1)
+real_vector, positive_vector = independent(real, 1), independent(positive, 1)
