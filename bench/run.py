@@ -24,6 +24,10 @@ import workloads
 
 HERE = Path(__file__).resolve().parent
 SIDES = ("torch", "flambeau")
+BUSY = (
+    "The machine was busy: threads waited for a processor, and PyTorch's rows of small parallel steps are far above "
+    "what they are on a quiet one (450 us for 784-128-10, 1,140 us for LeNet). Measure again before you quote them."
+)
 
 
 class Side:
@@ -240,6 +244,8 @@ def page(rows: list[Row], notes: list[str], rounds: int) -> str:
         "|---|---:|---:|---:|---:|---|",
         *("| " + " | ".join(row.cells()) + " |" for row in rows),
     ]
+    if hasattr(os, "getloadavg") and os.getloadavg()[0] > (os.cpu_count() or 1):
+        lines += ["", BUSY]
     if notes:
         lines += ["", "Between step 1,000 and step 10,000:", "", *(f"- {note}" for note in notes)]
     return "\n".join(lines) + "\n"
