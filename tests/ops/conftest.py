@@ -66,8 +66,12 @@ def agree() -> Callable[..., None]:
         if not inputs:
             return
         weights = torch.linspace(0.5, 1.5, want.numel(), dtype=want.dtype).reshape(want.shape)
-        a = torch.autograd.grad(want, [theirs[i] for i in inputs], weights, create_graph=second, allow_unused=True)
-        b = flambeau.autograd.grad(got, [ours[i] for i in inputs], mine(weights), create_graph=second, allow_unused=True)
+        a = torch.autograd.grad(
+            want, [theirs[i] for i in inputs], weights, create_graph=second, allow_unused=True
+        )
+        b = flambeau.autograd.grad(
+            got, [ours[i] for i in inputs], mine(weights), create_graph=second, allow_unused=True
+        )
         same_gradients(b, a, tolerance)
         if second:
             scale = lambda gs: sum((g * g).sum() for g in gs)  # noqa: E731

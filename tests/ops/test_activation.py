@@ -35,7 +35,20 @@ CASES: list[tuple[str, tuple[Any, ...]]] = [
     ("softsign", ()),
 ]
 SMOOTH = ("silu", "mish", "gelu", "softplus", "logsigmoid", "glu")
-IN_PLACE = ("relu", "relu6", "hardtanh", "leaky_relu", "elu", "selu", "celu", "threshold", "hardsigmoid", "hardswish", "silu", "mish")
+IN_PLACE = (
+    "relu",
+    "relu6",
+    "hardtanh",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "celu",
+    "threshold",
+    "hardsigmoid",
+    "hardswish",
+    "silu",
+    "mish",
+)
 
 
 def sample(*shape: int, dtype: Any = None) -> Any:
@@ -49,7 +62,11 @@ def test_values_and_gradients(agree: Any, name: str, args: Any, kind: str) -> No
     x = sample(0, 4) if kind == "empty" else sample(6, 4)
     if kind == "transposed":
         x = x.detach().t().contiguous().t().requires_grad_()
-    agree(lambda t, x: getattr(t.nn.functional, name)(x, *args), x, second=name in SMOOTH and kind == "contiguous")
+    agree(
+        lambda t, x: getattr(t.nn.functional, name)(x, *args),
+        x,
+        second=name in SMOOTH and kind == "contiguous",
+    )
 
 
 @pytest.mark.parametrize("name", ["relu", "silu", "gelu", "softplus", "elu"])
@@ -90,7 +107,12 @@ def test_rrelu_is_leaky_in_evaluation_and_draws_in_training(agree: Any) -> None:
 
 def test_one_node_each() -> None:
     x = flambeau.ones(4, requires_grad=True)
-    for name, node in [("gelu", "GeluBackward0"), ("relu", "ReluBackward0"), ("silu", "SiluBackward0"), ("selu", "EluBackward0")]:
+    for name, node in [
+        ("gelu", "GeluBackward0"),
+        ("relu", "ReluBackward0"),
+        ("silu", "SiluBackward0"),
+        ("selu", "EluBackward0"),
+    ]:
         made = getattr(flambeau.nn.functional, name)(x)
         assert made.grad_fn.name() == node
         assert made.grad_fn.next_functions[0][0].name().endswith("AccumulateGrad")

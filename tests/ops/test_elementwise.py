@@ -20,15 +20,35 @@ def sample(low: float, high: float, *shape: int, seed: int = 1) -> Any:
 
 
 UNARY = [
-    *[(n, -2.0, 2.0) for n in "exp exp2 expm1 sin cos tan atan sinh cosh tanh asinh erf erfc sigmoid abs neg sign floor".split()],
-    *[(n, 0.1, 3.0) for n in "log log2 log10 log1p sqrt rsqrt reciprocal lgamma digamma square frac deg2rad rad2deg sinc".split()],
+    *[
+        (n, -2.0, 2.0)
+        for n in "exp exp2 expm1 sin cos tan atan sinh cosh tanh asinh erf erfc sigmoid abs neg sign floor".split()
+    ],
+    *[
+        (n, 0.1, 3.0)
+        for n in "log log2 log10 log1p sqrt rsqrt reciprocal lgamma digamma square frac deg2rad rad2deg sinc".split()
+    ],
     *[(n, -0.9, 0.9) for n in "asin acos atanh erfinv".split()],
     ("acosh", 1.2, 3.0),
     ("logit", 0.1, 0.9),
     ("i0", -2.0, 2.0),
 ]
 SPECIAL = ["entr", "erfcx", "i0e", "i1", "i1e", "log_ndtr", "ndtr"]
-BINARY = ["add", "sub", "mul", "div", "pow", "atan2", "hypot", "maximum", "minimum", "fmax", "fmin", "fmod", "remainder"]
+BINARY = [
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "pow",
+    "atan2",
+    "hypot",
+    "maximum",
+    "minimum",
+    "fmax",
+    "fmin",
+    "fmod",
+    "remainder",
+]
 BINARY += ["copysign", "xlogy", "logaddexp", "logaddexp2", "float_power", "ldexp"]
 
 
@@ -71,7 +91,11 @@ def test_promotion(name: str, left: Any, right: Any) -> None:
     y = torch.tensor([2, 1, 1]).to(right) if isinstance(right, torch.dtype) else right
     if name == "maximum" and not isinstance(right, torch.dtype):
         pytest.skip("tensors only")
-    call = (lambda t, x, y: t.where(x > 0, x, y)) if name == "where" else (lambda t, x, y: getattr(t, name)(x, y))
+    call = (
+        (lambda t, x, y: t.where(x > 0, x, y))
+        if name == "where"
+        else (lambda t, x, y: getattr(t, name)(x, y))
+    )
     close(call(flambeau, mine(x), mine(y)), call(torch, x, y))
 
 
@@ -87,7 +111,15 @@ def test_division(mode: Any) -> None:
 
 def test_numbers_on_either_side() -> None:
     x = torch.tensor([1.0, 2, 4])
-    for call in (lambda x: 2 - x, lambda x: 2 / x, lambda x: 2**x, lambda x: 7 // x, lambda x: 7 % x, lambda x: x**-1, lambda x: x**0.5):
+    for call in (
+        lambda x: 2 - x,
+        lambda x: 2 / x,
+        lambda x: 2**x,
+        lambda x: 7 // x,
+        lambda x: 7 % x,
+        lambda x: x**-1,
+        lambda x: x**0.5,
+    ):
         close(call(mine(x)), call(x))
 
 
@@ -121,7 +153,12 @@ def test_clamp(agree: Any, bounds: Any) -> None:
 
 
 def test_clamp_of_tensors(agree: Any) -> None:
-    agree(lambda t, x, a, b: t.clamp(x, a, b), sample(-1, 1, 4, 3), sample(-0.7, 0, 3, seed=5), sample(0, 0.7, 4, 1, seed=6))
+    agree(
+        lambda t, x, a, b: t.clamp(x, a, b),
+        sample(-1, 1, 4, 3),
+        sample(-0.7, 0, 3, seed=5),
+        sample(0, 0.7, 4, 1, seed=6),
+    )
 
 
 def test_special_values() -> None:

@@ -47,7 +47,12 @@ def test_pairs(agree: Any, name: str, options: dict[str, Any], left: str, right:
 
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
 def test_weights_of_binary_cross_entropy(agree: Any, reduction: str) -> None:
-    x, y, w, p = made("real", 5, 4), made("probability", 5, 4, seed=5, grad=False), torch.rand(5, 4), torch.rand(4)
+    x, y, w, p = (
+        made("real", 5, 4),
+        made("probability", 5, 4, seed=5, grad=False),
+        torch.rand(5, 4),
+        torch.rand(4),
+    )
     call = lambda t, x, y, w, p: t.nn.functional.binary_cross_entropy_with_logits(  # noqa: E731
         x, y, weight=w, pos_weight=p, reduction=reduction
     )
@@ -67,16 +72,26 @@ def test_extreme_logits_stay_finite() -> None:
 def test_cross_entropy(agree: Any, reduction: str, smoothing: float) -> None:
     x, y, w = made("real", 6, 5, 2), torch.randint(0, 5, (6, 2)), torch.rand(5)
     y[0, 0] = -100
-    call = lambda t, x, y, w: t.nn.functional.cross_entropy(x, y, weight=w, reduction=reduction, label_smoothing=smoothing)  # noqa: E731
+    call = lambda t, x, y, w: t.nn.functional.cross_entropy(
+        x, y, weight=w, reduction=reduction, label_smoothing=smoothing
+    )  # noqa: E731
     agree(call, x, y, w)
 
 
 def test_cross_entropy_of_probabilities(agree: Any) -> None:
-    agree(lambda t, x, y: t.nn.functional.cross_entropy(x, y), made("real", 6, 5), made("real", 6, 5, seed=9, grad=False).softmax(-1))
+    agree(
+        lambda t, x, y: t.nn.functional.cross_entropy(x, y),
+        made("real", 6, 5),
+        made("real", 6, 5, seed=9, grad=False).softmax(-1),
+    )
 
 
 def test_nll(agree: Any) -> None:
-    agree(lambda t, x, y: t.nn.functional.nll_loss(x, y, ignore_index=2), made("log", 6, 5), torch.tensor([0, 1, 2, 3, 4, 2]))
+    agree(
+        lambda t, x, y: t.nn.functional.nll_loss(x, y, ignore_index=2),
+        made("log", 6, 5),
+        torch.tensor([0, 1, 2, 3, 4, 2]),
+    )
 
 
 def test_errors() -> None:

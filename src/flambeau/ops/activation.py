@@ -19,7 +19,10 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.050700987355480493
 def floating(name: str, x: Val) -> Val:
     """The operand, which must be floating point; PyTorch's NotImplementedError if it is not."""
     if not x.dtype.is_floating_point:
-        fail(NotImplementedError, f"{name}: \"{name}_cpu\" not implemented for '{SCALAR_NAMES.get(x.dtype.name, x.dtype.name)}'")
+        fail(
+            NotImplementedError,
+            f"{name}: \"{name}_cpu\" not implemented for '{SCALAR_NAMES.get(x.dtype.name, x.dtype.name)}'",
+        )
     return x
 
 
@@ -36,12 +39,16 @@ def choose(test: Val, yes: Val, no: Val) -> Val:
     return map_("select", test, yes, no)
 
 
-def written(name: str, gradient: Callable[..., Any], function: bool = False, method: bool = False) -> Callable[..., Any]:
+def written(
+    name: str, gradient: Callable[..., Any], function: bool = False, method: bool = False
+) -> Callable[..., Any]:
     """Declare `name_`: the in-place form of an op whose own gradient needs what is overwritten; this one uses the result."""
 
     def declare(body: Callable[..., Any]) -> Callable[..., Any]:
         title = "".join(w.capitalize() for w in name.split("_")) + "Backward1"
-        op(name="_" + name, inplace=True, method=False, function=False, node=title, grad={"self": gradient})(body)
+        op(name="_" + name, inplace=True, method=False, function=False, node=title, grad={"self": gradient})(
+            body
+        )
         facts = {"function": function, "method": method, "nn": True}
         publish(name + "_", FUNCTIONS[f"_{name}_"], facts)
         return body
@@ -110,7 +117,12 @@ def _leaky_relu_(self: T, negative_slope: N = 0.01) -> Any:
     return leaky_relu(self, negative_slope)
 
 
-@op(inplace=True, nn=True, method=False, grad={"self": lambda grad, self, threshold: _where(self <= threshold, 0, grad)})
+@op(
+    inplace=True,
+    nn=True,
+    method=False,
+    grad={"self": lambda grad, self, threshold: _where(self <= threshold, 0, grad)},
+)
 def threshold(self: T, threshold: N, value: N) -> Any:
     """x where x > threshold, else value."""
     low = map_("le", self, number(threshold, self), out=bool_)
@@ -147,7 +159,13 @@ def softshrink(input: Any, lambd: float = 0.5, *, out: Any = None) -> Any:
     return _softshrink(input, lambd, out=out)
 
 
-@op(inplace=True, method=False, function=False, nn=True, grad={"self": lambda grad, self: _where((self > -3) & (self < 3), grad / 6, 0)})
+@op(
+    inplace=True,
+    method=False,
+    function=False,
+    nn=True,
+    grad={"self": lambda grad, self: _where((self > -3) & (self < 3), grad / 6, 0)},
+)
 def hardsigmoid(self: T) -> Any:
     """relu6(x + 3) / 6."""
     x = floating("hardsigmoid", self)
@@ -158,7 +176,13 @@ def _hardswish_back(grad: Any, x: Any) -> Any:
     return _where(x <= -3, 0, _where(x < 3, grad * (x / 3 + 0.5), grad))
 
 
-@op(inplace=True, method=False, function=False, nn=True, grad={"self": lambda grad, self: _hardswish_back(grad, self)})
+@op(
+    inplace=True,
+    method=False,
+    function=False,
+    nn=True,
+    grad={"self": lambda grad, self: _hardswish_back(grad, self)},
+)
 def hardswish(self: T) -> Any:
     """x relu6(x + 3) / 6."""
     x = floating("hardswish", self)
@@ -168,7 +192,10 @@ def hardswish(self: T) -> Any:
 
 def _check_prelu(input: Any, weight: Any) -> None:
     if weight.ndim > 1:
-        fail(RuntimeError, f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.ndim}")
+        fail(
+            RuntimeError,
+            f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.ndim}",
+        )
     count = numel(weight.shape)
     if count == 1:
         return
@@ -202,13 +229,22 @@ def prelu(input: Any, weight: Any) -> Any:
     """x where x > 0, else weight x; weight: one number, or one for each channel (dimension 1)."""
     _check_prelu(input, weight)
     if numel(weight.shape) != 1:
-        weight = weight.reshape([-1 if d == 1 else 1 for d in range(max(input.ndim, 2))][: max(input.ndim, 1)] if input.ndim > 1 else [-1])
+        weight = weight.reshape(
+            [-1 if d == 1 else 1 for d in range(max(input.ndim, 2))][: max(input.ndim, 1)]
+            if input.ndim > 1
+            else [-1]
+        )
     elif weight.ndim != input.ndim:
         weight = weight.reshape([1] * input.ndim)
     return _prelu_kernel(input, weight)
 
 
-@op(method=False, function=False, node="RreluWithNoiseBackward0", grad={"self": lambda grad, noise: grad * noise})
+@op(
+    method=False,
+    function=False,
+    node="RreluWithNoiseBackward0",
+    grad={"self": lambda grad, noise: grad * noise},
+)
 def _scaled_by(self: T, noise: T) -> Any:
     return map_("mul", self, noise)
 
@@ -223,11 +259,16 @@ def _rrelu_noise(x: Any, lower: float, upper: float, generator: Any) -> Any:
 
 def _check_slopes(lower: float, upper: float) -> None:
     if lower > upper:
-        fail(RuntimeError, f"rrelu: Lower bound should be less than or equal to the upper bound; got {lower} and {upper}")
+        fail(
+            RuntimeError,
+            f"rrelu: Lower bound should be less than or equal to the upper bound; got {lower} and {upper}",
+        )
 
 
 @composite(method=False, nn=True)
-def rrelu(input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, generator: Any = None) -> Any:
+def rrelu(
+    input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, generator: Any = None
+) -> Any:
     """Leaky relu whose slope is drawn from [lower, upper) for each element, their mean when not training."""
     _check_slopes(lower, upper)
     if not training:
@@ -236,7 +277,9 @@ def rrelu(input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool
 
 
 @composite(method=False, nn=True)
-def rrelu_(input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, generator: Any = None) -> Any:
+def rrelu_(
+    input: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, generator: Any = None
+) -> Any:
     """`rrelu`, in place."""
     _check_slopes(lower, upper)
     if not training:
@@ -298,12 +341,16 @@ def celu(self: T, alpha: N = 1.0) -> Any:
     if type(alpha) is not Val:
         if alpha == 0:
             fail(RuntimeError, "celu: ZeroDivisionError: alpha cannot be 0 for CELU")
-        return exponential_unit(x, const(alpha, x.dtype), rate=None if alpha == 1 else const(1 / alpha, x.dtype))
+        return exponential_unit(
+            x, const(alpha, x.dtype), rate=None if alpha == 1 else const(1 / alpha, x.dtype)
+        )
     a = number(alpha, x)
     return exponential_unit(x, a, rate=map_("div", const(1, x.dtype), a))
 
 
-@written("celu", lambda grad, result, alpha: _where(result > 0, grad, grad * (result / alpha + 1)), function=True)
+@written(
+    "celu", lambda grad, result, alpha: _where(result > 0, grad, grad * (result / alpha + 1)), function=True
+)
 def _celu_(self: T, alpha: N = 1.0) -> Any:
     return celu(self, alpha)
 
@@ -313,7 +360,13 @@ def _silu_back(grad: Any, x: Any) -> Any:
     return grad * (s * (1 + x * (1 - s)))
 
 
-@op(inplace=True, method=False, function=False, nn=True, grad={"self": lambda grad, self: _silu_back(grad, self)})
+@op(
+    inplace=True,
+    method=False,
+    function=False,
+    nn=True,
+    grad={"self": lambda grad, self: _silu_back(grad, self)},
+)
 def silu(self: T) -> Any:
     """x sigmoid(x)."""
     x = floating("silu", self)
@@ -333,7 +386,13 @@ def _mish_back(grad: Any, x: Any) -> Any:
     return grad * (t + x * x.sigmoid() * (1 - t * t))
 
 
-@op(inplace=True, method=False, function=False, nn=True, grad={"self": lambda grad, self: _mish_back(grad, self)})
+@op(
+    inplace=True,
+    method=False,
+    function=False,
+    nn=True,
+    grad={"self": lambda grad, self: _mish_back(grad, self)},
+)
 def mish(self: T) -> Any:
     """x tanh(log(1 + exp(x)))."""
     x = floating("mish", self)
@@ -357,7 +416,11 @@ def _gelu_tanh_back(grad: Any, x: Any) -> Any:
     method=False,
     function=False,
     nn=True,
-    grad={"self": lambda grad, self, approximate: (_gelu_tanh_back if approximate == "tanh" else _gelu_erf_back)(grad, self)},
+    grad={
+        "self": lambda grad, self, approximate: (
+            _gelu_tanh_back if approximate == "tanh" else _gelu_erf_back
+        )(grad, self)
+    },
 )
 def gelu(self: T, *, approximate: str = "none") -> Any:
     """x Phi(x), Phi the normal distribution function (by erfc: its lower tail keeps its digits) or its tanh approximation."""
@@ -389,7 +452,13 @@ def softplus(self: T, beta: N = 1, threshold: N = 20) -> Any:
     return choose(above(z, number(threshold, x)), x, soft if plain else map_("div", soft, b))
 
 
-@op(method=False, function=False, nn=True, node="LogSigmoidBackward0", grad={"self": lambda grad, self: grad * (-self).sigmoid()})
+@op(
+    method=False,
+    function=False,
+    nn=True,
+    node="LogSigmoidBackward0",
+    grad={"self": lambda grad, self: grad * (-self).sigmoid()},
+)
 def logsigmoid(self: T) -> Any:
     """log(1 / (1 + exp(-x))) = min(x, 0) - log(1 + exp(-|x|))."""
     return log_sigmoid(floating("log_sigmoid", self))

@@ -19,7 +19,10 @@ Size = tuple[int, ...]
 
 def _channels(input: Any) -> Size:
     if input.ndim < 2:
-        fail(RuntimeError, f"feature_dropout: Feature dropout requires at least 2 dimensions in the input; got {input.ndim}")
+        fail(
+            RuntimeError,
+            f"feature_dropout: Feature dropout requires at least 2 dimensions in the input; got {input.ndim}",
+        )
     return (*input.shape[:2], *(1,) * (input.ndim - 2))
 
 
@@ -101,7 +104,12 @@ for _name in ("feature_dropout", "alpha_dropout", "feature_alpha_dropout"):
     _in_place(_name)
 
 
-@op(method=False, function=False, results=("result", "mask"), grad={"self": lambda grads, mask, keep: grads[0] * mask.to(grads[0].dtype) / keep})
+@op(
+    method=False,
+    function=False,
+    results=("result", "mask"),
+    grad={"self": lambda grads, mask, keep: grads[0] * mask.to(grads[0].dtype) / keep},
+)
 def _native_dropout(self: T, state: T, keep: N) -> Any:
     mask = drawn("bernoulli", state, tuple(self.shape), bool_, keep)
     scaled = map_("div", const(1, self.dtype), cast(keep, self.dtype))

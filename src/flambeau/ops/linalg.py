@@ -37,18 +37,28 @@ def external(name: str, ins: Any, outs: Any, *args: Any) -> Any:
 def matrices(name: str, *xs: Val) -> None:
     for x in xs:
         if x.ndim < 2:
-            fail(RuntimeError, f"{name}: The input tensor A must have at least 2 dimensions.; got shape {tuple(x.shape)}")
+            fail(
+                RuntimeError,
+                f"{name}: The input tensor A must have at least 2 dimensions.; got shape {tuple(x.shape)}",
+            )
         if x.dtype.name not in ("float32", "float64"):
             low = x.dtype.name in ("float16", "bfloat16")
             kind = SCALAR_NAMES.get(x.dtype.name, x.dtype.name)
-            text = f"Low precision dtypes not supported. Got {kind}" if low else f"Expected a floating point or complex tensor as input. Got {kind}"
+            text = (
+                f"Low precision dtypes not supported. Got {kind}"
+                if low
+                else f"Expected a floating point or complex tensor as input. Got {kind}"
+            )
             fail(RuntimeError, f"{name}: {text}")
 
 
 def square(name: str, x: Val) -> None:
     matrices(name, x)
     if x.shape[-1] != x.shape[-2]:
-        fail(RuntimeError, f"{name}: A must be batches of square matrices, but they are {x.shape[-2]} by {x.shape[-1]} matrices")
+        fail(
+            RuntimeError,
+            f"{name}: A must be batches of square matrices, but they are {x.shape[-2]} by {x.shape[-1]} matrices",
+        )
 
 
 def mT(x: Any) -> Any:
@@ -76,7 +86,9 @@ def singular(A: Any, name: str, what: str) -> Any:
     for i, m in enumerate(flat):
         if np.linalg.matrix_rank(m) < n:
             where = f"(Batch element {i}): " if A.ndim > 2 else ""
-            raise LinAlgError(f"{name}: {where}The {what} is singular: the diagonal element {n} of its factor U is zero.")
+            raise LinAlgError(
+                f"{name}: {where}The {what} is singular: the diagonal element {n} of its factor U is zero."
+            )
     raise LinAlgError(f"{name}: the {what} is singular.")
 
 
@@ -92,7 +104,11 @@ def inverse(A: Any, name: str, check: bool) -> Any:
         return np.full_like(A, np.nan)
 
 
-@op(**linalg("inv"), node="LinalgInvExBackward0", grad={"A": lambda grad, result: -(mT(result) @ grad @ mT(result))})
+@op(
+    **linalg("inv"),
+    node="LinalgInvExBackward0",
+    grad={"A": lambda grad, result: -(mT(result) @ grad @ mT(result))},
+)
 def inv(A: T) -> Any:
     """The inverse of square matrices."""
     square("linalg.inv", A)
@@ -157,7 +173,11 @@ def _second(name: str) -> Any:
     raise NotImplementedError(f"{name}: its second derivative is not there yet")
 
 
-@op(faces={"linalg": "det"}, node="LinalgDetBackward0", grad={"A": lambda grad, A: grad[..., None, None] * _cofactors(A)})
+@op(
+    faces={"linalg": "det"},
+    node="LinalgDetBackward0",
+    grad={"A": lambda grad, A: grad[..., None, None] * _cofactors(A)},
+)
 def det(A: T) -> Any:
     """The determinant of square matrices."""
     square("linalg.det", A)
@@ -260,7 +280,9 @@ def _masked(A: Any, upper: bool, unitriangular: bool) -> Any:
 
 
 @composite(**FACE, faces={"linalg": "solve_triangular"})
-def solve_triangular(A: Any, B: Any, *, upper: bool, left: bool = True, unitriangular: bool = False, out: Any = None) -> Any:
+def solve_triangular(
+    A: Any, B: Any, *, upper: bool, left: bool = True, unitriangular: bool = False, out: Any = None
+) -> Any:
     """X of A X = B (X A = B if not left) for a triangular A."""
     part = _masked(A, upper, unitriangular)
     return outputs(_solve(part, B) if left else mT(_solve(mT(part), mT(B))), out)
@@ -271,7 +293,13 @@ TriangularSolve = namedtuple("triangular_solve", ["solution", "cloned_coefficien
 
 @composite()
 def triangular_solve(
-    b: Any, A: Any, upper: bool = True, transpose: bool = False, unitriangular: bool = False, *, out: Any = None
+    b: Any,
+    A: Any,
+    upper: bool = True,
+    transpose: bool = False,
+    unitriangular: bool = False,
+    *,
+    out: Any = None,
 ) -> Any:
     """(X of A X = b for a triangular A, a copy of A)."""
     part = _masked(A, upper, unitriangular)
@@ -281,7 +309,9 @@ def triangular_solve(
 @composite()
 def cholesky_solve(B: Any, L: Any, upper: bool = False, *, out: Any = None) -> Any:
     """X of L L^T X = B (U^T U X = B if upper)."""
-    part = (L.triu() if upper else L.tril()).detach() + (L - L.detach())  # the gradient is that of a full matrix
+    part = (L.triu() if upper else L.tril()).detach() + (
+        L - L.detach()
+    )  # the gradient is that of a full matrix
     gram = mT(part) @ part if upper else part @ mT(part)
     return outputs(_solve(gram, B), out)
 
@@ -331,7 +361,12 @@ def _cholesky_back(grads: Any, L: Any, upper: bool) -> Any:
 CholeskyEx = namedtuple("linalg_cholesky_ex", ["L", "info"])
 
 
-@op(**linalg("cholesky_ex"), node="LinalgCholeskyExBackward0", results=("L", "info"), grad={"self": _cholesky_back})
+@op(
+    **linalg("cholesky_ex"),
+    node="LinalgCholeskyExBackward0",
+    results=("L", "info"),
+    grad={"self": _cholesky_back},
+)
 def cholesky_ex(self: T, *, upper: bool = False, check_errors: bool = False) -> Any:
     """(L, info): info is 0 where the matrix is positive-definite."""
     square("linalg.cholesky", self)
@@ -373,7 +408,12 @@ def _eigh_back(grads: Any, eigenvalues: Any, eigenvectors: Any) -> Any:
 Eigh = namedtuple("linalg_eigh", ["eigenvalues", "eigenvectors"])
 
 
-@op(**linalg("_eigh"), node="LinalgEighBackward0", results=("eigenvalues", "eigenvectors"), grad={"A": _eigh_back})
+@op(
+    **linalg("_eigh"),
+    node="LinalgEighBackward0",
+    results=("eigenvalues", "eigenvectors"),
+    grad={"A": _eigh_back},
+)
 def _eigh(A: T, UPLO: str) -> Any:
     square("linalg.eigh", A)
     if UPLO.upper() not in ("L", "U"):
@@ -495,7 +535,9 @@ def _qr_back(grads: Any, Q: Any, R: Any, mode: str) -> Any:
     if mode == "r":
         fail(RuntimeError, "The derivative of linalg.qr depends on Q, which is not computed when mode='r'.")
     if mode == "complete" and m > n:
-        fail(RuntimeError, "The QR decomposition is not differentiable when mode='complete' and nrows > ncols")
+        fail(
+            RuntimeError, "The QR decomposition is not differentiable when mode='complete' and nrows > ncols"
+        )
     if m >= n:
         return _qr_square(gq, gr, Q, R)
     U, gu = R.narrow(-1, 0, m), None
@@ -519,7 +561,10 @@ Qr = namedtuple("linalg_qr", ["Q", "R"])
 def _qr(A: T, mode: str) -> Any:
     matrices("linalg.qr", A)
     if mode not in ("reduced", "complete", "r"):
-        fail(RuntimeError, f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'")
+        fail(
+            RuntimeError,
+            f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'",
+        )
     *batch, m, n = A.shape
     k = m if mode == "complete" else min(m, n)
     r = ((*batch, k, n), A.dtype)

@@ -62,7 +62,12 @@ def _mse_loss(self: T, target: T, reduction: str) -> Any:
 
 @composite(method=False, function=False, nn=True)
 def mse_loss(
-    input: Any, target: Any, size_average: Any = None, reduce: Any = None, reduction: str = "mean", weight: Any = None
+    input: Any,
+    target: Any,
+    size_average: Any = None,
+    reduce: Any = None,
+    reduction: str = "mean",
+    weight: Any = None,
 ) -> Any:
     """(input - target)**2: its mean, its sum, or all of it."""
     warn_broadcast("mse_loss", input, target)
@@ -121,8 +126,12 @@ def _capped_back(grad: Any, self: Any, target: Any, reduction: str, bound: float
     function=False,
     nn=True,
     grad={
-        "self": lambda grad, self, target, reduction, beta: _capped_back(grad, self, target, reduction, beta, 1 / beta),
-        "target": lambda grad, self, target, reduction, beta: _capped_back(grad, self, target, reduction, beta, -1 / beta),
+        "self": lambda grad, self, target, reduction, beta: _capped_back(
+            grad, self, target, reduction, beta, 1 / beta
+        ),
+        "target": lambda grad, self, target, reduction, beta: _capped_back(
+            grad, self, target, reduction, beta, -1 / beta
+        ),
     },
 )
 def smooth_l1_loss(self: T, target: T, *, reduction: str = "mean", beta: float = 1.0) -> Any:
@@ -138,8 +147,12 @@ def smooth_l1_loss(self: T, target: T, *, reduction: str = "mean", beta: float =
     function=False,
     nn=True,
     grad={
-        "self": lambda grad, self, target, reduction, delta: _capped_back(grad, self, target, reduction, delta, 1.0),
-        "target": lambda grad, self, target, reduction, delta: _capped_back(grad, self, target, reduction, delta, -1.0),
+        "self": lambda grad, self, target, reduction, delta: _capped_back(
+            grad, self, target, reduction, delta, 1.0
+        ),
+        "target": lambda grad, self, target, reduction, delta: _capped_back(
+            grad, self, target, reduction, delta, -1.0
+        ),
     },
 )
 def huber_loss(self: T, target: T, *, reduction: str = "mean", delta: float = 1.0) -> Any:
@@ -165,8 +178,9 @@ def _kl_target(grad: Any, self: Any, target: Any, reduction: str, log_target: bo
     function=False,
     nn=True,
     grad={
-        "self": lambda grad, self, target, reduction, log_target: _each(grad, self * target, reduction)
-        * -(target.exp() if log_target else target),
+        "self": lambda grad, self, target, reduction, log_target: (
+            _each(grad, self * target, reduction) * -(target.exp() if log_target else target)
+        ),
         "target": _kl_target,
     },
 )
@@ -243,7 +257,12 @@ def _logits_pos(grad: Any, self: Any, target: Any, weight: Any, reduction: str) 
     method=False,
     function=False,
     nn=True,
-    grad={"self": _logits_self, "target": _logits_target, "weight": _logits_weight, "pos_weight": _logits_pos},
+    grad={
+        "self": _logits_self,
+        "target": _logits_target,
+        "weight": _logits_weight,
+        "pos_weight": _logits_pos,
+    },
 )
 def binary_cross_entropy_with_logits(
     self: T, target: T, weight: OT = None, *, reduction: str = "mean", pos_weight: OT = None

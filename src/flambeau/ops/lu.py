@@ -55,7 +55,9 @@ def _order(pivots: Any, m: int) -> Any:
 def lu_compact(A: Any, pivot: bool, check: bool) -> Any:
     LU, pivots, info = _eliminate(A, pivot)
     if check and info.any():
-        raise LinAlgError(f"torch.linalg.lu_factor: U[{info.max()},{info.max()}] is zero and using it on lu_solve would result in a division by zero.")
+        raise LinAlgError(
+            f"torch.linalg.lu_factor: U[{info.max()},{info.max()}] is zero and using it on lu_solve would result in a division by zero."
+        )
     return LU, pivots, info
 
 
@@ -107,7 +109,13 @@ Lu = namedtuple("linalg_lu", ["P", "L", "U"])
 LuUnpack = namedtuple("lu_unpack", ["P", "L", "U"])
 
 
-@op(method=False, function=False, node="LinalgLuFactorExBackward0", results=("LU", "pivots", "info"), grad={"A": _lu_back})
+@op(
+    method=False,
+    function=False,
+    node="LinalgLuFactorExBackward0",
+    results=("LU", "pivots", "info"),
+    grad={"A": _lu_back},
+)
 def _lu_factor(A: T, pivot: bool, check: bool) -> Any:
     matrices("torch.linalg.lu_factor", A)
     *batch, m, n = A.shape
@@ -133,7 +141,11 @@ def linalg_lu(A: Any, *, pivot: bool = True, out: Any = None) -> Any:
     """(P, L, U): A = P L U."""
     LU, pivots, _ = _lu_factor(A, pivot, False)
     L, U = _factors(LU)
-    P = _permutation(pivots, A.shape[-2], LU.detach()) if pivot else FUNCTIONS["zeros_like"](LU.detach().narrow(-1, 0, 0).reshape([-1])[:0])
+    P = (
+        _permutation(pivots, A.shape[-2], LU.detach())
+        if pivot
+        else FUNCTIONS["zeros_like"](LU.detach().narrow(-1, 0, 0).reshape([-1])[:0])
+    )
     return outputs(Lu(P, L, U), out)
 
 
@@ -155,7 +167,10 @@ def lu_unpack(
 ) -> Any:
     """(P, L, U) of the compact form; what is not unpacked is empty."""
     if LU_pivots.dtype is not int32:
-        fail(RuntimeError, "torch.lu_unpack: LU_pivots is expected to be a contiguous tensor of torch.int32 dtype.")
+        fail(
+            RuntimeError,
+            "torch.lu_unpack: LU_pivots is expected to be a contiguous tensor of torch.int32 dtype.",
+        )
     nothing = FUNCTIONS["full"]((0,), 0, dtype=LU_data.dtype)
     L, U = _factors(LU_data) if unpack_data else (nothing, nothing.clone())
     P = _permutation(LU_pivots, LU_data.shape[-2], LU_data.detach()) if unpack_pivots else nothing.clone()
@@ -163,7 +178,9 @@ def lu_unpack(
 
 
 @composite(name="_linalg_lu_solve", **FACE, faces={"linalg": "lu_solve"})
-def linalg_lu_solve(LU: Any, pivots: Any, B: Any, *, left: bool = True, adjoint: bool = False, out: Any = None) -> Any:
+def linalg_lu_solve(
+    LU: Any, pivots: Any, B: Any, *, left: bool = True, adjoint: bool = False, out: Any = None
+) -> Any:
     """X of A X = B (X A = B if not left; of A^T if adjoint) for A given by its compact factors."""
     L, U = _factors(LU)
     A = _permutation(pivots, LU.shape[-2], LU.detach()) @ L @ U
@@ -202,7 +219,9 @@ def geqrf(input: Any, *, out: Any = None) -> Any:
 
 
 @composite()
-def ormqr(input: Any, tau: Any, other: Any, left: bool = True, transpose: bool = False, *, out: Any = None) -> Any:
+def ormqr(
+    input: Any, tau: Any, other: Any, left: bool = True, transpose: bool = False, *, out: Any = None
+) -> Any:
     """Q other (other Q if not left; of Q^T if transpose), Q the product of all reflections."""
     matrices("ormqr", input, other)
     m = input.shape[-2]

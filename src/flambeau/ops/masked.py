@@ -12,9 +12,13 @@ from .compare import _where
 from .entry import FACES, FUNCTIONS, composite
 
 
-
 def _public(fn: Any) -> Any:
-    return composite(name="masked_" + fn.__name__.strip("_"), method=False, function=False, faces={"masked": fn.__name__.strip("_")})(fn)
+    return composite(
+        name="masked_" + fn.__name__.strip("_"),
+        method=False,
+        function=False,
+        faces={"masked": fn.__name__.strip("_")},
+    )(fn)
 
 
 def _mask(x: Any, mask: Any) -> Any:
@@ -125,14 +129,18 @@ def cumprod(input: Any, dim: int, *, dtype: Any = None, mask: Any = None) -> Any
 
 
 @_public
-def norm(input: Any, ord: Any = 2.0, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Any:
+def norm(
+    input: Any, ord: Any = 2.0, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None
+) -> Any:
     """The norm of the selected elements."""
     x = input if dtype is None else input.to(dtype)
     x = _filled(x, mask, math.inf if ord == -math.inf else 0)
     return FACES["linalg"]["vector_norm"](x, ord, _dims(dim, x.ndim), keepdim)
 
 
-def _variance(input: Any, dim: Any, unbiased: Any, keepdim: bool, dtype: Any, mask: Any, correction: Any) -> Any:
+def _variance(
+    input: Any, dim: Any, unbiased: Any, keepdim: bool, dtype: Any, mask: Any, correction: Any
+) -> Any:
     if correction is None:
         correction = 1 if unbiased is None else int(unbiased)
     x = input if dtype is None else input.to(dtype)
@@ -146,7 +154,14 @@ def _variance(input: Any, dim: Any, unbiased: Any, keepdim: bool, dtype: Any, ma
 
 @_public
 def var(
-    input: Any, dim: Any = None, unbiased: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None, correction: Any = None
+    input: Any,
+    dim: Any = None,
+    unbiased: Any = None,
+    *,
+    keepdim: bool = False,
+    dtype: Any = None,
+    mask: Any = None,
+    correction: Any = None,
 ) -> Any:
     """The variance of the selected elements."""
     return _variance(input, dim, unbiased, keepdim, dtype, mask, correction)
@@ -154,7 +169,14 @@ def var(
 
 @_public
 def std(
-    input: Any, dim: Any = None, unbiased: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None, correction: Any = None
+    input: Any,
+    dim: Any = None,
+    unbiased: Any = None,
+    *,
+    keepdim: bool = False,
+    dtype: Any = None,
+    mask: Any = None,
+    correction: Any = None,
 ) -> Any:
     """The standard deviation of the selected elements."""
     return _variance(input, dim, unbiased, keepdim, dtype, mask, correction).sqrt()
@@ -170,14 +192,18 @@ def median(input: Any, dim: int = -1, *, keepdim: bool = False, dtype: Any = Non
 
 
 @_public
-def logsumexp(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Any:
+def logsumexp(
+    input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None
+) -> Any:
     """log(sum(exp(x))) of the selected elements."""
     x = input if dtype is None else input.to(dtype)
     return _filled(x, mask, -math.inf).logsumexp(_dims(dim, x.ndim), keepdim)
 
 
 @_public
-def logaddexp(input: Any, other: Any, *, dtype: Any = None, input_mask: Any = None, other_mask: Any = None) -> Any:
+def logaddexp(
+    input: Any, other: Any, *, dtype: Any = None, input_mask: Any = None, other_mask: Any = None
+) -> Any:
     """logaddexp of the selected elements of both."""
     a, b = (x if dtype is None else x.to(dtype) for x in (input, other))
     return FUNCTIONS["logaddexp"](_filled(a, input_mask, -math.inf), _filled(b, other_mask, -math.inf))
@@ -205,10 +231,10 @@ def softmin(input: Any, dim: int, *, dtype: Any = None, mask: Any = None) -> Any
 
 
 @_public
-def normalize(input: Any, ord: Any, dim: int, *, eps: float = 1e-12, dtype: Any = None, mask: Any = None) -> Any:
+def normalize(
+    input: Any, ord: Any, dim: int, *, eps: float = 1e-12, dtype: Any = None, mask: Any = None
+) -> Any:
     """x / max(|x|, eps) over the selected elements."""
     x = input if dtype is None else input.to(dtype)
     size = norm(x, ord, dim, keepdim=True, mask=mask)
     return _filled(x, mask, 0) / size.clamp(min=eps)
-
-

@@ -45,7 +45,10 @@ def prod(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = Non
     return result if out is None else into(out, result)
 
 
-@op(node="NansumBackward0", grad={"self": lambda grad, self, dim, keepdim: _nansum_back(grad, self, dim, keepdim)})
+@op(
+    node="NansumBackward0",
+    grad={"self": lambda grad, self, dim, keepdim: _nansum_back(grad, self, dim, keepdim)},
+)
 def nansum(self: T, dim: Dims = None, keepdim: bool = False, *, dtype: dtype | None = None) -> Any:
     """The sum, NaN counted as 0."""
     x = self
@@ -72,13 +75,18 @@ def _nansum_back(grad: Any, self: Any, dim: Any, keepdim: bool) -> Any:
 def nanmean(input: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> Any:
     """The mean of the elements that are not NaN."""
     if not input.dtype.is_floating_point:
-        fail(RuntimeError, "nanmean(): expected input to have floating point or complex dtype but got " + input.dtype.name)
+        fail(
+            RuntimeError,
+            "nanmean(): expected input to have floating point or complex dtype but got " + input.dtype.name,
+        )
     count = sum((input == input).detach(), dim, keepdim)
     result = nansum(input, dim, keepdim, dtype=dtype) / count
     return result if out is None else into(out, result)
 
 
-def _pair(name: str, first: Any, input: Any, dim: Any, unbiased: Any, keepdim: bool, correction: Any, out: Any) -> Any:
+def _pair(
+    name: str, first: Any, input: Any, dim: Any, unbiased: Any, keepdim: bool, correction: Any, out: Any
+) -> Any:
     if isinstance(dim, bool):
         dim, unbiased = None, dim
     a = first(input, dim, unbiased, keepdim, correction=correction)
@@ -89,13 +97,29 @@ def _pair(name: str, first: Any, input: Any, dim: Any, unbiased: Any, keepdim: b
 
 
 @composite(method=False)
-def var_mean(input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None, out: Any = None) -> Any:
+def var_mean(
+    input: Any,
+    dim: Any = None,
+    unbiased: Any = None,
+    keepdim: bool = False,
+    *,
+    correction: Any = None,
+    out: Any = None,
+) -> Any:
     """(variance, mean)."""
     return _pair("var_mean", var, input, dim, unbiased, keepdim, correction, out)
 
 
 @composite(method=False)
-def std_mean(input: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None, out: Any = None) -> Any:
+def std_mean(
+    input: Any,
+    dim: Any = None,
+    unbiased: Any = None,
+    keepdim: bool = False,
+    *,
+    correction: Any = None,
+    out: Any = None,
+) -> Any:
     """(standard deviation, mean)."""
     return _pair("std_mean", std, input, dim, unbiased, keepdim, correction, out)
 
@@ -113,10 +137,16 @@ AMinMax = namedtuple("aminmax", ["min", "max"])
 def aminmax(input: Any, *, dim: Any = None, keepdim: bool = False, out: Any = None) -> Any:
     """(the smallest, the largest element)."""
     if dim is None and 0 in input.shape:
-        fail(RuntimeError, "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity.")
+        fail(
+            RuntimeError,
+            "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity.",
+        )
     for o in out or ():
         if o.dtype is not input.dtype:
-            fail(RuntimeError, f"aminmax(): Expected out tensor to have dtype {input.dtype.name}, but got {o.dtype.name} instead")
+            fail(
+                RuntimeError,
+                f"aminmax(): Expected out tensor to have dtype {input.dtype.name}, but got {o.dtype.name} instead",
+            )
     dims = () if dim is None else dim
     result = AMinMax(amin(input, dims, keepdim), amax(input, dims, keepdim))
     if out is not None:

@@ -61,7 +61,10 @@ def trailing(name: str, x: Any, normalized_shape: Size) -> Size:
     """The last dimensions, which must be of the shape given."""
     k = len(normalized_shape)
     if not k:
-        fail(RuntimeError, f"{name}: Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element")
+        fail(
+            RuntimeError,
+            f"{name}: Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element",
+        )
     if x.ndim < k or tuple(x.shape[x.ndim - k :]) != tuple(normalized_shape):
         sizes = ", ".join(["*", *map(str, normalized_shape)])
         fail(
@@ -99,7 +102,9 @@ def _layer_self(grads: Any, input: Any, normalized_shape: Size, weight: Any, mea
     no_out=True,
     grad={
         "input": _layer_self,
-        "weight": lambda grads, input, mean, rstd: None if grads[0] is None else grads[0] * ((input - mean) * rstd),
+        "weight": lambda grads, input, mean, rstd: (
+            None if grads[0] is None else grads[0] * ((input - mean) * rstd)
+        ),
         "bias": lambda grads: grads[0],
     },
 )
@@ -113,7 +118,12 @@ def native_layer_norm(input: T, normalized_shape: Size, weight: OT, bias: OT, ep
 
 @composite(method=False, nn=True)
 def layer_norm(
-    input: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, cudnn_enable: bool = True
+    input: Any,
+    normalized_shape: Any,
+    weight: Any = None,
+    bias: Any = None,
+    eps: float = 1e-5,
+    cudnn_enable: bool = True,
 ) -> Any:
     """(x - mean) / sqrt(var + eps) weight + bias over the last dimensions, of shape `normalized_shape`."""
     return native_layer_norm(input, tuple(normalized_shape), weight, bias, eps)[0]
@@ -135,7 +145,10 @@ def _rms_self(grads: Any, input: Any, normalized_shape: Size, weight: Any, rstd:
     function=False,
     node="FusedRmsNormBackward0",
     results=("result", "rstd"),
-    grad={"input": _rms_self, "weight": lambda grads, input, rstd: None if grads[0] is None else grads[0] * (input * rstd)},
+    grad={
+        "input": _rms_self,
+        "weight": lambda grads, input, rstd: None if grads[0] is None else grads[0] * (input * rstd),
+    },
 )
 def _fused_rms_norm(input: T, normalized_shape: Size, weight: OT, eps: float | None) -> Any:
     dims = trailing("rms_norm", input, normalized_shape)
@@ -207,14 +220,21 @@ def _group_norm(input: T, weight: OT, bias: OT, group: int, eps: float) -> Any:
 
 
 @composite(method=False)
-def native_group_norm(input: Any, weight: Any, bias: Any, N: int, C: int, HxW: int, group: int, eps: float) -> Any:
+def native_group_norm(
+    input: Any, weight: Any, bias: Any, N: int, C: int, HxW: int, group: int, eps: float
+) -> Any:
     """(group_norm(x), mean, rstd), the statistics of shape (N, groups)."""
     return _group_norm(input, weight, bias, group, eps)
 
 
 @composite(method=False, nn=True)
 def group_norm(
-    input: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5, cudnn_enabled: bool = True
+    input: Any,
+    num_groups: int,
+    weight: Any = None,
+    bias: Any = None,
+    eps: float = 1e-5,
+    cudnn_enabled: bool = True,
 ) -> Any:
     """Normalises each of `num_groups` groups of channels of each sample, then scales each channel."""
     _check_groups(input, num_groups, weight, bias)
@@ -223,7 +243,10 @@ def group_norm(
 
 def _check_groups(input: Any, groups: int, weight: Any, bias: Any) -> None:
     if input.ndim < 2:
-        fail(RuntimeError, f"group_norm: Expected at least 2 dimensions for input tensor but received {input.ndim}")
+        fail(
+            RuntimeError,
+            f"group_norm: Expected at least 2 dimensions for input tensor but received {input.ndim}",
+        )
     if groups <= 0:
         fail(RuntimeError, f"group_norm: Expected num groups to be greater than 0, got {groups}")
     n, c = input.shape[:2]
@@ -257,7 +280,9 @@ def _wide(v: Any, x: Any) -> Any:
     return v.reshape([v.shape[0] if d == 1 else 1 for d in range(x.ndim)])
 
 
-def _batch_parts(x: Any, mean: Any, rstd: Any, running_mean: Any, running_var: Any, training: bool, eps: float) -> Any:
+def _batch_parts(
+    x: Any, mean: Any, rstd: Any, running_mean: Any, running_var: Any, training: bool, eps: float
+) -> Any:
     if not training:
         mean, rstd = running_mean, (running_var + eps).rsqrt()
     rstd = _wide(rstd, x)
@@ -265,7 +290,15 @@ def _batch_parts(x: Any, mean: Any, rstd: Any, running_mean: Any, running_var: A
 
 
 def _batch_self(
-    grads: Any, input: Any, weight: Any, running_mean: Any, running_var: Any, training: bool, eps: float, save_mean: Any, save_invstd: Any
+    grads: Any,
+    input: Any,
+    weight: Any,
+    running_mean: Any,
+    running_var: Any,
+    training: bool,
+    eps: float,
+    save_mean: Any,
+    save_invstd: Any,
 ) -> Any:
     hat, rstd = _batch_parts(input, save_mean, save_invstd, running_mean, running_var, training, eps)
     dx, dims = hat * 0, _others(input)
@@ -279,7 +312,14 @@ def _batch_self(
 
 
 def _batch_weight(
-    grads: Any, input: Any, running_mean: Any, running_var: Any, training: bool, eps: float, save_mean: Any, save_invstd: Any
+    grads: Any,
+    input: Any,
+    running_mean: Any,
+    running_var: Any,
+    training: bool,
+    eps: float,
+    save_mean: Any,
+    save_invstd: Any,
 ) -> Any:
     if grads[0] is None:
         return None
@@ -290,7 +330,11 @@ def _batch_weight(
 @op(
     method=False,
     results=("result", "save_mean", "save_invstd"),
-    grad={"input": _batch_self, "weight": _batch_weight, "bias": lambda grads: None if grads[0] is None else grads[0].sum(_others(grads[0]))},
+    grad={
+        "input": _batch_self,
+        "weight": _batch_weight,
+        "bias": lambda grads: None if grads[0] is None else grads[0].sum(_others(grads[0])),
+    },
 )
 def native_batch_norm(
     input: T, weight: OT, bias: OT, running_mean: OT, running_var: OT, training: bool, momentum: N, eps: float
@@ -331,7 +375,9 @@ def _check_statistics(x: Any, training: bool, **given: Any) -> None:
         fail(RuntimeError, f"batch_norm: Expected {missing} to be defined in evaluation mode")
     for name, v in given.items():
         if v is not None and numel(v.shape) != x.shape[1]:
-            fail(RuntimeError, f"batch_norm: {name} should contain {x.shape[1]} elements not {numel(v.shape)}")
+            fail(
+                RuntimeError, f"batch_norm: {name} should contain {x.shape[1]} elements not {numel(v.shape)}"
+            )
 
 
 @composite(method=False)
@@ -349,7 +395,9 @@ def batch_norm(
     """(x - mean) / sqrt(var + eps) weight + bias for each channel (dimension 1)."""
     if input.ndim < 2:
         return input.clone()  # no channels
-    _check_statistics(input, training, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    _check_statistics(
+        input, training, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias
+    )
     return native_batch_norm(input, weight, bias, running_mean, running_var, bool(training), momentum, eps)[0]
 
 
@@ -369,7 +417,9 @@ def _batch_norm_functional(
     if eps <= 0.0:
         raise ValueError(f"batch_norm eps must be positive, but got {eps}")
     if training and input.shape[0] * numel(input.shape[2:]) == 1:
-        raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
+        raise ValueError(
+            f"Expected more than 1 value per channel when training, got input size {input.shape}"
+        )
     return batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)
 
 

@@ -67,7 +67,9 @@ def _reduced_norm(x: Val, p: float, dims: tuple[int, ...], keepdim: bool) -> Val
 
 
 @op(method=False, function=False, node="LinalgVectorNormBackward0", grad={"self": _norm_back})
-def _vector_norm(self: T, ord: float, dim: Dims = None, keepdim: bool = False, *, dtype: dtype | None = None) -> Any:
+def _vector_norm(
+    self: T, ord: float, dim: Dims = None, keepdim: bool = False, *, dtype: dtype | None = None
+) -> Any:
     x = self if dtype is None else cast(self, dtype)
     if not x.dtype.is_floating_point:
         fail(
@@ -99,14 +101,19 @@ def _finish(result: Any, out: Any) -> Any:
 
 
 @composite(method=False, function=False, faces={"linalg": "vector_norm"})
-def vector_norm(x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> Any:
+def vector_norm(
+    x: Any, ord: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None
+) -> Any:
     """(sum |x|^ord)^(1 / ord); ord inf: the largest, -inf: the smallest, 0: how many are not 0."""
     return _finish(_vector_norm(x, float(ord), _dims(dim), keepdim, dtype=dtype), out)
 
 
 def _pair(x: Any, dim: Any) -> tuple[int, int]:
     if x.ndim < 2:
-        fail(RuntimeError, f"linalg.matrix_norm: The input tensor A must have at least 2 dimensions.; got {x.ndim}")
+        fail(
+            RuntimeError,
+            f"linalg.matrix_norm: The input tensor A must have at least 2 dimensions.; got {x.ndim}",
+        )
     dims = _dims(dim)
     if not isinstance(dims, tuple) or len(dims) != 2:
         fail(RuntimeError, f"linalg.matrix_norm: dim must be a 2-tuple. Got {dims}")
@@ -117,7 +124,15 @@ def _pair(x: Any, dim: Any) -> tuple[int, int]:
 
 
 @composite(method=False, function=False, faces={"linalg": "matrix_norm"})
-def matrix_norm(A: Any, ord: Any = "fro", dim: Any = (-2, -1), keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> Any:
+def matrix_norm(
+    A: Any,
+    ord: Any = "fro",
+    dim: Any = (-2, -1),
+    keepdim: bool = False,
+    *,
+    dtype: Any = None,
+    out: Any = None,
+) -> Any:
     """The Frobenius ("fro"), nuclear ("nuc"), column (1, -1), row (inf, -inf) or spectral (2, -2) norm of matrices."""
     x = A if dtype is None else A.to(dtype)
     a, b = _pair(x, dim)
@@ -151,7 +166,9 @@ def _spectral(x: Any, ord: Any, a: int, b: int, keepdim: bool) -> Any:
 
 
 @composite(method=False, function=False, name="_linalg_norm", faces={"linalg": "norm"})
-def linalg_norm(A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> Any:
+def linalg_norm(
+    A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None
+) -> Any:
     """A vector norm (no ord, one dim, or a vector) or a matrix norm."""
     dims = _dims(dim)
     if dims is not None and not isinstance(dims, tuple):
@@ -162,7 +179,10 @@ def linalg_norm(A: Any, ord: Any = None, dim: Any = None, keepdim: bool = False,
         return vector_norm(A, 2, dims, keepdim, dtype=dtype, out=out)
     if dims is None:
         if A.ndim not in (1, 2):
-            fail(RuntimeError, f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got {A.ndim}D.")
+            fail(
+                RuntimeError,
+                f"linalg.norm: If dim is not specified but ord is, the input must be 1D or 2D. Got {A.ndim}D.",
+            )
         dims = tuple(range(A.ndim))
     if len(dims) == 2:
         return matrix_norm(A, ord, dims, keepdim, dtype=dtype, out=out)
@@ -266,7 +286,10 @@ def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: Any = None) -> Any:
         which, x = ("X1", x1) if x1.ndim < 2 else ("X2", x2)
         fail(RuntimeError, f"cdist only supports at least 2D tensors, {which} got: {x.ndim}D")
     if x1.shape[-1] != x2.shape[-1]:
-        fail(RuntimeError, f"X1 and X2 must have the same number of columns. X1: {x1.shape[-1]} X2: {x2.shape[-1]}")
+        fail(
+            RuntimeError,
+            f"X1 and X2 must have the same number of columns. X1: {x1.shape[-1]} X2: {x2.shape[-1]}",
+        )
     if p < 0:
         fail(RuntimeError, f"cdist only supports non-negative p values; got {p}")
     if x1.shape[-1] == 0:

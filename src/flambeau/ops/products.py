@@ -80,7 +80,10 @@ def chain_matmul(*matrices: Any, out: Any = None) -> Any:
 def _cross(a: Any, b: Any, dim: int) -> Any:
     d = wrap_dim(dim, max(a.ndim, b.ndim), "cross")
     if a.shape[d] != 3 or b.shape[d] != 3:
-        fail(RuntimeError, f"linalg.cross: inputs dimension {dim} must have length 3. Got {a.shape[d]} and {b.shape[d]}")
+        fail(
+            RuntimeError,
+            f"linalg.cross: inputs dimension {dim} must have length 3. Got {a.shape[d]} and {b.shape[d]}",
+        )
     a, b = FUNCTIONS["broadcast_tensors"](a, b)
     x, y, z = a.unbind(d)
     u, v, w = b.unbind(d)
@@ -91,7 +94,10 @@ def _cross(a: Any, b: Any, dim: int) -> Any:
 def linalg_cross(input: Any, other: Any, *, dim: int = -1, out: Any = None) -> Any:
     """The cross products of vectors of three elements along a dimension."""
     if input.ndim != other.ndim:
-        fail(RuntimeError, f"linalg.cross: inputs must have the same number of dimensions. Got {input.ndim} and {other.ndim}")
+        fail(
+            RuntimeError,
+            f"linalg.cross: inputs must have the same number of dimensions. Got {input.ndim} and {other.ndim}",
+        )
     return outputs(_cross(input, other, dim), out)
 
 
@@ -113,7 +119,10 @@ def cross(input: Any, other: Any, dim: Any = None, *, out: Any = None) -> Any:
 def matrix_power(input: Any, n: int, *, out: Any = None) -> Any:
     """The n-th power of square matrices; n < 0: of their inverses."""
     if input.ndim < 2 or input.shape[-1] != input.shape[-2]:
-        fail(RuntimeError, f"linalg.matrix_power: A must be batches of square matrices, but they are {tuple(input.shape[-2:])} matrices")
+        fail(
+            RuntimeError,
+            f"linalg.matrix_power: A must be batches of square matrices, but they are {tuple(input.shape[-2:])} matrices",
+        )
     if n == 0:
         eye = FUNCTIONS["eye"](input.shape[-1], dtype=input.dtype)
         return outputs(eye.expand(tuple(input.shape)).clone() + input * 0, out)
@@ -194,7 +203,9 @@ def _pinv_back(grad: Any, A: Any, result: Any) -> Any:
 @op(method=False, function=False, node="LinalgPinvBackward0", grad={"A": _pinv_back})
 def _pinv(A: T, rtol: float | None, atol: float, hermitian: bool) -> Any:
     matrices("linalg.pinv", A)
-    return external("pseudo_inverse", [A], [((*A.shape[:-2], A.shape[-1], A.shape[-2]), A.dtype)], rtol, atol, hermitian)[0]
+    return external(
+        "pseudo_inverse", [A], [((*A.shape[:-2], A.shape[-1], A.shape[-2]), A.dtype)], rtol, atol, hermitian
+    )[0]
 
 
 def _plain(x: Any) -> Any:
@@ -202,7 +213,9 @@ def _plain(x: Any) -> Any:
 
 
 @composite(**FACE, faces={"linalg": "pinv"})
-def pinv(A: Any, rcond: Any = None, hermitian: Any = False, *, atol: Any = None, rtol: Any = None, out: Any = None) -> Any:
+def pinv(
+    A: Any, rcond: Any = None, hermitian: Any = False, *, atol: Any = None, rtol: Any = None, out: Any = None
+) -> Any:
     """The Moore-Penrose inverse: singular values below max(atol, rtol * the largest) count as 0."""
     rtol = rcond if rtol is None else rtol
     return outputs(_pinv(A, _plain(rtol), _plain(atol) or 0.0, hermitian), out)
@@ -250,7 +263,11 @@ def _rank_within(A: Any, atol: Any, rtol: Any, hermitian: bool) -> Any:
     s = FACES["linalg"]["eigvalsh"](A).abs() if hermitian else svdvals(A)
     if rtol is None:
         rtol = (atol <= 0).to(A.dtype) * (max(A.shape[-2:]) * finfo(A.dtype).eps)
-    bound = FUNCTIONS["maximum"](*FUNCTIONS["broadcast_tensors"](_tensor(atol, s), _tensor(rtol, s) * (s.amax(-1) if s.shape[-1] else s.sum(-1))))
+    bound = FUNCTIONS["maximum"](
+        *FUNCTIONS["broadcast_tensors"](
+            _tensor(atol, s), _tensor(rtol, s) * (s.amax(-1) if s.shape[-1] else s.sum(-1))
+        )
+    )
     return (s > bound.unsqueeze(-1)).sum(-1)
 
 
@@ -295,7 +312,11 @@ def tensorinv(A: Any, ind: int = 2, *, out: Any = None) -> Any:
         fail(RuntimeError, f"Expected a strictly positive integer for 'ind'; got {ind}")
     first, last = tuple(A.shape[:ind]), tuple(A.shape[ind:])
     if numel(first) != numel(last):
-        fail(RuntimeError, "Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind])", A=A)
+        fail(
+            RuntimeError,
+            "Expected self to satisfy the requirement prod(self.shape[ind:]) == prod(self.shape[:ind])",
+            A=A,
+        )
     return outputs(inv(A.reshape([numel(first), numel(last)])).reshape([*last, *first]), out)
 
 
@@ -307,7 +328,12 @@ def tensorsolve(A: Any, B: Any, dims: Any = None, *, out: Any = None) -> Any:
         A = A.permute([d for d in range(A.ndim) if d not in dims] + list(dims))
     rest = tuple(A.shape[B.ndim :])
     if numel(rest) != numel(B.shape):
-        fail(RuntimeError, "Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim])", A=A, B=B)
+        fail(
+            RuntimeError,
+            "Expected self to satisfy the requirement prod(self.shape[other.ndim:]) == prod(self.shape[:other.ndim])",
+            A=A,
+            B=B,
+        )
     n = numel(rest)
     return outputs(_solve(A.reshape([n, n]), B.reshape([n, 1])).reshape(list(rest)), out)
 

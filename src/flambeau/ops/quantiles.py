@@ -35,7 +35,9 @@ def _check(name: str, x: Any, q: Any, interpolation: str) -> None:
         fail(RuntimeError, f"{name}() q must be in the range [0, 1] but got {q}")
 
 
-def _quantile(name: str, input: Any, q: Any, dim: Any, keepdim: bool, interpolation: str, skip_nan: bool) -> Any:
+def _quantile(
+    name: str, input: Any, q: Any, dim: Any, keepdim: bool, interpolation: str, skip_nan: bool
+) -> Any:
     _check(name, input, q, interpolation)
     ndim = input.ndim
     x = input.reshape([-1]) if dim is None else input if ndim else input.reshape([1])
@@ -81,14 +83,30 @@ def _int64() -> Any:
 
 
 @composite()
-def quantile(input: Any, q: Any, dim: Any = None, keepdim: bool = False, *, interpolation: str = "linear", out: Any = None) -> Any:
+def quantile(
+    input: Any,
+    q: Any,
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    interpolation: str = "linear",
+    out: Any = None,
+) -> Any:
     """The q-th quantiles along a dimension (default: of all elements)."""
     result = _quantile("quantile", input, q, dim, keepdim, interpolation, False)
     return result if out is None else into(out, result)
 
 
 @composite()
-def nanquantile(input: Any, q: Any, dim: Any = None, keepdim: bool = False, *, interpolation: str = "linear", out: Any = None) -> Any:
+def nanquantile(
+    input: Any,
+    q: Any,
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    interpolation: str = "linear",
+    out: Any = None,
+) -> Any:
     """The q-th quantiles of the elements that are not NaN."""
     result = _quantile("nanquantile", input, q, dim, keepdim, interpolation, True)
     return result if out is None else into(out, result)
@@ -101,7 +119,9 @@ def _slope(x: Any, d: int, spacing: Any, edge_order: int) -> Any:
     """Central differences inside, one-sided ones at the ends; spacing: a number, or the coordinates."""
     n = x.shape[d]
     if n < edge_order + 1:
-        fail(RuntimeError, f"torch.gradient expected each dimension size to be at least edge_order+1; got {n}")
+        fail(
+            RuntimeError, f"torch.gradient expected each dimension size to be at least edge_order+1; got {n}"
+        )
     if hasattr(spacing, "shape") and spacing.ndim == 1:
         h = spacing[1:] - spacing[:-1]
         h = h.reshape([-1 if k == d else 1 for k in range(x.ndim)])
@@ -125,7 +145,11 @@ def _slope(x: Any, d: int, spacing: Any, edge_order: int) -> Any:
     if n > 2:
         a, b = gap(0, n - 2), gap(1, n - 2)
         left, mid, right = part(0, n - 2), part(1, n - 2), part(2, n - 2)
-        pieces.append((right * a * a - left * b * b + mid * (b * b - a * a)) / (a * b * (a + b)) if h is not None else (right - left) / (2 * a))
+        pieces.append(
+            (right * a * a - left * b * b + mid * (b * b - a * a)) / (a * b * (a + b))
+            if h is not None
+            else (right - left) / (2 * a)
+        )
     pieces.append(last)
     return FUNCTIONS["cat"](pieces, d)
 
@@ -147,7 +171,10 @@ def gradient(input: Any, *, spacing: Any = None, dim: Any = None, edge_order: in
         spacing = 1.0
     steps = list(spacing) if isinstance(spacing, (list, tuple)) else [spacing] * len(dims)
     if len(steps) != len(dims):
-        fail(RuntimeError, f"torch.gradient expected spacing to be unspecified, a scalar, or a list of length {len(dims)}; got {len(steps)}")
+        fail(
+            RuntimeError,
+            f"torch.gradient expected spacing to be unspecified, a scalar, or a list of length {len(dims)}; got {len(steps)}",
+        )
     return tuple([_slope(input, d, s, edge_order) for d, s in zip(dims, steps)])
 
 
@@ -190,7 +217,9 @@ def _tensor(a: Any) -> Any:
 
 
 @composite()
-def histogram(input: Any, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False, out: Any = None) -> Any:
+def histogram(
+    input: Any, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False, out: Any = None
+) -> Any:
     """(counts of the elements in each bin, the edges of the bins)."""
     hist, edges = _histogram(input.reshape([-1, 1]), [bins], range, weight, density)
     result = Histogram(_tensor(hist), _tensor(edges[0]))
@@ -198,7 +227,9 @@ def histogram(input: Any, bins: Any, *, range: Any = None, weight: Any = None, d
 
 
 @composite(method=False)
-def histogramdd(input: Any, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False) -> Any:
+def histogramdd(
+    input: Any, bins: Any, *, range: Any = None, weight: Any = None, density: bool = False
+) -> Any:
     """(counts of points in each cell, the edges along each dimension); the last dimension of input has the coordinates."""
     count = input.shape[-1]
     bins = [bins] * count if isinstance(bins, int) else list(bins)

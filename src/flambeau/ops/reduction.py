@@ -177,6 +177,12 @@ def extreme(name: str, kind: str, doc: str) -> Any:
             fail(RuntimeError, f"{name}: only tensors with up to 64 dims are supported; got {self.ndim}")
         dims = wrap_dims(dim, self.ndim, name)
         if numel(self.shape) == 0 and 0 in [self.shape[d] for d in dims]:
+            if dim == ():
+                fail(
+                    RuntimeError,
+                    f"{name}(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the "
+                    "'dim' argument.",
+                )
             _check_not_empty(name, self, dims)
         return reduced(
             kind if self.dtype is not bool_ else {"max": "or", "min": "and"}[kind], self, dims, keepdim

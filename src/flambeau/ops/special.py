@@ -56,7 +56,9 @@ def logit(self: T, eps: float | None = None) -> Any:
 
 
 @op(inplace=True, grad={"self": lambda grad, self: _where(self.abs() < math.inf, grad, 0)})
-def nan_to_num(self: T, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Any:
+def nan_to_num(
+    self: T, nan: float | None = None, posinf: float | None = None, neginf: float | None = None
+) -> Any:
     """NaN replaced by a number (0), +inf and -inf by the largest and least finite ones, or those given."""
     if not self.dtype.is_floating_point:
         return map_("copy", self)
@@ -88,7 +90,9 @@ def ndtr(self: T) -> Any:
     return map_("mul", map_("erfc", map_("mul", x, const(-_ROOT_HALF, x.dtype))), const(0.5, x.dtype))
 
 
-@op(**special("ndtri"), grad={"self": lambda grad, result: grad * ((result * result * 0.5).exp() * _ROOT_TAU)})
+@op(
+    **special("ndtri"), grad={"self": lambda grad, result: grad * ((result * result * 0.5).exp() * _ROOT_TAU)}
+)
 def ndtri(self: T) -> Any:
     """The inverse of `ndtr`."""
     return map_("ndtri", as_float(self))
@@ -107,7 +111,10 @@ def scaled_erfc(x: Val) -> Val:
     return choose(test("gt", x, 25), far, product)
 
 
-@op(**special("erfcx"), grad={"self": lambda grad, self, result: grad * (2 * self * result - 2 / math.sqrt(math.pi))})
+@op(
+    **special("erfcx"),
+    grad={"self": lambda grad, self, result: grad * (2 * self * result - 2 / math.sqrt(math.pi))},
+)
 def erfcx(self: T) -> Any:
     """exp(x^2) erfc(x)."""
     x = as_float(self)
@@ -150,7 +157,11 @@ def _sinc_slope(x: Any, y: Any) -> Any:
     return _where(x == 0, 0, ((x * math.pi).cos() - y) / safe)
 
 
-@op(inplace=True, faces={"special": "sinc"}, grad={"self": lambda grad, self, result: grad * _sinc_slope(self, result)})
+@op(
+    inplace=True,
+    faces={"special": "sinc"},
+    grad={"self": lambda grad, self, result: grad * _sinc_slope(self, result)},
+)
 def sinc(self: T) -> Any:
     """sin(pi x) / (pi x), 1 at 0."""
     x = as_float(self)
@@ -288,7 +299,10 @@ igammac = binary(
 
 @op(
     inplace=True,
-    grad={"self": lambda grad, self, result: _where(self == 0, 0, grad * (result / self)), "other": lambda grad: 0},
+    grad={
+        "self": lambda grad, self, result: _where(self == 0, 0, grad * (result / self)),
+        "other": lambda grad: 0,
+    },
 )
 def copysign(self: T, other: TN) -> Any:
     """|self| with the sign of other."""
@@ -300,7 +314,12 @@ def copysign(self: T, other: TN) -> Any:
 def heaviside(self: T, values: T) -> Any:
     """0 below 0, 1 above, values at 0."""
     if self.dtype is not values.dtype:
-        fail(RuntimeError, "heaviside is not yet implemented for tensors with different dtypes.", self=self, values=values)
+        fail(
+            RuntimeError,
+            "heaviside is not yet implemented for tensors with different dtypes.",
+            self=self,
+            values=values,
+        )
     up = cast(map_("gt", self, zero(self), out=bool_), self.dtype)
     return map_("select", map_("eq", self, zero(self), out=bool_), values, up, name="heaviside")
 
@@ -338,7 +357,15 @@ def xlogy(self: TN, other: TN) -> Any:
 
 
 def _log_of(x: Any) -> Any:
-    return math.log(x) if isinstance(x, (int, float)) and x > 0 else x.log() if hasattr(x, "log") else -math.inf if x == 0 else math.nan
+    return (
+        math.log(x)
+        if isinstance(x, (int, float)) and x > 0
+        else x.log()
+        if hasattr(x, "log")
+        else -math.inf
+        if x == 0
+        else math.nan
+    )
 
 
 @op(
@@ -362,7 +389,11 @@ def log_add(name: str, doc: str, exp: str, log: str, base: float) -> Any:
             value = map_("add", top, map_("mul", map_("log1p", gap), const(1 / math.log(2), a.dtype)))
         else:
             value = map_("add", top, map_(log, gap))
-        same = map_("and", map_("eq", a, b, out=bool_), map_("eq", map_("abs", a), const(math.inf, a.dtype), out=bool_))
+        same = map_(
+            "and",
+            map_("eq", a, b, out=bool_),
+            map_("eq", map_("abs", a), const(math.inf, a.dtype), out=bool_),
+        )
         return choose(same, a, value)
 
     body.__name__, body.__doc__ = name, doc
@@ -403,7 +434,13 @@ def zeta(self: TN, other: TN) -> Any:
     return map_("zeta", a, b, name="zeta")
 
 
-@op(method=False, function=False, inplace=True, node="PolygammaBackward0", grad={"self": lambda grad, self, n: grad * _polygamma(self, n + 1)})
+@op(
+    method=False,
+    function=False,
+    inplace=True,
+    node="PolygammaBackward0",
+    grad={"self": lambda grad, self, n: grad * _polygamma(self, n + 1)},
+)
 def _polygamma(self: T, n: int) -> Any:
     """The derivative of order n of digamma."""
     x = as_float(self)
@@ -455,7 +492,10 @@ def float_power(input: Any, exponent: Any, *, out: Any = None) -> Any:
 def float_power_(self: Any, exponent: Any) -> Any:
     """`float_power` in place, of a float64 tensor."""
     if self.dtype is not float64:
-        fail(RuntimeError, f"float_power_: the base given to float_power_ has dtype {self.dtype.name} but the operation's result requires dtype Double")
+        fail(
+            RuntimeError,
+            f"float_power_: the base given to float_power_ has dtype {self.dtype.name} but the operation's result requires dtype Double",
+        )
     return self.pow_(exponent)
 
 
@@ -482,7 +522,10 @@ def whole_numbers(name: str, doc: str, fn: str) -> Any:
 
         a, b = both(self, other)
         if a.dtype.is_floating_point or a.dtype is bool_:
-            fail(NotImplementedError, f'{name}: "{name}_cpu" not implemented for {SCALAR_NAMES.get(a.dtype.name, a.dtype.name)!r}')
+            fail(
+                NotImplementedError,
+                f'{name}: "{name}_cpu" not implemented for {SCALAR_NAMES.get(a.dtype.name, a.dtype.name)!r}',
+            )
         shape = broadcast(name, tuple(a.shape), tuple(b.shape))
         return opaque("external", [a, b], [(shape, a.dtype)], (fn, ()))[0]
 
@@ -503,7 +546,10 @@ def isclose(self: T, other: T, rtol: float = 1e-05, atol: float = 1e-08, equal_n
     if self.dtype is not other.dtype:
         fail(RuntimeError, f"isclose: {self.dtype.name} did not match {other.dtype.name}")
     if rtol < 0 or atol < 0:
-        fail(RuntimeError, f"isclose: rtol and atol must be greater than or equal to zero, but got rtol={rtol}, atol={atol}")
+        fail(
+            RuntimeError,
+            f"isclose: rtol and atol must be greater than or equal to zero, but got rtol={rtol}, atol={atol}",
+        )
     a, b = both(self, other)
     same = map_("eq", a, b, out=bool_, name="isclose")
     if not a.dtype.is_floating_point:
@@ -514,12 +560,16 @@ def isclose(self: T, other: T, rtol: float = 1e-05, atol: float = 1e-08, equal_n
         same = map_("or", same, map_("and", map_("ne", a, a, out=bool_), map_("ne", b, b, out=bool_)))
     gap = map_("abs", map_("sub", a, b))
     allowed = map_("add", map_("abs", map_("mul", b, const(rtol, b.dtype))), const(atol, b.dtype))
-    near = map_("and", map_("le", gap, allowed, out=bool_), map_("lt", gap, const(math.inf, gap.dtype), out=bool_))
+    near = map_(
+        "and", map_("le", gap, allowed, out=bool_), map_("lt", gap, const(math.inf, gap.dtype), out=bool_)
+    )
     return map_("or", same, near)
 
 
 @composite()
-def allclose(input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> bool:
+def allclose(
+    input: Any, other: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False
+) -> bool:
     """Whether all elements are close."""
     return bool(isclose(input, other, rtol, atol, equal_nan).all())
 

@@ -9,7 +9,18 @@ from typing import Any
 import flambeau as torch
 
 __all__ = [
-    *("bartlett", "blackman", "cosine", "exponential", "gaussian", "general_cosine", "general_hamming", "hamming", "hann", "kaiser"),
+    *(
+        "bartlett",
+        "blackman",
+        "cosine",
+        "exponential",
+        "gaussian",
+        "general_cosine",
+        "general_hamming",
+        "hamming",
+        "hann",
+        "kaiser",
+    ),
     "nuttall",
 ]
 
@@ -39,7 +50,14 @@ def _period(M: int, sym: bool) -> int:
 
 
 def general_cosine(
-    M: int, *, a: Sequence[float], sym: bool = True, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False
+    M: int,
+    *,
+    a: Sequence[float],
+    sym: bool = True,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Any:
     """sum over i of (-1)^i a[i] cos(2 pi i n / M)."""
     dtype = _check("general_cosine", M, dtype, layout)
@@ -83,7 +101,13 @@ def nuttall(M: int, *, sym: bool = True, **options: Any) -> Any:
 
 
 def cosine(
-    M: int, *, sym: bool = True, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False
+    M: int,
+    *,
+    sym: bool = True,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Any:
     """sin(pi (n + 0.5) / M)."""
     dtype = _check("cosine", M, dtype, layout)
@@ -113,7 +137,14 @@ def exponential(
 
 
 def gaussian(
-    M: int, *, std: float = 1.0, sym: bool = True, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False
+    M: int,
+    *,
+    std: float = 1.0,
+    sym: bool = True,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Any:
     """exp(-(n / (2 std))^2), n from the middle."""
     dtype = _check("gaussian", M, dtype, layout)
@@ -125,7 +156,14 @@ def gaussian(
 
 
 def kaiser(
-    M: int, *, beta: float = 12.0, sym: bool = True, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False
+    M: int,
+    *,
+    beta: float = 12.0,
+    sym: bool = True,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Any:
     """i0(beta sqrt(1 - (2 n / M - 1)^2)) / i0(beta)."""
     dtype = _check("kaiser", M, dtype, layout)
@@ -141,7 +179,13 @@ def kaiser(
 
 
 def bartlett(
-    M: int, *, sym: bool = True, dtype: Any = None, layout: Any = None, device: Any = None, requires_grad: bool = False
+    M: int,
+    *,
+    sym: bool = True,
+    dtype: Any = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
 ) -> Any:
     """1 - |2 n / M - 1|."""
     dtype = _check("bartlett", M, dtype, layout)

@@ -13,7 +13,17 @@ from .recipes import recipe
 from .schedule import PNode, PVal
 
 ROUTINES: dict[str, Callable[..., Any]] = {}
-KINDS = {"b1": "?", "f16": "e", "f32": "f", "f64": "d", "i8": "b", "i16": "h", "i32": "i", "i64": "q", "u8": "B"}
+KINDS = {
+    "b1": "?",
+    "f16": "e",
+    "f32": "f",
+    "f64": "d",
+    "i8": "b",
+    "i16": "h",
+    "i32": "i",
+    "i64": "q",
+    "u8": "B",
+}
 
 
 def routine(fn: Callable[..., Any]) -> Callable[..., Any]:

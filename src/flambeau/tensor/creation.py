@@ -92,6 +92,11 @@ def empty_permuted(
     size: Any, physical_layout: Any, *, dtype: Any = None, requires_grad: bool = False, **rest: Any
 ) -> Tensor:
     """Uninitialised memory whose dimensions lie in the given order, the outermost first."""
+    if sorted(physical_layout) != list(range(len(size))):
+        fail(
+            RuntimeError,
+            f"empty_permuted: the layout {tuple(physical_layout)} is no permutation of the dimensions of {tuple(size)}",
+        )
     strides, step = [0] * len(size), 1
     for d in reversed(physical_layout):
         strides[d] = step
@@ -103,7 +108,9 @@ def new_empty_strided(
     self: Tensor, size: Any, stride: Any, *, dtype: Any = None, requires_grad: bool = False, **rest: Any
 ) -> Tensor:
     """Uninitialised memory with the given strides, in this tensor's dtype."""
-    return empty_strided(tuple(size), tuple(stride), dtype=dtype or self._meta.dtype, requires_grad=requires_grad)
+    return empty_strided(
+        tuple(size), tuple(stride), dtype=dtype or self._meta.dtype, requires_grad=requires_grad
+    )
 
 
 @op(method=False, function=False)
@@ -348,7 +355,10 @@ CLASSES = {
 FUNCTIONS: dict[str, Any] = {
     "tensor": tensor,
     "scalar_tensor": lambda s, *, dtype=None, **rest: tensor(s, dtype=dtype or dtypes.default_dtype()),
-    **{f.__name__: f for f in (zeros, ones, empty, empty_strided, empty_permuted, arange, linspace, logspace, eye)},
+    **{
+        f.__name__: f
+        for f in (zeros, ones, empty, empty_strided, empty_permuted, arange, linspace, logspace, eye)
+    },
     **{f.__name__: f for f in (empty_like, zeros_like, ones_like, full_like)},
     "tril_indices": tri_indices("tril_indices", np.tril_indices),
     "triu_indices": tri_indices("triu_indices", np.triu_indices),
