@@ -1,0 +1,44 @@
+"""Modules whose subject is not there yet say so; what of them can work does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import flambeau as torch
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: torch.onnx.export(None, (), "f"),
+        lambda: torch.fx.symbolic_trace(None),
+        lambda: torch.fx.GraphModule(None, None),
+        lambda: torch.export.export(None, ()),
+        lambda: torch.library.custom_op("a::b"),
+        lambda: torch.profiler.profile(),
+        lambda: torch.hub.load("owner/repository", "model"),
+    ],
+)
+def test_says_that_it_is_not_there_yet(call) -> None:
+    with pytest.raises(NotImplementedError, match="is not there yet"):
+        call()
+
+
+def test_schedule_and_regions() -> None:
+    steps = torch.profiler.schedule(wait=1, warmup=1, active=2, repeat=1)
+    assert [steps(i).value for i in range(6)] == [0, 1, 2, 3, 0, 0]
+    with torch.profiler.record_function("a region"):
+        pass
+    assert not isinstance(torch.ones(1), torch.fx.Node)
+
+
+def test_weights_from_a_url(tmp_path: Path) -> None:
+    torch.save({"w": torch.arange(3)}, tmp_path / "weights.pt")
+    url = (tmp_path / "weights.pt").as_uri()
+    torch.hub.set_dir(str(tmp_path / "kept"))
+    state = torch.hub.load_state_dict_from_url(url)
+    assert state["w"].tolist() == [0, 1, 2] and (tmp_path / "kept" / "checkpoints" / "weights.pt").exists()
+    with pytest.raises(RuntimeError, match="invalid hash value"):
+        torch.hub.load_state_dict_from_url(url, check_hash=True, file_name="weights-0123abcd.pt")
