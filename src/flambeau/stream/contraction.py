@@ -12,7 +12,7 @@ from .backend import current
 from .fusion import nest_names
 from .program import Launch
 from .recipes import recipe
-from .schedule import PNode, PVal
+from .nodes import PNode, PVal
 
 SEEN: dict[
     Any, set[tuple[int, int, int]]

@@ -9,7 +9,7 @@ from ..shapes import numel
 from .contraction import named_launch, whole
 from .program import Launch
 from .recipes import recipe
-from .schedule import PNode
+from .nodes import PNode
 
 # kind -> the kernel's name of the tensor that is read, where it is not p
 SOURCE = {"poisson": "rate", "multinomial": "cumulated"}

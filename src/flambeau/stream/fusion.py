@@ -11,7 +11,7 @@ from ..loop.recipes.nest import Nest
 from ..loop.recipes.tail import Tail
 from ..shapes import numel
 from .nests import PARTS, SERIAL_WORK, Access, Bound, NestBuilder
-from .schedule import Group, PNode, PVal, opaque_writes
+from .nodes import Group, PNode, PVal, opaque_writes
 
 SMALL = 32768  # elements that one thread reduces after a kernel rather than in a kernel of their own
 WINDOW = 8  # launches that a call may be moved across to join its list

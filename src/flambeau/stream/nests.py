@@ -6,7 +6,7 @@ from typing import Any
 
 from ..loop.recipes.nest import CHUNK, Analysis, Nest, chunk_count, dependencies, expensive, partials
 from ..shapes import numel
-from .schedule import Group, PBuf, PNode, PVal, alignment
+from .nodes import Group, PBuf, PNode, PVal, alignment
 
 PARTS = 64  # the most parts worth making
 SERIAL_WORK = 24000  # elements x values below which one thread is faster

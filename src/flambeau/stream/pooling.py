@@ -9,7 +9,7 @@ from .backend import current
 from .contraction import named_launch, whole
 from .program import Launch
 from .recipes import recipe
-from .schedule import PNode
+from .nodes import PNode
 
 BUFFERS = {
     "max": ("x", "y", "index"),

@@ -15,7 +15,8 @@ from ..loop.recipes.nest import lower
 from . import fusion, recipes
 from .backend import current
 from .nests import Bound, NestBuilder
-from .schedule import Builder, Group, PBuf, PVal, Scheduler, drop_dead
+from .nodes import Builder, Group, PBuf, PVal, drop_dead
+from .schedule import Scheduler
 
 KERNELS: dict[Any, Any] = {}  # (device name, nest or recipe key) -> (handle, epilogue, names of parameters)
 STATS = {"kernels": 0, "planned": 0, "runs": 0, "launches": 0, "hits": 0, "units": 0}

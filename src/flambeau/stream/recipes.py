@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .program import Launch
-    from .schedule import PNode
+    from .nodes import PNode
 
 FILES = (
     "contraction",

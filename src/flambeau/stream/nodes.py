@@ -1,0 +1,263 @@
+"""Instructions expanded into nodes over program buffers (`PBuf`): equal nodes are merged, dead ones dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..shapes import extent_bytes, numel
+from .graph import GNode, Val
+
+
+class PBuf:
+    """Memory of a program: a storage of the stream (sid >= 0) or a temporary.
+
+    number: it is a Python number in the name table. kept: somebody can still see it after the flush.
+    bytes_exist: it had its bytes before. home: the group that computes it, or None; inline: recomputed where it is read.
+    """
+
+    __slots__ = (
+        *(
+            "at",
+            "bytes_exist",
+            "dtype",
+            "group",
+            "id",
+            "inline",
+            "kept",
+            "level",
+            "mat",
+            "node",
+            "number",
+            "reads",
+            "shape",
+        ),
+        *("sid", "strides", "uses", "version", "writes"),
+    )
+
+    def __init__(self, id: int, shape: Any, strides: Any, dtype: Any, sid: int = -1):
+        self.id, self.shape, self.strides, self.dtype, self.sid = id, tuple(shape), strides, dtype, sid
+        self.number = self.bytes_exist = self.kept = self.mat = False
+        self.inline = 0
+        self.node: PNode | None = None
+        self.group: Group | None = None
+        self.at: tuple[int, ...] = ()  # the axis of each dimension, in its group
+        self.level = 2
+        self.version = 0
+        self.reads: list[tuple[Group, PVal, tuple[int, ...]]] = []
+        self.writes: list[tuple[Group, PVal, tuple[int, ...], PVal | None]] = []
+        self.uses = 0
+
+
+class PVal:
+    """A view of a program buffer; offslot: the slot of an offset that is known only at run time, or -1."""
+
+    __slots__ = ("buf", "off", "offslot", "shape", "strides", "version")
+
+    def __init__(self, buf: PBuf, shape: Any, strides: Any, off: int, offslot: int = -1):
+        self.buf, self.shape, self.strides, self.off, self.offslot = buf, tuple(shape), strides, off, offslot
+        self.version = buf.version
+
+    @property
+    def view(self) -> tuple[Any, ...]:
+        return (self.shape, self.strides, self.off, self.offslot)
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        return (self.buf.id, self.version, self.shape, self.strides, self.off, self.offslot)
+
+
+class PNode:
+    __slots__ = ("attrs", "dead", "form", "ins", "kind", "op", "outs", "shape", "where")
+
+    def __init__(self, kind: str, op: str, ins: list[PVal], attrs: Any, outs: list[PBuf], shape: Any):
+        self.kind, self.op, self.ins, self.attrs, self.outs, self.shape = (
+            kind,
+            op,
+            ins,
+            attrs,
+            outs,
+            tuple(shape),
+        )
+        self.dead = False
+        self.form: Any = None
+
+
+class Group:
+    """Nodes of one kernel. extents: the domain's axes (each > 1); reduced: the axes a reduction removes, or None."""
+
+    __slots__ = ("buffers", "extents", "fixed", "index", "loads", "nodes", "opaque", "order", "reduced")
+
+    def __init__(self, index: int, extents: tuple[int, ...], opaque: PNode | None = None):
+        self.index, self.extents, self.opaque = index, extents, opaque
+        self.reduced: frozenset[int] | None = None
+        self.nodes: list[
+            tuple[PNode, tuple[int, ...]]
+        ] = []  # with the axis of each dimension of the node's shape
+        self.buffers: set[int] = set()
+        self.order: tuple[int, ...] = ()  # the reduced axes, outermost first
+        self.fixed = self.loads = False  # loads: it reads memory
+
+
+class Builder:
+    """Expands instructions into nodes."""
+
+    def __init__(self) -> None:
+        self.nodes: list[PNode] = []
+        self.bufs: list[PBuf] = []
+        self.by_sid: dict[int, PBuf] = {}
+        self.seen: dict[Any, PNode] = {}
+        self.written: set[int] = set()  # slots that are written in place: their storages are nobody else's
+
+    def buffer(self, shape: Any, strides: Any, dtype: Any, sid: int = -1) -> PBuf:
+        buf = PBuf(len(self.bufs), shape, strides, dtype, sid)
+        self.bufs.append(buf)
+        if sid >= 0:
+            self.by_sid[sid] = buf
+        return buf
+
+    def external(self, sid: int, operand: Any, number: bool) -> PBuf:
+        buf = self.by_sid.get(sid)
+        if buf is None:
+            buf = self.buffer((), (), operand.dtype, sid)
+            buf.bytes_exist, buf.number = True, number
+            buf.inline = 1 if number else 0
+            buf.mat = not number
+        return buf
+
+    def instruction(self, form: Any, line: Sequence[int], kept: Any, is_number: Any) -> None:
+        """Add one form; line: its slot numbers as recorded; kept(sid): whether the storage outlives the flush."""
+        operands: list[tuple[PBuf, int]] = []
+        at = 0
+        trace = form.trace
+        for operand in trace.operands:
+            sid = line[at]
+            at += 1
+            offslot = -1
+            if sid < 0:
+                sid, offslot = ~sid, line[at]
+                at += 1
+            operands.append((self.external(sid, operand, is_number(sid)), offslot))
+        made: dict[int, PBuf] = {}
+        for i, v in enumerate(form.out_vals):
+            buf = self.buffer(v.buf.shape, v.buf.strides, v.buf.dtype, line[at + i])
+            buf.kept = kept(line[at + i])
+            made[id(v.buf)] = buf
+        for node in trace.nodes:
+            self.node(node, operands, made, form)
+
+    def node(self, g: GNode, operands: list[tuple[PBuf, int]], made: dict[int, PBuf], form: Any) -> None:
+        ins = [self.value(v, operands, made) for v in g.ins]
+        shape = g.outs[0].shape if g.outs else (ins[0].shape if ins else ())
+        key: Any = None
+        promised = [made.get(id(b)) for b in g.outs]
+        pure = g.kind not in ("store", "empty") and not (
+            g.kind == "opaque" and (opaque_writes(g) or not g.outs)
+        )
+        if pure and not any(p is not None and (p.kept or p.sid in self.written) for p in promised):
+            key = (g.kind, g.op, g.attrs, tuple(shape), g.outs[0].dtype, *[v.key for v in ins])
+            if g.kind == "const":
+                key = (*key, repr(g.attrs), type(g.attrs[0]))
+            same = self.seen.get(key)
+            if same is not None:
+                for b, p, buf in zip(g.outs, promised, same.outs):
+                    made[id(b)] = buf
+                    if p is not None:
+                        self.by_sid[p.sid] = buf
+                return
+        outs = []
+        for b, p in zip(g.outs, promised):
+            buf = p or self.buffer(b.shape, b.strides, b.dtype)
+            made[id(b)] = buf
+            outs.append(buf)
+        node = PNode(g.kind, g.op, ins, g.attrs, outs, shape)
+        node.form = form
+        for buf in outs:
+            buf.node = node
+        if key is not None:
+            self.seen[key] = node
+        self.nodes.append(node)
+        if g.kind == "store":
+            ins[0].buf.version += 1
+        elif g.kind == "opaque":
+            for i in opaque_writes(node):
+                ins[i].buf.version += 1
+
+    def value(self, v: Val, operands: list[tuple[PBuf, int]], made: dict[int, PBuf]) -> PVal:
+        src = v.buf.src
+        if isinstance(src, int):
+            buf, offslot = operands[src]
+            return PVal(buf, v.shape, v.strides, v.off, offslot)
+        return PVal(made[id(v.buf)], v.shape, v.strides, v.off)
+
+
+def opaque_writes(node: Any) -> tuple[int, ...]:
+    """Which inputs an opaque node writes (a generator's state): the recipe says so in its attributes."""
+    attrs = node.attrs
+    return attrs[0][1] if attrs and isinstance(attrs[0], tuple) and attrs[0][:1] == ("writes",) else ()
+
+
+def drop_dead(nodes: list[PNode]) -> list[PNode]:
+    """Nodes whose results nobody can see; checks and writes to memory that outlives them stay."""
+    needed: set[int] = set()
+    alive: list[PNode] = []
+    for node in reversed(nodes):
+        if node.kind == "store":
+            buf = node.ins[0].buf
+            keep = buf.kept or buf.bytes_exist or buf.id in needed
+        elif node.kind == "opaque":
+            keep = bool(opaque_writes(node)) or any(b.kept or b.id in needed for b in node.outs)
+        elif node.kind == "take":
+            keep = True
+        else:
+            keep = any(b.kept or b.id in needed for b in node.outs)
+        if keep:
+            alive.append(node)
+            for v in node.ins:
+                needed.add(v.buf.id)
+    alive.reverse()
+    return alive
+
+
+def overlap(a: PVal, b: PVal) -> bool:
+    """Whether two views of one buffer may share memory (by their ranges; offsets unknown at planning time: yes)."""
+    if a.offslot != b.offslot:
+        return True
+    lo_a, hi_a = a.off, extent_bytes(a.shape, a.strides, a.off)
+    lo_b, hi_b = b.off, extent_bytes(b.shape, b.strides, b.off)
+    if hi_a <= lo_b or hi_b <= lo_a:
+        return False
+    if a.strides == b.strides and a.strides and numel(a.shape) and numel(b.shape):
+        # slices of one tensor along one dimension: disjoint columns of the same rows
+        for d, s in enumerate(a.strides):
+            inner = 1 + sum(
+                (n - 1) * t for e, (n, t) in enumerate(zip(a.shape, a.strides)) if e != d and t < s
+            )
+            if s >= inner and all(t >= s * 1 for e, t in enumerate(a.strides) if e < d):
+                rest_a, rest_b = a.off % s, b.off % s
+                width_a = 1 + sum((n - 1) * t for n, t in zip(a.shape, a.strides) if t < s)
+                width_b = 1 + sum((n - 1) * t for n, t in zip(b.shape, b.strides) if t < s)
+                fits = rest_a + width_a <= s and rest_b + width_b <= s
+                if fits and (rest_a + width_a <= rest_b or rest_b + width_b <= rest_a):
+                    return False
+    return True
+
+
+def alignment(v: PVal) -> tuple[int, ...] | None:
+    """For each dimension of a view, the dimension of its buffer that it walks (-1: none), or None if it is no such view."""
+    buf = v.buf
+    if v.off or v.offslot >= 0:
+        return None
+    if v.shape == buf.shape and v.strides == buf.strides:
+        return tuple([d if n > 1 else -1 for d, n in enumerate(v.shape)])
+    left = {s: d for d, (n, s) in enumerate(zip(buf.shape, buf.strides)) if n > 1}
+    found = []
+    for n, s in zip(v.shape, v.strides):
+        if n == 1 or s == 0:
+            found.append(-1)
+            continue
+        d = left.pop(s, -1)
+        if d < 0 or buf.shape[d] != n:
+            return None
+        found.append(d)
+    return None if left else tuple(found)
