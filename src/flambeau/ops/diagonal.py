@@ -25,7 +25,10 @@ def _diagonal_rule(shape: Any, strides: Any, offset: int, dim1: int, dim2: int) 
     return (*[shape[d] for d in left], n), (*[strides[d] for d in left], strides[a] + strides[b]), start
 
 
-@view(grad=lambda grad, meta, offset, a, b: diagonal_backward(grad, tuple(meta.shape), offset, a, b), name="diagonal")
+@view(
+    grad=lambda grad, meta, offset, a, b: diagonal_backward(grad, tuple(meta.shape), offset, a, b),
+    name="diagonal",
+)
 def _diagonal(shape: Any, strides: Any, offset: int, dim1: int, dim2: int) -> Geometry:
     return _diagonal_rule(shape, strides, offset, dim1, dim2)
 
@@ -36,7 +39,11 @@ def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     return _diagonal(input, offset, dim1, dim2)
 
 
-@op(method=False, function=False, grad={"self": lambda grad, offset, dim1, dim2: _diagonal(grad, offset, dim1, dim2)})
+@op(
+    method=False,
+    function=False,
+    grad={"self": lambda grad, offset, dim1, dim2: _diagonal(grad, offset, dim1, dim2)},
+)
 def diagonal_backward(self: T, shape: tuple[int, ...], offset: int, dim1: int, dim2: int) -> Any:
     """Zeros with self on a diagonal."""
     out = blank(shape, self.dtype)
@@ -48,7 +55,9 @@ def diagonal_backward(self: T, shape: tuple[int, ...], offset: int, dim1: int, d
 @op(
     name="diagonal_scatter",
     grad={
-        "self": lambda grad, offset, dim1, dim2: FUNCTIONS["diagonal_scatter"](grad, FUNCTIONS["zeros_like"](_diagonal(grad, offset, dim1, dim2)), offset, dim1, dim2),
+        "self": lambda grad, offset, dim1, dim2: FUNCTIONS["diagonal_scatter"](
+            grad, FUNCTIONS["zeros_like"](_diagonal(grad, offset, dim1, dim2)), offset, dim1, dim2
+        ),
         "src": lambda grad, offset, dim1, dim2: _diagonal(grad, offset, dim1, dim2),
     },
 )
@@ -77,7 +86,9 @@ def _with(self: Any, src: Any, part: Any, name: str) -> Any:
 @op(
     method=True,
     grad={
-        "self": lambda grad, dim, index: FUNCTIONS["select_scatter"](grad, FUNCTIONS["zeros_like"](grad.select(dim, index)), dim, index),
+        "self": lambda grad, dim, index: FUNCTIONS["select_scatter"](
+            grad, FUNCTIONS["zeros_like"](grad.select(dim, index)), dim, index
+        ),
         "src": lambda grad, dim, index: grad.select(dim, index),
     },
 )
@@ -96,8 +107,15 @@ def _slice_self(grad: Any, dim: int, start: Any, end: Any, step: int) -> Any:
     return FUNCTIONS["slice_scatter"](grad, zeros, dim, start, end, step)
 
 
-@op(grad={"self": _slice_self, "src": lambda grad, dim, start, end, step: _slice_of(grad, dim, start, end, step)})
-def slice_scatter(self: T, src: T, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Any:
+@op(
+    grad={
+        "self": _slice_self,
+        "src": lambda grad, dim, start, end, step: _slice_of(grad, dim, start, end, step),
+    }
+)
+def slice_scatter(
+    self: T, src: T, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Any:
     """A copy of self with src in a slice of a dimension."""
     return _with(self, src, lambda out: _slice_of(out, dim, start, end, step), "slice_scatter")
 
@@ -111,12 +129,18 @@ def _strided_part(out: Any, size: Any, stride: Any, storage_offset: Any) -> Any:
         "self": lambda grad, size, stride, storage_offset: FUNCTIONS["as_strided_scatter"](
             grad, FUNCTIONS["full"](size, 0, dtype=grad.dtype), size, stride, storage_offset
         ),
-        "src": lambda grad, size, stride, storage_offset: _strided_part(grad.contiguous(), size, stride, storage_offset),
+        "src": lambda grad, size, stride, storage_offset: _strided_part(
+            grad.contiguous(), size, stride, storage_offset
+        ),
     }
 )
-def as_strided_scatter(self: T, src: T, size: tuple[int, ...], stride: tuple[int, ...], storage_offset: int | None = None) -> Any:
+def as_strided_scatter(
+    self: T, src: T, size: tuple[int, ...], stride: tuple[int, ...], storage_offset: int | None = None
+) -> Any:
     """A copy of self with src where as_strided would read."""
-    return _with(self, src, lambda out: _strided_part(out, size, stride, storage_offset), "as_strided_scatter")
+    return _with(
+        self, src, lambda out: _strided_part(out, size, stride, storage_offset), "as_strided_scatter"
+    )
 
 
 @op(

@@ -29,7 +29,16 @@ def base_shape(form: Any) -> tuple[int, ...]:
     return tuple(form.trace.operands[0].shape)
 
 
-@op(name="gather", raises=RuntimeError, check=along("gather", RuntimeError), grad={"self": lambda grad, dim, index, form: FUNCTIONS["scatter_add"](zeros(base_shape(form), grad), dim, index, grad)})
+@op(
+    name="gather",
+    raises=RuntimeError,
+    check=along("gather", RuntimeError),
+    grad={
+        "self": lambda grad, dim, index, form: FUNCTIONS["scatter_add"](
+            zeros(base_shape(form), grad), dim, index, grad
+        )
+    },
+)
 def gather(self: T, dim: int, index: T, *, sparse_grad: bool = False) -> Any:
     """result[i][j] = self[index[i][j]][j] (for dim 0): along dim at given places."""
     if numel(index.shape):
@@ -41,7 +50,10 @@ def gather(self: T, dim: int, index: T, *, sparse_grad: bool = False) -> Any:
     if not numel(index.shape):
         return empty(tuple(index.shape), self.dtype)
     if max(index.ndim, 1) != max(self.ndim, 1):
-        fail(RuntimeError, f"gather: Index tensor must have the same number of dimensions as input tensor; got index={tuple(index.shape)}, input={tuple(self.shape)}")
+        fail(
+            RuntimeError,
+            f"gather: Index tensor must have the same number of dimensions as input tensor; got index={tuple(index.shape)}, input={tuple(self.shape)}",
+        )
     if self.ndim == 0:
         self = self.view_as((1,), (1,), self.off)
     if index.ndim == 0:
@@ -75,15 +87,27 @@ def index_select(self: T, dim: int, index: T) -> Any:
     if index.ndim == 0:
         index = index.view_as((1,), (0,), index.off)
     if self.ndim == 0:
-        return take(self.view_as((1,), (0,), self.off), {0: index}, (index.shape[0],), [None], INDEX).view_as((), (), 0)
+        return take(self.view_as((1,), (0,), self.off), {0: index}, (index.shape[0],), [None], INDEX).view_as(
+            (), (), 0
+        )
     shape = (*self.shape[:d], index.shape[0], *self.shape[d + 1 :])
     if not numel(shape):
         return empty(shape, self.dtype)
-    along = index.view_as((1,) * d + (index.shape[0],) + (1,) * (self.ndim - d - 1), (0,) * d + index.strides + (0,) * (self.ndim - d - 1), index.off)
+    along = index.view_as(
+        (1,) * d + (index.shape[0],) + (1,) * (self.ndim - d - 1),
+        (0,) * d + index.strides + (0,) * (self.ndim - d - 1),
+        index.off,
+    )
     return take(self, {d: along}, shape, [None if e == d else e for e in range(self.ndim)], INDEX)
 
 
-@op(name="take", check=lambda self, index: check("take: out of range", index, self.numel(), 0, IndexError, True), grad={"self": lambda grad, index, form: FUNCTIONS["put"](zeros(base_shape(form), grad), index, grad, True)})
+@op(
+    name="take",
+    check=lambda self, index: check("take: out of range", index, self.numel(), 0, IndexError, True),
+    grad={
+        "self": lambda grad, index, form: FUNCTIONS["put"](zeros(base_shape(form), grad), index, grad, True)
+    },
+)
 def take_(self: T, index: T) -> Any:
     """Elements of the flattened tensor."""
     if index.dtype is not int64:
@@ -105,8 +129,15 @@ def take_along_dim(input: Any, indices: Any, dim: Any = None, *, out: Any = None
     else:
         d = wrap_dim(dim, input.ndim, "take_along_dim")
         if input.ndim != indices.ndim:
-            fail(RuntimeError, f"torch.take_along_dim(): input and indices should have the same number of dimensions, but got {input.ndim} dimensions for input, and {indices.ndim} dimensions for indices")
-        shape = broadcast("take_along_dim", [1 if e == d else n for e, n in enumerate(input.shape)], [1 if e == d else n for e, n in enumerate(indices.shape)])
+            fail(
+                RuntimeError,
+                f"torch.take_along_dim(): input and indices should have the same number of dimensions, but got {input.ndim} dimensions for input, and {indices.ndim} dimensions for indices",
+            )
+        shape = broadcast(
+            "take_along_dim",
+            [1 if e == d else n for e, n in enumerate(input.shape)],
+            [1 if e == d else n for e, n in enumerate(indices.shape)],
+        )
         wide = tuple(input.shape[d] if e == d else n for e, n in enumerate(shape))
         at = tuple(indices.shape[d] if e == d else n for e, n in enumerate(shape))
         indices = FUNCTIONS["_where"](indices < 0, indices + input.shape[d], indices)
@@ -129,7 +160,13 @@ def _embedding_back(grad: Any, indices: Any, padding_idx: int, scale_grad_by_fre
     return FUNCTIONS["index_add"](zeros(shape, grad), 0, flat, rows)
 
 
-@op(name="_embedding", check=lambda weight, indices, *rest: check("embedding", indices, weight.shape[0], 0, IndexError), method=False, node="EmbeddingBackward0", grad={"weight": _embedding_back})
+@op(
+    name="_embedding",
+    check=lambda weight, indices, *rest: check("embedding", indices, weight.shape[0], 0, IndexError),
+    method=False,
+    node="EmbeddingBackward0",
+    grad={"weight": _embedding_back},
+)
 def _embedding(weight: T, indices: T, padding_idx: int = -1, scale_grad_by_freq: bool = False) -> Any:
     if weight.ndim != 2:
         fail(RuntimeError, "embedding: 'weight' must be 2-D")
@@ -147,7 +184,13 @@ def _embedding(weight: T, indices: T, padding_idx: int = -1, scale_grad_by_freq:
 
 
 def embedding(
-    input: Any, weight: Any, padding_idx: Any = None, max_norm: Any = None, norm_type: float = 2.0, scale_grad_by_freq: bool = False, sparse: bool = False
+    input: Any,
+    weight: Any,
+    padding_idx: Any = None,
+    max_norm: Any = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
 ) -> Any:
     """Rows of a table: weight[input]. The row padding_idx gets no gradient."""
     if padding_idx is not None:
@@ -236,10 +279,17 @@ def masked_select(input: Any, mask: Any, *, out: Any = None) -> Any:
         fail(RuntimeError, f"masked_select: expected BoolTensor for mask; got {mask.dtype.name}")
     if out is not None:
         if out.dtype is not input.dtype:
-            fail(RuntimeError, f"masked_select(): self and result must have the same scalar type; got {input.dtype.name} and {out.dtype.name}")
+            fail(
+                RuntimeError,
+                f"masked_select(): self and result must have the same scalar type; got {input.dtype.name} and {out.dtype.name}",
+            )
         apart("masked_select", out, input, mask)
     shape = broadcast("masked_select", input.shape, mask.shape)
-    result = FUNCTIONS["_index"](input.expand(shape) if shape else input.reshape(1), list(nonzero(mask.expand(shape), as_tuple=True)), tuple(range(max(len(shape), 1))))
+    result = FUNCTIONS["_index"](
+        input.expand(shape) if shape else input.reshape(1),
+        list(nonzero(mask.expand(shape), as_tuple=True)),
+        tuple(range(max(len(shape), 1))),
+    )
     return result if out is None else into(out, result)
 
 

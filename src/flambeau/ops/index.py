@@ -21,7 +21,10 @@ def index_shape(indices: list[Val], name: str = "index") -> tuple[int, ...]:
             if i.shape[-d] != out[-d] and i.shape[-d] != 1:
                 if out[-d] != 1:
                     got = ", ".join(str(list(v.shape)) for v in indices)
-                    fail(IndexError, f"{name}: shape mismatch: indexing tensors could not be broadcast together with shapes {got}")
+                    fail(
+                        IndexError,
+                        f"{name}: shape mismatch: indexing tensors could not be broadcast together with shapes {got}",
+                    )
                 out[-d] = i.shape[-d]
     return tuple(out)
 
@@ -35,8 +38,16 @@ def layout(rank: int, dims: tuple[int, ...]) -> tuple[int, list[int]]:
 
 def spread(i: Val, rank: int, lead: int, trail: int) -> Val:
     """An index of `rank` dimensions among the result's: lead dimensions before it, trail behind."""
-    i = i if i.ndim == rank else i.view_as((1,) * (rank - i.ndim) + tuple(i.shape), (0,) * (rank - i.ndim) + tuple(i.strides), i.off)
-    return i.view_as((1,) * lead + tuple(i.shape) + (1,) * trail, (0,) * lead + tuple(i.strides) + (0,) * trail, i.off)
+    i = (
+        i
+        if i.ndim == rank
+        else i.view_as(
+            (1,) * (rank - i.ndim) + tuple(i.shape), (0,) * (rank - i.ndim) + tuple(i.strides), i.off
+        )
+    )
+    return i.view_as(
+        (1,) * lead + tuple(i.shape) + (1,) * trail, (0,) * lead + tuple(i.strides) + (0,) * trail, i.off
+    )
 
 
 def _in_range(self: Any, indices: Any, *rest: Any) -> None:
@@ -66,7 +77,9 @@ def _index(self: T, indices: TS, dims: tuple[int, ...]) -> Any:
     return take(self, chosen, shape, where)
 
 
-def scatter_into(dest: Val, pairs: Any, source: Val, shape: tuple[int, ...], serial: tuple[int, ...], mode: str, label: str) -> None:
+def scatter_into(
+    dest: Val, pairs: Any, source: Val, shape: tuple[int, ...], serial: tuple[int, ...], mode: str, label: str
+) -> None:
     """dest op= source at computed places: the prim.
 
     pairs: for each dimension of dest (int64 index that broadcasts to shape, or None; the dimension of shape that it
@@ -76,6 +89,10 @@ def scatter_into(dest: Val, pairs: Any, source: Val, shape: tuple[int, ...], ser
     if not numel(shape):
         return
     at = tuple(d for d, (i, _) in enumerate(pairs) if i is not None)
+    if isinstance(source.buf.src, int) and not source.level:  # a number that is an argument has no memory
+        number = empty((), dest.dtype)
+        store(number, cast(source, dest.dtype))
+        source = number
     ins = [dest, expand(cast(source, dest.dtype), shape)]
     ins += [expand(cast(pairs[d][0], int64), shape) for d in at]
     attrs = (("writes", (0,)), mode, at, tuple(follow for _, follow in pairs), shape, serial, label)
@@ -139,8 +156,17 @@ def _index_put(self: T, indices: TS, values: T, dims: tuple[int, ...], accumulat
     return _put(copied(self), indices, values, dims, accumulate)
 
 
-@op(method=False, name="_index_put_direct", check=_in_range, inplace=True, node="IndexPutBackward0", grad=_PUT_GRADS)
-def _index_put_direct(self: T, indices: TS, values: T, dims: tuple[int, ...], accumulate: bool = False) -> Any:
+@op(
+    method=False,
+    name="_index_put_direct",
+    check=_in_range,
+    inplace=True,
+    node="IndexPutBackward0",
+    grad=_PUT_GRADS,
+)
+def _index_put_direct(
+    self: T, indices: TS, values: T, dims: tuple[int, ...], accumulate: bool = False
+) -> Any:
     return _put(self, indices, values, dims, accumulate)
 
 

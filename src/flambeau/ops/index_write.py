@@ -20,14 +20,23 @@ def _checked(name: str, dest: Val, dim: int, index: Val, source: Val | None) -> 
     if index.ndim > 1:
         fail(IndexError, f"{name}(): Index should have dimension 1 or 0 (got {index.ndim})")
     if index.dtype not in (int32, int64):
-        fail(RuntimeError if name == "index_add" else IndexError, f"{name}(): Expected dtype int32/int64 for index but got: {index.dtype.name}")
+        fail(
+            RuntimeError if name == "index_add" else IndexError,
+            f"{name}(): Expected dtype int32/int64 for index but got: {index.dtype.name}",
+        )
     index = one(index)
     if source is None:
         return d, index
     if source.dtype is not dest.dtype:
-        fail(RuntimeError, f"{name}(): self and source expected to have the same dtype, but got (self) {dest.dtype.name} and (source) {source.dtype.name}")
+        fail(
+            RuntimeError,
+            f"{name}(): self and source expected to have the same dtype, but got (self) {dest.dtype.name} and (source) {source.dtype.name}",
+        )
     if source.ndim and dest.ndim and source.ndim != dest.ndim and name != "index_fill":
-        fail(IndexError, f"{name}(): When source and destination are not scalars, their dimensionality must match. Source dimensionality ({source.ndim}), destination dimensionality ({dest.ndim})")
+        fail(
+            IndexError,
+            f"{name}(): When source and destination are not scalars, their dimensionality must match. Source dimensionality ({source.ndim}), destination dimensionality ({dest.ndim})",
+        )
     have = source.shape[d] if source.ndim else 1
     if have != index.shape[0]:
         fail(
@@ -37,7 +46,10 @@ def _checked(name: str, dest: Val, dim: int, index: Val, source: Val | None) -> 
     if source.ndim:
         for e in range(dest.ndim):
             if e != d and source.shape[e] != dest.shape[e]:
-                fail(RuntimeError, f"{name}(): Source/destination tensor must have same slice shapes. Destination slice shape: {list(dest.shape)} at dimension {d} and source slice shape: {list(source.shape)} at dimension 0.")
+                fail(
+                    RuntimeError,
+                    f"{name}(): Source/destination tensor must have same slice shapes. Destination slice shape: {list(dest.shape)} at dimension {d} and source slice shape: {list(source.shape)} at dimension 0.",
+                )
     return d, index
 
 
@@ -50,8 +62,14 @@ def write(dest: Val, d: int, index: Val, source: Val, mode: str, label: str = IN
     if source.ndim:
         source = source.view_as(shape, tuple(source.strides), source.off)
     rank = dest.ndim
-    at = index.view_as((1,) * d + (n,) + (1,) * (rank - d - 1), (0,) * d + (index.strides[0],) + (0,) * (rank - d - 1), index.off)
-    scatter_into(dest, [(at, None) if e == d else (None, e) for e in range(rank)], source, shape, (d,), mode, label)
+    at = index.view_as(
+        (1,) * d + (n,) + (1,) * (rank - d - 1),
+        (0,) * d + (index.strides[0],) + (0,) * (rank - d - 1),
+        index.off,
+    )
+    scatter_into(
+        dest, [(at, None) if e == d else (None, e) for e in range(rank)], source, shape, (d,), mode, label
+    )
 
 
 def _source_back(grad: Any, dim: int, index: Any, form: Any) -> Any:
@@ -63,12 +81,24 @@ def _index_add(self: T, dim: int, index: T, source: T, *, alpha: N = 1) -> Any:
     """self with alpha * source added to slices along dim, in the order of the index."""
     d, index = _checked("index_add", self, dim, index, source)
     if type(alpha) is Val or alpha != 1:
-        source = map_("mul", source, cast(alpha, source.dtype) if type(alpha) is Val else const(alpha, source.dtype))
+        source = map_(
+            "and" if source.dtype is bool_ else "mul",
+            source,
+            cast(alpha, source.dtype) if type(alpha) is Val else const(alpha, source.dtype),
+        )
     write(self, d, index, source, "add")
     return self
 
 
-both_forms("index_add", _index_add, {"self": lambda grad: grad, "source": lambda grad, dim, index, alpha, form: _source_back(grad, dim, index, form) * alpha}, check=along("index_add", RuntimeError))
+both_forms(
+    "index_add",
+    _index_add,
+    {
+        "self": lambda grad: grad,
+        "source": lambda grad, dim, index, alpha, form: _source_back(grad, dim, index, form) * alpha,
+    },
+    check=along("index_add", RuntimeError),
+)
 
 
 def _index_copy(self: T, dim: int, index: T, source: T) -> Any:
@@ -79,7 +109,9 @@ def _index_copy(self: T, dim: int, index: T, source: T) -> Any:
 
 
 both_forms(
-    "index_copy", _index_copy, {"self": lambda grad, dim, index: FUNCTIONS["index_fill"](grad, dim, index, 0), "source": _source_back},
+    "index_copy",
+    _index_copy,
+    {"self": lambda grad, dim, index: FUNCTIONS["index_fill"](grad, dim, index, 0), "source": _source_back},
     check=along("index_copy", IndexError),
 )
 
@@ -94,7 +126,10 @@ def _index_fill(self: T, dim: int, index: T, value: TN) -> Any:  # type: ignore[
     """self with a number written to slices along dim."""
     d, index = _checked("index_fill", self, dim, index, None)
     if value.ndim:
-        fail(RuntimeError, f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s).")
+        fail(
+            RuntimeError,
+            f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s).",
+        )
     write(self, d, index, cast(value, self.dtype), "set", "index")
     return self
 
@@ -113,18 +148,30 @@ both_forms(
 def _index_reduce(self: T, dim: int, index: T, source: T, reduce: str, *, include_self: bool = True) -> Any:
     """self combined with source's slices along dim: prod, mean, amax, amin."""
     if reduce not in ("prod", "mean", "amax", "amin"):
-        fail(RuntimeError, f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.")
+        fail(
+            RuntimeError,
+            f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got {reduce}.",
+        )
     d, index = _checked("index_reduce", self, dim, index, source)
     if numel(index.shape) and numel(self.shape):
-        _combine(self, lambda dest, src, mode: write(dest, d, index, src, mode), (), source, reduce, include_self)
+        _combine(
+            self, lambda dest, src, mode: write(dest, d, index, src, mode), (), source, reduce, include_self
+        )
     return self
 
 
-def _index_reduce_back(grad: Any, self: Any, dim: int, index: Any, source: Any, result: Any, reduce: str, include_self: bool) -> Any:
+def _index_reduce_back(
+    grad: Any, self: Any, dim: int, index: Any, source: Any, result: Any, reduce: str, include_self: bool
+) -> Any:
     return _reduce_grads(grad, self, source, result, reduce, include_self, Places(dim, index, True))
 
 
-both_forms("index_reduce", _index_reduce, {"self, source": _index_reduce_back}, check=along("index_reduce", IndexError))
+both_forms(
+    "index_reduce",
+    _index_reduce,
+    {"self, source": _index_reduce_back},
+    check=along("index_reduce", IndexError),
+)
 
 
 def _index_prod(self: T, dim: int, index: T, source: T) -> Any:
@@ -170,7 +217,12 @@ def index_put_(input: Any, indices: Any, values: Any, accumulate: bool = False) 
 def flat_places(index: Val, shape: tuple[int, ...]) -> list[Val]:
     """The coordinates of flat places; negative ones count from the end."""
     count = numel(shape)
-    at = map_("select", map_("lt", index, const(0, int64), out=bool_), map_("add", index, const(count, int64)), index)
+    at = map_(
+        "select",
+        map_("lt", index, const(0, int64), out=bool_),
+        map_("add", index, const(count, int64)),
+        index,
+    )
     out: list[Val] = []
     for n in reversed(shape):
         out.append(map_("irem", at, const(n, int64)))
@@ -182,8 +234,14 @@ def flat_places(index: Val, shape: tuple[int, ...]) -> list[Val]:
     method=True,
     check=lambda self, index, *rest: check("put: out of range", index, self.numel(), 0, IndexError, True),
     grad={
-        "self": lambda grad, index, accumulate: grad if accumulate else FUNCTIONS["put"](grad, index, FUNCTIONS["full"](tuple(index.shape), 0, dtype=grad.dtype)),
-        "source": lambda grad, index, form: FUNCTIONS["take"](grad, index).reshape(tuple(form.trace.operands[2].shape)),
+        "self": lambda grad, index, accumulate: (
+            grad
+            if accumulate
+            else FUNCTIONS["put"](grad, index, FUNCTIONS["full"](tuple(index.shape), 0, dtype=grad.dtype))
+        ),
+        "source": lambda grad, index, form: FUNCTIONS["take"](grad, index).reshape(
+            tuple(form.trace.operands[2].shape)
+        ),
     },
 )
 def put(self: T, index: T, source: T, accumulate: bool = False) -> Any:
@@ -195,9 +253,15 @@ def _put(out: Val, index: Val, source: Val, accumulate: bool) -> Val:
     if index.dtype is not int64:
         fail(RuntimeError, f"put_(): Expected a long tensor for index, but got {index.dtype.name}")
     if out.dtype is not source.dtype:
-        fail(RuntimeError, f"put_(): self and source expected to have the same dtype, but got self.dtype = {out.dtype.name} and source.dtype = {source.dtype.name}")
+        fail(
+            RuntimeError,
+            f"put_(): self and source expected to have the same dtype, but got self.dtype = {out.dtype.name} and source.dtype = {source.dtype.name}",
+        )
     if numel(index.shape) != numel(source.shape):
-        fail(RuntimeError, f"put_(): Expected source and index to have the same number of elements, but got source.numel() = {numel(source.shape)}, index.numel() = {numel(index.shape)}")
+        fail(
+            RuntimeError,
+            f"put_(): Expected source and index to have the same number of elements, but got source.numel() = {numel(source.shape)}, index.numel() = {numel(index.shape)}",
+        )
     n, total = numel(index.shape), numel(out.shape)
     if not n:
         return out
@@ -205,7 +269,15 @@ def _put(out: Val, index: Val, source: Val, accumulate: bool) -> Val:
         fail(IndexError, "put_(): tried to put elements into an empty tensor")
     i, s = contiguous(index), contiguous(source)
     flat = out.view_as((total,), (1,), 0)
-    scatter_into(flat, [(i.view_as((n,), (1,), i.off), None)], s.view_as((n,), (1,), s.off), (n,), (0,), "add" if accumulate else "set", "index")
+    scatter_into(
+        flat,
+        [(i.view_as((n,), (1,), i.off), None)],
+        s.view_as((n,), (1,), s.off),
+        (n,),
+        (0,),
+        "add" if accumulate else "set",
+        "index",
+    )
     return out
 
 
@@ -229,9 +301,15 @@ def put_(self: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
 def masked_scatter(self: T, mask: T, source: T) -> Any:
     """self with the elements of source, in order, where the mask is true."""
     if mask.dtype is not bool_:
-        fail(RuntimeError, f"masked_scatter_ only supports boolean masks, but got mask with dtype {mask.dtype.name}")
+        fail(
+            RuntimeError,
+            f"masked_scatter_ only supports boolean masks, but got mask with dtype {mask.dtype.name}",
+        )
     if self.dtype is not source.dtype:
-        fail(RuntimeError, f"masked_scatter: expected self and source to have same dtypes but got {self.dtype.name} and {source.dtype.name}")
+        fail(
+            RuntimeError,
+            f"masked_scatter: expected self and source to have same dtypes but got {self.dtype.name} and {source.dtype.name}",
+        )
     from ..stream.graph import take
 
     shape = broadcast("masked_scatter", self.shape, mask.shape)
@@ -260,5 +338,3 @@ def _masked_source(grad: Any, mask: Any, shape: tuple[int, ...]) -> Any:
     g = FUNCTIONS["_where"](m, grad, 0).reshape(-1)
     flat = FUNCTIONS["full"]((numel(shape),), 0, dtype=grad.dtype)
     return FUNCTIONS["index_add"](flat, 0, at, g).reshape(shape)
-
-

@@ -42,7 +42,10 @@ def _cat(tensors: TS, dim: int) -> Any:
     d = wrap_dim(dim, first.ndim, "cat")
     for k, t in enumerate(given):
         if t.ndim != first.ndim:
-            fail(RuntimeError, f"cat: Tensors must have same number of dimensions: got {first.ndim} and {t.ndim}")
+            fail(
+                RuntimeError,
+                f"cat: Tensors must have same number of dimensions: got {first.ndim} and {t.ndim}",
+            )
         for e in range(first.ndim):
             if e != d and t.shape[e] != first.shape[e]:
                 fail(
@@ -133,7 +136,12 @@ def _stacking(name: str, rank: int, axis: Any, doc: str) -> Any:
     return composite(method=False)(fn)
 
 
-hstack = _stacking("hstack", 1, lambda rank: 0 if rank == 1 else 1, "Tensors side by side (along dimension 1; vectors along 0).")
+hstack = _stacking(
+    "hstack",
+    1,
+    lambda rank: 0 if rank == 1 else 1,
+    "Tensors side by side (along dimension 1; vectors along 0).",
+)
 vstack = _stacking("vstack", 2, lambda rank: 0, "Tensors on top of each other; vectors are rows.")
 row_stack = _stacking("row_stack", 2, lambda rank: 0, "As vstack.")
 dstack = _stacking("dstack", 3, lambda rank: 2, "Tensors along the third dimension.")
@@ -152,7 +160,10 @@ def block_diag(*tensors: Any) -> Any:
     given = []
     for t in listed(tensors):
         if t.ndim > 2:
-            fail(RuntimeError, f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input has {t.ndim} dimensions")
+            fail(
+                RuntimeError,
+                f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input has {t.ndim} dimensions",
+            )
         given.append(t if t.ndim == 2 else t.reshape((1, -1)) if t.ndim else t.reshape((1, 1)))
     return _block_diag(given) if given else FUNCTIONS["full"]((1, 0), 0.0)
 
@@ -189,7 +200,9 @@ def meshgrid(*tensors: Any, indexing: Any = None) -> Any:
         fail(RuntimeError, "meshgrid expects a non-empty TensorList")
     if any(t.ndim > 1 for t in given):
         bad = next(t for t in given if t.ndim > 1)
-        fail(RuntimeError, f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {bad.ndim}D")
+        fail(
+            RuntimeError, f"torch.meshgrid: Expected 0D or 1D tensor in the tensor list but got: {bad.ndim}D"
+        )
     if any(t.dtype is not given[0].dtype for t in given):
         fail(RuntimeError, "torch.meshgrid expects all tensors to have the same dtype")
     if indexing not in (None, "ij", "xy"):
@@ -198,7 +211,9 @@ def meshgrid(*tensors: Any, indexing: Any = None) -> Any:
     if swap:
         given[0], given[1] = given[1], given[0]
     shape = tuple(t.numel() for t in given)
-    grids = [t.reshape((1,) * k + (-1,) + (1,) * (len(given) - k - 1)).expand(shape) for k, t in enumerate(given)]
+    grids = [
+        t.reshape((1,) * k + (-1,) + (1,) * (len(given) - k - 1)).expand(shape) for k, t in enumerate(given)
+    ]
     if swap:
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)

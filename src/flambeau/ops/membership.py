@@ -32,7 +32,13 @@ def _chosen(result: tuple[Any, Any, Any], inverse: bool, counts: bool) -> Any:
 
 
 @composite()
-def unique(input: Any, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: Any = None) -> Any:
+def unique(
+    input: Any,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: Any = None,
+) -> Any:
     """The distinct elements (or slices along dim) in order; also where each element went, and how often it came."""
     import numpy as np
 
@@ -40,17 +46,32 @@ def unique(input: Any, sorted: bool = True, return_inverse: bool = False, return
     if dim is not None:
         d = wrap_dim(dim, input.ndim, "unique")
         if a.size == 0 and a.shape[d] != 0 and 0 in a.shape:
-            fail(RuntimeError, "unique: There are 0 sized dimensions, and they aren't selected, so unique cannot be applied")
-        out, first, inv, cnt = np.unique(a, return_index=True, return_inverse=True, return_counts=True, axis=d, equal_nan=False)
+            fail(
+                RuntimeError,
+                "unique: There are 0 sized dimensions, and they aren't selected, so unique cannot be applied",
+            )
+        out, first, inv, cnt = np.unique(
+            a, return_index=True, return_inverse=True, return_counts=True, axis=d, equal_nan=False
+        )
         result = index_select(input, d, from_values(first.astype(np.int64)))
-        return _chosen((result, from_values(inv.reshape(-1).astype(np.int64)), from_values(cnt.astype(np.int64))), return_inverse, return_counts)
+        return _chosen(
+            (result, from_values(inv.reshape(-1).astype(np.int64)), from_values(cnt.astype(np.int64))),
+            return_inverse,
+            return_counts,
+        )
     out, inv, cnt = np.unique(a.reshape(-1), return_inverse=True, return_counts=True, equal_nan=False)
-    whole = (from_values(out, input.dtype), from_values(inv.reshape(a.shape).astype(np.int64)), from_values(cnt.astype(np.int64)))
+    whole = (
+        from_values(out, input.dtype),
+        from_values(inv.reshape(a.shape).astype(np.int64)),
+        from_values(cnt.astype(np.int64)),
+    )
     return _chosen(whole, return_inverse, return_counts)
 
 
 @composite()
-def unique_consecutive(input: Any, return_inverse: bool = False, return_counts: bool = False, dim: Any = None) -> Any:
+def unique_consecutive(
+    input: Any, return_inverse: bool = False, return_counts: bool = False, dim: Any = None
+) -> Any:
     """Without the elements (or slices along dim) that equal the one before them."""
     import numpy as np
 
@@ -69,7 +90,11 @@ def unique_consecutive(input: Any, return_inverse: bool = False, return_counts: 
     cnt = np.diff(np.append(starts, n))
     source = input.reshape(-1) if dim is None else input
     out = index_select(source, 0 if dim is None else d, from_values(starts))
-    return _chosen((out, from_values(inv.reshape(shape)), from_values(cnt.astype(np.int64))), return_inverse, return_counts)
+    return _chosen(
+        (out, from_values(inv.reshape(shape)), from_values(cnt.astype(np.int64))),
+        return_inverse,
+        return_counts,
+    )
 
 
 # --- counting ---------------------------------------------------------------------------------------------------------
@@ -112,10 +137,18 @@ def _histogram(input: T, weight: T, bins: int, low: float, high: float) -> Any:
     d = input.dtype
     lo, hi, n = const(low, d), const(high, d), const(bins, d)
     inside = map_("and", map_("ge", input, lo, out=bool_), map_("le", input, hi, out=bool_))
-    at = map_("mul", map_("div", map_("sub", input, lo), map_("sub", hi, lo)), n) if d.is_floating_point else None
+    at = (
+        map_("mul", map_("div", map_("sub", input, lo), map_("sub", hi, lo)), n)
+        if d.is_floating_point
+        else None
+    )
     if at is None:
         wide = cast(input, float64)
-        at = map_("div", map_("mul", map_("sub", wide, const(low, float64)), const(bins, float64)), const(high - low, float64))
+        at = map_(
+            "div",
+            map_("mul", map_("sub", wide, const(low, float64)), const(bins, float64)),
+            const(high - low, float64),
+        )
     place = map_("min", cast(at, int64), const(bins - 1, int64))
     place = map_("select", inside, place, const(0, int64))
     w = map_("select", inside, cast(weight, d), const(0, d))
@@ -170,7 +203,11 @@ def _search(sequence: T, input: T, right: bool) -> Any:
         before = map_("le" if right else "lt", v, x, out=bool_)
         if a.dtype.is_floating_point:
             nan = map_("ne", x, x, out=bool_)
-            before = map_("or", before, map_("and", nan, map_("eq", v, v, out=bool_) if not right else const(True, bool_)))
+            before = map_(
+                "or",
+                before,
+                map_("and", nan, map_("eq", v, v, out=bool_) if not right else const(True, bool_)),
+            )
         go = map_("and", before, map_("lt", low, high, out=bool_))
         low, high = map_("select", go, map_("add", mid, const(1, int64)), low), map_("select", go, high, mid)
     return map_("copy", low)
@@ -178,7 +215,15 @@ def _search(sequence: T, input: T, right: bool) -> Any:
 
 @composite(method=False)
 def searchsorted(
-    sorted_sequence: Any, input: Any = None, *, out_int32: bool = False, right: bool = False, side: Any = None, out: Any = None, sorter: Any = None, self: Any = None
+    sorted_sequence: Any,
+    input: Any = None,
+    *,
+    out_int32: bool = False,
+    right: bool = False,
+    side: Any = None,
+    out: Any = None,
+    sorter: Any = None,
+    self: Any = None,
 ) -> Any:
     """Where each value would be inserted into sorted rows: before equal ones, or behind them (right)."""
     value = input if input is not None else self
@@ -186,10 +231,15 @@ def searchsorted(
         if side not in ("left", "right"):
             fail(RuntimeError, f"searchsorted(): side can only be 'left' or 'right' but got {side}")
         if right and side == "left":
-            fail(RuntimeError, "searchsorted(): side and right can't be set to opposites, got side of left while right was True")
+            fail(
+                RuntimeError,
+                "searchsorted(): side and right can't be set to opposites, got side of left while right was True",
+            )
         right = side == "right"
     if not isinstance(value, (Tensor, Val)):
-        value = FUNCTIONS["full"]((), value, dtype=None if not isinstance(value, int) else sorted_sequence.dtype)
+        value = FUNCTIONS["full"](
+            (), value, dtype=None if not isinstance(value, int) else sorted_sequence.dtype
+        )
     a = sorted_sequence if sorter is None else sorted_sequence.gather(-1, sorter)
     if a.ndim != 1 and (value.ndim != a.ndim or tuple(value.shape[:-1]) != tuple(a.shape[:-1])):
         fail(
@@ -203,15 +253,22 @@ def searchsorted(
 
 
 @composite(method=False)
-def bucketize(input: Any, boundaries: Any, *, out_int32: bool = False, right: bool = False, out: Any = None) -> Any:
+def bucketize(
+    input: Any, boundaries: Any, *, out_int32: bool = False, right: bool = False, out: Any = None
+) -> Any:
     """The bucket of each value: which of the sorted boundaries it lies before."""
     if boundaries.ndim != 1:
-        fail(RuntimeError, f"bucketize(): boundaries tensor must be 1 dimension, but got dim({boundaries.ndim})")
+        fail(
+            RuntimeError,
+            f"bucketize(): boundaries tensor must be 1 dimension, but got dim({boundaries.ndim})",
+        )
     return searchsorted(boundaries, input, out_int32=out_int32, right=right, out=out)
 
 
 @composite(method=False)
-def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False, out: Any = None) -> Any:
+def isin(
+    elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False, out: Any = None
+) -> Any:
     """Whether each element is among the test elements."""
     if not isinstance(elements, (Tensor, Val)):
         elements = FUNCTIONS["tensor"](elements, dtype=test_elements.dtype)

@@ -20,7 +20,11 @@ def _repeat_back(grad: Any, repeats: Any, form: Any) -> Any:
     for r, n in zip(repeats, (1,) * lead + shape):
         dims.append(len(full))
         full += [r, n]
-    grad = grad.reshape(tuple(full)).sum(tuple(dims)) if 0 not in full else FUNCTIONS["full"]((1,) * lead + shape, 0, dtype=grad.dtype)
+    grad = (
+        grad.reshape(tuple(full)).sum(tuple(dims))
+        if 0 not in full
+        else FUNCTIONS["full"]((1,) * lead + shape, 0, dtype=grad.dtype)
+    )
     return grad.reshape(shape)
 
 
@@ -45,7 +49,10 @@ def repeat(self: Any, *args: Any, repeats: Any = None) -> Any:
     """The tensor repeated along each dimension (new ones in front)."""
     times = sizes(args if repeats is None else (repeats,))
     if len(times) < self.ndim:
-        fail(RuntimeError, "repeat: Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor")
+        fail(
+            RuntimeError,
+            "repeat: Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor",
+        )
     if any(r < 0 for r in times):
         fail(RuntimeError, f"repeat: Trying to create tensor with negative dimension: {list(times)}")
     return _repeat(self, times)
@@ -77,10 +84,17 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: Any = None, *, outpu
             fail(RuntimeError, "repeat_interleave: Repeats must be non-negative")
         wide = input.unsqueeze(d + 1)
         shape = (*input.shape[: d + 1], repeats, *input.shape[d + 1 :])
-        return wide.expand(shape).reshape((*input.shape[:d], n * repeats, *input.shape[d + 1 :])).clone() if repeats != 1 else input.clone()
+        return (
+            wide.expand(shape).reshape((*input.shape[:d], n * repeats, *input.shape[d + 1 :])).clone()
+            if repeats != 1
+            else input.clone()
+        )
     counts = list(repeats) if isinstance(repeats, (list, tuple)) else repeats.tolist()
     if len(counts) != n:
-        fail(RuntimeError, f"repeat_interleave: repeats must have the same size as input along dim, but got repeats.size(0) = {len(counts)} and input.size({d}) = {n}")
+        fail(
+            RuntimeError,
+            f"repeat_interleave: repeats must have the same size as input along dim, but got repeats.size(0) = {len(counts)} and input.size({d}) = {n}",
+        )
     if any(c < 0 for c in counts):
         fail(RuntimeError, "repeat_interleave: repeats can not be negative")
     at = FUNCTIONS["tensor"]([i for i, c in enumerate(counts) for _ in range(c)], dtype=int64)
@@ -123,7 +137,12 @@ def flipud(input: Any) -> Any:
     return _flip(input, (0,))
 
 
-@op(name="_roll", method=False, node="RollBackward0", grad={"self": lambda grad, shifts, dims: _roll(grad, tuple(-s for s in shifts), dims)})
+@op(
+    name="_roll",
+    method=False,
+    node="RollBackward0",
+    grad={"self": lambda grad, shifts, dims: _roll(grad, tuple(-s for s in shifts), dims)},
+)
 def _roll(self: T, shifts: tuple[int, ...], dims: tuple[int, ...]) -> Any:
     out = self
     for s, d in zip(shifts, dims):
@@ -163,7 +182,10 @@ def rot90(input: Any, k: int = 1, dims: Any = (0, 1)) -> Any:
         fail(RuntimeError, f"rot90: expected total dims >= 2, but got total dims = {input.ndim}")
     a, b = (wrap_dim(d, input.ndim, "rot90") for d in dims)
     if a == b:
-        fail(RuntimeError, f"rot90: expected rotation dims to be different, but got dim0 = {dims[0]} and dim1 = {dims[1]}")
+        fail(
+            RuntimeError,
+            f"rot90: expected rotation dims to be different, but got dim0 = {dims[0]} and dim1 = {dims[1]}",
+        )
     order = list(range(input.ndim))
     order[a], order[b] = order[b], order[a]
     k %= 4
@@ -171,7 +193,9 @@ def rot90(input: Any, k: int = 1, dims: Any = (0, 1)) -> Any:
         return input.clone()
     if k == 2:
         return _flip(input, (a, b))
-    return _permute(_flip(input, (b,)), tuple(order)) if k == 1 else _flip(_permute(input, tuple(order)), (b,))
+    return (
+        _permute(_flip(input, (b,)), tuple(order)) if k == 1 else _flip(_permute(input, tuple(order)), (b,))
+    )
 
 
 # --- padding ----------------------------------------------------------------------------------------------------------
@@ -195,7 +219,10 @@ def _crop(x: Any, pad: tuple[int, ...], shape: tuple[int, ...]) -> Any:
 def constant_pad_nd(self: T, pad: tuple[int, ...], value: N = 0) -> Any:
     """More elements around, all equal to value; pad counts them from the last dimension on, before and after."""
     if len(pad) % 2 or len(pad) > 2 * self.ndim:
-        fail(RuntimeError, f"pad: Length of pad should be an even number no more than twice the number of dimensions of the input; got pad={pad} for {self.ndim} dimensions")
+        fail(
+            RuntimeError,
+            f"pad: Length of pad should be an even number no more than twice the number of dimensions of the input; got pad={pad} for {self.ndim} dimensions",
+        )
     shape = list(self.shape)
     for k in range(len(pad) // 2):
         d = self.ndim - 1 - k
@@ -257,7 +284,9 @@ def _pad_mode(self: T, pad: tuple[int, ...], mode: str) -> Any:
         if not numel(shape):
             x = empty(shape, x.dtype)
             continue
-        x = take(x, {d: _source(mode, shape, d, lo, n)}, shape, [None if e == d else e for e in range(len(shape))])
+        x = take(
+            x, {d: _source(mode, shape, d, lo, n)}, shape, [None if e == d else e for e in range(len(shape))]
+        )
     return x if x is not self else map_("copy", self)
 
 
@@ -285,12 +314,15 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: Any = None) -> Any:
     if mode == "constant":
         return constant_pad_nd(input, by, 0.0 if value is None else value)
     if value is not None and value != 0:
-        fail(ValueError, f"pad: Padding mode \"{mode}\" doesn't take in value argument")
+        fail(ValueError, f'pad: Padding mode "{mode}" doesn\'t take in value argument')
     if mode not in ("reflect", "replicate", "circular"):
         fail(NotImplementedError, f"Unrecognised padding mode {mode}")
     dims = len(by) // 2
     if len(by) % 2 or input.ndim not in (dims + 1, dims + 2):
-        fail(NotImplementedError, f"pad: Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now; got a {input.ndim}D tensor and pad={by}")
+        fail(
+            NotImplementedError,
+            f"pad: Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now; got a {input.ndim}D tensor and pad={by}",
+        )
     for k in range(dims):
         d = input.ndim - 1 - k
         n, lo, hi = input.shape[d], by[2 * k], by[2 * k + 1]
@@ -303,7 +335,10 @@ def pad(input: Any, pad: Any, mode: str = "constant", value: Any = None) -> Any:
         if mode == "circular" and (lo > n or hi > n):
             fail(RuntimeError, "pad: Padding value causes wrapping around more than once.")
         if n == 0 and (lo or hi):
-            fail(RuntimeError, f"pad: Expected a tensor with non-zero size in dimension {d}; got {list(input.shape)}")
+            fail(
+                RuntimeError,
+                f"pad: Expected a tensor with non-zero size in dimension {d}; got {list(input.shape)}",
+            )
     if any(p < 0 for p in by) and mode != "replicate":
         at = [slice(None)] * input.ndim
         for k in range(dims):

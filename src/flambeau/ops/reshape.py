@@ -17,7 +17,9 @@ def _unfold_back(grad: Any, meta: Any, dim: int, size: int, step: int) -> Any:
     # The base's own strides may overlap (an unfold of an unfold): its gradient does not.
     base = intern_meta(tuple(meta.shape), contiguous_strides(tuple(meta.shape)), meta.dtype)
     shape, strides, off = _unfold_rule(tuple(base.shape), base.strides, dim, size, step)
-    return FUNCTIONS["as_strided_backward"](grad, base, intern_meta(tuple(shape), tuple(strides), meta.dtype), off)
+    return FUNCTIONS["as_strided_backward"](
+        grad, base, intern_meta(tuple(shape), tuple(strides), meta.dtype), off
+    )
 
 
 def _unfold_rule(shape: Any, strides: Any, dim: int, size: int, step: int) -> Geometry:
@@ -30,7 +32,11 @@ def _unfold_rule(shape: Any, strides: Any, dim: int, size: int, step: int) -> Ge
     if not shape:
         return (size,), (1,), 0
     count = (n - size) // step + 1
-    return (*shape[:d], count, *shape[d + 1 :], size), (*strides[:d], strides[d] * step, *strides[d + 1 :], strides[d]), 0
+    return (
+        (*shape[:d], count, *shape[d + 1 :], size),
+        (*strides[:d], strides[d] * step, *strides[d + 1 :], strides[d]),
+        0,
+    )
 
 
 @view(grad=_unfold_back, name="unfold")
@@ -62,7 +68,10 @@ def narrow(input: Any, dim: int, start: Any, length: int) -> Any:
     if length < 0:
         fail(RuntimeError, "narrow(): length must be non-negative.")
     if not -n <= start <= n:
-        fail(IndexError, f"narrow: start out of range (expected to be in range of [{-n}, {n}], but got {start})")
+        fail(
+            IndexError,
+            f"narrow: start out of range (expected to be in range of [{-n}, {n}], but got {start})",
+        )
     start = start + n if start < 0 else start
     if start + length > n:
         fail(RuntimeError, f"narrow: start ({start}) + length ({length}) exceeds dimension size ({n}).")
@@ -75,7 +84,10 @@ def movedim(input: Any, source: Any, destination: Any) -> Any:
     rank = input.ndim
     src, dst = ((v,) if isinstance(v, int) else tuple(v) for v in (source, destination))
     if len(src) != len(dst):
-        fail(RuntimeError, f"movedim: Invalid source or destination dims: source ({src} dims) should contain the same number of dims as destination ({dst} dims)")
+        fail(
+            RuntimeError,
+            f"movedim: Invalid source or destination dims: source ({src} dims) should contain the same number of dims as destination ({dst} dims)",
+        )
     src, dst = [wrap_dim(d, rank, "movedim") for d in src], [wrap_dim(d, rank, "movedim") for d in dst]
     for name, dims in (("source", src), ("destination", dst)):
         if len(set(dims)) != len(dims):
@@ -109,7 +121,10 @@ def swapdims(input: Any, dim0: int, dim1: int) -> Any:
 def adjoint(input: Any) -> Any:
     """The last two dimensions exchanged (conjugated, if complex)."""
     if input.ndim < 2:
-        fail(RuntimeError, f"tensor.adjoint() is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor.")
+        fail(
+            RuntimeError,
+            f"tensor.adjoint() is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor.",
+        )
     return transpose(input, -2, -1)
 
 
@@ -138,7 +153,10 @@ def unflatten(input: Any, dim: int, sizes: Any) -> Any:
     n = input.shape[d] if input.ndim else 1
     known = numel([s for s in sizes if s != -1])
     if sizes.count(-1) > 1 or (-1 not in sizes and known != n) or (-1 in sizes and (known == 0 or n % known)):
-        fail(RuntimeError, f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {d} ({n}) in the input tensor")
+        fail(
+            RuntimeError,
+            f"unflatten: Provided sizes {list(sizes)} don't multiply up to the size of dim {d} ({n}) in the input tensor",
+        )
     sizes = infer_shape("unflatten", sizes, n)
     return _view(input, (*input.shape[:d], *sizes, *input.shape[d + 1 :]))
 
@@ -224,7 +242,10 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: Any = None) -
     if len(size) != len(stride):
         fail(RuntimeError, "as_strided: mismatch in length of strides and shape")
     if any(s < 0 for s in stride):
-        fail(RuntimeError, f"as_strided: Negative strides are not supported at the moment, got strides: {list(stride)}")
+        fail(
+            RuntimeError,
+            f"as_strided: Negative strides are not supported at the moment, got strides: {list(stride)}",
+        )
     here = getattr(input, "_off", 0) if hasattr(input, "_st") else input.off
     off = 0 if storage_offset is None else int(storage_offset) - here
     last = here + off + sum((n - 1) * s for n, s in zip(size, stride))
@@ -239,16 +260,41 @@ def as_strided(input: Any, size: Any, stride: Any, storage_offset: Any = None) -
 
 def _copying(name: str) -> None:
     def fn(input: Any, *args: Any, out: Any = None, **options: Any) -> Any:
-        result = FUNCTIONS[name](input, *args, **options) if name in FUNCTIONS else getattr(input, name)(*args, **options)
+        result = (
+            FUNCTIONS[name](input, *args, **options)
+            if name in FUNCTIONS
+            else getattr(input, name)(*args, **options)
+        )
         if out is not None:
-            return tuple(into(o, r) for o, r in zip(out, result)) if isinstance(result, tuple) else into(out, result)
+            return (
+                tuple(into(o, r) for o, r in zip(out, result))
+                if isinstance(result, tuple)
+                else into(out, result)
+            )
         return tuple(r.clone() for r in result) if isinstance(result, tuple) else result.clone()
 
     fn.__name__, fn.__doc__ = name + "_copy", f"As {name}, in memory of its own."
     composite(method=name in ("narrow", "as_strided"))(fn)
 
 
-for _name in ("expand", "permute", "squeeze", "t", "transpose", "unsqueeze", "view", "unfold", "alias", "select", "diagonal", "unbind", "split", "split_with_sizes", "narrow", "as_strided"):
+for _name in (
+    "expand",
+    "permute",
+    "squeeze",
+    "t",
+    "transpose",
+    "unsqueeze",
+    "view",
+    "unfold",
+    "alias",
+    "select",
+    "diagonal",
+    "unbind",
+    "split",
+    "split_with_sizes",
+    "narrow",
+    "as_strided",
+):
     _copying(_name)
 
 

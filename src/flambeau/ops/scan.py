@@ -123,7 +123,9 @@ def logcumsumexp(self: T, dim: int) -> Any:
 
 
 @composite()
-def diff(input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None, *, out: Any = None) -> Any:
+def diff(
+    input: Any, n: int = 1, dim: int = -1, prepend: Any = None, append: Any = None, *, out: Any = None
+) -> Any:
     """The n-th difference of neighbours along a dimension."""
     if input.ndim == 0:
         fail(RuntimeError, "diff expects input to be at least one-dimensional")
@@ -150,7 +152,10 @@ def _widths(y: Any, x: Any, dx: Any, dim: int) -> Any:
         return dx
     if x.ndim == 1:
         if x.shape[0] != y.shape[dim]:
-            fail(RuntimeError, f"trapezoid: There must be one `x` value for each sample point; got {x.shape[0]} for {y.shape[dim]}")
+            fail(
+                RuntimeError,
+                f"trapezoid: There must be one `x` value for each sample point; got {x.shape[0]} for {y.shape[dim]}",
+            )
         return diff(x).reshape((-1,) + (1,) * (y.ndim - dim - 1))
     d = dim - y.ndim
     return diff(x, dim=d)
@@ -195,7 +200,10 @@ def cumulative_trapezoid(y: Any, x: Any = None, *, dx: Any = None, dim: int = -1
 def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any = None) -> Any:
     """The covariance of variables (rows) over observations (columns)."""
     if input.ndim > 2:
-        fail(RuntimeError, f"cov(): expected input to have two or fewer dimensions but got an input with {input.ndim} dimensions")
+        fail(
+            RuntimeError,
+            f"cov(): expected input to have two or fewer dimensions but got an input with {input.ndim} dimensions",
+        )
     x = input.reshape((1, -1)) if input.ndim < 2 else input
     if x.dtype is bool_:
         fail(RuntimeError, "cov(): bool dtype is not supported for input")
@@ -203,12 +211,21 @@ def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any 
         if w is None:
             continue
         if w.ndim > 1:
-            fail(RuntimeError, f"cov(): expected {name} to have one or fewer dimensions but got {name} with {w.ndim} dimensions")
+            fail(
+                RuntimeError,
+                f"cov(): expected {name} to have one or fewer dimensions but got {name} with {w.ndim} dimensions",
+            )
         if (name == "fweights") == w.dtype.is_floating_point or w.dtype is bool_:
             kind = "integral" if name == "fweights" else "floating point"
-            fail(RuntimeError, f"cov(): expected {name} to have {kind} dtype but got {name} with {w.dtype.name} dtype")
+            fail(
+                RuntimeError,
+                f"cov(): expected {name} to have {kind} dtype but got {name} with {w.dtype.name} dtype",
+            )
         if w.numel() != x.shape[1]:
-            fail(RuntimeError, f"cov(): expected {name} to have the same numel as there are observations in the input but got {w.numel()} != {x.shape[1]}")
+            fail(
+                RuntimeError,
+                f"cov(): expected {name} to have the same numel as there are observations in the input but got {w.numel()} != {x.shape[1]}",
+            )
         if bool((w < 0).any()):
             fail(RuntimeError, f"cov(): {name} cannot be negative")
     weights = None
@@ -240,7 +257,10 @@ def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any 
 def corrcoef(input: Any) -> Any:
     """The correlation coefficients of variables (rows) over observations (columns)."""
     if input.ndim > 2:
-        fail(RuntimeError, f"corrcoef(): expected input to have two or fewer dimensions but got an input with {input.ndim} dimensions")
+        fail(
+            RuntimeError,
+            f"corrcoef(): expected input to have two or fewer dimensions but got an input with {input.ndim} dimensions",
+        )
     c = cov(input)
     if c.ndim == 0:
         return c / c

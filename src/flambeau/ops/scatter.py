@@ -37,7 +37,16 @@ def both_forms(name: str, body: Any, grads: dict[str, Any], node: str = "", chec
     copying.__annotations__, copying.__doc__ = body.__annotations__, body.__doc__
     raises = RuntimeError if name.lstrip("_").startswith("scatter") else IndexError
     op(name=name, node=title, grad=grads, raises=raises, check=check)(copying)
-    op(name=f"_{name}_direct", node=title, grad=grads, raises=raises, check=check, inplace=True, method=False, function=False)(body)
+    op(
+        name=f"_{name}_direct",
+        node=title,
+        grad=grads,
+        raises=raises,
+        check=check,
+        inplace=True,
+        method=False,
+        function=False,
+    )(body)
     made = FUNCTIONS[f"_{name}_direct_"]
     from .entry import publish
 
@@ -72,11 +81,20 @@ def _check(name: str, dest: Val, dim: int, index: Val, src: Val | None) -> int:
     if index.dtype is not int64 and index.dtype is not int32:
         fail(RuntimeError, f"{name}(): Expected dtype int32/int64 for index; got {index.dtype.name}")
     if max(index.ndim, 1) != max(dest.ndim, 1):
-        fail(RuntimeError, f"{name}: Index tensor must have the same number of dimensions as self tensor; got index={tuple(index.shape)}, self={tuple(dest.shape)}")
+        fail(
+            RuntimeError,
+            f"{name}: Index tensor must have the same number of dimensions as self tensor; got index={tuple(index.shape)}, self={tuple(dest.shape)}",
+        )
     if src is not None and max(index.ndim, 1) != max(src.ndim, 1):
-        fail(RuntimeError, f"{name}: Index tensor must have the same number of dimensions as src tensor; got index={tuple(index.shape)}, src={tuple(src.shape)}")
+        fail(
+            RuntimeError,
+            f"{name}: Index tensor must have the same number of dimensions as src tensor; got index={tuple(index.shape)}, src={tuple(src.shape)}",
+        )
     if src is not None and src.dtype is not dest.dtype:
-        fail(RuntimeError, f"{name}(): Expected self.dtype to be equal to src.dtype; got self={dest.dtype.name}, src={src.dtype.name}")
+        fail(
+            RuntimeError,
+            f"{name}(): Expected self.dtype to be equal to src.dtype; got self={dest.dtype.name}, src={src.dtype.name}",
+        )
     for e in range(index.ndim):
         bad = dest.ndim and e != d and index.shape[e] > dest.shape[e]
         if bad or (src is not None and src.ndim and index.shape[e] > src.shape[e]):
@@ -168,7 +186,12 @@ def _scatter_add(self: T, dim: int, index: T, src: T) -> Any:
     return self
 
 
-both_forms("scatter_add", _scatter_add, {"self": lambda grad: grad, "src": _gathered}, check=along("scatter_add", RuntimeError))
+both_forms(
+    "scatter_add",
+    _scatter_add,
+    {"self": lambda grad: grad, "src": _gathered},
+    check=along("scatter_add", RuntimeError),
+)
 
 
 def _choose(inplace: str, self: Any, dim: int, index: Any, src: Any, value: Any, reduce: Any) -> Any:
@@ -185,14 +208,25 @@ def _choose(inplace: str, self: Any, dim: int, index: Any, src: Any, value: Any,
 
 
 @composite()
-def scatter(self: Any, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: Any = None, out: Any = None) -> Any:
+def scatter(
+    self: Any,
+    dim: int,
+    index: Any,
+    src: Any = None,
+    *,
+    value: Any = None,
+    reduce: Any = None,
+    out: Any = None,
+) -> Any:
     """A copy of self with src (a tensor or a number) written, added or multiplied at places along dim."""
     result = _choose("", self, dim, index, src, value, reduce)
     return result if out is None else into(out, result)
 
 
 @composite()
-def scatter_(self: Any, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: Any = None) -> Any:
+def scatter_(
+    self: Any, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: Any = None
+) -> Any:
     """As scatter, in place."""
     return _choose("_", self, dim, index, src, value, reduce)
 
@@ -226,12 +260,14 @@ def _combine(dest: Val, put: Any, shape: tuple[int, ...], src: Val, reduce: str,
     """dest combined with src by put(dest, source, mode); the mean counts what met."""
     mode = "add" if reduce == "mean" else MODES.get(reduce)
     if mode is None:
-        fail(RuntimeError, f"scatter_reduce: reduce argument must be either sum, prod, mean, amax or amin, got {reduce}")
+        fail(
+            RuntimeError,
+            f"scatter_reduce: reduce argument must be either sum, prod, mean, amax or amin, got {reduce}",
+        )
     if not include_self:
         put(dest, const(identity(mode, dest.dtype), dest.dtype), "set")
     put(dest, src, mode)
     if reduce == "mean":
-
         count = empty(tuple(dest.shape), dest.dtype)
         store(count, expand(const(1, dest.dtype), tuple(dest.shape)))
         if not include_self:
@@ -248,7 +284,14 @@ def _scatter_reduce(self: T, dim: int, index: T, src: T, reduce: str, *, include
     """self combined with src at places along dim: sum, prod, mean, amax, amin; include_self: self's own values count."""
     d = _check("scatter_reduce", self, dim, index, src)
     if numel(index.shape):
-        _combine(self, lambda dest, source, mode: scatter_dim(dest, d, index, source, mode), tuple(index.shape), src, reduce, include_self)
+        _combine(
+            self,
+            lambda dest, source, mode: scatter_dim(dest, d, index, source, mode),
+            tuple(index.shape),
+            src,
+            reduce,
+            include_self,
+        )
     return self
 
 
@@ -275,7 +318,9 @@ class Places:
         return FUNCTIONS["_scatter_value"](x, self.dim, self.index, 0)
 
 
-def _reduce_grads(grad: Any, self: Any, src: Any, result: Any, reduce: str, include_self: bool, places: Places) -> tuple[Any, Any]:
+def _reduce_grads(
+    grad: Any, self: Any, src: Any, result: Any, reduce: str, include_self: bool, places: Places
+) -> tuple[Any, Any]:
     """The gradients of self and of (the covered part of) src."""
     if reduce == "sum":
         mine, theirs = grad, places.read(grad)
@@ -299,7 +344,9 @@ def _prod_grads(grad: Any, self: Any, src: Any, places: Places, include_self: bo
     zero = (src == 0).to(grad.dtype)
     start = FUNCTIONS["ones_like"](self)
     safe_src = where(src == 0, 1, src)
-    logs = FUNCTIONS["_scatter_prod" if not places.by_index else "_index_prod"](start, places.dim, places.index, safe_src)
+    logs = FUNCTIONS["_scatter_prod" if not places.by_index else "_index_prod"](
+        start, places.dim, places.index, safe_src
+    )
     zeros_in = places.add(zeros(tuple(self.shape), grad), zero)
     alone = where(zeros_in == 0, logs, 0)  # the product of src's factors
     mine = grad * alone if include_self else grad
@@ -310,13 +357,28 @@ def _prod_grads(grad: Any, self: Any, src: Any, places: Places, include_self: bo
     return mine, read(grad) * others
 
 
-def _scatter_reduce_back(grad: Any, self: Any, dim: int, index: Any, src: Any, result: Any, reduce: str, include_self: bool, form: Any) -> Any:
+def _scatter_reduce_back(
+    grad: Any,
+    self: Any,
+    dim: int,
+    index: Any,
+    src: Any,
+    result: Any,
+    reduce: str,
+    include_self: bool,
+    form: Any,
+) -> Any:
     part = head(src, index) if index.ndim else src
     mine, theirs = _reduce_grads(grad, self, part, result, reduce, include_self, Places(dim, index, False))
     return mine, fit_source(theirs, form, index)
 
 
-both_forms("scatter_reduce", _scatter_reduce, {"self, src": _scatter_reduce_back}, check=along("scatter_reduce", RuntimeError))
+both_forms(
+    "scatter_reduce",
+    _scatter_reduce,
+    {"self, src": _scatter_reduce_back},
+    check=along("scatter_reduce", RuntimeError),
+)
 
 
 def _scatter_prod(self: T, dim: int, index: T, src: T) -> Any:

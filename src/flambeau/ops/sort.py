@@ -62,7 +62,13 @@ def _spread_back(grads: Any, indices: Any, dim: int, form: Any) -> Any:
     return FUNCTIONS["scatter_add"](zeros, wrap_dim(dim, len(shape)), indices, grad)
 
 
-@op(name="_sort", method=False, node="SortBackward0", results=("values", "indices"), grad={"self": _spread_back})
+@op(
+    name="_sort",
+    method=False,
+    node="SortBackward0",
+    results=("values", "indices"),
+    grad={"self": _spread_back},
+)
 def _sort(self: T, dim: int, descending: bool) -> Any:
     if self.ndim == 0:
         wrap_dim(dim, 0, "sort")
@@ -83,7 +89,9 @@ def sort(input: Any, dim: int = -1, descending: bool = False, stable: Any = None
 
 
 @composite()
-def argsort(input: Any, dim: int = -1, descending: bool = False, stable: Any = None, *, out: Any = None) -> Any:
+def argsort(
+    input: Any, dim: int = -1, descending: bool = False, stable: Any = None, *, out: Any = None
+) -> Any:
     """The places of the elements in order along a dimension."""
     result = _sort(input.detach() if hasattr(input, "detach") else input, int(dim), bool(descending))[1]
     return result if out is None else into(out, result)
@@ -96,7 +104,13 @@ def msort(input: Any, *, out: Any = None) -> Any:
     return result if out is None else into(out, result)
 
 
-@op(name="_topk", method=False, node="TopkBackward0", results=("values", "indices"), grad={"self": _spread_back})
+@op(
+    name="_topk",
+    method=False,
+    node="TopkBackward0",
+    results=("values", "indices"),
+    grad={"self": _spread_back},
+)
 def _topk(self: T, k: int, dim: int, largest: bool) -> Any:
     d = wrap_dim(dim, self.ndim, "topk")
     n = self.shape[d] if self.ndim else 1
@@ -108,7 +122,9 @@ def _topk(self: T, k: int, dim: int, largest: bool) -> Any:
 
 
 @composite()
-def topk(input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True, *, out: Any = None) -> Any:
+def topk(
+    input: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True, *, out: Any = None
+) -> Any:
     """(values, indices) of the k largest (or smallest) elements along a dimension, in order."""
     return pair(_topk(input, int(k), int(dim), bool(largest)), out)
 
@@ -133,7 +149,9 @@ def pick(x: Val, d: int, at: Val) -> Val:
     return take(x, {d: at}, shape, dims)
 
 
-def both_picked(values: Val, places: Val, d: int, at: Val, keepdim: bool, whole: tuple[int, ...]) -> tuple[Val, Val]:
+def both_picked(
+    values: Val, places: Val, d: int, at: Val, keepdim: bool, whole: tuple[int, ...]
+) -> tuple[Val, Val]:
     v, i = pick(values, d, at), pick(places, d, at)
     return (kept(v, (d,), whole), kept(i, (d,), whole)) if keepdim else (v, i)
 
@@ -145,7 +163,13 @@ def _one_of(name: str, x: Val, dim: int) -> int:
     return d
 
 
-@op(name="_kthvalue", method=False, node="KthvalueBackward0", results=("values", "indices"), grad={"self": _picked_back})
+@op(
+    name="_kthvalue",
+    method=False,
+    node="KthvalueBackward0",
+    results=("values", "indices"),
+    grad={"self": _picked_back},
+)
 def _kthvalue(self: T, k: int, dim: int, keepdim: bool) -> Any:
     d = _one_of("kthvalue", self, dim)
     n = self.shape[d] if self.ndim else 1
@@ -193,20 +217,30 @@ def middle(values: Val, d: int, skip_nan: bool) -> Val:
 
 
 def median_of(name: str, result: Any, skip_nan: bool) -> Any:
-    @op(name=f"_{name}_dim", method=False, node=f"{name.capitalize()}Backward1", results=("values", "indices"), grad={"self": _picked_back})
+    @op(
+        name=f"_{name}_dim",
+        method=False,
+        node=f"{name.capitalize()}Backward1",
+        results=("values", "indices"),
+        grad={"self": _picked_back},
+    )
     def along(self: T, dim: int, keepdim: bool) -> Any:
         d = _one_of(name, self, dim)
         if self.ndim == 0:
             return result(map_("copy", self), const(0, int64))
         values, places = ordered(self, d, False)
-        return result(*both_picked(values, places, d, middle(values, d, skip_nan), keepdim, tuple(self.shape)))
+        return result(
+            *both_picked(values, places, d, middle(values, d, skip_nan), keepdim, tuple(self.shape))
+        )
 
     @composite(name=name)
     def median(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None) -> Any:
         """The lower median of all elements; with a dim: (values, indices)."""
         if dim is None:
             if not input.numel():
-                flat = FUNCTIONS["full"]((), float("nan") if input.dtype.is_floating_point else 0, dtype=input.dtype)
+                flat = FUNCTIONS["full"](
+                    (), float("nan") if input.dtype.is_floating_point else 0, dtype=input.dtype
+                )
             else:
                 flat = along(input.reshape(-1), 0, False)[0]
             return flat if out is None else into(out, flat)
@@ -220,7 +254,13 @@ median = median_of("median", MedianResult, False)
 nanmedian = median_of("nanmedian", NanMedianResult, True)
 
 
-@op(name="_mode", method=False, node="ModeBackward0", results=("values", "indices"), grad={"self": _picked_back})
+@op(
+    name="_mode",
+    method=False,
+    node="ModeBackward0",
+    results=("values", "indices"),
+    grad={"self": _picked_back},
+)
 def _mode(self: T, dim: int, keepdim: bool) -> Any:
     d = _one_of("mode", self, dim)
     if self.ndim == 0:
@@ -228,7 +268,12 @@ def _mode(self: T, dim: int, keepdim: bool) -> Any:
     values, places = ordered(self, d, False)
     shape = tuple(values.shape)
     at = index_(shape, d)
-    before = take(values, {d: map_("max", map_("sub", at, const(1, int64)), const(0, int64))}, shape, [None if e == d else e for e in range(len(shape))])
+    before = take(
+        values,
+        {d: map_("max", map_("sub", at, const(1, int64)), const(0, int64))},
+        shape,
+        [None if e == d else e for e in range(len(shape))],
+    )
     starts = map_("select", map_("ne", values, before, out=bool_), at, const(0, int64))
     since, _ = opaque("scan", (starts,), [(shape, int64), (shape, int64)], ("max", d))
     best = reduce_("argmax", map_("sub", at, since), (d,))

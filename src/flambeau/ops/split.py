@@ -28,7 +28,8 @@ class PiecesBackward(Node):
         if all(g is None for g in grads):
             return (None,)
         full = [
-            FUNCTIONS["full"](tuple(meta.shape), 0, dtype=meta.dtype) if g is None else g for g, meta in zip(grads, self.out)
+            FUNCTIONS["full"](tuple(meta.shape), 0, dtype=meta.dtype) if g is None else g
+            for g, meta in zip(grads, self.out)
         ]
         return (FUNCTIONS[self.join](full, self.dim),)
 
@@ -37,12 +38,16 @@ class PiecesBackward(Node):
 
 
 NODES = {
-    name: type(name + "Backward0", (PiecesBackward,), {"__slots__": (), "__module__": "torch.autograd", "join": join})
+    name: type(
+        name + "Backward0", (PiecesBackward,), {"__slots__": (), "__module__": "torch.autograd", "join": join}
+    )
     for name, join in (("Split", "cat"), ("SplitWithSizes", "cat"), ("Unbind", "stack"))
 }
 
 
-def pieces(self: Any, name: str, dim: int, each: Sequence[Piece], single: Callable[[int], Any]) -> tuple[Any, ...]:
+def pieces(
+    self: Any, name: str, dim: int, each: Sequence[Piece], single: Callable[[int], Any]
+) -> tuple[Any, ...]:
     """Views of self, which cover it along dim; single(i) gives one of them where a mode must see the call."""
     S = LOCAL.s
     if S.depth or type(self) not in PLAIN:
@@ -96,7 +101,10 @@ def split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple[Any, .
     d = dim_of(input, dim, "split_with_sizes")
     lengths = [int(n) for n in split_sizes]
     if any(n < 0 for n in lengths):
-        fail(RuntimeError, f"split_with_sizes expects split_sizes have only non-negative entries, but got split_sizes={lengths}")
+        fail(
+            RuntimeError,
+            f"split_with_sizes expects split_sizes have only non-negative entries, but got split_sizes={lengths}",
+        )
     if sum(lengths) != input.shape[d]:
         fail(
             RuntimeError,
@@ -113,7 +121,9 @@ def dim_of(x: Any, dim: int, name: str) -> int:
 
 
 @composite(name="split")
-def split(tensor: Any, split_size_or_sections: Any = None, dim: int = 0, *, split_size: Any = None) -> tuple[Any, ...]:
+def split(
+    tensor: Any, split_size_or_sections: Any = None, dim: int = 0, *, split_size: Any = None
+) -> tuple[Any, ...]:
     """Pieces of one length (the last may be shorter) or of the given lengths along a dimension."""
     given = split_size_or_sections if split_size_or_sections is not None else split_size
     if isinstance(given, (list, tuple)):
@@ -121,7 +131,12 @@ def split(tensor: Any, split_size_or_sections: Any = None, dim: int = 0, *, spli
     d, size = dim_of(tensor, dim, "split"), int(given)
     n = tensor.shape[d]
     if size < 0 or (size == 0 and n):
-        fail(RuntimeError, f"split expects split_size be non-negative, but got split_size={size}" if size < 0 else f"split: split_size can only be 0 if dimension size is 0, but got dimension size of {n}")
+        fail(
+            RuntimeError,
+            f"split expects split_size be non-negative, but got split_size={size}"
+            if size < 0
+            else f"split: split_size can only be 0 if dimension size is 0, but got dimension size of {n}",
+        )
     count = max(1, -(-n // size)) if size else 1
     return cut(tensor, "Split", d, [min(size, n - i * size) if size else 0 for i in range(count)])
 
@@ -152,11 +167,16 @@ def unsafe_chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
 
 
 @composite()
-def tensor_split(input: Any, indices_or_sections: Any = None, dim: int = 0, *, indices: Any = None, sections: Any = None) -> tuple[Any, ...]:
+def tensor_split(
+    input: Any, indices_or_sections: Any = None, dim: int = 0, *, indices: Any = None, sections: Any = None
+) -> tuple[Any, ...]:
     """Pieces at the given positions, or that many pieces as equal as possible; each is a view of its own."""
     given = next(v for v in (indices_or_sections, indices, sections) if v is not None)
     if input.ndim == 0:
-        fail(RuntimeError, f"tensor_split expected at least a 1-dimensional tensor, but got a tensor with {input.ndim} dims")
+        fail(
+            RuntimeError,
+            f"tensor_split expected at least a 1-dimensional tensor, but got a tensor with {input.ndim} dims",
+        )
     d = wrap_dim(dim, input.ndim, "tensor_split")
     n = input.shape[d]
     if isinstance(given, Tensor):
@@ -181,10 +201,17 @@ def _split_along(name: str, axis: Callable[[int], int], least: int) -> None:
     def fn(input: Any, indices_or_sections: Any = None, *, indices: Any = None, sections: Any = None) -> Any:
         given = next(v for v in (indices_or_sections, indices, sections) if v is not None)
         if input.ndim < least:
-            fail(RuntimeError, f"torch.{name} requires a tensor with at least {least} dimension{'s' * (least > 1)}, but got a tensor with {input.ndim} dimensions!")
+            fail(
+                RuntimeError,
+                f"torch.{name} requires a tensor with at least {least} dimension{'s' * (least > 1)}, but got a tensor with {input.ndim} dimensions!",
+            )
         d = axis(input.ndim)
-        if isinstance(given, str) or (isinstance(given, (list, tuple)) and any(isinstance(i, str) for i in given)):
-            fail(TypeError, f"{name}(): received an invalid combination of arguments; indices must be integers")
+        if isinstance(given, str) or (
+            isinstance(given, (list, tuple)) and any(isinstance(i, str) for i in given)
+        ):
+            fail(
+                TypeError, f"{name}(): received an invalid combination of arguments; indices must be integers"
+            )
         if isinstance(given, int) and (given == 0 or input.shape[d] % given):
             fail(
                 RuntimeError,

@@ -19,7 +19,10 @@ def sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
     return tuple([int(a) for a in args])
 
 
-@view(grad=lambda grad, meta, dims: _permute(grad, tuple(dims.index(d) for d in range(len(dims)))), name="permute")
+@view(
+    grad=lambda grad, meta, dims: _permute(grad, tuple(dims.index(d) for d in range(len(dims)))),
+    name="permute",
+)
 def _permute(shape: Any, strides: Any, dims: tuple[int, ...]) -> Geometry:
     """The dimensions in another order."""
     rank = len(shape)
@@ -129,7 +132,11 @@ def view_(self: Any, *shape: Any) -> Any:
     return _view(self, sizes(shape))
 
 
-@view(grad=lambda grad, meta, shape: _reshape(grad, tuple(meta.shape)), name="_unsafe_view", node="UnsafeViewBackward0")
+@view(
+    grad=lambda grad, meta, shape: _reshape(grad, tuple(meta.shape)),
+    name="_unsafe_view",
+    node="UnsafeViewBackward0",
+)
 def _unsafe_view(shape: Any, strides: Any, to: tuple[int, ...]) -> Geometry:
     return to, contiguous_strides(to), 0
 
@@ -184,11 +191,18 @@ def squeeze(self: Any, dim: Any = None) -> Any:
     return _squeeze(self, dims)
 
 
-@view(grad=lambda grad, meta, dim, start, stop, step: _slice_backward(grad, meta, dim, start, stop, step), name="slice")
+@view(
+    grad=lambda grad, meta, dim, start, stop, step: _slice_backward(grad, meta, dim, start, stop, step),
+    name="slice",
+)
 def slice_(shape: Any, strides: Any, dim: int, start: int, stop: int, step: int) -> Geometry:
     """Elements start, start+step, ... before stop along dim (all already within bounds)."""
     n = max(0, -(-(stop - start) // step))
-    return (*shape[:dim], n, *shape[dim + 1 :]), (*strides[:dim], strides[dim] * step, *strides[dim + 1 :]), start * strides[dim]
+    return (
+        (*shape[:dim], n, *shape[dim + 1 :]),
+        (*strides[:dim], strides[dim] * step, *strides[dim + 1 :]),
+        start * strides[dim],
+    )
 
 
 def _slice_backward(grad: Any, meta: Any, dim: int, start: int, stop: int, step: int) -> Any:
@@ -197,7 +211,10 @@ def _slice_backward(grad: Any, meta: Any, dim: int, start: int, stop: int, step:
     return FUNCTIONS["slice_backward"](grad, tuple(meta.shape), dim, start, stop, step)
 
 
-@view(grad=lambda grad, meta, dim, index: _slice_backward(unsqueeze(grad, dim), meta, dim, index, index + 1, 1), name="select")
+@view(
+    grad=lambda grad, meta, dim, index: _slice_backward(unsqueeze(grad, dim), meta, dim, index, index + 1, 1),
+    name="select",
+)
 def _select(shape: Any, strides: Any, dim: int, index: int) -> Geometry:
     return (*shape[:dim], *shape[dim + 1 :]), (*strides[:dim], *strides[dim + 1 :]), index * strides[dim]
 
@@ -210,12 +227,20 @@ def select(self: Any, dim: int, index: int) -> Any:
     d = wrap_dim(dim, self.ndim, "select")
     n = self.shape[d]
     if not -n <= index < n:
-        fail(IndexError, f"select(): index {index} out of range for tensor of size {list(self.shape)} at dimension {d}")
+        fail(
+            IndexError,
+            f"select(): index {index} out of range for tensor of size {list(self.shape)} at dimension {d}",
+        )
     return _select(self, d, index % n)
 
 
-@view(grad=lambda grad, meta, size, stride, off: _as_strided_backward(grad, meta, size, stride, off), name="as_strided")
-def _as_strided(shape: Any, strides: Any, size: tuple[int, ...], stride: tuple[int, ...], off: int) -> Geometry:
+@view(
+    grad=lambda grad, meta, size, stride, off: _as_strided_backward(grad, meta, size, stride, off),
+    name="as_strided",
+)
+def _as_strided(
+    shape: Any, strides: Any, size: tuple[int, ...], stride: tuple[int, ...], off: int
+) -> Geometry:
     return size, stride, off
 
 

@@ -48,7 +48,11 @@ def window(out: Val, view_meta: Any, offset: int) -> Val:
     method=False,
     function=False,
     node="AsStridedBackward0",
-    grad={"self": lambda grad, base_meta, view_meta, offset: as_strided_backward(grad, base_meta, view_meta, offset)},
+    grad={
+        "self": lambda grad, base_meta, view_meta, offset: as_strided_backward(
+            grad, base_meta, view_meta, offset
+        )
+    },
 )
 def _window_of(self: T, base_meta: Any, view_meta: Any, offset: int) -> Any:
     """What a view of a base shows of self, a tensor of the base's shape."""
@@ -59,7 +63,9 @@ def _window_of(self: T, base_meta: Any, view_meta: Any, offset: int) -> Any:
     method=False,
     function=False,
     grad={
-        "self": lambda grad, base_meta, view_meta, offset: _window_put(grad, None, base_meta, view_meta, offset),
+        "self": lambda grad, base_meta, view_meta, offset: _window_put(
+            grad, None, base_meta, view_meta, offset
+        ),
         "value": lambda grad, base_meta, view_meta, offset: _window_of(grad, base_meta, view_meta, offset),
     },
 )
@@ -99,7 +105,9 @@ def as_strided_backward(grad: Any, base_meta: Any, view_meta: Any, offset: int) 
     if not overlaps_itself(view_meta.shape, view_meta.strides):
         return _window_back(grad, base_meta, view_meta, offset)
     span = max(
-        extent_bytes(base_meta.shape, base_meta.strides), extent_bytes(view_meta.shape, view_meta.strides, offset), 1
+        extent_bytes(base_meta.shape, base_meta.strides),
+        extent_bytes(view_meta.shape, view_meta.strides, offset),
+        1,
     )
     places = _positions(tuple(view_meta.shape), view_meta.strides, offset).reshape(-1)
     flat = FUNCTIONS["full"]((span,), 0, dtype=grad.dtype)

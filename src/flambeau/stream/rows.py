@@ -66,4 +66,6 @@ def scan(node: PNode) -> Sequence[Launch]:
     bufs = {"x": x, "out": out}
     if len(node.outs) > 1:
         bufs["places"] = whole(node.outs[1])
-    return [named_launch(spec, lambda: scans.kernel(spec), parts_of(rows, rows * n), f"cum{kind}", bufs, ints, {})]
+    return [
+        named_launch(spec, lambda: scans.kernel(spec), parts_of(rows, rows * n), f"cum{kind}", bufs, ints, {})
+    ]

@@ -38,7 +38,15 @@ def check_launch(v: PVal, extent: int, label: str, dim: int, form: Any) -> Launc
     negative, count = label == "index", len(axes)
     total = numel([n for n, _ in axes])
     make = lambda: kernels.check(count, negative)  # noqa: E731
-    launch = named_launch(("check_index", count, negative), make, PARTS if total > SERIAL_WORK else 1, label, {"index": v}, ints, {})
+    launch = named_launch(
+        ("check_index", count, negative),
+        make,
+        PARTS if total > SERIAL_WORK else 1,
+        label,
+        {"index": v},
+        ints,
+        {},
+    )
     launch.checks = {1: (label, extent, form, dim)}
     return launch
 
@@ -64,15 +72,21 @@ def scatter(node: PNode) -> Sequence[Launch]:
     split = "" if work < SERIAL_WORK or not free else "outer" if not rows or outer >= 16 else "last"
     alias = tuple(any(v.buf is w.buf for w in node.ins if w is not v) for v in node.ins)
     unit = tuple(s if s in (0, 1) else "s" for s in free[-1][1][:2]) if rows else ("s", "s")
-    spec = kernels.Scatter(dest.buf.dtype.short, mode, len(free), len(ordered), len(index), rows, split, unit, alias)  # type: ignore[arg-type]
+    spec = kernels.Scatter(
+        dest.buf.dtype.short, mode, len(free), len(ordered), len(index), rows, split, unit, alias
+    )  # type: ignore[arg-type]
     ints: dict[str, int] = {}
     for k, (n, s) in enumerate(free):
-        ints |= {f"r{k}": n, f"d_r{k}": s[0], f"s_r{k}": s[1]} | {f"i{j}_r{k}": s[2 + j] for j in range(len(index))}
+        ints |= {f"r{k}": n, f"d_r{k}": s[0], f"s_r{k}": s[1]} | {
+            f"i{j}_r{k}": s[2 + j] for j in range(len(index))
+        }
     for k, (n, s) in enumerate(ordered):
         ints |= {f"b{k}": n, f"s_b{k}": s[1]} | {f"i{j}_b{k}": s[2 + j] for j in range(len(index))}
     for j, d in enumerate(at):
         ints |= {f"e{j}": dest.shape[d], f"t{j}": dest.strides[d]}
     bufs = {"dest": dest, "src": src} | {f"i{j}": v for j, v in enumerate(index)}
     title = node.form.name if node.form is not None else "scatter"
-    launches.append(named_launch(spec, lambda: kernels.kernel(spec), PARTS if split else 1, title, bufs, ints, {}))
+    launches.append(
+        named_launch(spec, lambda: kernels.kernel(spec), PARTS if split else 1, title, bufs, ints, {})
+    )
     return launches

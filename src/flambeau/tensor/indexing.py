@@ -75,7 +75,9 @@ def setitem(self: Any, index: Any, value: Any) -> None:
     dims, indices = expand_masks(view, picks)
     if type(value) in NUMBERS:
         value = FUNCTIONS["full"]((), value, dtype=view.dtype)
-    FUNCTIONS["_index_put_"](view, indices, value if value.dtype is view.dtype else value.to(view.dtype), dims)
+    FUNCTIONS["_index_put_"](
+        view, indices, value if value.dtype is view.dtype else value.to(view.dtype), dims
+    )
 
 
 def plain_value(view: Any, value: Any) -> Any:
@@ -99,7 +101,10 @@ def put(view: Any, value: Any) -> None:
         extra = value.ndim - view.ndim
         if any(n != 1 for n in value.shape[:extra]):
             got, want = list(value.shape), list(view.shape)
-            fail(RuntimeError, f"setitem: shape mismatch: value tensor of shape {got} cannot be broadcast to indexing result of shape {want}")
+            fail(
+                RuntimeError,
+                f"setitem: shape mismatch: value tensor of shape {got} cannot be broadcast to indexing result of shape {want}",
+            )
         value = value.reshape(tuple(value.shape[extra:]))
     FUNCTIONS["copy_"](view, value)
 
@@ -129,7 +134,12 @@ def item(i: Any) -> Any:
         return from_list(i)
     if isinstance(i, Tensor):
         meta = i._meta
-        if not meta.ndim and not meta.dtype.is_floating_point and meta.dtype is not bool_ and meta.dtype is not uint8:
+        if (
+            not meta.ndim
+            and not meta.dtype.is_floating_point
+            and meta.dtype is not bool_
+            and meta.dtype is not uint8
+        ):
             return i if i._st.pend is not None and meta.numel else int(i.item())  # type: ignore[attr-defined]
         return i
     if isinstance(i, np.ndarray) and i.ndim:
@@ -141,7 +151,9 @@ def item(i: Any) -> Any:
     if isinstance(i, np.bool_):
         return from_list(bool(i))
     if kind is str:
-        raise TypeError("index: new(): invalid data type 'str'; got 'str' as an index; use numbers, slices, tensors")
+        raise TypeError(
+            "index: new(): invalid data type 'str'; got 'str' as an index; use numbers, slices, tensors"
+        )
     raise IndexError(
         "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got "
         f"{kind.__name__})"
@@ -154,14 +166,19 @@ def from_list(data: Any) -> Any:
     if isinstance(data, list) and not data:
         return from_data(np.empty(0, np.int64))
     if isinstance(data, list) and any(isinstance(x, (slice, type(None), type(Ellipsis))) for x in data):
-        raise IndexError("indices must be integers, slices, None, Ellipsis, masks or integer tensors; a list of slices is none of them")
+        raise IndexError(
+            "indices must be integers, slices, None, Ellipsis, masks or integer tensors; a list of slices is none of them"
+        )
     return from_data(data)
 
 
 def at(x: Any, dim: int, i: int) -> Any:
     shape = x.shape
     if not shape:
-        fail(IndexError, "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number")
+        fail(
+            IndexError,
+            "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number",
+        )
     n = shape[dim]
     if not -n <= i < n:
         fail(IndexError, f"index {i} is out of bounds for dimension {dim} with size {n}")

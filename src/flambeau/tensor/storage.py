@@ -30,7 +30,11 @@ class UntypedStorage:
     def _tensor(self) -> Tensor:
         """All elements, as a vector."""
         n = self._st.nbytes // self._kind.itemsize
-        return make_tensor(self._st, intern_meta((n,), (1,), self._kind)) if self._kind is uint8 else typed(self._st, self._kind)
+        return (
+            make_tensor(self._st, intern_meta((n,), (1,), self._kind))
+            if self._kind is uint8
+            else typed(self._st, self._kind)
+        )
 
     device = property(lambda self: CPU)
     is_cuda = False
@@ -146,14 +150,20 @@ def settle(st: Storage) -> None:
 
 def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
     """Another shape, in place; memory grows if it must, and what was there stays."""
-    shape = tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], int) else tuple(int(n) for n in sizes)
+    shape = (
+        tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], int) else tuple(int(n) for n in sizes)
+    )
     if any(n < 0 for n in shape):
         fail(RuntimeError, f"resize_: requested resize to {list(shape)} with a negative extent")
     if self._rg and LOCAL.s.grad:
         raise RuntimeError("cannot resize variables that require grad")
     if tuple(self._meta.shape) == shape and memory_format is None:
         return self
-    strides = channels_last_strides(shape) if getattr(memory_format, "name", "") == "channels_last" else contiguous_strides(shape)
+    strides = (
+        channels_last_strides(shape)
+        if getattr(memory_format, "name", "") == "channels_last"
+        else contiguous_strides(shape)
+    )
     need = (self._off + numel(shape)) * self._meta.dtype.itemsize if numel(shape) else 0
     if need > self._st.nbytes:
         resize_storage(self._st, need)
@@ -166,7 +176,9 @@ def resize_as_(self: Tensor, other: Tensor, memory_format: Any = None) -> Tensor
     return resize_(self, *other._meta.shape)
 
 
-def set_(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = None, stride: Any = None) -> Tensor:
+def set_(
+    self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = None, stride: Any = None
+) -> Tensor:
     """The memory (and shape) of another tensor or storage, in place."""
     if source is None:
         source = UntypedStorage()
@@ -174,7 +186,10 @@ def set_(self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = 
     kind = self._meta.dtype
     if isinstance(source, Tensor) and size is None:
         if source._meta.dtype is not kind:
-            fail(RuntimeError, f"set_: Could not set tensor of type {source._meta.dtype.name} to a tensor of type {kind.name}")
+            fail(
+                RuntimeError,
+                f"set_: Could not set tensor of type {source._meta.dtype.name} to a tensor of type {kind.name}",
+            )
         self._st, self._off, self._meta = source._st, source._off, source._meta
     else:
         st = source._st
@@ -258,9 +273,15 @@ def view_dtype(self: Any, kind: dtype) -> Any:
     a, b = meta.dtype.itemsize, kind.itemsize
     if a != b:
         if not shape:
-            fail(RuntimeError, f"self.dim() cannot be 0 to view {meta.dtype} as {kind} (different element sizes)")
+            fail(
+                RuntimeError,
+                f"self.dim() cannot be 0 to view {meta.dtype} as {kind} (different element sizes)",
+            )
         if strides[-1] != 1:
-            fail(RuntimeError, f"self.stride(-1) must be 1 to view {meta.dtype} as {kind} (different element sizes), but got {strides[-1]}")
+            fail(
+                RuntimeError,
+                f"self.stride(-1) must be 1 to view {meta.dtype} as {kind} (different element sizes), but got {strides[-1]}",
+            )
         if a < b:
             times = b // a
             bad = shape[-1] % times or off % times or any(s % times for s in strides[:-1])
@@ -308,7 +329,10 @@ METHODS: dict[str, Any] = {
     "share_memory_": lambda t: t,
     "is_pinned": lambda t, device=None: False,
     "pin_memory": lambda t, device=None: t,
-    **{n + "_": become(n) for n in ("squeeze", "unsqueeze", "transpose", "t", "swapaxes", "swapdims", "as_strided")},
+    **{
+        n + "_": become(n)
+        for n in ("squeeze", "unsqueeze", "transpose", "t", "swapaxes", "swapdims", "as_strided")
+    },
 }
 
 

@@ -66,7 +66,9 @@ class _Frame:
         self.extent = [b.integer(f"e{j}") for j in range(spec.indices)]
         self.step = [b.integer(f"t{j}") for j in range(spec.indices)]
 
-    def decode(self, flat: Value, extents: Sequence[Value], strides: Sequence[Sequence[Value]]) -> list[Value]:
+    def decode(
+        self, flat: Value, extents: Sequence[Value], strides: Sequence[Sequence[Value]]
+    ) -> list[Value]:
         """The offsets of a flat position, for several operands."""
         b = self.b
         totals: list[Value] = [const("i64", 0) for _ in strides]

@@ -83,7 +83,9 @@ class _Rows:
         return b.let(self.work[at + self.n * 2], "place")
 
 
-def decode(b: Builder, flat: Value, extents: Sequence[Value], strides: Sequence[Sequence[Value]]) -> tuple[Value, ...]:
+def decode(
+    b: Builder, flat: Value, extents: Sequence[Value], strides: Sequence[Sequence[Value]]
+) -> tuple[Value, ...]:
     """The offsets of a flat row number, for several operands."""
     totals: list[Value] = [const("i64", 0) for _ in strides]
     for d in range(len(extents) - 1, -1, -1):
