@@ -1,4 +1,4 @@
-"""The backend that interprets the loop IR gives the same bits; the one that runs nothing can compile every kernel for other CPUs."""
+"""The backend that interprets the loop IR gives the same bits; the one that runs nothing compiles for other CPUs."""
 
 from __future__ import annotations
 

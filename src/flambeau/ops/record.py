@@ -10,8 +10,8 @@ from typing import Any
 from .. import config
 from ..errors import fail, site
 from ..stream import gradient
-from ..stream.graph import Buffer, GNode, Trace, Val
 from ..stream.access import settle
+from ..stream.graph import Buffer, GNode, Trace, Val
 from ..stream.value import (
     ENTERING,
     LOCAL,

@@ -98,7 +98,14 @@ def flush(S: Stream) -> None:
             S.code = []
             code = tuple(recorded)
             del recorded[: len(code)]
-            S.ids, S.written, S.snapshots, S.sites, S.pending_bytes, S.flush_after = {}, set(), {}, [], 0, False
+            S.ids, S.written, S.snapshots, S.sites, S.pending_bytes, S.flush_after = (
+                {},
+                set(),
+                {},
+                [],
+                0,
+                False,
+            )
             progress = Progress(look_up(code))
             run(progress, slots, pending)
         except BaseException as error:
@@ -179,7 +186,7 @@ def failure(
 ) -> BaseException:
     """The error to raise, with the line that recorded what failed; promises without bytes are poisoned by it.
 
-    A program that failed as a whole runs again by instruction if it wrote to none of the memory that had its bytes: then
+    A program that failed as a whole runs again by instruction if it wrote to no memory that had its bytes: then
     everything recorded before the failing instruction has its value."""
     known, form = progress.known, progress.failed
     if form is not None and not progress.done and len(known.lines) > 1 and repeatable(known, form):
@@ -418,7 +425,7 @@ def flush_for_other(S: Stream) -> None:
 
 
 def before_fork() -> None:
-    """No thread but the one that forks lives on in the child: what others recorded runs now, and their locks are held."""
+    """No thread but the one that forks lives on in the child: what others recorded runs now, under locks."""
     for S in STREAMS[:]:
         S.lock.acquire()
         try:

@@ -61,7 +61,8 @@ def _set_grad(t: Tensor, g: Tensor | None) -> None:
         )
     if tuple(g._meta.shape) != tuple(t._meta.shape):
         raise RuntimeError(
-            f"attempting to assign a gradient of size '{list(g._meta.shape)}' to a tensor of size '{list(t._meta.shape)}'. Please "
+            f"attempting to assign a gradient of size '{list(g._meta.shape)}' to a tensor of size "
+            f"'{list(t._meta.shape)}'. Please "
             "ensure that the gradient and the tensor are the same size"
         )
     extras(t).grad = g
@@ -71,7 +72,8 @@ def _set_requires_grad(t: Tensor, value: bool) -> None:
     if t._gf is not None or (t._vw is not None and t._rg):
         if not value:
             raise RuntimeError(
-                "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a subgraph that "
+                "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in "
+                "a subgraph that "
                 "doesn't require differentiation use var_no_grad = var.detach()."
             )
         return

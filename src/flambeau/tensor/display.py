@@ -102,9 +102,9 @@ class Formatter:
 
 def _vector(row: np.ndarray, indent: int, summarize: bool, f: Formatter) -> str:
     length = f.width + 2
-    per_line = max(1, int(math.floor((OPTIONS.linewidth - indent) / length)))
+    per_line = max(1, math.floor((OPTIONS.linewidth - indent) / length))
     n = OPTIONS.edgeitems
-    values = [v for v in row.tolist()] if row.dtype != np.float32 else [float(v) for v in row]
+    values = row.tolist()
     if summarize and not n:
         data = ["..."]
     elif summarize and len(values) > 2 * n:

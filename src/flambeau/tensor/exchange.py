@@ -71,7 +71,7 @@ def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
 
 def array(self: Tensor, dtype: Any = None, copy: Any = None) -> np.ndarray:
     """np.asarray(tensor)."""
-    a = numpy(self) if not self._rg or True else None
+    a = numpy(self)
     return a if dtype is None else a.astype(dtype, copy=False)
 
 
@@ -80,16 +80,19 @@ def foreign(a: np.ndarray, owner: Any) -> Tensor:
     d = dtypes.BY_NUMPY.get(a.dtype.newbyteorder("="))
     if d is None:
         raise TypeError(
-            f"can't convert np.ndarray of type {a.dtype}. The only supported types are: float64, float32, float16, int64, int32, int16, "
+            f"can't convert np.ndarray of type {a.dtype}. The only supported types are: float64, float32, float16, int64, "
+            "int32, int16, "
             "int8, uint64, uint32, uint16, uint8, and bool."
         )
     if any(s % a.itemsize for s in a.strides):
         raise ValueError(
-            "given numpy array strides not a multiple of the element byte size. Copy the numpy array to reallocate the memory."
+            "given numpy array strides not a multiple of the element byte size. Copy the numpy array to reallocate the "
+            "memory."
         )
     if any(s < 0 for s in a.strides):
         raise ValueError(
-            "At least one stride in the given numpy array is negative, and tensors with negative strides are not currently supported. "
+            "At least one stride in the given numpy array is negative, and tensors with negative strides are not "
+            "currently supported. "
             "(You can probably work around this by making a copy of your array  with array.copy().)"
         )
     strides = tuple(s // a.itemsize for s in a.strides)
@@ -223,7 +226,8 @@ def deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
         return memo[id(self)]
     if self._gf is not None:
         raise RuntimeError(
-            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.  If you were "
+            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.  "
+            "If you were "
             "attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage, see "
             "https://github.com/pytorch/pytorch/pull/103001"
         )

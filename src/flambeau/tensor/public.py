@@ -132,7 +132,8 @@ def set_default_tensor_type(t: Any) -> None:
 
 def _assert(condition: Any, message: str) -> None:
     """assert as a function."""
-    assert condition, message
+    if not condition:
+        raise AssertionError(message)
 
 
 def _tensor(data: Any) -> Tensor:
