@@ -183,3 +183,40 @@ def test_gather_and_scatter_raise_what_pytorch_raises() -> None:
     ):
         with pytest.raises(RuntimeError, match="index 5 is out of bounds for dimension 1 with size 3"):
             make().tolist()
+
+
+def test_eager_mode_finds_an_error_at_its_line() -> None:
+    table = torch.ones(4, 3)
+    torch.set_eager(True)
+    try:
+        with pytest.raises(IndexError):
+            bad_row(table)
+        y = table * 2
+        assert y._st.pend is None
+    finally:
+        torch.set_eager(False)
+    assert (table * 2)._st.pend is not None
+
+
+def test_eager_and_deferred_give_the_same_bits() -> None:
+    def losses() -> list[float]:
+        torch.manual_seed(0)
+        w = torch.randn(5, 3).requires_grad_()
+        optimizer = torch.optim.Adam([w], lr=0.1)
+        found = []
+        for _ in range(4):
+            x = torch.randn(7, 5)
+            loss = F.cross_entropy(F.dropout((x @ w).tanh(), 0.2), torch.tensor([0, 1, 2, 0, 1, 2, 0]))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            found.append(loss.item())
+        return [*found, *w.flatten().tolist()]
+
+    deferred = losses()
+    torch.set_eager(True)
+    try:
+        eager = losses()
+    finally:
+        torch.set_eager(False)
+    assert eager == deferred

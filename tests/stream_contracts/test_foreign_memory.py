@@ -167,3 +167,12 @@ def test_data_ptr_is_stable_and_pins() -> None:
     x.add_(1)
     y = x * 2
     assert x.data_ptr() == ptr and x[2:].data_ptr() == ptr + 8 and y[0].item() == 6
+
+
+def test_foreign_memory_in_eager_mode() -> None:
+    torch.set_eager(True)
+    try:
+        test_a_saved_foreign_tensor_keeps_what_it_was()
+        test_our_writes_are_seen_at_once()
+    finally:
+        torch.set_eager(False)
