@@ -73,6 +73,10 @@ LAZY |= {
         *("get_float32_matmul_precision", "set_float32_matmul_precision"),
     )
 }
+LAZY |= {
+    f"{name}_window": ("flambeau.signal.older", f"{name}_window")
+    for name in ("bartlett", "blackman", "hamming", "hann", "kaiser")
+}
 # Functions of nn.functional that PyTorch has in its top namespace too.
 LAZY |= {
     name: ("flambeau.nn.functional", name)
