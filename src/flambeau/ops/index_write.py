@@ -34,7 +34,7 @@ def _checked(name: str, dest: Val, dim: int, index: Val, source: Val | None) -> 
         )
     if source.ndim and dest.ndim and source.ndim != dest.ndim and name != "index_fill":
         fail(
-            IndexError,
+            RuntimeError if name == "index_add" else IndexError,
             f"{name}(): When source and destination are not scalars, their dimensionality must match. Source dimensionality ({source.ndim}), destination dimensionality ({dest.ndim})",
         )
     have = source.shape[d] if source.ndim else 1
