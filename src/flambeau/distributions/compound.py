@@ -37,24 +37,30 @@ class Independent(Distribution):
 
     @property
     def support(self) -> constraints.Constraint:
+        """The set in which events lie."""
         count = self.reinterpreted_batch_ndims
         return constraints.independent(self.base_dist.support, count) if count else self.base_dist.support
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Distribution:
+        """See `Distribution.expand`."""
         kept = self.event_shape[: self.reinterpreted_batch_ndims]
         base = self.base_dist.expand((*batch_shape, *kept))
         return Independent(base, self.reinterpreted_batch_ndims, validate_args=False)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
+        """See `Distribution.sample`."""
         return self.base_dist.sample(sample_shape)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """See `Distribution.rsample`."""
         return self.base_dist.rsample(sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """See `Distribution.log_prob`."""
         return sum_rightmost(self.base_dist.log_prob(value), self.reinterpreted_batch_ndims)
 
     def entropy(self) -> Tensor:
+        """See `Distribution.entropy`."""
         return sum_rightmost(self.base_dist.entropy(), self.reinterpreted_batch_ndims)
 
     def __repr__(self) -> str:
@@ -120,11 +126,13 @@ class MultivariateNormal(Distribution):
     variance = property(lambda self: self._factor.pow(2).sum(-1))
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Distribution:
+        """See `Distribution.expand`."""
         made = super().expand(batch_shape)
         made._factor = self._factor.expand(*batch_shape, *self._factor.shape[-2:])  # type: ignore[attr-defined]
         return made
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """See `Distribution.rsample`."""
         z = torch.empty(self._extended_shape(sample_shape), dtype=self.loc.dtype).normal_()
         return self.loc + (self._factor @ z.unsqueeze(-1)).squeeze(-1)
 
@@ -132,6 +140,7 @@ class MultivariateNormal(Distribution):
         return self._factor.diagonal(0, -2, -1).log().sum(-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """See `Distribution.log_prob`."""
         if self._validate_args:
             self._validate_sample(value)
         difference = (value - self.loc).unsqueeze(-1)
@@ -140,6 +149,7 @@ class MultivariateNormal(Distribution):
         return -0.5 * z.pow(2).sum(-1) - self._event_shape[0] * HALF_LOG_2PI - self._half_log_det()
 
     def entropy(self) -> Tensor:
+        """See `Distribution.entropy`."""
         return self._event_shape[0] * (0.5 + HALF_LOG_2PI) + self._half_log_det()
 
 
@@ -168,15 +178,18 @@ class MixtureSameFamily(Distribution):
 
     @property
     def mean(self) -> Tensor:
+        """The expected value."""
         return (self._weights() * self.component_distribution.mean).sum(-1 - len(self._event_shape))
 
     @property
     def variance(self) -> Tensor:
+        """The expected squared distance from the mean."""
         dim, parts = -1 - len(self._event_shape), self.component_distribution
         inside = (self._weights() * parts.variance).sum(dim)
         return inside + (self._weights() * (parts.mean - self.mean.unsqueeze(dim)).pow(2)).sum(dim)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
+        """See `Distribution.sample`."""
         dim = -1 - len(self._event_shape)
         chosen = self.mixture_distribution.sample(sample_shape)
         drawn = self.component_distribution.sample(sample_shape)
@@ -185,6 +198,7 @@ class MixtureSameFamily(Distribution):
         return drawn.gather(dim, index.expand(shape)).squeeze(dim)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """See `Distribution.log_prob`."""
         if self._validate_args:
             self._validate_sample(value)
         parts = self.component_distribution.log_prob(value.unsqueeze(-1 - len(self._event_shape)))

@@ -33,6 +33,7 @@ class _Bounded(Constraint):
 
 class _Real(Constraint):
     def check(self, value: Any) -> Any:
+        """See `Constraint.check`."""
         return value == value
 
 
@@ -40,26 +41,31 @@ class _Boolean(Constraint):
     is_discrete = True
 
     def check(self, value: Any) -> Any:
+        """See `Constraint.check`."""
         return (value == 0) | (value == 1)
 
 
 class _GreaterThan(_Bounded):
     def check(self, value: Any) -> Any:
+        """See `Constraint.check`."""
         return value > self.lower_bound
 
 
 class _GreaterThanEq(_Bounded):
     def check(self, value: Any) -> Any:
+        """See `Constraint.check`."""
         return value >= self.lower_bound
 
 
 class _LessThan(_Bounded):
     def check(self, value: Any) -> Any:
+        """See `Constraint.check`."""
         return value < self.upper_bound
 
 
 class _Interval(_Bounded):
     def check(self, value: Any) -> Any:
+        """See `Constraint.check`."""
         return (value >= self.lower_bound) & (value <= self.upper_bound)
 
 
@@ -67,6 +73,7 @@ class _IntegerInterval(_Interval):
     is_discrete = True
 
     def check(self, value: Any) -> Any:
+        """See `Constraint.check`."""
         return (value % 1 == 0) & super().check(value)
 
 
@@ -74,6 +81,7 @@ class _IntegerGreaterThan(_GreaterThanEq):
     is_discrete = True
 
     def check(self, value: Any) -> Any:
+        """See `Constraint.check`."""
         return (value % 1 == 0) & super().check(value)
 
 
@@ -81,6 +89,7 @@ class _Simplex(Constraint):
     event_dim = 1
 
     def check(self, value: Any) -> Any:
+        """See `Constraint.check`."""
         return (value >= 0).all(-1) & ((value.sum(-1) - 1).abs() < 1e-6)
 
 
@@ -89,6 +98,7 @@ class _OneHot(Constraint):
     event_dim = 1
 
     def check(self, value: Any) -> Any:
+        """See `Constraint.check`."""
         return ((value == 0) | (value == 1)).all(-1) & (value.sum(-1) == 1)
 
 
@@ -100,6 +110,7 @@ class _Multinomial(Constraint):
         self.upper_bound = upper_bound
 
     def check(self, value: Any) -> Any:
+        """See `Constraint.check`."""
         return (value >= 0).all(-1) & (value.sum(-1) <= self.upper_bound)
 
 
@@ -107,6 +118,7 @@ class _LowerCholesky(Constraint):
     event_dim = 2
 
     def check(self, value: Any) -> Any:
+        """See `Constraint.check`."""
         return (value.tril() == value).all(-1).all(-1) & (value.diagonal(0, -2, -1) > 0).all(-1)
 
 
@@ -114,6 +126,7 @@ class _PositiveDefinite(Constraint):
     event_dim = 2
 
     def check(self, value: Any) -> Any:
+        """See `Constraint.check`."""
         import flambeau as torch
 
         near = 1e-6 * value.abs().amax((-2, -1), keepdim=True)
@@ -130,6 +143,7 @@ class independent(Constraint):
         self.event_dim = base_constraint.event_dim + reinterpreted_batch_ndims
 
     def check(self, value: Any) -> Any:
+        """See `Constraint.check`."""
         inside = self.base_constraint.check(value)
         for _ in range(self.reinterpreted_batch_ndims):
             inside = inside.all(-1)

@@ -41,25 +41,31 @@ class Normal(_LocationScale):
     variance = property(lambda self: self.stddev.pow(2))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
+        """See `Distribution.sample`."""
         shape = self._extended_shape(sample_shape)
         with torch.no_grad():
             return torch.normal(self.loc.expand(shape), self.scale.expand(shape))
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """See `Distribution.rsample`."""
         return self.loc + self._new(sample_shape).normal_() * self.scale
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """See `Distribution.log_prob`."""
         if self._validate_args:
             self._validate_sample(value)
         return -((value - self.loc) ** 2) / (2 * self.variance) - self.scale.log() - HALF_LOG_2PI
 
     def cdf(self, value: Tensor) -> Tensor:
+        """See `Distribution.cdf`."""
         return 0.5 * (1 + torch.erf(self._standard(value) / math.sqrt(2)))
 
     def icdf(self, value: Tensor) -> Tensor:
+        """See `Distribution.icdf`."""
         return self.loc + self.scale * torch.erfinv(2 * value - 1) * math.sqrt(2)
 
     def entropy(self) -> Tensor:
+        """See `Distribution.entropy`."""
         return 0.5 + HALF_LOG_2PI + self.scale.log()
 
 
@@ -70,21 +76,26 @@ class Laplace(_LocationScale):
     variance = property(lambda self: 2 * self.scale.pow(2))
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """See `Distribution.rsample`."""
         u = self._new(sample_shape).uniform_(torch.finfo(self.loc.dtype).eps - 1, 1)
         return self.loc - self.scale * u.sign() * torch.log1p(-u.abs())
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """See `Distribution.log_prob`."""
         return -torch.log(2 * self.scale) - self._standard(value).abs()
 
     def cdf(self, value: Tensor) -> Tensor:
+        """See `Distribution.cdf`."""
         z = self._standard(value)
         return 0.5 - 0.5 * z.sign() * torch.expm1(-z.abs())
 
     def icdf(self, value: Tensor) -> Tensor:
+        """See `Distribution.icdf`."""
         term = value - 0.5
         return self.loc - self.scale * term.sign() * torch.log1p(-2 * term.abs())
 
     def entropy(self) -> Tensor:
+        """See `Distribution.entropy`."""
         return 1 + torch.log(2 * self.scale)
 
 
@@ -95,18 +106,23 @@ class Cauchy(_LocationScale):
     variance = property(lambda self: torch.full(self._extended_shape(), math.inf, dtype=self.loc.dtype))
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """See `Distribution.rsample`."""
         return self.loc + self._new(sample_shape).cauchy_() * self.scale
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """See `Distribution.log_prob`."""
         return -math.log(math.pi) - self.scale.log() - (1 + self._standard(value) ** 2).log()
 
     def cdf(self, value: Tensor) -> Tensor:
+        """See `Distribution.cdf`."""
         return torch.atan(self._standard(value)) / math.pi + 0.5
 
     def icdf(self, value: Tensor) -> Tensor:
+        """See `Distribution.icdf`."""
         return torch.tan(math.pi * (value - 0.5)) * self.scale + self.loc
 
     def entropy(self) -> Tensor:
+        """See `Distribution.entropy`."""
         return math.log(4 * math.pi) + self.scale.log()
 
 
@@ -120,12 +136,15 @@ class LogNormal(Normal):
     stddev = property(lambda self: self.variance.sqrt())
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
+        """See `Distribution.sample`."""
         return super().sample(sample_shape).exp()
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """See `Distribution.rsample`."""
         return super().rsample(sample_shape).exp()
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """See `Distribution.log_prob`."""
         if self._validate_args:
             self._validate_sample(value)
         log = value.log()
@@ -133,12 +152,15 @@ class LogNormal(Normal):
         return -(z**2) / 2 - self.scale.log() - HALF_LOG_2PI - log
 
     def cdf(self, value: Tensor) -> Tensor:
+        """See `Distribution.cdf`."""
         return 0.5 * (1 + torch.erf((value.log() - self.loc) / self.scale / math.sqrt(2)))
 
     def icdf(self, value: Tensor) -> Tensor:
+        """See `Distribution.icdf`."""
         return super().icdf(value).exp()
 
     def entropy(self) -> Tensor:
+        """See `Distribution.entropy`."""
         return super().entropy() + self.loc
 
     def __repr__(self) -> str:
@@ -161,19 +183,23 @@ class HalfNormal(Distribution):
     variance = property(lambda self: self.scale.pow(2) * (1 - 2 / math.pi))
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """See `Distribution.rsample`."""
         shape = self._extended_shape(sample_shape)
         return (torch.empty(shape, dtype=self.scale.dtype).normal_() * self.scale).abs()
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """See `Distribution.log_prob`."""
         if self._validate_args:
             self._validate_sample(value)
         inside = math.log(2) - (value / self.scale) ** 2 / 2 - self.scale.log() - HALF_LOG_2PI
         return torch.where(value >= 0, inside, -math.inf)
 
     def cdf(self, value: Tensor) -> Tensor:
+        """See `Distribution.cdf`."""
         return torch.erf(value / self.scale / math.sqrt(2))
 
     def entropy(self) -> Tensor:
+        """See `Distribution.entropy`."""
         return 0.5 + HALF_LOG_2PI - math.log(2) + self.scale.log()
 
     def __repr__(self) -> str:
@@ -199,22 +225,27 @@ class Uniform(Distribution):
     support = property(lambda self: constraints.interval(self.low, self.high))  # type: ignore[assignment]
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """See `Distribution.rsample`."""
         u = torch.rand(self._extended_shape(sample_shape), dtype=self.low.dtype)
         return self.low + u * (self.high - self.low)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """See `Distribution.log_prob`."""
         if self._validate_args:
             self._validate_sample(value)
         inside = ((value >= self.low) & (value < self.high)).type_as(self.low)
         return inside.log() - (self.high - self.low).log()
 
     def cdf(self, value: Tensor) -> Tensor:
+        """See `Distribution.cdf`."""
         return ((value - self.low) / (self.high - self.low)).clamp(0, 1)
 
     def icdf(self, value: Tensor) -> Tensor:
+        """See `Distribution.icdf`."""
         return value * (self.high - self.low) + self.low
 
     def entropy(self) -> Tensor:
+        """See `Distribution.entropy`."""
         return (self.high - self.low).log()
 
 
@@ -235,19 +266,24 @@ class Exponential(Distribution):
     variance = property(lambda self: self.rate.pow(-2))
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """See `Distribution.rsample`."""
         shape = self._extended_shape(sample_shape)
         return torch.empty(shape, dtype=self.rate.dtype).exponential_() / self.rate
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """See `Distribution.log_prob`."""
         if self._validate_args:
             self._validate_sample(value)
         return self.rate.log() - self.rate * value
 
     def cdf(self, value: Tensor) -> Tensor:
+        """See `Distribution.cdf`."""
         return 1 - torch.exp(-self.rate * value)
 
     def icdf(self, value: Tensor) -> Tensor:
+        """See `Distribution.icdf`."""
         return -torch.log1p(-value) / self.rate
 
     def entropy(self) -> Tensor:
+        """See `Distribution.entropy`."""
         return 1 - self.rate.log()

@@ -55,23 +55,28 @@ class Bernoulli(_Binary):
 
     @property
     def mode(self) -> Tensor:
+        """The most likely event."""
         p = self.probs
         return torch.where(p == 0.5, float("nan"), (p >= 0.5).to(p.dtype))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
+        """See `Distribution.sample`."""
         with torch.no_grad():
             return torch.bernoulli(self.probs.expand(self._extended_shape(sample_shape)))
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """See `Distribution.log_prob`."""
         if self._validate_args:
             self._validate_sample(value)
         logits, value = torch.broadcast_tensors(self.logits, value)
         return -F.binary_cross_entropy_with_logits(logits, value, reduction="none")
 
     def entropy(self) -> Tensor:
+        """See `Distribution.entropy`."""
         return F.binary_cross_entropy_with_logits(self.logits, self.probs, reduction="none")
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
+        """See `Distribution.enumerate_support`."""
         values = torch.arange(2, dtype=self.logits.dtype).view(-1, *[1] * len(self._batch_shape))
         return values.expand(-1, *self._batch_shape) if expand else values
 
@@ -86,12 +91,14 @@ class Geometric(_Binary):
     variance = property(lambda self: (1.0 / self.probs - 1.0) / self.probs)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
+        """See `Distribution.sample`."""
         tiny = torch.finfo(self.probs.dtype).tiny
         with torch.no_grad():
             u = torch.empty(self._extended_shape(sample_shape), dtype=self.probs.dtype).uniform_(tiny, 1)
             return (u.log() / (-self.probs).log1p()).floor()
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """See `Distribution.log_prob`."""
         if self._validate_args:
             self._validate_sample(value)
         value, p = torch.broadcast_tensors(value, self.probs)
@@ -99,6 +106,7 @@ class Geometric(_Binary):
         return value * (-torch.where(certain, 0, p)).log1p() + self.probs.log()
 
     def entropy(self) -> Tensor:
+        """See `Distribution.entropy`."""
         return F.binary_cross_entropy_with_logits(self.logits, self.probs, reduction="none") / self.probs
 
 
@@ -134,21 +142,25 @@ class Categorical(Distribution):
     param_shape = property(lambda self: self.__dict__.get("probs", self.__dict__.get("logits")).size())
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
+        """See `Distribution.sample`."""
         count = torch.Size(sample_shape).numel()
         rows = self.probs.detach().reshape(-1, self._num_events)
         return torch.multinomial(rows, count, True).T.reshape(self._extended_shape(sample_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """See `Distribution.log_prob`."""
         if self._validate_args:
             self._validate_sample(value)
         value, logits = torch.broadcast_tensors(value.long().unsqueeze(-1), self.logits)
         return logits.gather(-1, value[..., :1]).squeeze(-1)
 
     def entropy(self) -> Tensor:
+        """See `Distribution.entropy`."""
         logits = self.logits.clamp(min=torch.finfo(self.logits.dtype).min)
         return -(logits * self.probs).sum(-1)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
+        """See `Distribution.enumerate_support`."""
         values = torch.arange(self._num_events).view(-1, *[1] * len(self._batch_shape))
         return values.expand(-1, *self._batch_shape) if expand else values
 
@@ -167,6 +179,7 @@ class _OfCategories(Distribution):
     param_shape = property(lambda self: self._categorical.param_shape)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Distribution:
+        """See `Distribution.expand`."""
         made = super().expand(batch_shape)
         made._categorical = self._categorical.expand(batch_shape)  # type: ignore[attr-defined]
         return made
@@ -182,14 +195,17 @@ class OneHotCategorical(_OfCategories):
     variance = property(lambda self: self.probs * (1 - self.probs))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
+        """See `Distribution.sample`."""
         return F.one_hot(self._categorical.sample(sample_shape), self._event_shape[0]).to(self.probs.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """See `Distribution.log_prob`."""
         if self._validate_args:
             self._validate_sample(value)
         return self._categorical.log_prob(value.argmax(-1))
 
     def entropy(self) -> Tensor:
+        """See `Distribution.entropy`."""
         return self._categorical.entropy()
 
 
@@ -209,10 +225,12 @@ class Multinomial(_OfCategories):
     variance = property(lambda self: self.total_count * self.probs * (1 - self.probs))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
+        """See `Distribution.sample`."""
         drawn = self._categorical.sample((self.total_count, *sample_shape))
         return F.one_hot(drawn, self._event_shape[0]).sum(0).to(self.probs.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """See `Distribution.log_prob`."""
         if self._validate_args:
             self._validate_sample(value)
         logits, value = torch.broadcast_tensors(self.logits, value)
@@ -220,6 +238,7 @@ class Multinomial(_OfCategories):
         return torch.lgamma(value.sum(-1) + 1) - torch.lgamma(value + 1).sum(-1) + (logits * value).sum(-1)
 
     def entropy(self) -> Tensor:
+        """See `Distribution.entropy`."""
         n = self.total_count
         k = torch.arange(1, n + 1, dtype=self.probs.dtype).view(-1, *[1] * self.probs.ndim)
         whole = torch.lgamma(torch.tensor(n + 1.0, dtype=self.probs.dtype))
@@ -244,10 +263,12 @@ class Poisson(Distribution):
     variance = property(lambda self: self.rate)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
+        """See `Distribution.sample`."""
         with torch.no_grad():
             return torch.poisson(self.rate.expand(self._extended_shape(sample_shape)))
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """See `Distribution.log_prob`."""
         if self._validate_args:
             self._validate_sample(value)
         rate, value = torch.broadcast_tensors(self.rate, value)

@@ -12,6 +12,7 @@ from .distribution import Distribution, Tensor, numbers
 
 class _Gammas(Distribution):
     def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """See `Distribution.rsample`."""
         raise NotImplementedError(
             f"{type(self).__name__}: drawing gamma variables is not there yet; log_prob, moments and entropy are"
         )
@@ -32,12 +33,14 @@ class Gamma(_Gammas):
     variance = property(lambda self: self.concentration / self.rate.pow(2))
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """See `Distribution.log_prob`."""
         if self._validate_args:
             self._validate_sample(value)
         a, rate = self.concentration, self.rate
         return torch.xlogy(a, rate) + torch.xlogy(a - 1, value) - rate * value - torch.lgamma(a)
 
     def entropy(self) -> Tensor:
+        """See `Distribution.entropy`."""
         a = self.concentration
         return a - self.rate.log() + torch.lgamma(a) + (1 - a) * torch.digamma(a)
 
@@ -68,17 +71,20 @@ class Dirichlet(_Gammas):
 
     @property
     def variance(self) -> Tensor:
+        """The expected squared distance from the mean."""
         total = self.concentration.sum(-1, keepdim=True)
         a = self.concentration
         return a * (total - a) / (total.pow(2) * (total + 1))
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """See `Distribution.log_prob`."""
         if self._validate_args:
             self._validate_sample(value)
         a = self.concentration
         return torch.xlogy(a - 1, value).sum(-1) + torch.lgamma(a.sum(-1)) - torch.lgamma(a).sum(-1)
 
     def entropy(self) -> Tensor:
+        """See `Distribution.entropy`."""
         a = self.concentration
         k, total = a.shape[-1], a.sum(-1)
         beta = torch.lgamma(a).sum(-1) - torch.lgamma(total)
@@ -102,18 +108,22 @@ class Beta(_Gammas):
 
     @property
     def variance(self) -> Tensor:
+        """The expected squared distance from the mean."""
         a, b = self.concentration1, self.concentration0
         return a * b / ((a + b).pow(2) * (a + b + 1))
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Distribution:
+        """See `Distribution.expand`."""
         made = super().expand(batch_shape)
         made._dirichlet = self._dirichlet.expand(batch_shape)  # type: ignore[attr-defined]
         return made
 
     def log_prob(self, value: Tensor) -> Tensor:
+        """See `Distribution.log_prob`."""
         if self._validate_args:
             self._validate_sample(value)
         return self._dirichlet.log_prob(torch.stack([value, 1 - value], -1))
 
     def entropy(self) -> Tensor:
+        """See `Distribution.entropy`."""
         return self._dirichlet.entropy()
