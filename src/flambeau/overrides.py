@@ -62,7 +62,9 @@ def has_torch_function_variadic(*args: Any) -> bool:
     return has_torch_function(args)
 
 
-def handle_torch_function(public_api: Callable[..., Any], relevant_args: Iterable[Any], *args: Any, **kwargs: Any) -> Any:
+def handle_torch_function(
+    public_api: Callable[..., Any], relevant_args: Iterable[Any], *args: Any, **kwargs: Any
+) -> Any:
     """Ask modes and classes for the result of a call; TypeError if none of them answers."""
     result = modes.offer(LOCAL.s, public_api, tuple(relevant_args), args, kwargs)
     if result is modes.NOT_HANDLED:

@@ -384,17 +384,23 @@ def assign_to_leaf(torch):
     leaf(torch)[0] = 1.0
 
 
-@error("is a view and is being modified inplace. This view is the output of a function that returns multiple views.")
+@error(
+    "is a view and is being modified inplace. This view is the output of a function that returns multiple views."
+)
 def write_to_output_of_unbind(torch):
     (leaf(torch) * 1).unbind()[0].add_(1)
 
 
-@error("is a view and is being modified inplace. This view is the output of a function that returns multiple views.")
+@error(
+    "is a view and is being modified inplace. This view is the output of a function that returns multiple views."
+)
 def write_to_output_of_chunk(torch):
     (leaf(torch) * 1).chunk(2)[1].mul_(2)
 
 
-@error("is a view and is being modified inplace. This view is the output of a function that returns multiple views.")
+@error(
+    "is a view and is being modified inplace. This view is the output of a function that returns multiple views."
+)
 def write_to_output_of_split(torch):
     (leaf(torch) * 1).split(1)[1].mul_(2)
 
@@ -435,7 +441,9 @@ def backward_without_graph(torch):
     torch.ones(()).backward()
 
 
-@error("Mismatch in shape: grad_output[0] has a shape of torch.Size([3]) and output[0] has a shape of torch.Size([4]).")
+@error(
+    "Mismatch in shape: grad_output[0] has a shape of torch.Size([3]) and output[0] has a shape of torch.Size([4])."
+)
 def gradient_of_wrong_shape(torch):
     (leaf(torch) * 2).backward(torch.ones(3))
 
@@ -487,7 +495,9 @@ def numpy_of_graph(torch):
     (leaf(torch) * 2).numpy()
 
 
-@error("Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment.")
+@error(
+    "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment."
+)
 def deepcopy_of_result(torch):
     import copy
 
@@ -721,14 +731,35 @@ def names(torch):
     x, w = leaf(torch), leaf(torch)
     return [
         chain(y.grad_fn)
-        for y in (x * 2 + w, (x - w).exp().sum(), x.view(2, 2).t(), (x @ w).sqrt(), x[1:], x[0], -x, x.mean(), x / w, x**2)
+        for y in (
+            x * 2 + w,
+            (x - w).exp().sum(),
+            x.view(2, 2).t(),
+            (x @ w).sqrt(),
+            x[1:],
+            x[0],
+            -x,
+            x.mean(),
+            x / w,
+            x**2,
+        )
     ]
 
 
 @program
 def more_names(torch):
     x = leaf(torch).view(2, 2)
-    ys = (x.relu(), x.softmax(0), x.sum(0), x.mean(1), x @ x, x.unsqueeze(0), x.expand(3, 2, 2), x.max(), x.abs())
+    ys = (
+        x.relu(),
+        x.softmax(0),
+        x.sum(0),
+        x.mean(1),
+        x @ x,
+        x.unsqueeze(0),
+        x.expand(3, 2, 2),
+        x.max(),
+        x.abs(),
+    )
     return [y.grad_fn.name() for y in ys]
 
 

@@ -16,6 +16,7 @@ def program(fn: Any) -> Any:
 
 
 @pytest.mark.torch
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_program(name: str, compare: Any) -> None:
     compare(PROGRAMS[name], tolerance=1e-4)
@@ -95,7 +96,9 @@ def subclasses(torch):
 
     x = torch.ones(3).as_subclass(Mine)
     made = (x + 1, x.sum(), x[0], x.view(3, 1), torch.ones(3) + x, x.detach(), x.sort()[0])
-    return [type(t) is Mine for t in made], type(torch.nn.Parameter(x.detach().as_subclass(torch.Tensor)) * 2) is torch.Tensor
+    return [type(t) is Mine for t in made], type(
+        torch.nn.Parameter(x.detach().as_subclass(torch.Tensor)) * 2
+    ) is torch.Tensor
 
 
 @pytest.mark.slow

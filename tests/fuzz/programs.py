@@ -106,7 +106,9 @@ class Machine:
 
 def unary(m: Machine) -> None:
     x, torch = m.pick().t, m.torch
-    name = m.rng.choice(["tanh", "sigmoid", "relu", "neg", "abs", "sin", "exp", "root", "half", "shift", "flip", "clone"])
+    name = m.rng.choice(
+        ["tanh", "sigmoid", "relu", "neg", "abs", "sin", "exp", "root", "half", "shift", "flip", "clone"]
+    )
     m.say(f"{name} {tuple(x.shape)}")
     made = {
         "exp": lambda: torch.exp(torch.tanh(x)),
@@ -165,7 +167,20 @@ def matmul(m: Machine) -> None:
 def view(m: Machine) -> None:
     item, rng = m.pick(), m.rng
     x = item.t
-    name = rng.choice(["transpose", "slice", "step", "select", "unsqueeze", "expand", "flat", "chunk", "diagonal", "squeeze"])
+    name = rng.choice(
+        [
+            "transpose",
+            "slice",
+            "step",
+            "select",
+            "unsqueeze",
+            "expand",
+            "flat",
+            "chunk",
+            "diagonal",
+            "squeeze",
+        ]
+    )
     m.say(f"view {name} {tuple(x.shape)}")
     if name == "unsqueeze":
         m.add(x.unsqueeze(rng.randrange(x.ndim + 1)), item.root)
@@ -200,7 +215,9 @@ def write(m: Machine) -> None:
     x = item.t
     if any(s == 0 and n > 1 for s, n in zip(x.stride(), x.shape)):
         return
-    name = rng.choice(["add_", "mul_", "copy_", "fill_", "zero_", "relu_", "sub_", "tanh_", "put", "masked_fill_", "neg_"])
+    name = rng.choice(
+        ["add_", "mul_", "copy_", "fill_", "zero_", "relu_", "sub_", "tanh_", "put", "masked_fill_", "neg_"]
+    )
     m.say(f"write {name} {tuple(x.shape)}")
     if name in ("zero_", "relu_", "tanh_", "neg_"):
         getattr(x, name)()

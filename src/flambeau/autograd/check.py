@@ -53,7 +53,9 @@ def numerical(fn: Callable[..., Any], inputs: tuple[Any, ...], x: Any, eps: floa
                 moved = flat.copy()
                 moved[i] += step
                 x.data.copy_(_like(x, moved))
-                ends.append([np.array(o.tolist(), dtype=np.float64).reshape(-1) for o in _outputs(fn, inputs)])
+                ends.append(
+                    [np.array(o.tolist(), dtype=np.float64).reshape(-1) for o in _outputs(fn, inputs)]
+                )
             rows.append([(p - m) / (2 * eps) for p, m in zip(*ends)])
         x.data.copy_(_like(x, flat))
     return [np.array(column) for column in zip(*rows)]
@@ -110,7 +112,9 @@ def gradcheck(
     return True
 
 
-def _gradcheck(func: Any, inputs: tuple[Any, ...], eps: float, atol: float, rtol: float, nondet: float) -> None:
+def _gradcheck(
+    func: Any, inputs: tuple[Any, ...], eps: float, atol: float, rtol: float, nondet: float
+) -> None:
     xs = _checked(inputs)
     outputs = _outputs(func, inputs)
     if not any(o.requires_grad for o in outputs):
@@ -158,7 +162,9 @@ def gradgradcheck(
     inputs = _tuple(inputs)
     if grad_outputs is None:
         rng = np.random.default_rng(0)
-        grad_outputs = [_like(o.detach(), rng.standard_normal(o.numel())).requires_grad_() for o in _outputs(func, inputs)]
+        grad_outputs = [
+            _like(o.detach(), rng.standard_normal(o.numel())).requires_grad_() for o in _outputs(func, inputs)
+        ]
     grad_outputs = _tuple(grad_outputs)
     count = len(grad_outputs)
 
@@ -166,7 +172,9 @@ def gradgradcheck(
         given, seeds = args[:-count], args[-count:]
         xs = [t for t in given if isinstance(t, Tensor) and t._rg]
         pairs = [(o, g) for o, g in zip(_outputs(func, given), seeds) if o.requires_grad]
-        made = engine.grad([o for o, _ in pairs], xs, [g for _, g in pairs], create_graph=True, allow_unused=True)
+        made = engine.grad(
+            [o for o, _ in pairs], xs, [g for _, g in pairs], create_graph=True, allow_unused=True
+        )
         return tuple([g for g in made if g is not None])
 
     def in_grad_mode(*args: Any) -> Any:
@@ -176,5 +184,11 @@ def gradgradcheck(
             return first_order(*args)
 
     return gradcheck(
-        in_grad_mode, (*inputs, *grad_outputs), eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception, nondet_tol=nondet_tol
+        in_grad_mode,
+        (*inputs, *grad_outputs),
+        eps=eps,
+        atol=atol,
+        rtol=rtol,
+        raise_exception=raise_exception,
+        nondet_tol=nondet_tol,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,12 +36,16 @@ def run(
 
 class _Walk:
     def __init__(self, tensors: Any, grads: Any, retain: bool, inputs: Any, accumulate: bool):
-        self.retain = retain
-        self.buffers: dict[Node, Any] = {}  # node -> its gradient, or a list of them if it has several outputs
+        self.retain, self.accumulate = retain, accumulate
+        self.buffers: dict[
+            Node, Any
+        ] = {}  # node -> its gradient, or a list of them if it has several outputs
         self.captured: dict[tuple[Node, int], list[int]] = {}
         self.results: list[Grad] = [None] * len(inputs or ())
         self.roots: list[Node] = []
-        self.shared: dict[int, Grad] = {id(g): g for g in grads}  # gradients that more than one place may hold
+        self.shared: dict[int, Grad] = {
+            id(g): g for g in grads
+        }  # gradients that more than one place may hold
         for t, g in zip(tensors, grads):
             e = edge(t)
             if e is None:
@@ -173,6 +178,13 @@ class _Walk:
                 g = grads[nr]
                 if node.hooks is not None and g is not None:
                     g = tensor_hooks(node, nr, g)
+                if (
+                    not self.accumulate
+                    and type(node) is AccumulateGrad
+                    and g is not None
+                    and extras(node.variable).hooks
+                ):
+                    g = leaf_hooks(node.variable, g)
                 for i in wanted:
                     self.results[i] = g
         return tuple(grads)
@@ -189,8 +201,8 @@ class Hooks:
 
     def __init__(self) -> None:
         self.tensor: dict[int, dict[int, Any]] = {}
-        self.pre: dict[int, Any] = {}
-        self.post: dict[int, Any] = {}
+        self.pre: dict[int, Any] = OrderedDict()  # a handle refers to it weakly
+        self.post: dict[int, Any] = OrderedDict()
         self.retained: dict[int, Any] = {}
 
 
@@ -212,6 +224,13 @@ def tensor_hooks(node: Node, nr: int, g: Tensor) -> Tensor:
         if t is not None:
             x = extras(t)
             x.grad = g if x.grad is None else x.grad + g  # type: ignore[operator]
+    return g
+
+
+def leaf_hooks(t: Tensor, g: Tensor) -> Tensor:
+    for hook in list((extras(t).hooks or {}).values()):
+        changed = hook(g)
+        g = g if changed is None else changed
     return g
 
 
@@ -279,7 +298,9 @@ def backward(
     create_graph: make the gradients differentiable. inputs: the only leaves to add to.
     """
     outputs = (tensors,) if isinstance(tensors, Tensor) else tuple(tensors)
-    given = (grad_tensors,) if grad_tensors is None or isinstance(grad_tensors, Tensor) else tuple(grad_tensors)
+    given = (
+        (grad_tensors,) if grad_tensors is None or isinstance(grad_tensors, Tensor) else tuple(grad_tensors)
+    )
     if len(given) == 1 and len(outputs) > 1 and given[0] is None:
         given = given * len(outputs)
     if len(given) != len(outputs):
@@ -333,7 +354,9 @@ def grad(
     """The gradients of the outputs with respect to the inputs, as a tuple; nothing is added to .grad."""
     outs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
     ins = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-    given = (grad_outputs,) if grad_outputs is None or isinstance(grad_outputs, Tensor) else tuple(grad_outputs)
+    given = (
+        (grad_outputs,) if grad_outputs is None or isinstance(grad_outputs, Tensor) else tuple(grad_outputs)
+    )
     if len(given) == 1 and len(outs) > 1 and given[0] is None:
         given = given * len(outs)
     check_outputs(outs)

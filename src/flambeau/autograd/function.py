@@ -37,7 +37,9 @@ class FunctionCtx(Node):
         """Keep inputs or outputs for backward, where they are `ctx.saved_tensors`."""
         for t in tensors:
             if t is not None and not isinstance(t, Tensor):
-                raise TypeError(f"save_for_backward can only save variables, but argument {t!r} is of type {type(t).__name__}")
+                raise TypeError(
+                    f"save_for_backward can only save variables, but argument {t!r} is of type {type(t).__name__}"
+                )
         self.to_save = tensors
 
     save_for_forward = save_for_backward
@@ -69,7 +71,9 @@ class FunctionCtx(Node):
                 now = 0 if t._ver is None else t._ver.n
                 if now != then:
                     raise_overwritten(t._gf, t._nr, t._meta, now, then)
-            if made_here is not None and t is not None:  # an output: it was saved without its node, against a cycle
+            if (
+                made_here is not None and t is not None
+            ):  # an output: it was saved without its node, against a cycle
                 t = _with_node(t, self, made_here)
             found.append(t)
         return tuple(found)
@@ -196,11 +200,17 @@ class Function(metaclass=_FunctionMeta):
         ctx.out = metas[0] if len(metas) == 1 else metas
         ctx.keep(outputs)
         for i, t in enumerate(outputs):
-            if not isinstance(t, Tensor) or any(t is f for f in ctx.fixed) or not t._meta.dtype.is_floating_point:
+            if (
+                not isinstance(t, Tensor)
+                or any(t is f for f in ctx.fixed)
+                or not t._meta.dtype.is_floating_point
+            ):
                 continue
             if any(t is d for d in ctx.dirty):
                 if t._rg and t._gf is None:
-                    raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+                    raise RuntimeError(
+                        "a leaf Variable that requires grad is being used in an in-place operation."
+                    )
                 gradient.rebase_history(t, ctx)
             t._gf, t._nr, t._rg = ctx, i, True
 
@@ -236,9 +246,9 @@ def once_differentiable(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 class _Refusal(Node):
     def apply(self, grads: Any) -> Any:
-        raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
+        raise RuntimeError(
+            "trying to differentiate twice a function that was marked with @once_differentiable"
+        )
 
     def name(self) -> str:
         return "torch::autograd::Error"
-
-

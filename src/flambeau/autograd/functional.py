@@ -36,21 +36,27 @@ def _call(func: Callable[..., Any], xs: tuple[Any, ...]) -> tuple[Any, tuple[Any
     return out, _tuple(out), isinstance(out, Tensor)
 
 
-def _grads(outs: Any, xs: Any, seeds: Any, create_graph: bool, strict: bool = False, retain: bool = True) -> list[Any]:
+def _grads(
+    outs: Any, xs: Any, seeds: Any, create_graph: bool, strict: bool = False, retain: bool = True
+) -> list[Any]:
     kept = [(o, s) for o, s in zip(outs, seeds) if o.requires_grad]
     found: Any = [None] * len(xs)
     if kept:
         a, b = [o for o, _ in kept], [s for _, s in kept]
         found = engine.grad(a, xs, b, retain_graph=retain, create_graph=create_graph, allow_unused=True)
     if strict and any(g is None for g in found):
-        raise RuntimeError("The output of the user-provided function is independent of an input. This is not allowed in strict mode.")
+        raise RuntimeError(
+            "The output of the user-provided function is independent of an input. This is not allowed in strict mode."
+        )
     return [FUNCTIONS["zeros_like"](x) if g is None else g for g, x in zip(found, xs)]
 
 
 def _match(v: Any, outs: tuple[Any, ...]) -> tuple[Any, ...]:
     if v is None:
         if len(outs) != 1 or outs[0].numel() != 1:
-            raise RuntimeError("The vector v can only be None if the user-provided function returns a single Tensor with a single element.")
+            raise RuntimeError(
+                "The vector v can only be None if the user-provided function returns a single Tensor with a single element."
+            )
         return (FUNCTIONS["ones_like"](outs[0]),)
     v = _tuple(v)
     for given, o in zip(v, outs):
@@ -76,13 +82,21 @@ def jacobian(
             flat = o.reshape(-1)
             parts: list[list[Any]] = [[] for _ in xs]
             for i in range(flat.shape[0]):
-                made = _grads([flat[i]], xs, [None if not flat.requires_grad else FUNCTIONS["ones_like"](flat[i])], create_graph, strict)
+                made = _grads(
+                    [flat[i]],
+                    xs,
+                    [None if not flat.requires_grad else FUNCTIONS["ones_like"](flat[i])],
+                    create_graph,
+                    strict,
+                )
                 for k, g in enumerate(made):
                     parts[k].append(g)
             rows.append(
                 tuple(
                     [
-                        FUNCTIONS["stack"](p).reshape(*o.shape, *x.shape) if p else FUNCTIONS["zeros"](*o.shape, *x.shape)
+                        FUNCTIONS["stack"](p).reshape(*o.shape, *x.shape)
+                        if p
+                        else FUNCTIONS["zeros"](*o.shape, *x.shape)
                         for p, x in zip(parts, xs)
                     ]
                 )
@@ -104,14 +118,18 @@ def hessian(
     def first(*xs: Any) -> Any:
         out = func(*xs)
         if not isinstance(out, Tensor) or out._meta.numel != 1:
-            raise RuntimeError("The Tensor returned by the function given to hessian should contain a single element.")
+            raise RuntimeError(
+                "The Tensor returned by the function given to hessian should contain a single element."
+            )
         made = _grads([out.reshape(())], xs, [FUNCTIONS["ones_like"](out.reshape(()))], True, strict)  # type: ignore[attr-defined]
         return made[0] if isinstance(inputs, Tensor) else tuple(made)
 
     return jacobian(first, inputs, create_graph, strict)
 
 
-def vjp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> Any:
+def vjp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> Any:
     """(outputs, v^T J)."""
     with enable_grad():
         xs = _fresh(inputs, create_graph)
@@ -121,7 +139,9 @@ def vjp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool
     return _plain(out, create_graph), _plain(result, create_graph)
 
 
-def jvp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> Any:
+def jvp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> Any:
     """(outputs, J v), through the gradient of v^T J by v."""
     with enable_grad():
         xs = _fresh(inputs, create_graph)
@@ -134,7 +154,9 @@ def jvp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool
     return _plain(out, create_graph), _plain(result, create_graph)
 
 
-def vhp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> Any:
+def vhp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> Any:
     """(output, v^T H) of a function with one number as its result."""
     with enable_grad():
         xs = _fresh(inputs, create_graph)
@@ -146,6 +168,8 @@ def vhp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool
     return _plain(out, create_graph), _plain(result, create_graph)
 
 
-def hvp(func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False) -> Any:
+def hvp(
+    func: Callable[..., Any], inputs: Any, v: Any = None, create_graph: bool = False, strict: bool = False
+) -> Any:
     """(output, H v); H is symmetric, so it is vhp."""
     return vhp(func, inputs, v, create_graph, strict)

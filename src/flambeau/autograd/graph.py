@@ -26,7 +26,9 @@ def get_gradient_edge(tensor: Tensor) -> GradientEdge:
     """The place in the graph where the gradient of a tensor arrives."""
     found = gradient.edge(tensor)
     if found is None:
-        raise RuntimeError("It is not possible to get the gradient edge for a Tensor that does not require gradients")
+        raise RuntimeError(
+            "It is not possible to get the gradient edge for a Tensor that does not require gradients"
+        )
     return GradientEdge(*found)
 
 
@@ -153,5 +155,3 @@ def install() -> None:
     Tensor.register_post_accumulate_grad_hook = register_post_accumulate_grad_hook  # type: ignore[attr-defined]
     Node.register_hook = _node_hook  # type: ignore[attr-defined]
     Node.register_prehook = _node_prehook  # type: ignore[attr-defined]
-
-

@@ -32,14 +32,22 @@ def vmap(
     def batched(*args: Any, **kwargs: Any) -> Any:
         flat, dims = leaves(args), spread(in_dims, args)
         if len(flat) != len(dims):
-            raise ValueError(f"vmap: in_dims is not compatible with the structure of inputs; got in_dims={in_dims}")
+            raise ValueError(
+                f"vmap: in_dims is not compatible with the structure of inputs; got in_dims={in_dims}"
+            )
         options, option_dims = leaves(kwargs), [0] * len(leaves(kwargs))
-        every = [(t, d) for t, d in zip((*flat, *options), (*dims, *option_dims)) if isinstance(t, Tensor) and d is not None]
+        every = [
+            (t, d)
+            for t, d in zip((*flat, *options), (*dims, *option_dims))
+            if isinstance(t, Tensor) and d is not None
+        ]
         sizes = {t._meta.shape[d] for t, d in every}
         if not sizes:
             raise ValueError("vmap: at least one of the inputs must be mapped; in_dims are all None")
         if len(sizes) > 1:
-            raise ValueError(f"vmap: Expected all tensors to have the same size in the mapped dimension, got sizes {sorted(sizes)}")
+            raise ValueError(
+                f"vmap: Expected all tensors to have the same size in the mapped dimension, got sizes {sorted(sizes)}"
+            )
         results = []
         for i in range(sizes.pop()):
             sample = rebuild(args, iter([at(t, d, i) for t, d in zip(flat, dims)]))

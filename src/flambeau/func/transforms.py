@@ -32,7 +32,9 @@ def _gradients(outs: list[Any], xs: list[Any], seeds: list[Any]) -> list[Any]:
     kept = [(o, s) for o, s in zip(outs, seeds) if o.requires_grad]
     found: Any = [None] * len(xs)
     if kept:
-        found = engine.grad([o for o, _ in kept], xs, [s for _, s in kept], create_graph=True, allow_unused=True)
+        found = engine.grad(
+            [o for o, _ in kept], xs, [s for _, s in kept], create_graph=True, allow_unused=True
+        )
     return [FUNCTIONS["zeros_like"](x) if g is None else g for g, x in zip(found, xs)]
 
 
@@ -118,7 +120,9 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     return (shown, product, aux) if has_aux else (shown, product)
 
 
-def jvp(func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool = False, has_aux: bool = False) -> Any:
+def jvp(
+    func: Callable[..., Any], primals: Any, tangents: Any, *, strict: bool = False, has_aux: bool = False
+) -> Any:
     """(output, J v), through the gradient of v^T J by v."""
     outer = _connected((primals, tangents))
     with enable_grad():
@@ -141,7 +145,12 @@ def linearize(func: Callable[..., Any], *primals: Any) -> Any:
 
 
 def jacrev(
-    func: Callable[..., Any], argnums: Any = 0, *, has_aux: bool = False, chunk_size: Any = None, _preallocate_and_copy: bool = False
+    func: Callable[..., Any],
+    argnums: Any = 0,
+    *,
+    has_aux: bool = False,
+    chunk_size: Any = None,
+    _preallocate_and_copy: bool = False,
 ) -> Callable[..., Any]:
     """The Jacobian of func by the arguments argnums: output.shape + input.shape, for each leaf of output and input."""
 
@@ -160,8 +169,12 @@ def jacrev(
 
             def by_inputs(o: Any) -> Any:
                 flat = o.reshape(-1)
-                rows = [_gradients([flat[k]], xs, [FUNCTIONS["ones_like"](flat[k])]) for k in range(flat.shape[0])]
-                made = iter([FUNCTIONS["stack"](list(c)).reshape(*o.shape, *x.shape) for c, x in zip(zip(*rows), xs)])
+                rows = [
+                    _gradients([flat[k]], xs, [FUNCTIONS["ones_like"](flat[k])]) for k in range(flat.shape[0])
+                ]
+                made = iter(
+                    [FUNCTIONS["stack"](list(c)).reshape(*o.shape, *x.shape) for c, x in zip(zip(*rows), xs)]
+                )
                 found = [rebuild(changed[i], made) for i in numbers]
                 return found[0] if isinstance(argnums, int) else tuple(found)
 
@@ -172,7 +185,9 @@ def jacrev(
     return transformed
 
 
-def jacfwd(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *, randomness: str = "error") -> Callable[..., Any]:
+def jacfwd(
+    func: Callable[..., Any], argnums: Any = 0, has_aux: bool = False, *, randomness: str = "error"
+) -> Callable[..., Any]:
     """As jacrev."""
     return jacrev(func, argnums, has_aux=has_aux)
 
@@ -197,5 +212,3 @@ def stack_module_state(models: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         stack = {k: FUNCTIONS["stack"]([t[k].detach() for t in tables]) for k in tables[0]}
         made.append({k: v.requires_grad_() if trained else v for k, v in stack.items()})
     return made[0], made[1]
-
-

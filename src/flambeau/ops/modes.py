@@ -102,8 +102,10 @@ def offer(S: Any, func: Any, values: Any, args: tuple[Any, ...], kwargs: dict[st
             return result
     if asked or modes:
         names = ", ".join(t.__name__ for t in types)
-        raise TypeError(f"Multiple dispatch failed for 'torch.{func.__name__}'; all __torch_function__ handlers returned "
-                        f"NotImplemented: {names}")
+        raise TypeError(
+            f"Multiple dispatch failed for 'torch.{func.__name__}'; all __torch_function__ handlers returned "
+            f"NotImplemented: {names}"
+        )
     return NOT_HANDLED
 
 
@@ -117,7 +119,11 @@ def dispatch(S: Any, entry: Any, values: tuple[Any, ...], out: Any, inplace: boo
         func = METHODS.get(entry.name + "_", func)
     n = len(entry.positional)
     args = list(values[:n])
-    while args and entry.positional[len(args) - 1] in entry.defaults and args[-1] is entry.defaults[entry.positional[len(args) - 1]]:
+    while (
+        args
+        and entry.positional[len(args) - 1] in entry.defaults
+        and args[-1] is entry.defaults[entry.positional[len(args) - 1]]
+    ):
         args.pop()
     kwargs = {p: v for p, v in zip(entry.keyword, values[n:]) if v is not entry.defaults.get(p, NOT_HANDLED)}
     if out is not None:
