@@ -2,5 +2,5 @@
 
 from .ops.entry import FACES
 
-__all__ = sorted(FACES.get("linalg", ()))
+__all__ = list(FACES.get("linalg", ()))
 globals().update(FACES.get("linalg", {}))

@@ -2,5 +2,5 @@
 
 from .ops.entry import FACES
 
-__all__ = sorted(FACES.get("masked", ()))
+__all__ = list(FACES.get("masked", ()))
 globals().update(FACES.get("masked", {}))

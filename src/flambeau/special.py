@@ -2,5 +2,5 @@
 
 from .ops.entry import FACES
 
-__all__ = sorted(FACES.get("special", ()))
+__all__ = list(FACES.get("special", ()))
 globals().update(FACES.get("special", {}))

@@ -74,7 +74,7 @@ def agree() -> Callable[..., None]:
         )
         same_gradients(b, a, tolerance)
         if second:
-            scale = lambda gs: sum((g * g).sum() for g in gs)  # noqa: E731
+            scale = lambda gs: sum((g * g).sum() for g in gs)
             a = torch.autograd.grad(scale(a), [theirs[i] for i in inputs], allow_unused=True)
             b = flambeau.autograd.grad(scale(b), [ours[i] for i in inputs], allow_unused=True)
             same_gradients(b, a, 10 * tolerance)

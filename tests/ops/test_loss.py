@@ -53,7 +53,7 @@ def test_weights_of_binary_cross_entropy(agree: Any, reduction: str) -> None:
         torch.rand(5, 4),
         torch.rand(4),
     )
-    call = lambda t, x, y, w, p: t.nn.functional.binary_cross_entropy_with_logits(  # noqa: E731
+    call = lambda t, x, y, w, p: t.nn.functional.binary_cross_entropy_with_logits(
         x, y, weight=w, pos_weight=p, reduction=reduction
     )
     agree(call, x, y, w, p, second=reduction == "mean")
@@ -74,7 +74,7 @@ def test_cross_entropy(agree: Any, reduction: str, smoothing: float) -> None:
     y[0, 0] = -100
     call = lambda t, x, y, w: t.nn.functional.cross_entropy(
         x, y, weight=w, reduction=reduction, label_smoothing=smoothing
-    )  # noqa: E731
+    )
     agree(call, x, y, w)
 
 

@@ -32,10 +32,12 @@ def number(value: Any, x: Val) -> Val:
 
 
 def above(x: Val, bound: Val) -> Val:
+    """Whether each element is above a bound."""
     return map_("gt", x, bound, out=bool_)
 
 
 def choose(test: Val, yes: Val, no: Val) -> Val:
+    """One of two values by a test."""
     return map_("select", test, yes, no)
 
 
@@ -465,6 +467,7 @@ def logsigmoid(self: T) -> Any:
 
 
 def log_sigmoid(x: Val) -> Val:
+    """log(sigmoid(x)), without overflow."""
     low = map_("min", x, const(0, x.dtype))
     return map_("sub", low, map_("log1p", map_("exp", map_("neg", map_("abs", x)))))
 
@@ -473,6 +476,7 @@ def log_sigmoid(x: Val) -> Val:
 
 
 def halves(x: Any, dim: int) -> tuple[Any, Any]:
+    """The two halves along a dimension."""
     n = x.shape[dim] // 2
     return x.narrow(dim, 0, n), x.narrow(dim, n, n)
 

@@ -10,11 +10,13 @@ from ..dtypes import bool_, default_dtype
 from ..errors import fail
 from ..stream.graph import Val, as_val, cast, const, map_, promote
 from .elementwise import both, floats, into
-from .entry import NONE, OTN, T, TN, composite, op
+from .entry import NONE, OTN, TN, T, composite, op
 from .rules import SCALAR_NAMES
 
 
 def comparison(name: str, doc: str, symbol: str, aliases: tuple[str, ...] = ()) -> Any:
+    """Declare a comparison of two operands."""
+
     def body(self: T, other: TN) -> Any:
         a, b = both(self, other)
         return map_(symbol, a, b, out=bool_, name=name)
@@ -32,10 +34,13 @@ ge = comparison("ge", "Whether self >= other, for each element.", "ge", ("greate
 
 
 def truth(x: Val) -> Val:
+    """Whether each element is nonzero."""
     return x if x.dtype is bool_ else map_("ne", x, const(0, x.dtype), out=bool_)
 
 
 def logical(name: str, doc: str, symbol: str) -> Any:
+    """Declare an op on the truth of two operands."""
+
     def body(self: T, other: T) -> Any:
         return map_(symbol, truth(self), truth(other), name=name)
 
@@ -49,10 +54,15 @@ logical_xor = logical("logical_xor", "Whether exactly one is nonzero.", "xor")
 
 
 def bitwise(name: str, doc: str, symbol: str) -> Any:
+    """Declare an op on the bits of two integers."""
+
     def body(self: T, other: TN) -> Any:
         a, b = both(self, other)
         if a.dtype.is_floating_point:
-            fail(NotImplementedError, f"{name}: \"{name}_cpu\" not implemented for '{SCALAR_NAMES.get(a.dtype.name, a.dtype.name)}'")
+            fail(
+                NotImplementedError,
+                f"{name}: \"{name}_cpu\" not implemented for '{SCALAR_NAMES.get(a.dtype.name, a.dtype.name)}'",
+            )
         return map_(symbol, a, b, name=name)
 
     body.__name__, body.__doc__ = name, doc
@@ -75,14 +85,19 @@ def __lshift__(self: Any, other: Any) -> Any:
 @composite(function=False)
 def __rshift__(self: Any, other: Any) -> Any:
     """self / 2**other, for integers floored."""
-    return self / _pow_tensor(2.0, other) if self.dtype.is_floating_point else bitwise_right_shift(self, other)
+    return (
+        self / _pow_tensor(2.0, other) if self.dtype.is_floating_point else bitwise_right_shift(self, other)
+    )
 
 
 @op(
     method=False,
     function=False,
     node="WhereBackward0",
-    grad={"self": lambda grad, condition: _where(condition, grad, 0), "other": lambda grad, condition: _where(condition, 0, grad)},
+    grad={
+        "self": lambda grad, condition: _where(condition, grad, 0),
+        "other": lambda grad, condition: _where(condition, 0, grad),
+    },
 )
 def _where(condition: T, self: TN, other: TN) -> Any:
     """self where the condition is true, else other."""
@@ -124,7 +139,10 @@ def _where_method(self: Any, condition: Any, other: Any) -> Any:
 def masked_fill(self: T, mask: T, value: TN) -> Any:
     """value where mask is true, else self."""
     if mask.dtype is not bool_:
-        fail(RuntimeError, f"masked_fill: masked_fill only supports boolean masks, but got mask with dtype {mask.dtype.name}")
+        fail(
+            RuntimeError,
+            f"masked_fill: masked_fill only supports boolean masks, but got mask with dtype {mask.dtype.name}",
+        )
     if value.ndim:
         fail(
             RuntimeError,
@@ -209,6 +227,8 @@ def _share(grad: Any, mine: Any, other: Any, better: Any) -> Any:
 
 
 def extremum(name: str, doc: str, symbol: str, first: Callable[[Any, Any], Any]) -> Any:
+    """Declare the larger or smaller of two, where NaN wins."""
+
     def body(self: T, other: T) -> Any:
         a, b = both(self, other)
         return map_(symbol if a.dtype is not bool_ else {"max": "or", "min": "and"}[symbol], a, b, name=name)
@@ -226,12 +246,16 @@ minimum = extremum("minimum", "The smaller of two; NaN wins.", "min", lambda a, 
 
 
 def quiet_extremum(name: str, doc: str, symbol: str) -> Any:
+    """Declare the larger or smaller of two, where a number wins over NaN."""
+
     def body(self: T, other: T) -> Any:
         a, b = both(self, other)
         best = map_("select", map_(symbol, a, b, out=bool_, name=name), a, b)
         if not a.dtype.is_floating_point:
             return best
-        return map_("select", map_("ne", b, b, out=bool_), a, map_("select", map_("ne", a, a, out=bool_), b, best))
+        return map_(
+            "select", map_("ne", b, b, out=bool_), a, map_("select", map_("ne", a, a, out=bool_), b, best)
+        )
 
     body.__name__, body.__doc__ = name, doc
     grad = {
@@ -270,7 +294,11 @@ def _pow_number(self: T, exponent: number) -> Any:  # type: ignore[name-defined]
     if not d.is_floating_point and exponent < 0:
         fail(RuntimeError, "pow: Integers to negative integer powers are not allowed.")
     simple = {
-        0: lambda: map_("mul", map_("copy", const(1, d)), map_("select", map_("eq", x, x, out=bool_), const(1, d), const(1, d))),
+        0: lambda: map_(
+            "mul",
+            map_("copy", const(1, d)),
+            map_("select", map_("eq", x, x, out=bool_), const(1, d), const(1, d)),
+        ),
         1: lambda: map_("copy", x),
         2: lambda: map_("mul", x, x),
         3: lambda: map_("mul", map_("mul", x, x), x),

@@ -9,7 +9,7 @@ from ..errors import fail
 from ..shapes import contiguous_strides, dense_strides_like
 from ..stream.graph import GNode, Val, cast, const, empty, expand, map_, promote, store
 from ..stream.graph import reduce_ as _reduce
-from .entry import NONE, OTN, N, T, TN, composite, op
+from .entry import NONE, OTN, TN, N, T, composite, op
 
 
 def both(a: Any, b: Any, name: str = "") -> tuple[Any, Any]:
@@ -37,6 +37,7 @@ def scaled(x: Any, alpha: Any) -> Any:
 
 
 def no_bool(name: str, a: Any, b: Any) -> None:
+    """RuntimeError for a difference of bool tensors."""
     if a.dtype is bool_ and b.dtype is bool_:
         fail(
             RuntimeError,
@@ -59,7 +60,11 @@ def add(self: T, other: TN, *, alpha: N = 1) -> Any:
     return map_("or", a, b, name="add") if a.dtype is bool_ else map_("add", a, b, name="add")
 
 
-@op(inplace=True, aliases=("subtract",), grad={"self": lambda grad: grad, "other": lambda grad, alpha: -grad * alpha})
+@op(
+    inplace=True,
+    aliases=("subtract",),
+    grad={"self": lambda grad: grad, "other": lambda grad, alpha: -grad * alpha},
+)
 def sub(self: T, other: TN, *, alpha: N = 1) -> Any:
     """self - alpha * other."""
     no_bool("sub", self, other)
@@ -122,10 +127,19 @@ def floor_quotient(a: Val, b: Val) -> Val:
         m = map_("fmod", a, b)
         d = map_("div", map_("sub", a, m), b)
         zero = const(0, a.dtype)
-        wrong = map_("and", map_("ne", m, zero, out=bool_), map_("ne", map_("lt", m, zero, out=bool_), map_("lt", b, zero, out=bool_), out=bool_))
+        wrong = map_(
+            "and",
+            map_("ne", m, zero, out=bool_),
+            map_("ne", map_("lt", m, zero, out=bool_), map_("lt", b, zero, out=bool_), out=bool_),
+        )
         d = map_("select", wrong, map_("sub", d, const(1, a.dtype)), d)
         f = map_("floor", d)
-        f = map_("select", map_("gt", map_("sub", d, f), const(0.5, a.dtype), out=bool_), map_("add", f, const(1, a.dtype)), f)
+        f = map_(
+            "select",
+            map_("gt", map_("sub", d, f), const(0.5, a.dtype), out=bool_),
+            map_("add", f, const(1, a.dtype)),
+            f,
+        )
         signed = map_("copysign", zero_like(f), map_("div", a, b))
         f = map_("select", map_("ne", d, zero, out=bool_), f, signed)
         return map_("select", map_("eq", b, zero, out=bool_), map_("div", a, b), f)
@@ -134,11 +148,16 @@ def floor_quotient(a: Val, b: Val) -> Val:
         return q
     r = map_("irem", a, b)
     zero = const(0, a.dtype)
-    off = map_("and", map_("ne", r, zero, out=bool_), map_("ne", map_("lt", r, zero, out=bool_), map_("lt", b, zero, out=bool_), out=bool_))
+    off = map_(
+        "and",
+        map_("ne", r, zero, out=bool_),
+        map_("ne", map_("lt", r, zero, out=bool_), map_("lt", b, zero, out=bool_), out=bool_),
+    )
     return map_("sub", q, cast(off, a.dtype))
 
 
 def zero_like(x: Val) -> Val:
+    """Zeros of the shape of x."""
     return expand(const(0, x.dtype), tuple(x.shape))
 
 
@@ -177,7 +196,10 @@ def _python_mod(a: Val, b: Val) -> Val:
 
 @op(
     inplace=True,
-    grad={"self": lambda grad: grad, "other": lambda grad, self, other: -grad * self.div(other, rounding_mode="floor")},
+    grad={
+        "self": lambda grad: grad,
+        "other": lambda grad, self, other: -grad * self.div(other, rounding_mode="floor"),
+    },
 )
 def remainder(self: T, other: TN) -> Any:
     """self - other * floor(self / other): the sign is that of other."""
@@ -186,7 +208,10 @@ def remainder(self: T, other: TN) -> Any:
 
 @op(
     inplace=True,
-    grad={"self": lambda grad: grad, "other": lambda grad, self, other: -grad * self.div(other, rounding_mode="trunc")},
+    grad={
+        "self": lambda grad: grad,
+        "other": lambda grad, self, other: -grad * self.div(other, rounding_mode="trunc"),
+    },
 )
 def fmod(self: T, other: TN) -> Any:
     """self - other * trunc(self / other): the sign is that of self."""
@@ -263,7 +288,12 @@ def copy(self: T, src: T, non_blocking: bool = False) -> Any:
     return map_("copy", expand(cast(src, self.dtype), tuple(self.shape)))
 
 
-@op(method=False, inplace="public", node="FillBackward0", grad={"self": lambda grad: 0, "value": lambda grad: grad.sum()})
+@op(
+    method=False,
+    inplace="public",
+    node="FillBackward0",
+    grad={"self": lambda grad: 0, "value": lambda grad: grad.sum()},
+)
 def fill(self: T, value: TN) -> Any:
     """Every element set to value."""
     if value.ndim:
@@ -297,7 +327,14 @@ def _full(size: tuple[int, ...], value: N, dtype: dtype) -> Any:
 
 @composite(method=False)
 def full(
-    size: Any, fill_value: Any, *, out: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False, **rest: Any
+    size: Any,
+    fill_value: Any,
+    *,
+    out: Any = None,
+    dtype: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    **rest: Any,
 ) -> Any:
     """A tensor of the given size filled with a number."""
     from ..dtypes import number_dtype

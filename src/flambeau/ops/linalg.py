@@ -35,6 +35,7 @@ def external(name: str, ins: Any, outs: Any, *args: Any) -> Any:
 
 
 def matrices(name: str, *xs: Val) -> None:
+    """RuntimeError for what is no matrix of floats."""
     for x in xs:
         if x.ndim < 2:
             fail(
@@ -53,6 +54,7 @@ def matrices(name: str, *xs: Val) -> None:
 
 
 def square(name: str, x: Val) -> None:
+    """RuntimeError for what is no square matrix of floats."""
     matrices(name, x)
     if x.shape[-1] != x.shape[-2]:
         fail(
@@ -62,6 +64,7 @@ def square(name: str, x: Val) -> None:
 
 
 def mT(x: Any) -> Any:
+    """The matrices, transposed."""
     return x.transpose(-2, -1)
 
 
@@ -94,6 +97,7 @@ def singular(A: Any, name: str, what: str) -> Any:
 
 @routine
 def inverse(A: Any, name: str, check: bool) -> Any:
+    """The inverses of matrices."""
     import numpy as np
 
     try:
@@ -147,6 +151,7 @@ def inv_ex(A: Any, *, check_errors: bool = False, out: Any = None) -> Any:
 
 @routine
 def determinant(A: Any) -> Any:
+    """The determinants of matrices."""
     import numpy as np
 
     return np.linalg.det(A)
@@ -186,6 +191,7 @@ def det(A: T) -> Any:
 
 @routine
 def sign_and_log(A: Any) -> Any:
+    """(sign, log of the absolute value) of determinants."""
     import numpy as np
 
     return tuple(np.linalg.slogdet(A))
@@ -219,6 +225,7 @@ def logdet(input: Any) -> Any:
 
 @routine
 def solution(A: Any, B: Any, name: str) -> Any:
+    """X of A X = B."""
     import numpy as np
 
     try:
@@ -328,6 +335,7 @@ def cholesky_inverse(L: Any, upper: bool = False, *, out: Any = None) -> Any:
 
 @routine
 def cholesky_factor(A: Any, upper: bool, check: bool) -> Any:
+    """(the Cholesky factor of symmetric matrices, info)."""
     import numpy as np
 
     info = np.zeros(A.shape[:-2], np.int32)
@@ -388,6 +396,7 @@ def cholesky(input: Any, upper: bool = False, *, out: Any = None) -> Any:
 
 @routine
 def eigen(A: Any, uplo: str) -> Any:
+    """(eigenvalues, eigenvectors) of symmetric matrices."""
     import numpy as np
 
     return tuple(np.linalg.eigh(A, uplo))
@@ -436,6 +445,7 @@ def eigvalsh(A: Any, UPLO: str = "L", *, out: Any = None) -> Any:
 
 @routine
 def singular_values(A: Any, full: bool) -> Any:
+    """(U, S, Vh)."""
     import numpy as np
 
     return tuple(np.linalg.svd(A, full))
@@ -510,6 +520,7 @@ def svd(input: Any, some: bool = True, compute_uv: bool = True, *, out: Any = No
 
 @routine
 def orthogonal(A: Any, mode: str) -> Any:
+    """(Q, R), or R alone."""
     import numpy as np
 
     if mode == "r":

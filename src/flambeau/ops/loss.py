@@ -30,6 +30,7 @@ def loss_scale(grad: Any, n: int, reduction: str) -> Any:
 
 
 def warn_broadcast(name: str, input: Any, target: Any) -> None:
+    """A warning if the two shapes differ."""
     if tuple(input.shape) != tuple(target.shape):
         import warnings
 

@@ -10,7 +10,7 @@ from ..dtypes import int32
 from ..errors import fail
 from ..stream.external import routine
 from .entry import FUNCTIONS, NONE, T, composite, op
-from .linalg import FACE, LinAlgError, _solve, external, mT, matrices, outputs
+from .linalg import FACE, LinAlgError, _solve, external, matrices, mT, outputs
 
 
 def _eliminate(A: Any, pivot: bool) -> tuple[Any, Any, Any]:
@@ -53,6 +53,7 @@ def _order(pivots: Any, m: int) -> Any:
 
 @routine
 def lu_compact(A: Any, pivot: bool, check: bool) -> Any:
+    """(LU in one matrix, pivots, info); LinAlgError for a zero pivot if asked to check."""
     LU, pivots, info = _eliminate(A, pivot)
     if check and info.any():
         raise LinAlgError(
@@ -196,6 +197,7 @@ def lu_solve(b: Any, LU_data: Any, LU_pivots: Any, *, out: Any = None) -> Any:
 
 @routine
 def raw_qr(A: Any) -> Any:
+    """(the reflections of a QR decomposition, their factors)."""
     import numpy as np
 
     h, tau = np.linalg.qr(A, "raw")

@@ -59,6 +59,7 @@ def nansum(self: T, dim: Dims = None, keepdim: bool = False, *, dtype: dtype | N
 
 
 def truth_of_number(x: Val) -> Val:
+    """Whether each element is not NaN."""
     from ..dtypes import bool_
 
     return map_("eq", x, x, out=bool_)

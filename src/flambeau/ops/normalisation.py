@@ -21,6 +21,7 @@ def averaged(x: Val, dims: Size) -> Val:
 
 
 def inverse_root(var: Val, eps: float) -> Val:
+    """1 / sqrt(var + eps)."""
     d = var.dtype
     return map_("div", const(1, d), map_("sqrt", map_("add", var, const(eps, d))))
 
@@ -34,6 +35,7 @@ def standardised(x: Val, dims: Size, eps: float) -> tuple[Val, Val, Val]:
 
 
 def affine(x: Val, weight: Val | None, bias: Val | None) -> Val:
+    """x weight + bias, whichever are given."""
     if weight is not None:
         x = map_("mul", x, cast(weight, x.dtype))
     return x if bias is None else map_("add", x, cast(bias, x.dtype))

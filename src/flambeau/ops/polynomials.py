@@ -46,6 +46,8 @@ def recurrence(x: Any, n: Any, name: str) -> Any:
 
 
 def polynomial(name: str, doc: str) -> Any:
+    """Declare a family of polynomials by its recurrence."""
+
     def body(x: TN, n: TN) -> Any:
         one_tensor(name, x, n)
         a, b = floats(x, n)
@@ -179,6 +181,7 @@ CURVES: dict[str, Callable[[Any], Any]] = {
 
 @routine
 def curve(x: Any, name: str) -> Any:
+    """A function of `CURVES` at x."""
     import numpy as np
 
     with np.errstate(all="ignore"):
@@ -186,6 +189,8 @@ def curve(x: Any, name: str) -> Any:
 
 
 def bessel(name: str, doc: str) -> Any:
+    """Declare a function of one operand by its routine."""
+
     def body(self: T) -> Any:
         x = as_float(self)
         return opaque("external", [x], [(tuple(x.shape), x.dtype)], ("curve", (name,)))[0]

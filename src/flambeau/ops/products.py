@@ -175,6 +175,7 @@ def matrix_exp(self: T) -> Any:
 
 @routine
 def pseudo_inverse(A: Any, rtol: Any, atol: float, hermitian: bool) -> Any:
+    """The Moore-Penrose inverses of matrices."""
     import numpy as np
 
     m, n = A.shape[-2:]
@@ -229,6 +230,7 @@ def pinverse(input: Any, rcond: float = 1e-15) -> Any:
 
 @routine
 def ranks(A: Any, rtol: Any, atol: float, hermitian: bool) -> Any:
+    """How many singular values exceed the tolerance."""
     import numpy as np
 
     s = np.abs(np.linalg.eigvalsh(A)) if hermitian else np.linalg.svd(A, compute_uv=False)

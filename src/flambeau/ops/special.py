@@ -24,14 +24,17 @@ def special(name: str) -> dict[str, Any]:
 
 
 def zero(x: Val) -> Val:
+    """0 in the operand's dtype."""
     return const(0, x.dtype)
 
 
 def test(symbol: str, x: Val, bound: float) -> Val:
+    """A comparison with a number."""
     return map_(symbol, x, const(bound, x.dtype), out=bool_)
 
 
 def choose(mask: Val, yes: Val, no: Val) -> Val:
+    """One of two values by a test."""
     return map_("select", mask, yes, no)
 
 
@@ -331,6 +334,8 @@ def one_tensor(name: str, a: Val, b: Val) -> None:
 
 
 def product_with(name: str, fn: str) -> Any:
+    """The body of self * fn(other), 0 where self is 0."""
+
     def body(self: Any, other: Any) -> Any:
         one_tensor(name, self, other)
         x, y = floats(self, other)
@@ -381,6 +386,8 @@ def xlog1py(self: TN, other: TN) -> Any:
 
 
 def log_add(name: str, doc: str, exp: str, log: str, base: float) -> Any:
+    """Declare the logarithm of a sum of powers."""
+
     def body(self: T, other: T) -> Any:
         a, b = floats(self, other)
         top = map_("max", a, b, name=name)
@@ -504,6 +511,7 @@ def float_power_(self: Any, exponent: Any) -> Any:
 
 @routine
 def greatest_divisor(a: Any, b: Any) -> Any:
+    """The greatest common divisors."""
     import numpy as np
 
     return np.gcd(a, b)
@@ -511,12 +519,15 @@ def greatest_divisor(a: Any, b: Any) -> Any:
 
 @routine
 def least_multiple(a: Any, b: Any) -> Any:
+    """The least common multiples."""
     import numpy as np
 
     return np.lcm(a, b)
 
 
 def whole_numbers(name: str, doc: str, fn: str) -> Any:
+    """Declare an op on two integers by its routine."""
+
     def body(self: T, other: T) -> Any:
         from ..shapes import broadcast
 
@@ -586,6 +597,8 @@ def equal(input: Any, other: Any) -> bool:
 
 
 def same(name: str, doc: str, **facts: Any) -> None:
+    """Declare a function that gives real tensors back."""
+
     def identity(input: Any) -> Any:
         return input
 

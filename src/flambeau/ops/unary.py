@@ -17,7 +17,9 @@ def as_float(x: Any) -> Val:
     return x if x.dtype.is_floating_point else cast(x, default_dtype())
 
 
-def declare(name: str, doc: str, gradient: Callable[..., Any] | str, special: str = "", aliases: tuple[str, ...] = ()) -> Any:
+def declare(
+    name: str, doc: str, gradient: Callable[..., Any] | str, special: str = "", aliases: tuple[str, ...] = ()
+) -> Any:
     """An op that is one mathematical function of the loop IR."""
 
     def body(self: T) -> Any:
@@ -40,25 +42,64 @@ sqrt = declare("sqrt", "The square root.", lambda grad, result: grad / (2 * resu
 sin = declare("sin", "The sine.", lambda grad, self: grad * self.cos())
 cos = declare("cos", "The cosine.", lambda grad, self: grad * -self.sin())
 tan = declare("tan", "The tangent.", lambda grad, result: grad * (1 + result * result))
-asin = declare("asin", "The arc sine.", lambda grad, self: grad * (1 - self * self).rsqrt(), aliases=("arcsin",))
-acos = declare("acos", "The arc cosine.", lambda grad, self: grad * -((1 - self * self).rsqrt()), aliases=("arccos",))
+asin = declare(
+    "asin", "The arc sine.", lambda grad, self: grad * (1 - self * self).rsqrt(), aliases=("arcsin",)
+)
+acos = declare(
+    "acos", "The arc cosine.", lambda grad, self: grad * -((1 - self * self).rsqrt()), aliases=("arccos",)
+)
 atan = declare("atan", "The arc tangent.", lambda grad, self: grad / (self * self + 1), aliases=("arctan",))
 sinh = declare("sinh", "The hyperbolic sine.", lambda grad, self: grad * self.cosh())
 cosh = declare("cosh", "The hyperbolic cosine.", lambda grad, self: grad * self.sinh())
-asinh = declare("asinh", "The inverse hyperbolic sine.", lambda grad, self: grad * (self * self + 1).rsqrt(), aliases=("arcsinh",))
-acosh = declare("acosh", "The inverse hyperbolic cosine.", lambda grad, self: grad * (self * self - 1).rsqrt(), aliases=("arccosh",))
-atanh = declare("atanh", "The inverse hyperbolic tangent.", lambda grad, self: grad / (1 - self * self), aliases=("arctanh",))
-erf = declare("erf", "The error function.", lambda grad, self: grad * (2 / math.sqrt(math.pi)) * (-(self * self)).exp(), "erf")
-erfc = declare("erfc", "1 - erf(x).", lambda grad, self: grad * (-2 / math.sqrt(math.pi)) * (-(self * self)).exp(), "erfc")
+asinh = declare(
+    "asinh",
+    "The inverse hyperbolic sine.",
+    lambda grad, self: grad * (self * self + 1).rsqrt(),
+    aliases=("arcsinh",),
+)
+acosh = declare(
+    "acosh",
+    "The inverse hyperbolic cosine.",
+    lambda grad, self: grad * (self * self - 1).rsqrt(),
+    aliases=("arccosh",),
+)
+atanh = declare(
+    "atanh",
+    "The inverse hyperbolic tangent.",
+    lambda grad, self: grad / (1 - self * self),
+    aliases=("arctanh",),
+)
+erf = declare(
+    "erf",
+    "The error function.",
+    lambda grad, self: grad * (2 / math.sqrt(math.pi)) * (-(self * self)).exp(),
+    "erf",
+)
+erfc = declare(
+    "erfc",
+    "1 - erf(x).",
+    lambda grad, self: grad * (-2 / math.sqrt(math.pi)) * (-(self * self)).exp(),
+    "erfc",
+)
 erfinv = declare(
-    "erfinv", "The inverse of erf.", lambda grad, result: grad * (math.sqrt(math.pi) / 2) * (result * result).exp(), "erfinv"
+    "erfinv",
+    "The inverse of erf.",
+    lambda grad, result: grad * (math.sqrt(math.pi) / 2) * (result * result).exp(),
+    "erfinv",
 )
 lgamma = declare("lgamma", "log |Gamma(x)|.", lambda grad, self: grad * self.digamma(), "gammaln")
-digamma = declare("digamma", "The derivative of lgamma.", lambda grad, self: grad * _trigamma(self), "digamma psi")
+digamma = declare(
+    "digamma", "The derivative of lgamma.", lambda grad, self: grad * _trigamma(self), "digamma psi"
+)
 i0 = declare("i0", "The modified Bessel function of order 0.", lambda grad, self: grad * i1(self), "i0")
 
 
-@op(inplace=True, nn=True, faces={"special": "expit"}, grad={"self": lambda grad, result: grad * (1 - result) * result})
+@op(
+    inplace=True,
+    nn=True,
+    faces={"special": "expit"},
+    grad={"self": lambda grad, result: grad * (1 - result) * result},
+)
 def sigmoid(self: T) -> Any:
     """1 / (1 + exp(-x))."""
     return map_("sigmoid", as_float(self))
@@ -76,7 +117,12 @@ def _trigamma(self: T) -> Any:
     return map_("trigamma", as_float(self))
 
 
-@op(method=False, function=False, faces={"special": "i1"}, grad={"self": lambda grad, self, result: grad * _i1_slope(self, result)})
+@op(
+    method=False,
+    function=False,
+    faces={"special": "i1"},
+    grad={"self": lambda grad, self, result: grad * _i1_slope(self, result)},
+)
 def i1(self: T) -> Any:
     """The modified Bessel function of order 1."""
     return map_("i1", as_float(self))
@@ -181,6 +227,7 @@ def round(self: T, *, decimals: int = 0) -> Any:
 
 
 def builtin_abs(n: int) -> int:
+    """The absolute value of a number."""
     return n if n >= 0 else -n
 
 
@@ -243,5 +290,8 @@ def logical_not(self: T) -> Any:
 def bitwise_not(self: T) -> Any:
     """The complement of each element's bits (of a bool: logical not)."""
     if self.dtype.is_floating_point:
-        fail(TypeError, "bitwise_not: ~ (operator.invert) is only implemented on integer and Boolean-type tensors")
+        fail(
+            TypeError,
+            "bitwise_not: ~ (operator.invert) is only implemented on integer and Boolean-type tensors",
+        )
     return map_("not", self)

@@ -9,18 +9,16 @@ from typing import Any
 import flambeau as torch
 
 __all__ = [
-    *(
-        "bartlett",
-        "blackman",
-        "cosine",
-        "exponential",
-        "gaussian",
-        "general_cosine",
-        "general_hamming",
-        "hamming",
-        "hann",
-        "kaiser",
-    ),
+    "bartlett",
+    "blackman",
+    "cosine",
+    "exponential",
+    "gaussian",
+    "general_cosine",
+    "general_hamming",
+    "hamming",
+    "hann",
+    "kaiser",
     "nuttall",
 ]
 

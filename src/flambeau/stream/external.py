@@ -45,6 +45,7 @@ def array(address: int, shape: tuple[int, ...], strides: tuple[int, ...], kind: 
 
 
 def geometry(v: PVal) -> tuple[Any, ...]:
+    """(shape, strides, NumPy's kind) of a value."""
     return v.shape, v.strides, KINDS[v.buf.dtype.short]
 
 
