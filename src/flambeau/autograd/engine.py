@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import fail
 from ..ops.entry import FUNCTIONS
 from ..stream.gradient import BOOK, AccumulateGrad, edge
-from ..stream.value import LOCAL, Node, Tensor, extras, fresh_meta
+from ..stream.value import LOCAL, Node, Tensor, extras
 
 Grad = Tensor | None
 CHECK: list[Any] = [None]  # what anomaly detection calls with each node and its gradients

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..ops.entry import FUNCTIONS
 from ..stream import gradient
-from ..stream.value import LOCAL, RELEASED, Node, Tensor, version_of
+from ..stream.value import LOCAL, RELEASED, Node, Tensor
 from .modes import no_grad
 
 _RELEASED_TEXT = (
