@@ -36,3 +36,5 @@ def test_refused() -> None:
     with pytest.raises(AttributeError, match="__cuda_array_interface__"):
         x.__cuda_array_interface__  # noqa: B018
     assert not hasattr(x, "__cuda_array_interface__")
+    with pytest.raises(NotImplementedError, match="__torch_function__"):
+        torch.Tensor.__torch_dispatch__(None, ())

@@ -13,6 +13,7 @@ from .entry import FUNCTIONS, N, T, op
 
 
 def outer(a: Any, b: Any) -> Any:
+    """torch.outer, which is declared later."""
     return FUNCTIONS["outer"](a, b)
 
 
