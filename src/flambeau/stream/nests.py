@@ -228,9 +228,10 @@ class NestBuilder:
             ints.extend(s for s in strides if s not in (0, 1))
         for v, access_row in stash:
             row = tuple(s if s in (0, 1) else "s" for s in access_row)
-            classes.append((type_of(self.values, v), "rw", False, row))
+            kind = type_of(self.values[v], self.accesses)
+            classes.append((kind, "rw", False, row))
             ints.extend(s for s in access_row if s not in (0, 1))
-            bound.scratch.append((type_of(self.values, v), numel(extents)))
+            bound.scratch.append((kind, numel(extents)))
         for v in sorted(self.take_ints):
             for pair in self.take_ints[v]:
                 ints.extend(pair)
@@ -378,6 +379,8 @@ class NestBuilder:
         return [(v, strides) for v in sorted(later)]
 
 
-def type_of(values: list[tuple[Any, ...]], i: int) -> str:
-    v = values[i]
-    return v[2] if v[0] == "map" else v[1] if v[0] == "const" else "f32"
+def type_of(v: tuple[Any, ...], accesses: list[Any]) -> str:
+    """The loop IR's type of a value."""
+    if v[0] in ("load", "take"):
+        return accesses[v[1]].type
+    return "i64" if v[0] == "index" else v[1] if v[0] in ("const", "num") else v[3 if v[0] == "reduce" else 2]
