@@ -158,7 +158,10 @@ def wrap_dims(
     if isinstance(dims, int):
         dims = (dims,)
     if isinstance(dims, str) or any(isinstance(d, str) for d in dims):
-        fail(TypeError, f"{name}(): argument 'dim' must be int or tuple of ints, not str; got {dims!r}; dimensions have no names")
+        fail(
+            TypeError,
+            f"{name}(): argument 'dim' must be int or tuple of ints, not str; got {dims!r}; dimensions have no names",
+        )
     wrapped = [wrap_dim(int(d), rank, name) for d in dims]
     if len(set(wrapped)) != len(wrapped):
         twice = next(d for d in wrapped if wrapped.count(d) > 1)

@@ -39,7 +39,19 @@ def test_strides_gathers_and_scatters(type: str, n: int) -> None:
     b = Builder(f"strided_{type}")
     size, stride = b.integer("n"), b.integer("stride")
     x, at = b.buf("x", type), b.buf("at", "i64")
-    names = ["twice", "back", "stride", "gather", "other", "one", "thrice", "away", "scatter", "every3", "every4"]
+    names = [
+        "twice",
+        "back",
+        "stride",
+        "gather",
+        "other",
+        "one",
+        "thrice",
+        "away",
+        "scatter",
+        "every3",
+        "every4",
+    ]
     out = {name: b.buf(name, type, "w") for name in names}
     with b.vfor("i", 0, size, 16) as i:
         out["twice"][i] = x[i * 2 + 1]

@@ -88,7 +88,8 @@ def register_hook(t: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Any:
     if not t.requires_grad:  # type: ignore[attr-defined]
         raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
     found = gradient.edge(t)
-    assert found is not None
+    if found is None:
+        raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
     node, nr = found
     if isinstance(node, gradient.AccumulateGrad):
         x = extras(t)

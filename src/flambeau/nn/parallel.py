@@ -38,14 +38,10 @@ def data_parallel(
     return module(*inputs, **(module_kwargs or {}))
 
 
-def __getattr__(name: str) -> Any:
-    if name == "DistributedDataParallel":
-        from importlib import import_module
+class DistributedDataParallel(Module):
+    """Training over several processes: not there yet, and it says so when it is made."""
 
-        try:
-            return getattr(import_module("flambeau.distributed"), name)
-        except (ImportError, AttributeError):
-            raise NotImplementedError(
-                "DistributedDataParallel: training over several processes is not there yet; train in one process"
-            ) from None
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __init__(self, module: Module, *args: Any, **kwargs: Any) -> None:
+        raise NotImplementedError(
+            "DistributedDataParallel: training over several processes is not there yet; train in one process"
+        )

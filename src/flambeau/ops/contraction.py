@@ -181,7 +181,6 @@ def row(x: Val) -> Val:
 def matmul(self: Any, other: Any, *, out: Any = None) -> Any:
     """The matrix product, with PyTorch's rules for vectors and stacks."""
     if out is not None:
-
         return into(out, matmul(self, other))
     if not hasattr(other, "ndim"):
         return NotImplemented

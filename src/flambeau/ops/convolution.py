@@ -310,20 +310,26 @@ def transposed_any(
     if x.shape[1] != weight.shape[0]:
         fail(
             RuntimeError,
-            f"{name}: Given transposed=1, weight of size {list(weight.shape)}, expected input{list(x.shape)} to have {weight.shape[0]} channels, but "
-            f"got {x.shape[1]} channels instead",
+            f"{name}: Given transposed=1, weight of size {list(weight.shape)}, expected input{list(x.shape)} to have "
+            f"{weight.shape[0]} channels, but got {x.shape[1]} channels instead",
         )
     for e, s, d in zip(extra, strides, dilations):
         if e >= max(s, d):
             fail(
                 RuntimeError,
-                f"{name}: output padding must be smaller than either stride or dilation, but got output_padding={extra}",
+                f"{name}: output padding must be smaller than either stride or dilation, "
+                f"but got output_padding={extra}",
             )
     size = tuple(
         (m - 1) * s - 2 * p + d * (k - 1) + e + 1
         for m, s, p, d, k, e in zip(x.shape[2:], strides, pads, dilations, weight.shape[2:], extra)
     )
     shape = (x.shape[0], weight.shape[1] * groups, *size)
+    rows = [e // s for e, s in zip(extra, strides)]
+    if any(rows):  # as much output as more input would give: input of zeros at the end
+        from .entry import FACES
+
+        x = FACES["nn.functional"]["pad"](x, [v for r in reversed(rows) for v in (0, r)])
     y = _conv_data(x, weight, shape, strides, pads, dilations, groups)
     if bias is not None:
         y = y + channels(bias, y.ndim)

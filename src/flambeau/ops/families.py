@@ -4,7 +4,52 @@ from __future__ import annotations
 
 import importlib
 
-FAMILIES = ["elementwise", "unary", "compare", "ternary", "conversion", "reduction", "softmax", "loss_class", "loss", "activation", "normalisation", "norms", "special", "linalg", "einsum", "products", "moments", "quantiles", "polynomials", "lu", "masked", "view", "view_backward", "index", "reshape", "split", "diagonal", "join", "rearrange", "gather", "scatter", "index_write", "sort", "scan", "membership", "contraction", "added", "convolution", "pooling", "random", "dropouts", "lowrank", "sampling", "operators"]
+FAMILIES = [
+    "elementwise",
+    "unary",
+    "compare",
+    "ternary",
+    "conversion",
+    "reduction",
+    "softmax",
+    "loss_class",
+    "loss",
+    "activation",
+    "normalisation",
+    "norms",
+    "special",
+    "linalg",
+    "einsum",
+    "products",
+    "moments",
+    "quantiles",
+    "polynomials",
+    "lu",
+    "masked",
+    "view",
+    "view_backward",
+    "index",
+    "reshape",
+    "split",
+    "diagonal",
+    "join",
+    "rearrange",
+    "gather",
+    "scatter",
+    "index_write",
+    "sort",
+    "scan",
+    "membership",
+    "contraction",
+    "added",
+    "convolution",
+    "pooling",
+    "random",
+    "dropouts",
+    "lowrank",
+    "sampling",
+    "operators",
+]
 
 
 def load() -> None:

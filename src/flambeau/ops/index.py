@@ -8,7 +8,7 @@ from ..dtypes import int64
 from ..errors import fail
 from ..shapes import contiguous_strides, numel
 from ..stream.graph import Val, cast, const, empty, expand, opaque, store, take
-from .entry import FUNCTIONS, T, TS, composite, op
+from .entry import FUNCTIONS, TS, T, composite, op
 from .places import check
 
 

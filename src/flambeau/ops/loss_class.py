@@ -16,7 +16,10 @@ def check_targets(name: str, x: Any, target: Any, weight: Any = None) -> None:
     """The shapes that a loss over classes wants: (C) with (), (N, C, d...) with (N, d...), weight (C)."""
     if weight is not None and weight.dtype is not x.dtype:
         found, wanted = (SCALAR_NAMES.get(v.dtype.name, v.dtype.name) for v in (weight, x))
-        fail(RuntimeError, f"{name}: expected scalar type {wanted} but found {found}; the weight has the input's dtype")
+        fail(
+            RuntimeError,
+            f"{name}: expected scalar type {wanted} but found {found}; the weight has the input's dtype",
+        )
     want = x.shape[:1] + x.shape[2:] if x.ndim > 1 else ()
     if x.ndim == 0 or target.ndim > x.ndim:
         fail(RuntimeError, f"{name}: input and target do not fit", input=x, target=target)
@@ -130,7 +133,10 @@ def legacy(size_average: Any, reduce: Any, reduction: str, stacklevel: int = 3) 
     size_average = True if size_average is None else size_average
     reduce = True if reduce is None else reduce
     found = "none" if not reduce else "mean" if size_average else "sum"
-    warnings.warn(f"size_average and reduce args will be deprecated, please use reduction='{found}' instead.", stacklevel=stacklevel)
+    warnings.warn(
+        f"size_average and reduce args will be deprecated, please use reduction='{found}' instead.",
+        stacklevel=stacklevel,
+    )
     return found
 
 
@@ -168,7 +174,16 @@ def _softmax_of(x: Any, c: int) -> Any:
 
 
 def _smooth_back(
-    grad: Any, x: Any, target: Any, weight: Any, reduction: str, ignore: int, s: float, p: Any, hot: Any, each: Any
+    grad: Any,
+    x: Any,
+    target: Any,
+    weight: Any,
+    reduction: str,
+    ignore: int,
+    s: float,
+    p: Any,
+    hot: Any,
+    each: Any,
 ) -> Any:
     c = _classes(x)
     n = x.shape[c]
@@ -188,7 +203,9 @@ def _smooth_back(
 
 
 @op(method=False, function=False, node="NllLossBackward0", grad={"self": _ce_back})
-def _cross_entropy(self: T, target: T, weight: OT, reduction: str, ignore_index: int, smoothing: float) -> Any:
+def _cross_entropy(
+    self: T, target: T, weight: OT, reduction: str, ignore_index: int, smoothing: float
+) -> Any:
     check_targets("cross_entropy", self, target, weight)
     c = _classes(self)
     low = shifted(self, c)
@@ -223,7 +240,10 @@ def cross_entropy(
     """-log softmax(input)[target] for logits (N, C, d...) and classes (N, d...) or probabilities (N, C, d...)."""
     reduction = legacy(size_average, reduce, reduction)
     if not 0.0 <= label_smoothing <= 1.0:
-        fail(RuntimeError, f"cross_entropy: label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
+        fail(
+            RuntimeError,
+            f"cross_entropy: label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}",
+        )
     if target.dtype.is_floating_point:
         if ignore_index >= 0 and tuple(target.shape) == tuple(input.shape):
             fail(RuntimeError, "cross_entropy: ignore_index is not supported for floating point target")
@@ -244,7 +264,12 @@ def _soft_cross_entropy(input: Any, target: Any, weight: Any, reduction: str, sm
             f"cross_entropy: Expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0]}).",
         )
     if tuple(input.shape) != tuple(target.shape):
-        fail(RuntimeError, "cross_entropy: Expected floating point type target with class probabilities of input's shape", input=input, target=target)
+        fail(
+            RuntimeError,
+            "cross_entropy: Expected floating point type target with class probabilities of input's shape",
+            input=input,
+            target=target,
+        )
     c = _classes(input)
     n = input.shape[c]
     if smoothing:

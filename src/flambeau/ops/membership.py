@@ -11,7 +11,7 @@ from ..shapes import numel, wrap_dim
 from ..stream.graph import Val, cast, const, empty, expand, index_, map_, opaque, store, take
 from ..stream.value import Tensor
 from .elementwise import both
-from .entry import FUNCTIONS, T, TN, composite, op
+from .entry import FUNCTIONS, TN, T, composite, op
 from .gather import from_values, index_select, truth_of, values
 from .index import scatter_into
 from .reduction import _into as into

@@ -81,6 +81,7 @@ def _no_cuda(t: Any) -> Any:
 
 def sparse_only(name: str) -> Any:
     """Declare a method that refuses dense tensors."""
+
     def method(self: Any) -> Any:
         fail(RuntimeError, f"{name}: {name} expected sparse tensor layout but got Strided", self=self)
 
@@ -97,7 +98,9 @@ METHODS["__cuda_array_interface__"] = property(_no_cuda)  # type: ignore[assignm
 
 
 def _no_dispatch(cls: type, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-    fail(NotImplementedError, f"{cls.__name__}.__torch_dispatch__: it is not there yet; use __torch_function__")
+    fail(
+        NotImplementedError, f"{cls.__name__}.__torch_dispatch__: it is not there yet; use __torch_function__"
+    )
 
 
 METHODS["__torch_dispatch__"] = classmethod(_no_dispatch)  # type: ignore[assignment]

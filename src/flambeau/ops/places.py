@@ -25,7 +25,7 @@ def known(t: Any, floats: bool = False) -> Any:
         or (st.home is S.slots and st.sid in S.written)
     ):
         return None
-    if meta.dtype.name not in FLOATS[: 2 * floats] and meta.dtype.is_floating_point or not st.ptr:
+    if (meta.dtype.name not in FLOATS[: 2 * floats] and meta.dtype.is_floating_point) or not st.ptr:
         return None
     import ctypes
 

@@ -440,13 +440,19 @@ def grad_inputs(node: Node) -> list[Any] | None:
     wanted = {n for inputs, _, _ in entry.grads for n in inputs}
     if any(entry.kinds[p] == "TS" for p in entry.params) or len(by_name) < len(needed):
         return None
-    return [by_name.get(p) for p in entry.params if p in wanted and entry.kinds[p] in ("T", "TN", "OT", "OTN")]
+    return [
+        by_name.get(p) for p in entry.params if p in wanted and entry.kinds[p] in ("T", "TN", "OT", "OTN")
+    ]
 
 
 def raise_overwritten(node: Node | None, number: int, meta: Meta, now: int, then: int) -> None:
     """The error of a saved tensor, output `number` of `node` (None: a leaf), that was written since."""
     kind = SCALAR_NAMES.get(meta.dtype.name, meta.dtype.name)
-    by = "" if node is None else f", which is output {number} of {node.name().removesuffix('0').removesuffix('Backward')},"
+    by = (
+        ""
+        if node is None
+        else f", which is output {number} of {node.name().removesuffix('0').removesuffix('Backward')},"
+    )
     raise RuntimeError(
         "one of the variables needed for gradient computation has been modified by an inplace operation: "
         f"[torch.{kind}Tensor {list(meta.shape)}]{by} is at version {now}; expected version "

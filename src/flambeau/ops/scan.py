@@ -104,7 +104,7 @@ def _lcse_back(grad: Any, self: Any, dim: int, result: Any) -> Any:
     if grad.ndim == 0:
         return grad
     where = FUNCTIONS["_where"]
-    flipped = lambda g: logcumsumexp((g - result).flip(dim), dim).flip(dim)  # noqa: E731
+    flipped = lambda g: logcumsumexp((g - result).flip(dim), dim).flip(dim)
     pos = where(grad > 0, grad, 0).log()
     neg = where(grad < 0, -grad, 0).log()
     total = (flipped(pos) + self).exp() - (flipped(neg) + self).exp()

@@ -82,7 +82,9 @@ def softmax(input: Any, dim: Any = None, _stacklevel: int = 3, dtype: Any = None
 
 
 @composite(nn=True, faces={"special": "log_softmax"})
-def log_softmax(input: Any, dim: Any = None, _stacklevel: int = 3, dtype: Any = None, *, out: Any = None) -> Any:
+def log_softmax(
+    input: Any, dim: Any = None, _stacklevel: int = 3, dtype: Any = None, *, out: Any = None
+) -> Any:
     """log(softmax(x)) along dim, computed without overflow."""
     if _stacklevel.__class__ is not int:
         dtype = _stacklevel
@@ -94,4 +96,3 @@ def log_softmax(input: Any, dim: Any = None, _stacklevel: int = 3, dtype: Any = 
 def softmin(input: Any, dim: Any = None, _stacklevel: int = 3, dtype: Any = None) -> Any:
     """softmax(-x)."""
     return softmax(-input, dim, 3, dtype)
-

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..dtypes import bool_
 from ..stream.graph import cast, const, map_, promote
-from .entry import N, T, TN, op
+from .entry import TN, N, T, op
 
 
 @op(

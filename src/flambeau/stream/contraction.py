@@ -10,9 +10,9 @@ from ..loop.recipes import tail as tails
 from ..loop.recipes.planning import Strides
 from .backend import current
 from .fusion import nest_names
+from .nodes import PNode, PVal
 from .program import Launch
 from .recipes import recipe
-from .nodes import PNode, PVal
 
 SEEN: dict[
     Any, set[tuple[int, int, int]]

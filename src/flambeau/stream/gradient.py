@@ -72,7 +72,9 @@ def refuse_rebuilt(t: Tensor, mode: str) -> None:
     if mode == "no_grad":
         start = "A view was created in no_grad mode and"
         why = "Given that this use case is ambiguous and error-prone, it is forbidden. It would have its history "
-    raise RuntimeError(f"{start} its base or another view of its base has been modified inplace. {why}modified inplace.")
+    raise RuntimeError(
+        f"{start} its base or another view of its base has been modified inplace. {why}modified inplace."
+    )
 
 
 def edge(t: Tensor) -> tuple[Node, int] | None:
@@ -152,7 +154,9 @@ def check_inplace(t: Tensor, name: str) -> None:
                 "tracked) or both outside (if you want the inplace to be tracked)."
             )
         if t._rg and base._gf is None:
-            raise RuntimeError("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+            raise RuntimeError(
+                "a view of a leaf Variable that requires grad is being used in an in-place operation."
+            )
         return
     if t._rg and t._gf is None:
         raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")

@@ -88,9 +88,18 @@ def from_data(data: Any, d: Any = None) -> Tensor:
     if d.is_complex:
         fail(NotImplementedError, f"tensor: complex numbers are not supported yet; got {d.name}")
     python = not isinstance(data, (np.ndarray, np.generic))
-    if python and found is dtypes.int64 and d is not found and d.np is not None and d.np.kind in "iu" and array.size:
+    if (
+        python
+        and found is dtypes.int64
+        and d is not found
+        and d.np is not None
+        and d.np.kind in "iu"
+        and array.size
+    ):
         info = np.iinfo(d.np)
-        if not info.min <= array.min() <= array.max() <= info.max and not (d.np.kind == "u" and array.min() >= info.min - info.max - 1 and array.max() <= info.max):
+        if not info.min <= array.min() <= array.max() <= info.max and not (
+            d.np.kind == "u" and array.min() >= info.min - info.max - 1 and array.max() <= info.max
+        ):
             raise RuntimeError(f"value cannot be converted to type {d.name} without overflow")
     return from_bytes(encode(array, d), d, array.shape)
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from ..loop.recipes import pool as kernels
 from .backend import current
 from .contraction import named_launch, whole
+from .nodes import PNode
 from .program import Launch
 from .recipes import recipe
-from .nodes import PNode
 
 BUFFERS = {
     "max": ("x", "y", "index"),

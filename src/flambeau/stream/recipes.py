@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .program import Launch
     from .nodes import PNode
+    from .program import Launch
 
 FILES = (
     "contraction",

@@ -37,7 +37,7 @@ def check_launch(v: PVal, extent: int, label: str, dim: int, form: Any) -> Launc
         ints |= {f"n{k}": n, f"s{k}": s}
     negative, count = label == "index", len(axes)
     total = numel([n for n, _ in axes])
-    make = lambda: kernels.check(count, negative)  # noqa: E731
+    make = lambda: kernels.check(count, negative)
     launch = named_launch(
         ("check_index", count, negative),
         make,

@@ -6,7 +6,6 @@ Everything here is data. Ops fill it (ops/entry.py), the stream gives storages t
 from __future__ import annotations
 
 import threading
-import weakref
 from typing import Any
 
 from .. import config

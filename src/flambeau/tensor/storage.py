@@ -10,8 +10,8 @@ from ..ops import record
 from ..ops.entry import FUNCTIONS
 from ..shapes import channels_last_strides, contiguous_strides, numel
 from ..stream import gradient
-from ..stream.backend import current
 from ..stream.access import pointer
+from ..stream.backend import current
 from ..stream.graph import Val
 from ..stream.value import LOCAL, Storage, StorageInfo, Tensor, intern_meta, make_tensor, version_of
 

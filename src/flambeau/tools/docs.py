@@ -48,11 +48,21 @@ def op_pages() -> dict[str, str]:
     for name, family in registry.FAMILY.items():
         family = family or "scatter"  # generated functions have no module of their own
         families.setdefault(family, []).append(name)
-    pages, index = {}, ["# The book of ops", "", "Made from the source by `python -m flambeau.tools.docs`.", ""]
+    pages, index = (
+        {},
+        ["# The book of ops", "", "Made from the source by `python -m flambeau.tools.docs`.", ""],
+    )
     for family, names in sorted(families.items()):
         module = importlib.import_module(f"flambeau.ops.{family}")
         title = (module.__doc__ or family).strip().splitlines()[0].rstrip(".")
-        rows = [f"# {family}", "", f"{title}.", "", "| name | as | what it does | gradient |", "|---|---|---|---|"]
+        rows = [
+            f"# {family}",
+            "",
+            f"{title}.",
+            "",
+            "| name | as | what it does | gradient |",
+            "|---|---|---|---|",
+        ]
         rows += [_op_row(name) for name in sorted(names)]
         pages[f"{family}.md"] = "\n".join(rows) + "\n"
         index.append(f"- [{family}]({family}.md): {title}.")

@@ -131,10 +131,9 @@ def insert(f: _Rows, low: Value, at: Value, key: Value, place: Value) -> None:
 
 def sort_row(f: _Rows, base: Value, x0: Value, v0: Value) -> None:
     b, n = f.b, f.n
-    with b.for_("s", 0, n, RUN) as s:
-        with b.for_("i", s, minimum(s + RUN, n)) as i:
-            key, place = f.entry(x0, i)
-            insert(f, b.let(base + s), b.let(base + i), key, place)
+    with b.for_("s", 0, n, RUN) as s, b.for_("i", s, minimum(s + RUN, n)) as i:
+        key, place = f.entry(x0, i)
+        insert(f, b.let(base + s), b.let(base + i), key, place)
     source, width = b.reg("source", 0, "i64"), b.reg("width", RUN, "i64")
     with b.while_(width.get() < n):
         w = b.let(width.get(), "w")
