@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from . import config as _config
-from . import device as _device_package  # first: afterwards the name is the class's
+from . import config as _config  # noqa: F401  (flambeau.config)
+from . import device as _device_package  # noqa: F401  (first: afterwards the name is the class's)
 from .dtypes import (
     bfloat16 as bfloat16,
 )
-from .dtypes import bool_ as bool
+from .dtypes import bool_ as bool  # noqa: F401
 from .dtypes import (
     channels_last as channels_last,
 )

@@ -1,6 +1,6 @@
 """Random programs of ops, views, in-place writes, gradients and flush points: the oracle of the stream.
 
-A program is a seed: each step is drawn from metadata alone (shapes, strides, requires_grad, which tensors share memory), so
+A program is a seed: each step is drawn from metadata alone (shapes, strides, requires_grad, shared memory), so
 the same seed is the same program however it is run. It runs eagerly, deferred, with random flush points and on the
 interpreter; all give the same bits. In float64 it also agrees with PyTorch.
 

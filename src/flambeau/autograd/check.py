@@ -25,12 +25,14 @@ def _checked(inputs: tuple[Any, ...]) -> list[Any]:
     found: list[Any] = [t for t in inputs if isinstance(t, Tensor) and t.requires_grad]  # type: ignore[attr-defined]
     if not found:
         raise ValueError(
-            "gradcheck expects at least one input tensor to require gradient, but none of the them have requires_grad=True."
+            "gradcheck expects at least one input tensor to require gradient, but none of the them "
+            "have requires_grad=True."
         )
     for i, t in enumerate(found):
         if t.dtype.itemsize < 8:
             warnings.warn(
-                f"Input #{i} requires gradient and is not a double precision floating point or complex. This check will likely "
+                f"Input #{i} requires gradient and is not a double precision floating point or "
+                "complex. This check will likely "
                 "fail if all the inputs are not of double precision floating point or complex. ",
                 stacklevel=3,
             )
@@ -129,7 +131,8 @@ def _gradcheck(
         for j, (a, b) in enumerate(zip(found, again)):
             if not np.allclose(a, b, rtol=0, atol=nondet):
                 raise GradcheckError(
-                    "Backward is not reentrant, i.e., running backward with same input and grad_output multiple times gives "
+                    "Backward is not reentrant, i.e., running backward with same input and "
+                    "grad_output multiple times gives "
                     "different values, although analytical gradient matches numerical gradient."
                 )
             n = expected[j][i]

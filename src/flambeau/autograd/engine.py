@@ -265,7 +265,8 @@ def start_grad(t: Tensor, g: Grad) -> Tensor:
     if tuple(g._meta.shape) != tuple(meta.shape):
         fail(
             RuntimeError,
-            f"Mismatch in shape: grad_output[0] has a shape of {g._meta.shape} and output[0] has a shape of {meta.shape}.",
+            f"Mismatch in shape: grad_output[0] has a shape of {g._meta.shape} and output[0] has a "
+            f"shape of {meta.shape}.",
         )
     return g
 
@@ -326,9 +327,12 @@ def _warn_of_cycle() -> None:
     import warnings
 
     warnings.warn(
-        "Using backward() with create_graph=True will create a reference cycle between the parameter and its gradient which can "
-        "cause a memory leak. We recommend using autograd.grad when creating the graph to avoid this. If you have to use this "
-        "function, make sure to reset the .grad fields of your parameters to None after use to break the cycle and avoid the leak.",
+        "Using backward() with create_graph=True will create a reference cycle between the parameter "
+        "and its gradient which can "
+        "cause a memory leak. We recommend using autograd.grad when creating the graph to avoid "
+        "this. If you have to use this "
+        "function, make sure to reset the .grad fields of your parameters to None after use to break "
+        "the cycle and avoid the leak.",
         UserWarning,
         stacklevel=4,
     )
@@ -368,7 +372,8 @@ def grad(
     if not allow_unused and None in [g if g is None else 0 for g in found]:
         index = [g is None for g in found].index(True)
         raise RuntimeError(
-            f"The differentiated Tensor at index {index} appears to not have been used in the graph. Set allow_unused=True if "
+            f"The differentiated Tensor at index {index} appears to not have been used in the graph. "
+            "Set allow_unused=True if "
             "this is the desired behavior."
         )
     return tuple(found)
@@ -399,7 +404,7 @@ def accumulate(t: Tensor, g: Grad, owned: bool = False) -> None:
 
 
 def own_gradient(g: Tensor, owned: bool) -> Tensor:
-    """A gradient that only .grad refers to: g itself if nobody else holds it and it is a fresh dense result, else a copy."""
+    """A gradient that only .grad refers to: g itself if it is fresh, dense and nobody else's, else a copy."""
     if owned and g._vw is None and not g._rg and g._meta.contiguous and g._st.pend is not None:
         return g
     S = LOCAL.s

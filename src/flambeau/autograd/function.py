@@ -11,9 +11,12 @@ from ..stream.value import LOCAL, RELEASED, Node, Tensor
 from .modes import no_grad
 
 _RELEASED_TEXT = (
-    "Trying to backward through the graph a second time (or directly access saved tensors after they have already been freed). "
-    "Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). Specify retain_graph=True "
-    "if you need to backward through the graph a second time or if you need to access saved tensors after calling backward."
+    "Trying to backward through the graph a second time (or directly access saved tensors after they "
+    "have already been freed). "
+    "Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). "
+    "Specify retain_graph=True "
+    "if you need to backward through the graph a second time or if you need to access saved tensors "
+    "after calling backward."
 )
 
 
@@ -112,7 +115,8 @@ class FunctionCtx(Node):
             made = made[: len(edges)]
         if len(made) != len(edges):
             raise RuntimeError(
-                f"function {self.name()} returned an incorrect number of gradients (expected {len(edges)}, got {len(made)})"
+                f"function {self.name()} returned an incorrect number of gradients (expected "
+                f"{len(edges)}, got {len(made)})"
             )
         return tuple([None if e is None else g for e, g in zip(edges, made)])
 
@@ -143,7 +147,8 @@ class Function(metaclass=_FunctionMeta):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         raise RuntimeError(
-            f"{type(self)} should not be instantiated. Methods on autograd functions are all static, so you should invoke them "
+            f"{type(self)} should not be instantiated. Methods on autograd functions are all static, "
+            "so you should invoke them "
             "on the class itself. Instantiating an autograd function is not allowed."
         )
 
@@ -158,7 +163,8 @@ class Function(metaclass=_FunctionMeta):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         raise NotImplementedError(
-            "You must implement either the backward or vjp method for your custom autograd.Function to use it with backward mode AD."
+            "You must implement either the backward or vjp method for your custom autograd.Function "
+            "to use it with backward mode AD."
         )
 
     vjp = backward

@@ -55,7 +55,8 @@ def _match(v: Any, outs: tuple[Any, ...]) -> tuple[Any, ...]:
     if v is None:
         if len(outs) != 1 or outs[0].numel() != 1:
             raise RuntimeError(
-                "The vector v can only be None if the user-provided function returns a single Tensor with a single element."
+                "The vector v can only be None if the user-provided function returns a single Tensor "
+                "with a single element."
             )
         return (FUNCTIONS["ones_like"](outs[0]),)
     v = _tuple(v)

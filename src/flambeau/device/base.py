@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from ..loop.ir import Kernel
     from .memory import Block
 
-# handle, where, parts, epilogue; a fifth item is a count: that many calls of the kernel (one without an epilogue), which
+# handle, where, parts, epilogue; a fifth item is a count: that many calls of the kernel (one without an
+# epilogue), which
 # may run at once and in any order; `where` then gives the parameters of all, call by call.
 Entry = tuple[Any, ...]
 # Slots that a run computes before the first entry: slot, base, offset, index, scale mean

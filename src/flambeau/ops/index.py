@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from ..dtypes import int64
@@ -32,7 +33,7 @@ def index_shape(indices: list[Val], name: str = "index") -> tuple[int, ...]:
 def layout(rank: int, dims: tuple[int, ...]) -> tuple[int, list[int]]:
     """(where the index dimensions stand in the result, the dimensions that are not indexed)."""
     left = [d for d in range(rank) if d not in dims]
-    together = all(b == a + 1 for a, b in zip(dims, dims[1:]))
+    together = all(b == a + 1 for a, b in itertools.pairwise(dims))
     return (dims[0] if together else 0), left
 
 

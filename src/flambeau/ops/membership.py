@@ -196,7 +196,7 @@ def _search(sequence: T, input: T, right: bool) -> Any:
     for _ in range(n.bit_length()):
         mid = map_("idiv", map_("add", low, high), const(2, int64))
         at = map_("min", mid, const(n - 1, int64))
-        dims = [e for e in range(a.ndim)] if a.ndim > 1 else [None]
+        dims = list(range(a.ndim)) if a.ndim > 1 else [None]
         dims[d] = None
         v = take(a, {d: at}, shape, dims, "a place")
         # beyond the place: v < x (left) or v <= x (right); not-a-number is the largest

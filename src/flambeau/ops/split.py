@@ -5,6 +5,7 @@ The views of one call are outputs of one node, whose gradient puts all pieces to
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -188,7 +189,7 @@ def tensor_split(
         ends = [0]
         for i in range(given):
             ends.append(ends[-1] + small + (i < extra))
-        return tuple(slice_(input, d, a, b, 1) for a, b in zip(ends, ends[1:]))
+        return tuple(slice_(input, d, a, b, 1) for a, b in itertools.pairwise(ends))
     cuts = [0, *[int(i) for i in given], n]
     out = []
     for k in range(len(cuts) - 1):

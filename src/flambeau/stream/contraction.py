@@ -52,7 +52,7 @@ def with_tail(launch: Launch, node: PNode, tail: Any, then: Any) -> list[Launch]
     if then is not None:
         more, sizes, values = nest_names(then)
         buffers, ints, numbers = buffers | more, ints | sizes, numbers | values
-        launch.checks = {k: v for k, v in then.checks.items()}
+        launch.checks = dict(then.checks.items())
     work = len(launch.scratch)
     count = len(launch.bufs)
     names = sorted(launch.names, key=launch.names.__getitem__)  # type: ignore[arg-type]

@@ -59,7 +59,7 @@ def first_reader(node: PNode) -> Group | None:
 
 
 def movable(group: Group, reader: Group, groups: list[Group]) -> bool:
-    """Whether the product may be computed as late as its reader: nothing in between, nor the reader, writes its inputs."""
+    """Whether the product may be computed as late as its reader: nothing up to it writes its inputs."""
     if reader.opaque is not None or reader.reduced is not None:
         return False
     inputs = {v.buf.id for v in group.opaque.ins}  # type: ignore[union-attr]

@@ -171,7 +171,8 @@ def expand(x: Val, shape: Shape) -> Val:
     if lead < 0:
         fail(
             RuntimeError,
-            f"expand: the number of sizes provided ({len(shape)}) must be greater or equal to the number of dimensions in "
+            f"expand: the number of sizes provided ({len(shape)}) must be greater or equal to the "
+            "number of dimensions in "
             f"the tensor ({len(x.shape)}). Target sizes: {list(shape)}. Tensor sizes: {list(x.shape)}",
         )
     return Val(x.buf, shape, expand_strides(x.shape, x.strides, shape), x.off, x.level)

@@ -1,4 +1,4 @@
-"""From a group of the schedule to a `Nest` (the kernel's identity) and what it is bound to (buffers, extents, strides)."""
+"""From a group of the schedule to a `Nest` (the kernel's identity) and what it is bound to."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ class NestBuilder:
         return self.value(("map", node.op, buf.dtype.short, *[self.inline(w, ()) for w in node.ins]))
 
     def count(self, value: Any, type: str) -> int:
-        """A constant that may have come from an extent (the divisor of a mean) is an argument: other sizes, same kernel."""
+        """A constant that may have come from an extent (a mean's divisor) is an argument: other sizes, same kernel."""
         held = "i64" if type == "i64" else "f64"
         number = ("constant", value, held)
         if number not in self.numbers:

@@ -13,7 +13,7 @@ class PBuf:
     """Memory of a program: a storage of the stream (sid >= 0) or a temporary.
 
     number: it is a Python number in the name table. kept: somebody can still see it after the flush.
-    bytes_exist: it had its bytes before. home: the group that computes it, or None; inline: recomputed where it is read.
+    bytes_exist: it had its bytes before. home: the group that computes it, or None; inline: recomputed by readers.
     """
 
     __slots__ = (
@@ -244,7 +244,7 @@ def overlap(a: PVal, b: PVal) -> bool:
 
 
 def alignment(v: PVal) -> tuple[int, ...] | None:
-    """For each dimension of a view, the dimension of its buffer that it walks (-1: none), or None if it is no such view."""
+    """For each dimension of a view, the dimension of its buffer that it walks (-1: none), or None."""
     buf = v.buf
     if v.off or v.offslot >= 0:
         return None

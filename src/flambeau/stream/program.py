@@ -1,6 +1,6 @@
 """A program: a planned sequence of kernel launches, and how its table is filled for one run.
 
-Table of a frame: slot 0 is the device's, then addresses, then float and integer numbers (all written for each run), then
+Table of a frame: slot 0 is the device's, then addresses, then floats and integers (all written for each run), then
 extents and strides (written once when the frame is made).
 """
 
@@ -420,7 +420,8 @@ def check_error(program: Program, at: int, error: tuple[int, int, int], progress
         progress.failed = form
     where = f" {dim[0]}" if dim else ""
     text = (
-        f"{name}: {label} {value} is out of bounds for dimension{where} with size {extent}; got {value} at position {position}; "
+        f"{name}: {label} {value} is out of bounds for dimension{where} with size {extent}; got "
+        f"{value} at position {position}; "
         f"valid values are in the range [{-extent if label == 'index' else 0}, {extent - 1}]"
     )
     return Deferred(

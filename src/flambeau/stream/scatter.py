@@ -17,7 +17,7 @@ PARTS = 64
 
 
 def merged(axes: list[tuple[int, tuple[int, ...]]]) -> list[tuple[int, tuple[int, ...]]]:
-    """Axes (extent, strides of each operand) without those of extent 1; neighbours that every operand walks as one, joined."""
+    """Axes (extent, strides of each operand) without those of extent 1; neighbours walked as one are joined."""
     out: list[tuple[int, tuple[int, ...]]] = []
     for n, strides in axes:
         if n == 1:

@@ -271,9 +271,7 @@ class Scheduler:
             if level != 2 or not removed or group.order not in ((), order):
                 return False  # the order of a reduction is that of its own dimensions
             if group.reduced is None:
-                if group.fixed:
-                    return False
-                return True
+                return not group.fixed
             return group.reduced == removed
         if node.kind == "take" and (node.ins[0].buf.group is group or group.index <= self.stored):
             return False

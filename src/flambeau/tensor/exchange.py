@@ -80,7 +80,8 @@ def foreign(a: np.ndarray, owner: Any) -> Tensor:
     d = dtypes.BY_NUMPY.get(a.dtype.newbyteorder("="))
     if d is None:
         raise TypeError(
-            f"can't convert np.ndarray of type {a.dtype}. The only supported types are: float64, float32, float16, int64, "
+            f"can't convert np.ndarray of type {a.dtype}. The only supported types are: float64, "
+            "float32, float16, int64, "
             "int32, int16, "
             "int8, uint64, uint32, uint16, uint8, and bool."
         )

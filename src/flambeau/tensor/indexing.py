@@ -103,7 +103,8 @@ def put(view: Any, value: Any) -> None:
             got, want = list(value.shape), list(view.shape)
             fail(
                 RuntimeError,
-                f"setitem: shape mismatch: value tensor of shape {got} cannot be broadcast to indexing result of shape {want}",
+                f"setitem: shape mismatch: value tensor of shape {got} cannot be broadcast to "
+                f"indexing result of shape {want}",
             )
         value = value.reshape(tuple(value.shape[extra:]))
     FUNCTIONS["copy_"](view, value)
@@ -167,7 +168,8 @@ def from_list(data: Any) -> Any:
         return from_data(np.empty(0, np.int64))
     if isinstance(data, list) and any(isinstance(x, (slice, type(None), type(Ellipsis))) for x in data):
         raise IndexError(
-            "indices must be integers, slices, None, Ellipsis, masks or integer tensors; a list of slices is none of them"
+            "indices must be integers, slices, None, Ellipsis, masks or integer tensors; a list of "
+            "slices is none of them"
         )
     return from_data(data)
 
@@ -177,7 +179,8 @@ def at(x: Any, dim: int, i: int) -> Any:
     if not shape:
         fail(
             IndexError,
-            "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in C++ to convert a 0-dim tensor to a number",
+            "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in "
+            "C++ to convert a 0-dim tensor to a number",
         )
     n = shape[dim]
     if not -n <= i < n:
@@ -269,7 +272,8 @@ def rest(items: list[Any]) -> int:
     return count
 
 
-# --- masks and index tensors -------------------------------------------------------------------------------------------
+# --- masks and index tensors
+# -------------------------------------------------------------------------------------------
 
 
 def check_mask(x: Any, dim: int, mask: Any) -> None:

@@ -280,7 +280,8 @@ def view_dtype(self: Any, kind: dtype) -> Any:
         if strides[-1] != 1:
             fail(
                 RuntimeError,
-                f"self.stride(-1) must be 1 to view {meta.dtype} as {kind} (different element sizes), but got {strides[-1]}",
+                f"self.stride(-1) must be 1 to view {meta.dtype} as {kind} (different element sizes), "
+                f"but got {strides[-1]}",
             )
         if a < b:
             times = b // a
@@ -288,7 +289,8 @@ def view_dtype(self: Any, kind: dtype) -> Any:
             if bad:
                 fail(
                     RuntimeError,
-                    f"self.size(-1), self.storage_offset() and self.stride() must be divisible by {times} to view {meta.dtype} as {kind} "
+                    "self.size(-1), self.storage_offset() and self.stride() must be divisible by "
+                    f"{times} to view {meta.dtype} as {kind} "
                     f"(different element sizes), but got {list(shape)}",
                 )
             shape, strides = (*shape[:-1], shape[-1] // times), (*[s // times for s in strides[:-1]], 1)

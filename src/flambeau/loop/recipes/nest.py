@@ -102,7 +102,7 @@ def lower(nests: tuple[Nest, ...], name: str, where: str = "") -> Kernel:
 
 
 def declared(nests: tuple[Nest, ...], b: Builder) -> list[_Lower]:
-    """Nests with their parameters: all buffers (of the last nest first: scratch ends them), all integers, all numbers."""
+    """Nests with their parameters: all buffers (the last nest's first: scratch ends them), integers, numbers."""
     lowered = [_Lower(nest, b, k << 28) for k, nest in enumerate(nests)]
     for x in reversed(lowered):
         x.declare_buffers()

@@ -16,7 +16,7 @@ LANES = 16
 
 @dataclass(frozen=True)
 class Scan:
-    """kind: add, mul, max, min, logaddexp; type: of the elements; axes: of the rows; lanes: rows of the last axis at once."""
+    """kind: add, mul, max, min, logaddexp; type: of the elements; axes: of the rows; lanes: rows at once."""
 
     kind: str
     type: str

@@ -47,7 +47,7 @@ def combine(mode: str, type: str, old: Value, new: Value) -> Value:
 
 
 class _Frame:
-    """Parameters: dest, src, i0..; extents r0.., b0..; strides d_r0, s_r0, s_b0, i0_r0, i0_b0; e0, t0: extent and stride
+    """Parameters: dest, src, i0..; extents r0.., b0..; strides d_r0, s_r0, s_b0, i0_r0, i0_b0; e0, t0: extent, stride
     of the indexed dimensions."""
 
     def __init__(self, spec: Scatter):
