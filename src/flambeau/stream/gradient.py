@@ -68,8 +68,10 @@ def grad_fn(t: Tensor) -> Node | None:
 def refuse_rebuilt(t: Tensor, mode: str) -> None:
     """The error of using a view that has no history of its own, after a write to its base."""
     start = f"Output {t._nr} of {t._gf.name() if t._gf is not None else 'a view'} is a view and"
-    why = "This view is the output of a function that returns multiple views. Such functions do not allow the "
-            "output views to be "
+    why = (
+        "This view is the output of a function that returns multiple views. Such functions do not allow the "
+        "output views to be "
+    )
     if mode == "no_grad":
         start = "A view was created in no_grad mode and"
         why = "Given that this use case is ambiguous and error-prone, it is forbidden. It would have its history "
