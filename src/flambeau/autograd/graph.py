@@ -76,7 +76,7 @@ def disable_saved_tensors_hooks(error_message: str) -> Iterator[None]:
 
 
 def _handle(table: Any, hook: Callable[..., Any]) -> Any:
-    from ..nn.hooks import RemovableHandle
+    from .handles import RemovableHandle
 
     handle = RemovableHandle(table)
     table[handle.id] = hook

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import weakref
 from collections import OrderedDict
 from typing import Any
 
 import flambeau as torch
+
+from ..autograd.handles import RemovableHandle as RemovableHandle
 
 # Tables of these names come into being when they are first asked for; asking puts the module on the hooked path.
 CALL_TABLES = frozenset(
@@ -30,40 +31,6 @@ STATE_TABLES = frozenset(
 )
 TABLES = CALL_TABLES | STATE_TABLES
 _NONE: OrderedDict = OrderedDict()
-
-
-class RemovableHandle:
-    """What `register_*_hook` returns: `remove()` takes the hook away; it is also a context manager."""
-
-    next_id = 0
-
-    def __init__(self, hooks: Any, *, extra_dict: Any = None):
-        self.hooks_dict_ref = weakref.ref(hooks)
-        self.id = RemovableHandle.next_id
-        RemovableHandle.next_id += 1
-        extra = extra_dict if isinstance(extra_dict, list) else [extra_dict] if extra_dict is not None else []
-        self.extra_dict_ref = tuple(weakref.ref(d) for d in extra)
-
-    def remove(self) -> None:
-        for ref in (self.hooks_dict_ref, *self.extra_dict_ref):
-            table = ref()
-            if table is not None:
-                table.pop(self.id, None)
-
-    def __getstate__(self) -> tuple:
-        return self.hooks_dict_ref(), self.id, tuple(ref() for ref in self.extra_dict_ref)
-
-    def __setstate__(self, state: tuple) -> None:
-        hooks, self.id, extra = state
-        self.hooks_dict_ref = weakref.ref(OrderedDict() if hooks is None else hooks)
-        self.extra_dict_ref = tuple(weakref.ref(OrderedDict() if d is None else d) for d in extra)
-        RemovableHandle.next_id = max(RemovableHandle.next_id, self.id + 1)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *exc: Any) -> None:
-        self.remove()
 
 
 class GlobalHooks:

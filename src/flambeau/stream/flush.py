@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import config
-from ..errors import OutOfMemoryError, place
+from ..errors import place
 from . import fragments
 from . import program as programs
 from .program import STATS, Program
@@ -113,8 +113,7 @@ def flush(S: Stream) -> None:
                 S.slots, S.code = slots, recorded or list(code)
                 S.ids, S.sites = identities(slots), sites
                 raise
-            stays = isinstance(error, (MemoryError, OutOfMemoryError)) or not isinstance(error, Exception)
-            if stays and progress.failed is None and not progress.started:
+            if progress.failed is None and not progress.started:
                 give_back(S, progress, slots, sites, pending)
                 raise
             reason = failure(progress, slots, sites, pending, error)

@@ -44,10 +44,10 @@ BUDGET = {
     "loop": 5000,
     "codegen": 3200,
     "device": 2500,
-    "stream": 3000,
+    "stream": 3300,
     "ops": 11000,
     "autograd": 1500,
-    "tensor": 1800,
+    "tensor": 1950,
     "built from tensors": 15500,
     "tools": 2000,
 }
