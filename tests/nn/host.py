@@ -29,7 +29,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
-        if not fullname.startswith("mirror.nn"):
+        if not fullname.startswith(("mirror.nn", "mirror.autograd.handles")):
             return None
         place = PACKAGE.joinpath(*fullname.split(".")[1:])
         if (place / "__init__.py").exists():
@@ -62,7 +62,10 @@ def load(ops: bool = True) -> ModuleType:
         sys.modules["mirror.ops.modes"] = modes
         value = ModuleType("mirror.stream.value")
         value.PLAIN = set()
+        autograd = ModuleType("mirror.autograd")
+        autograd.__path__ = []  # of the package, only `handles` is flambeau's own file
         sys.modules |= {
+            "mirror.autograd": autograd,
             "mirror.stream": ModuleType("mirror.stream"),
             "mirror.stream.value": value,
             "mirror": mirror,
