@@ -17,9 +17,10 @@ import pytest
 import flambeau as fl
 from flambeau.device.threads import set_num_threads
 
-from .test_collate import plain
-
 torch = pytest.importorskip("torch")
+
+from .test_collate import plain  # noqa: E402  (that file too wants PyTorch)
+
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
 
@@ -188,7 +189,12 @@ def test_a_worker_that_fails(how, kind, text):
     with pytest.raises(kind, match=text):
         for batch in loader:
             seen.append(batch[0])
-    assert seen == [0, 1, 2, 3, 4]
+    # what a dying worker had sent may be lost with it; nothing comes twice or out of order
+    assert (
+        seen == list(range(len(seen))) and len(seen) <= 5
+        if how in ("killed", "exits")
+        else seen == [0, 1, 2, 3, 4]
+    )
 
 
 def test_a_pass_goes_on_after_an_error():
