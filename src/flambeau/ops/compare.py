@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 from ..dtypes import bool_, default_dtype
 from ..errors import fail
 from ..stream.graph import Val, as_val, cast, const, map_, promote
-from .elementwise import both, floats, into
+from .elementwise import both, into
 from .entry import NONE, OTN, TN, T, composite, op
 from .rules import SCALAR_NAMES
 
@@ -378,6 +377,3 @@ def __rpow__(self: Any, other: Any) -> Any:
     """other ** self."""
     known = isinstance(other, (int, float)) or hasattr(other, "_meta") or type(other) is Val
     return _pow_tensor(other, self) if known else NotImplemented
-
-
-_ = (math, floats, cast)

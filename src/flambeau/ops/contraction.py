@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import fail
 from ..shapes import broadcast, contiguous_strides, numel, view_strides
-from ..stream.graph import Val, cast, const, contiguous, expand, opaque, promote
+from ..stream.graph import Val, cast, const, contiguous, expand, opaque
 from .elementwise import into
 from .entry import OT, N, T, composite, op
 
@@ -231,6 +231,3 @@ def dot(self: T, tensor: T) -> Any:
     a = self.view_as((1, 1, self.shape[0]), (0, 0, self.strides[0]), self.off)
     b = tensor.view_as((1, tensor.shape[0], 1), (0, tensor.strides[0], 0), tensor.off)
     return shaped(contract(a, b), ())
-
-
-_ = promote

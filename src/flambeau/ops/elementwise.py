@@ -9,7 +9,7 @@ from ..errors import fail
 from ..shapes import contiguous_strides, dense_strides_like
 from ..stream.graph import GNode, Val, cast, const, empty, expand, map_, promote, store
 from ..stream.graph import reduce_ as _reduce
-from .entry import NONE, OTN, TN, N, T, composite, op
+from .entry import NONE, TN, N, T, composite, op
 
 
 def both(a: Any, b: Any, name: str = "") -> tuple[Any, Any]:
@@ -380,6 +380,3 @@ def sum_to_size(self: Any, *size: Any) -> Any:
     if lead < 0 or any(n != 1 and n != m for n, m in zip(shape, self.shape[lead:])):
         fail(RuntimeError, f"sum_to_size: size {list(shape)} is not expandable to size {list(self.shape)}.")
     return self if tuple(self.shape) == shape else _sum_to(self, shape)
-
-
-_ = OTN

@@ -6,10 +6,10 @@ from typing import Any
 
 from ..dtypes import bool_, int32, int64
 from ..errors import fail
-from ..shapes import broadcast, contiguous_strides, numel, wrap_dim
+from ..shapes import broadcast, numel, wrap_dim
 from ..stream.graph import Val, contiguous, empty, take
 from ..stream.value import Tensor
-from .entry import FUNCTIONS, NONE, T, composite, op
+from .entry import FUNCTIONS, T, composite, op
 from .places import along, apart, check
 from .reduction import _into as into
 
@@ -291,6 +291,3 @@ def masked_select(input: Any, mask: Any, *, out: Any = None) -> Any:
         tuple(range(max(len(shape), 1))),
     )
     return result if out is None else into(out, result)
-
-
-_ = (NONE, contiguous_strides)

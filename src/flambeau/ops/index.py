@@ -7,8 +7,8 @@ from typing import Any
 
 from ..dtypes import int64
 from ..errors import fail
-from ..shapes import contiguous_strides, numel
-from ..stream.graph import Val, cast, const, empty, expand, opaque, store, take
+from ..shapes import numel
+from ..stream.graph import Val, cast, empty, expand, opaque, store, take
 from .entry import FUNCTIONS, TS, T, composite, op
 from .places import check
 
@@ -175,6 +175,3 @@ def _index_put_direct(
 def _index_put_(self: Any, indices: Any, values: Any, dims: tuple[int, ...], accumulate: bool = False) -> Any:
     """Write values to the indexed positions of self."""
     return FUNCTIONS["_index_put_direct_"](self, indices, values, dims, accumulate)
-
-
-_ = (const, contiguous_strides)

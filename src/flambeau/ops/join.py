@@ -7,7 +7,7 @@ from typing import Any
 from ..dtypes import result_type
 from ..errors import fail
 from ..shapes import numel, wrap_dim
-from ..stream.graph import Val, empty, store
+from ..stream.graph import empty, store
 from .entry import FUNCTIONS, TS, composite, op
 from .places import apart
 from .reduction import _into as into
@@ -250,6 +250,3 @@ def combinations(input: Any, r: int = 2, with_replacement: bool = False) -> Any:
 
     at = from_data([i for row in rows for i in row]).reshape((len(rows), r))
     return FUNCTIONS["_index"](input, [at], (0,))
-
-
-_ = Val

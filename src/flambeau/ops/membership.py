@@ -8,11 +8,11 @@ from typing import Any
 from ..dtypes import bool_, float64, int32, int64
 from ..errors import fail
 from ..shapes import numel, wrap_dim
-from ..stream.graph import Val, cast, const, empty, expand, index_, map_, opaque, store, take
+from ..stream.graph import Val, cast, const, empty, expand, index_, map_, store, take
 from ..stream.value import Tensor
 from .elementwise import both
-from .entry import FUNCTIONS, TN, T, composite, op
-from .gather import from_values, index_select, truth_of, values
+from .entry import FUNCTIONS, T, composite, op
+from .gather import from_values, index_select, values
 from .index import scatter_into
 from .reduction import _into as into
 
@@ -316,4 +316,3 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
 
 
 composite(method=False, function=False, nn=True)(one_hot)
-_ = (TN, opaque, truth_of)

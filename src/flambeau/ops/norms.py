@@ -7,7 +7,7 @@ from typing import Any
 
 from ..dtypes import bool_, dtype
 from ..errors import fail
-from ..shapes import numel, wrap_dim, wrap_dims
+from ..shapes import wrap_dim, wrap_dims
 from ..stream.graph import Val, cast, const, map_
 from .activation import number
 from .compare import _where
@@ -312,6 +312,3 @@ def normalize(input: Any, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out:
     """x / max(|x|_p, eps) along `dim`."""
     size = norm(input, p, dim, keepdim=True).clamp_min(eps).expand_as(input)
     return _finish(input / size, out)
-
-
-_ = (numel, Val)

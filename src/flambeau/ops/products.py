@@ -9,10 +9,8 @@ from ..dtypes import int64
 from ..errors import fail
 from ..shapes import numel, wrap_dim
 from ..stream.external import routine
-from ..stream.graph import cast, const
-from .elementwise import into
 from .entry import FACES, FUNCTIONS, NONE, T, composite, op
-from .linalg import FACE, _masked, _solve, _svd, external, inv, matrices, mT, outputs, square, svdvals
+from .linalg import FACE, _solve, external, inv, matrices, mT, outputs, square, svdvals
 
 
 @composite(aliases=("ger",))
@@ -392,6 +390,3 @@ def householder_product(input: Any, tau: Any, *, out: Any = None) -> Any:
         Q = Q - (Q @ u) @ mT(u) * tau.narrow(-1, i, 1).unsqueeze(-1)
     result = Q.narrow(-1, 0, n)
     return outputs(result * 1 if k else result + input * 0, out)
-
-
-_ = (cast, const, into, _masked, _svd)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from ..dtypes import default_dtype, dtype, float64, int64, uint64
+from ..dtypes import dtype, int64, uint64
 from ..errors import fail
 from ..shapes import is_contiguous, is_dense, numel
 from ..stream.graph import Val, cast, contiguous, map_, opaque
@@ -332,6 +331,3 @@ def dropout_(input: Any, p: float = 0.5, train: bool = True) -> Any:
             input, 0.0 if p == 1 else fresh("dropout", tuple(input.shape), input.dtype, (1.0 - p,), None)
         )
     return input
-
-
-_ = (math, default_dtype, float64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import namedtuple
 from typing import Any
 
-from ..dtypes import bool_, default_dtype, dtype, int64, uint8
+from ..dtypes import bool_, dtype, int64, uint8
 from ..errors import fail
 from ..shapes import contiguous_strides, numel, wrap_dim, wrap_dims
 from ..stream.graph import Val, cast, const, map_, reduce_
@@ -452,6 +452,3 @@ def _lse_back(grad: Any, self: Any, result: Any, form: Any, dim: Any, keepdim: b
         for d in wrap_dims(dim, self.ndim):
             grad, result = grad.unsqueeze(d), result.unsqueeze(d)
     return grad * (self - result).exp()
-
-
-_ = default_dtype

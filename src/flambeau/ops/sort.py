@@ -7,11 +7,10 @@ from typing import Any
 
 from ..dtypes import bool_, int64
 from ..errors import fail
-from ..shapes import contiguous_strides, numel, wrap_dim
+from ..shapes import numel, wrap_dim
 from ..stream.graph import Val, const, index_, map_, opaque, reduce_, store, take
 from ..stream.graph import empty as _empty
-from .entry import FUNCTIONS, NONE, T, composite, op
-from .gather import gather
+from .entry import FUNCTIONS, T, composite, op
 from .places import apart
 from .reduction import _into as into
 from .reduction import kept
@@ -284,6 +283,3 @@ def _mode(self: T, dim: int, keepdim: bool) -> Any:
 def mode(input: Any, dim: int = -1, keepdim: bool = False, *, out: Any = None) -> Any:
     """(values, indices) of the most frequent element along a dimension (the smallest of several)."""
     return pair(_mode(input, int(dim), bool(keepdim)), out)
-
-
-_ = (NONE, gather, contiguous_strides)

@@ -124,6 +124,3 @@ def copy_slices_backward(node: Any, grad: Any) -> tuple[Any, ...]:
     if node.edges[0] is not None:
         first = _window_put(grad, inner[0], *geometry)
     return (first, *inner[1:])
-
-
-_ = (Val, blank)

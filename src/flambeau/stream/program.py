@@ -299,7 +299,6 @@ def place_memory(program: Program, launches: list[Launch], builder: Builder, slo
     program.externals = bases
     index = {sid: i for i, sid in enumerate(bases)}
     pointers: dict[tuple[int, int, int], int] = {}
-    sizes: list[int] = []
     for at, x in enumerate(launches):
         places = []
         for buf, off, offslot in x.bufs:
@@ -313,7 +312,6 @@ def place_memory(program: Program, launches: list[Launch], builder: Builder, slo
         for k in range(len(x.scratch)):
             places.append(pointers.setdefault((-1, scratch[at, k], -1), len(pointers)))
         x.bufs = places
-    del sizes
     program.pointers = list(pointers)
     kept = [b for b in builder.bufs if b.kept and not b.bytes_exist]
     program.outputs = [(b.sid, size_of(b)) for b in kept]

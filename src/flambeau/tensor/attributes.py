@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dtypes import CPU, strided
+from ..dtypes import strided
 from ..errors import fail
 from ..ops.entry import FUNCTIONS
 from ..ops.modes import default_torch_function, disabled_torch_function
-from ..shapes import Size
 from ..stream import gradient
 from ..stream.graph import Val
 from ..stream.value import PLAIN, Tensor, extras, version_of
@@ -249,4 +248,3 @@ METHODS: dict[str, Any] = {
     "_is_view": lambda t: t._vw is not None,
     "__len__": length,
 }
-_ = (CPU, Size)

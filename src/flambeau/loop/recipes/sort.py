@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..build import Buffer, Builder, Value, const, minimum, op, select
+from ..build import Builder, Value, const, minimum, select
 from ..ir import SIZE, Kernel
 
 RUN = 16  # runs sorted by insertion before merging
@@ -184,6 +184,3 @@ def select_first(f: _Rows, base: Value, x0: Value, v0: Value) -> None:
             insert(f, base, last, key, place)
     with b.for_("i", 0, k) as i:
         f.emit(x0, v0, i, f.place(b.let(base + i)))
-
-
-_ = (Buffer, op)
