@@ -1,7 +1,8 @@
 """One side of the comparison: a process that runs workloads with one framework, as told by lines of JSON on its input.
 
 `python worker.py torch|flambeau`; one answer a line. Commands: {"do": "open", "name": ...}, {"do": "round", ...},
-{"do": "close", ...}, {"do": "memory", "name": ..., "steps": [...]}, {"do": "first"}.
+{"do": "close", ...}, {"do": "memory", "name": ..., "steps": [...]}, {"do": "first"}; of the suite (suite.py):
+{"do": "suite_open", "group": ..., "name": ..., "best": ...}, {"do": "suite_round", ...}.
 """
 
 from __future__ import annotations
@@ -21,16 +22,21 @@ def read(result: Any) -> float:
     return float(last.detach().reshape(-1)[0].item())
 
 
+def timed(step: workloads.Step, calls: int) -> tuple[float, float]:
+    """Seconds of so many calls with the reading of the last result, and the sum of what was read of all."""
+    begun = time.perf_counter()
+    results = [step() for _ in range(calls)]
+    read(results[-1])
+    seconds = time.perf_counter() - begun
+    return seconds, sum(map(read, results))
+
+
 def run_round(name: str, step: workloads.Step) -> dict[str, float]:
     """Seconds for one call, and the sum of what was read (to be compared between the sides)."""
     work = workloads.WORKLOADS[name]
     calls = work.calls
     if work.reading:
-        begun = time.perf_counter()
-        results = [step() for _ in range(calls)]
-        read(results[-1])
-        seconds = time.perf_counter() - begun
-        total = sum(map(read, results))
+        seconds, total = timed(step, calls)
     else:
         seconds = total = 0.0
         for _ in range(calls):
@@ -62,6 +68,15 @@ def engine_counts() -> dict[str, int]:
         "kernels": int(kernels["compiled"] + kernels["from_disk"]),
         "live": memory.memory_stats()["live"],
     }
+
+
+def suite_round(group: str, name: str, step: workloads.Step) -> dict[str, float]:
+    """As `run_round`, for a workload of the suite."""
+    from suite_tables import TABLES
+
+    calls = TABLES[group][name][2]
+    seconds, total = timed(step, calls)
+    return {"seconds": seconds / calls, "value": total}
 
 
 def memory(step: workloads.Step, marks: list[int]) -> list[dict[str, float]]:
@@ -99,6 +114,14 @@ def main() -> None:
                     run_round(name, steps[name])
             elif order["do"] == "round":
                 answer = run_round(name, steps[name])
+            elif order["do"] == "suite_open":
+                from suite_tables import made
+
+                steps[name] = made(torch, order["group"], name, order["best"])
+                for _ in range(3):
+                    suite_round(order["group"], name, steps[name])
+            elif order["do"] == "suite_round":
+                answer = suite_round(order["group"], name, steps[name])
             elif order["do"] == "close":
                 steps.pop(name, None)
             elif order["do"] == "memory":

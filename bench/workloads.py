@@ -28,6 +28,11 @@ class Workload(NamedTuple):
     reading: bool = True  # the time of the last reading of a value counts
 
 
+def is_ours(torch: Any) -> bool:
+    """Whether this is flambeau."""
+    return torch.__name__ == "flambeau"
+
+
 def record(torch: Any, grad: bool) -> Step:
     """100 multiplications of four numbers, recorded; their values are read outside of the timing."""
     x = torch.ones(4, requires_grad=grad)

@@ -1,0 +1,23 @@
+"""The workloads of the suite by group, and how one is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dynamic import DYNAMIC
+from models import MODELS
+from operations import OPERATIONS
+from workloads import Step
+
+TABLES: dict[str, dict[str, tuple[Callable[..., Step], str, int]]] = {
+    "models": MODELS,
+    "dynamic": DYNAMIC,
+    "operations": OPERATIONS,
+}
+
+
+def made(torch: Any, group: str, name: str, best: bool) -> Step:
+    """The step of a workload; only models have a best mode."""
+    maker = TABLES[group][name][0]
+    return maker(torch, best) if group == "models" else maker(torch)
