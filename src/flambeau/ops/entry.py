@@ -20,6 +20,7 @@ from typing import Any
 from ..errors import fail
 from ..stream.graph import Trace, Val, as_val, cast, contiguous, store
 from ..stream.value import LOCAL, NUMBERS, Tensor
+from . import kin
 from .calls import make_wrapper as make_wrapper
 from .calls import slow_operator as slow_operator
 from .calls import static_value
@@ -70,6 +71,7 @@ class Entry:
         self._read_grads(facts.get("grad"))
         self.cache: dict[Any, Form] = {}
         self.cache_inplace: dict[Any, Form] = {}
+        self.kin: dict[Any, kin.Kin] = {}
         self._node_type: type[OpNode] | None = None
         self.wrapper: Callable[..., Any] | None = None
         self.check: Callable[..., None] | None = facts.get("check")  # of values that exist, in the call
@@ -134,7 +136,12 @@ class Entry:
         if form is None:
             if len(cache) > 4096:
                 cache.clear()
-            form = cache[key] = self.trace(values, into)
+            form = None if into else kin.derive(self, values, key)
+            if form is None:
+                form = self.trace(values, into)
+                if not into:
+                    kin.note(key, form)
+            cache[key] = form
         return form
 
     def trace(self, values: tuple[Any, ...], into: bool) -> Form:

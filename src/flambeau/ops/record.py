@@ -36,6 +36,7 @@ class Form:
     outs: (Meta, offset, bytes of the storage) of each new tensor; out_vals: the graph values they are.
     into: the operand that is written in place, or -1. structure: None (one tensor), or builds the result from a tuple.
     tensors: which operands are tensors that can have a gradient, as bit numbers. unit: the plan of this form alone.
+    kin: None, or what a form that was derived without a trace shares with others (ops/kin.py).
     """
 
     __slots__ = (
@@ -55,7 +56,7 @@ class Form:
             "slots",
             "structure",
         ),
-        *("checks", "effects", "plain_unit", "trace", "unit", "weight", "writes"),
+        *("checks", "effects", "kin", "extents", "plain_unit", "trace", "unit", "values", "weight", "writes"),
     )
 
     def __init__(
@@ -89,9 +90,18 @@ class Form:
             None  # the program of one such instruction over distinct storages without offsets
         )
         self.seen = 0
+        self.kin: Any = None
         self.writes = tuple(sorted({i for n in trace.nodes for i in written_operands(n)}))
         self.checks = any(n.kind == "take" or n.op == "scatter" for n in trace.nodes)
         self.effects = bool(self.writes) or self.checks
+
+    def __getattr__(self, name: str) -> Any:
+        """The graph of a derived form, which few need: it is traced now."""
+        if name not in ("trace", "out_vals"):
+            raise AttributeError(name)
+        traced = self.entry.trace(self.values, False)
+        self.trace, self.out_vals = traced.trace, traced.out_vals
+        return getattr(self, name)
 
     def __repr__(self) -> str:
         return f"<{self.name} {', '.join(str(out[0]) for out in self.outs)}>"
@@ -466,11 +476,14 @@ def forget_programs() -> None:
     import gc
 
     from ..stream.flush import CACHE
+    from ..stream.rebind import Pattern
 
     CACHE.clear()
     for form in gc.get_objects():
         if type(form) is Form:
             form.unit = form.plain_unit = None
+        elif type(form) is Pattern:
+            form.forget()
 
 
 config.watch("backend", lambda name: forget_programs())

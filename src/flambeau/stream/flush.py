@@ -143,7 +143,11 @@ def run(progress: Progress, slots: list[Any], pending: int) -> None:
     known = progress.known
     new = not known.seen
     known.seen += 1
-    if known.programs or len(known.lines) == 1 or known.seen >= Novelty.threshold(new):
+    if (
+        known.programs
+        or (len(known.lines) == 1 and known.lines[0][0].kin is None)
+        or known.seen >= Novelty.threshold(new)
+    ):
         run_whole(known, slots, progress)
     else:
         run_units(known, slots, pending, progress)
@@ -261,6 +265,8 @@ def run_units(known: Known, slots: list[Any], pending: int, progress: Progress) 
 def run_unit(form: Any, line: tuple[int, ...], slots: list[Any], at: int, progress: Progress) -> None:
     """One instruction."""
     unit = form.plain_unit
+    if unit is None and form.kin is not None:
+        unit = form.plain_unit = form.kin.program(form)
     if unit is not None and not form.writes and min(line) >= 0 and len(set(line)) == len(line):
         local = [slots[s] for s in line]
     else:

@@ -82,6 +82,7 @@ class Trace:
     def __init__(self) -> None:
         self.nodes: list[GNode] = []
         self.operands: list[Buffer] = []
+        self.numbers: set[int] = set()  # which operands are Python numbers
 
     def operand(self, meta: Meta) -> Val:
         buf = Buffer(len(self.operands), meta.shape, meta.strides, meta.dtype)
@@ -94,6 +95,7 @@ class Trace:
 
         d = float64 if kind is float else int64 if kind is int else bool_
         buf = Buffer(len(self.operands), (), (), d)
+        self.numbers.add(len(self.operands))
         self.operands.append(buf)
         return Val(buf, (), (), 0, 0)
 

@@ -1,0 +1,176 @@
+"""Forms of one structure: what a new shape costs when an op was traced for others.
+
+Two forms of an op are kin if dtypes, numbers and static arguments are the same, all operands are contiguous, and the
+same extents are equal or 1. Once kin forms have been traced whose graphs (elementwise operations and reductions only)
+differ in their extents alone, later ones are derived: no body runs and nothing is planned.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..stream import rebind
+from ..stream.value import Meta, fresh_meta
+from .record import Form
+
+if TYPE_CHECKING:
+    from .entry import Entry
+
+KINDS = frozenset(("map", "const", "reduce"))
+
+
+class Kin:
+    """What derived forms share. varied: the extents (by number) that have been seen to change nothing but themselves."""
+
+    __slots__ = ("extents", "first", "outs", "pattern", "refused", "varied")
+
+    def __init__(self, first: Form, extents: list[int]):
+        self.first, self.extents = first, extents
+        self.outs: Any = (
+            None  # for each result the number of the extent of each dimension (-1: 1), and its dtype
+        )
+        self.pattern: Any = None  # rebind.Pattern, once it is known
+        self.refused = not alike(first, first)
+        self.varied: set[int] = set()
+
+    def differs(self, extents: list[int]) -> set[int]:
+        """The extents, by number, that are not those of the first form."""
+        return {i for i, (a, b) in enumerate(zip(self.extents, extents)) if a != b}
+
+    def program(self, form: Form) -> Any:
+        """The program of one such instruction over distinct storages without offsets."""
+        outputs = [(form.arity + i, nbytes) for i, (_, _, nbytes) in enumerate(form.outs)]
+        return rebind.program(self.pattern, form.extents, outputs)
+
+
+def signature(key: Any) -> tuple[Any, list[int]] | None:
+    """(structure, extents by number) of a form's key; None if it has no kin."""
+    numbers: dict[int, int] = {}
+    structure: list[Any] = []
+    for part in key:
+        for meta in part if type(part) is tuple and part and type(part[0]) is Meta else (part,):
+            if type(meta) is not Meta:
+                structure.append(meta)
+                continue
+            if not meta.contiguous or not meta.numel:
+                return None
+            structure.append(meta.dtype)
+            structure.append(
+                tuple([-1 if n == 1 else numbers.setdefault(n, len(numbers)) for n in meta.shape])
+            )
+        structure.append(None)
+    if not numbers:
+        return None
+    return tuple(structure), list(numbers)
+
+
+def derive(entry: Entry, values: Any, key: Any) -> Form | None:
+    """A form for metadata that are new, from its kin; None if it has to be traced (see `note`)."""
+    found = signature(key)
+    if found is None:
+        return None
+    structure, extents = found
+    kin = entry.kin.get(structure)
+    if kin is None or kin.pattern is None or not kin.differs(extents) <= kin.varied:
+        return None
+    return derived(kin, values, extents)
+
+
+def note(key: Any, form: Form) -> None:
+    """A form was traced: the first of its structure, or one that shows what its extents change."""
+    found = signature(key)
+    if found is None:
+        return
+    structure, extents = found
+    table = form.entry.kin
+    kin = table.get(structure)
+    if kin is None:
+        if len(table) > 4096:
+            table.clear()
+        table[structure] = Kin(form, extents)
+        return
+    if kin.refused:
+        return
+    outs = results(form, extents) if alike(kin.first, form) else None
+    if outs is None or kin.outs not in (None, outs):
+        kin.refused, kin.pattern = True, None
+        return
+    kin.varied |= kin.differs(extents)
+    if kin.pattern is None:
+        kin.outs, kin.pattern = outs, rebind.pattern(form)
+        kin.refused = kin.pattern is None
+
+
+def alike(a: Form, b: Form) -> bool:
+    """Whether the graphs of two forms are made of the same elementwise operations, reductions and constants."""
+    if a.into >= 0 or len(a.trace.nodes) != len(b.trace.nodes) or not b.trace.nodes:
+        return False
+    for m, n in zip(a.trace.nodes, b.trace.nodes):
+        if n.kind not in KINDS or (m.kind, m.op) != (n.kind, n.op) or repr(m.attrs) != repr(n.attrs):
+            return False
+        for v in n.ins:
+            if v.off or walked(v.shape, v.strides) != walked(v.buf.shape, v.buf.strides):
+                return False
+        if [source(v, a) for v in m.ins] != [source(v, b) for v in n.ins]:
+            return False
+    return [source(v, a) for v in a.out_vals] == [source(v, b) for v in b.out_vals]
+
+
+def source(v: Any, form: Form) -> Any:
+    """Where a value of the graph comes from: an operand's number, or that of its node."""
+    src = v.buf.src
+    return src if isinstance(src, int) else (form.trace.nodes.index(src), src.outs.index(v.buf), v.dtype)
+
+
+def walked(shape: Any, strides: Any) -> list[tuple[int, int]]:
+    """The dimensions that a view moves along."""
+    return [(n, s) for n, s in zip(shape, strides) if n != 1 and s != 0]
+
+
+def results(form: Form, extents: list[int]) -> Any:
+    """The shape of each result in numbers of extents, and its dtype; None if a result is not contiguous."""
+    outs = []
+    for meta, off, nbytes in form.outs:
+        if off or not meta.contiguous or nbytes != meta.nbytes:
+            return None
+        if any(n != 1 and n not in extents for n in meta.shape):
+            return None
+        outs.append((tuple([-1 if n == 1 else extents.index(n) for n in meta.shape]), meta.dtype))
+    return outs
+
+
+SHARED = (
+    *("arity", "args", "checks", "diff", "effects", "entry", "into", "name", "slots", "structure", "writes"),
+)
+
+
+def derived(kin: Kin, values: Any, extents: list[int]) -> Form:
+    """A form without a graph: that is traced if somebody asks for it (see `Form.__getattr__`)."""
+    first = kin.first
+    form = Form.__new__(Form)
+    for name in SHARED:
+        setattr(form, name, getattr(first, name))
+    form.outs = []
+    for ids, dtype in kin.outs:
+        meta = fresh_meta(tuple([1 if i < 0 else extents[i] for i in ids]), dtype)
+        form.outs.append((meta, 0, meta.nbytes))
+    form.plans, form.backward, form.unit, form.plain_unit, form.seen = {}, {}, None, None, 0
+    form.kin, form.values = kin, tuple([stand_in(v) for v in values])
+    form.extents = extents
+    return form
+
+
+class Stand:
+    """Metadata in the place of a tensor."""
+
+    __slots__ = ("_meta",)
+
+    def __init__(self, meta: Meta):
+        self._meta = meta
+
+
+def stand_in(v: Any) -> Any:
+    """An argument without its bytes."""
+    if type(v) in (list, tuple):
+        return type(v)(map(stand_in, v)) if not hasattr(v, "_fields") else v
+    return Stand(v._meta) if hasattr(v, "_meta") else v
