@@ -59,7 +59,7 @@ def test_a_third_shape_plans_nothing():
     for n in range(20, 40):
         torch.tanh(torch.ones(n, n + 1)).sum(1).tolist()
     assert STATS["kernels"] == before[1]
-    assert STATS["planned"] - before[0] <= 20  # the constants: `ones` has its shape as a static argument
+    assert STATS["planned"] == before[0]
 
 
 def test_what_an_extent_changes_is_not_derived():

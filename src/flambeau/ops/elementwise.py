@@ -319,7 +319,7 @@ def into(out: Any, result: Any) -> Any:
     return FUNCTIONS["copy_"](out, result)
 
 
-@op(method=False, function=False)
+@op(method=False, function=False, sized="size")
 def _full(size: tuple[int, ...], value: N, dtype: dtype) -> Any:
     """A tensor filled with a number."""
     return expand(cast(value, dtype), size)

@@ -72,6 +72,7 @@ class Entry:
         self.cache: dict[Any, Form] = {}
         self.cache_inplace: dict[Any, Form] = {}
         self.kin: dict[Any, kin.Kin] = {}
+        self.sized = self.params.index(facts["sized"]) if "sized" in facts else -1
         self._node_type: type[OpNode] | None = None
         self.wrapper: Callable[..., Any] | None = None
         self.check: Callable[..., None] | None = facts.get("check")  # of values that exist, in the call
@@ -296,7 +297,8 @@ def op(**facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare an op. Facts: grad ({inputs: formula} or NONE), results (names), aliases, method, function, inplace,
     inplace="public": the name_ form alone is public,
     nn (also in nn.functional), faces ({"special": name}), node (title of the gradient node), no_out,
-    check (a function of the arguments that is called each time: what can be seen of values at once)."""
+    check (a function of the arguments that is called each time: what can be seen of values at once),
+    sized (the static argument that is a shape: other extents are the same structure)."""
 
     def declare(fn: Callable[..., Any]) -> Callable[..., Any]:
         entry = Entry(fn, facts)

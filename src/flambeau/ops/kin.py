@@ -16,7 +16,7 @@ from .record import Form
 if TYPE_CHECKING:
     from .entry import Entry
 
-KINDS = frozenset(("map", "const", "reduce"))
+KINDS = frozenset(("map", "const", "reduce", "empty", "store"))
 
 
 class Kin:
@@ -43,11 +43,16 @@ class Kin:
         return rebind.program(self.pattern, form.extents, outputs)
 
 
-def signature(key: Any) -> tuple[Any, list[int]] | None:
+def signature(entry: Entry, key: Any) -> tuple[Any, list[int]] | None:
     """(structure, extents by number) of a form's key; None if it has no kin."""
     numbers: dict[int, int] = {}
     structure: list[Any] = []
-    for part in key:
+    for at, part in enumerate(key):
+        if at == entry.sized:
+            if 0 in part:
+                return None
+            structure.append(ids_of(part, numbers))
+            continue
         for meta in part if type(part) is tuple and part and type(part[0]) is Meta else (part,):
             if type(meta) is not Meta:
                 structure.append(meta)
@@ -55,18 +60,21 @@ def signature(key: Any) -> tuple[Any, list[int]] | None:
             if not meta.contiguous or not meta.numel:
                 return None
             structure.append(meta.dtype)
-            structure.append(
-                tuple([-1 if n == 1 else numbers.setdefault(n, len(numbers)) for n in meta.shape])
-            )
+            structure.append(ids_of(meta.shape, numbers))
         structure.append(None)
     if not numbers:
         return None
     return tuple(structure), list(numbers)
 
 
+def ids_of(shape: Any, numbers: dict[int, int]) -> tuple[int, ...]:
+    """The number of each extent, in order of appearance; -1: 1."""
+    return tuple([-1 if n == 1 else numbers.setdefault(n, len(numbers)) for n in shape])
+
+
 def derive(entry: Entry, values: Any, key: Any) -> Form | None:
     """A form for metadata that are new, from its kin; None if it has to be traced (see `note`)."""
-    found = signature(key)
+    found = signature(entry, key)
     if found is None:
         return None
     structure, extents = found
@@ -78,7 +86,7 @@ def derive(entry: Entry, values: Any, key: Any) -> Form | None:
 
 def note(key: Any, form: Form) -> None:
     """A form was traced: the first of its structure, or one that shows what its extents change."""
-    found = signature(key)
+    found = signature(form.entry, key)
     if found is None:
         return
     structure, extents = found
@@ -97,7 +105,7 @@ def note(key: Any, form: Form) -> None:
         return
     kin.varied |= kin.differs(extents)
     if kin.pattern is None:
-        kin.outs, kin.pattern = outs, rebind.pattern(form)
+        kin.outs, kin.pattern = outs, rebind.pattern(form, extents)
         kin.refused = kin.pattern is None
 
 

@@ -19,6 +19,8 @@ from .nodes import Builder, Group, PVal, drop_dead
 from .program import ARENA_ALIGN, Program, kernels_of, nest_launch
 from .schedule import Scheduler
 
+PRIMES = (10_007, 10_009, 10_037, 10_039, 10_061, 10_067, 10_069, 10_079, 10_091, 10_093)
+
 
 class Pattern:
     """A planned form's group and accesses. dims: for each access the slot it is of, and the dimension of each axis;
@@ -57,8 +59,7 @@ class Recipe:
     __slots__ = ("axes", "ints", "known", "scratch")
 
     def __init__(self, p: Pattern, known: Any):
-        count = 1 + max(i for ids in p.ids for i in ids)
-        primes = [10_007, 10_009, 10_037, 10_039, 10_061, 10_067, 10_069, 10_079, 10_091, 10_093][:count]
+        primes = PRIMES[: 1 + max(i for ids in p.ids for i in ids)]
         bound = bind(p, primes)
         self.known = known
         self.ints = [factors(n, primes) for n in bound.ints]
@@ -76,7 +77,7 @@ class Recipe:
         return n
 
 
-def factors(n: int, primes: list[int]) -> tuple[int, ...]:
+def factors(n: int, primes: Sequence[int]) -> tuple[int, ...]:
     """Which primes a number is the product of."""
     found = []
     for i, prime in enumerate(primes):
@@ -87,7 +88,7 @@ def factors(n: int, primes: list[int]) -> tuple[int, ...]:
     return tuple(found)
 
 
-def pattern(form: Any) -> Pattern | None:
+def pattern(form: Any, extents: Sequence[int]) -> Pattern | None:
     """The pattern of a traced form, or None if its instruction is not one nest over contiguous operands."""
     count = form.arity + len(form.outs)
     builder = Builder()
@@ -113,12 +114,9 @@ def pattern(form: Any) -> Pattern | None:
         if found is None:
             return None
         axes.append(found)
-    numbers: dict[int, int] = {}
-    ids = [
-        tuple([-1 if n == 1 else numbers.setdefault(n, len(numbers)) for n in shapes[i]])
-        for i in range(count)
-    ]
-    return Pattern(groups[0], nests, axes, dims, ids) if len(numbers) <= 10 else None
+    numbers = {n: i for i, n in enumerate(extents)}
+    ids = [tuple([-1 if n == 1 else numbers[n] for n in shapes[i]]) for i in range(count)]
+    return Pattern(groups[0], nests, axes, dims, ids) if len(numbers) <= len(PRIMES) else None
 
 
 def dims_of(access: Access, shape: Any, extents: Sequence[int]) -> list[int] | None:
