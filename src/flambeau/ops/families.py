@@ -46,6 +46,7 @@ FAMILIES = [
     "pooling",
     "random",
     "dropouts",
+    "cells",
     "lowrank",
     "sampling",
     "operators",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-FAMILIES = ("dropping", "loss", "spatial", "lookup", "attention")
+FAMILIES = ("dropping", "loss", "spatial", "lookup", "attention", "recurrent")
 
 
 def __getattr__(name: str) -> Any:
-    if not name.startswith("_"):
+    if not name.startswith("__"):
         for family in FAMILIES:
             found = vars(import_module(f"{__name__}.{family}")).get(name)
             if callable(found) and found.__module__ == f"{__name__}.{family}":

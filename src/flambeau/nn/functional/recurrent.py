@@ -24,9 +24,7 @@ def lstm_step(
 ) -> tuple:
     """(h, c) -> (o tanh(c'), c'), c' = f c + i g; gates are stacked i, f, g, o (Hochreiter and Schmidhuber 1997)."""
     h, c = state
-    i, f, g, o = (gates + ops.linear(h, w_hh, b_hh)).chunk(4, -1)
-    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-    h = torch.sigmoid(o) * torch.tanh(c)
+    h, c, _ = ops._lstm_gates(gates + ops.linear(h, w_hh, b_hh), c)
     return (h if w_hr is None else ops.linear(h, w_hr)), c
 
 
@@ -35,11 +33,7 @@ def gru_step(
 ) -> tuple:
     """h -> n + z (h - n), n = tanh(n_x + r n_h); gates are stacked r, z, n (Cho et al. 2014)."""
     h = state[0]
-    r_x, z_x, n_x = gates.chunk(3, -1)
-    r_h, z_h, n_h = ops.linear(h, w_hh, b_hh).chunk(3, -1)
-    r, z = torch.sigmoid(r_x + r_h), torch.sigmoid(z_x + z_h)
-    n = torch.tanh(n_x + r * n_h)
-    return (n + z * (h - n),)
+    return (ops._gru_gates(gates, ops.linear(h, w_hh, b_hh), h)[0],)
 
 
 def tanh_step(
