@@ -20,17 +20,18 @@ from . import program as programs
 from .program import STATS, Program
 from .value import ENTERING, STREAMS, Storage, StorageInfo, Stream
 
-CACHE: OrderedDict[Any, Known] = OrderedDict()
+CACHE: OrderedDict[Any, Known] = OrderedDict()  # the sequences that have a program
+MET: dict[int, int] = {}  # how often others came, by hash: what never comes again is not kept
 NUMBERS = (int, float, bool)
 
 
 class Known:
     """What is known of a key: how often it came, which slots it promises, the programs made for it."""
 
-    __slots__ = ("lines", "programs", "promised", "seen")
+    __slots__ = ("code", "lines", "programs", "promised", "seen")
 
-    def __init__(self, code: tuple[Any, ...]):
-        self.seen = 0
+    def __init__(self, code: tuple[Any, ...], seen: int):
+        self.code, self.seen = code, seen
         self.programs: list[Program] = []
         self.lines = split(code)
         self.promised = promised(self.lines)
@@ -42,20 +43,27 @@ def split(code: tuple[Any, ...]) -> list[tuple[Any, tuple[int, ...]]]:
     i, n = 0, len(code)
     while i < n:
         form = code[i]
-        i += 1
-        start, left = i, form.slots
-        while left:
-            i += 2 if code[i] < 0 else 1
-            left -= 1
-        lines.append((form, code[start:i]))
+        start = i + 1
+        i = start + form.slots
+        line = code[start:i]
+        if min(line) < 0:  # an operand with an offset has two numbers
+            i, left = start, form.slots
+            while left:
+                i += 2 if code[i] < 0 else 1
+                left -= 1
+            line = code[start:i]
+        lines.append((form, line))
     return lines
 
 
 def promised(lines: list[tuple[Any, tuple[int, ...]]]) -> list[int]:
-    out = []
+    out: list[int] = []
     for form, line in lines:
-        if form.outs:
-            out.extend(line[len(line) - len(form.outs) :])
+        count = len(form.outs)
+        if count == 1:
+            out.append(line[-1])
+        elif count:
+            out += line[-count:]
     return out
 
 
@@ -129,14 +137,25 @@ def flush(S: Stream) -> None:
 
 
 def look_up(code: tuple[Any, ...]) -> Known:
-    """What is known of a sequence; the one that was not used for longest is forgotten."""
-    known = CACHE.pop(code, None)
-    if known is None:
-        known = Known(code)
-        if len(CACHE) >= config.program_cache:
-            CACHE.popitem(last=False)
-    CACHE[code] = known
-    return known
+    """What is known of a sequence."""
+    known = CACHE.get(code)
+    if known is not None:
+        CACHE.move_to_end(code)
+        return known
+    name = hash(code)
+    seen = MET.get(name, 0)
+    if len(MET) >= 16 * config.program_cache:
+        MET.clear()
+    MET[name] = seen + 1
+    return Known(code, seen)
+
+
+def remember(known: Known) -> None:
+    """Keep a sequence that has a program; the one that was not used for longest is forgotten."""
+    MET.pop(hash(known.code), None)
+    if known.code not in CACHE and len(CACHE) >= config.program_cache:
+        CACHE.popitem(last=False)
+    CACHE[known.code] = known
 
 
 def run(progress: Progress, slots: list[Any], pending: int) -> None:
@@ -235,6 +254,7 @@ def run_whole(known: Known, slots: list[Any], progress: Progress) -> None:
             known.programs.clear()
         p = programs.plan(known.lines, slots, wanted.__contains__, set(known.promised))
         known.programs.append(p)
+        remember(known)
     programs.run(p, slots, progress)
 
 
@@ -246,16 +266,12 @@ def run_units(known: Known, slots: list[Any], pending: int, progress: Progress) 
     lines = known.lines
     STATS["units"] += len(lines)
     freeing = pending > FREEING
-    last: dict[int, int] = {}
-    if freeing:
-        for at, (_, line) in enumerate(lines):
-            for sid in line:
-                last[~sid if sid < 0 else sid] = at
-    elif len(lines) >= 8:
+    if len(lines) >= 8:
         fragments.learn(lines)
         if fragments.ROOT.next:
-            run_pieces(lines, slots, progress)
+            run_pieces(lines, slots, progress, freeing)
             return
+    last = fragments.last_uses(lines) if freeing else {}
     for at, (form, line) in enumerate(lines):
         run_unit(form, line, slots, at, progress)
         if freeing:
@@ -276,8 +292,8 @@ def run_unit(form: Any, line: tuple[int, ...], slots: list[Any], at: int, progre
     progress.started = False
 
 
-def run_pieces(lines: list[Any], slots: list[Any], progress: Progress) -> None:
-    """Known bodies by their programs, the rest instruction by instruction."""
+def run_pieces(lines: list[Any], slots: list[Any], progress: Progress, freeing: bool) -> None:
+    """Known bodies by their programs, the rest instruction by instruction; freeing: dead results go at once."""
     last = fragments.last_uses(lines)
     for start, stop, node in fragments.parse(lines):
         found = fragments.program_of(node, lines[start:stop], stop, slots, last) if node is not None else None
@@ -285,19 +301,22 @@ def run_pieces(lines: list[Any], slots: list[Any], progress: Progress) -> None:
             programs.run(*found, progress)
             progress.done = stop
             progress.started = False
-            continue
-        for at in range(start, stop):
-            run_unit(*lines[at], slots, at, progress)
+        else:
+            for at in range(start, stop):
+                run_unit(*lines[at], slots, at, progress)
+        if freeing:
+            del found
+            free_dead([sid for _, line in lines[start:stop] for sid in line], slots, last, stop - 1)
 
 
-def free_dead(line: tuple[int, ...], slots: list[Any], last: dict[int, int], at: int) -> None:
+def free_dead(line: Sequence[int], slots: list[Any], last: dict[int, int], at: int) -> None:
     """Give back the bytes of results that nobody refers to any more."""
     for sid in set(line):
         sid = ~sid if sid < 0 else sid
         st = slots[sid]
         if (
             type(st) is Storage
-            and last[sid] == at
+            and last[sid] <= at
             and st.pend is not None
             and references([st])[0] <= _SPARE + 2
         ):

@@ -31,10 +31,13 @@ class Node:
 
 
 class Wiring:
-    __slots__ = ("met", "programs")
+    """Which operand of an occurrence is which earlier result. promised: the results, in its own numbers."""
 
-    def __init__(self) -> None:
+    __slots__ = ("met", "programs", "promised")
+
+    def __init__(self, promised: list[int]):
         self.met = 0
+        self.promised = promised
         self.programs: list[Any] = []
 
 
@@ -115,45 +118,32 @@ def last_uses(lines: list[Line]) -> dict[int, int]:
     """The last instruction that names each slot."""
     last: dict[int, int] = {}
     for at, (_, line) in enumerate(lines):
-        for sid in line:
-            last[~sid if sid < 0 else sid] = at
+        last.update(dict.fromkeys(line, at))
+        if min(line) < 0:
+            last.update(dict.fromkeys([~sid for sid in line if sid < 0], at))
     return last
-
-
-def _references(objects: list[Any], at: int) -> int:
-    return sys.getrefcount(objects[at])
-
-
-_SPARE = _references([object()], 0)
 
 
 def program_of(node: Node, lines: list[Line], stop: int, slots: list[Any], last: dict[int, int]) -> Any:
     """(program, its slots) of a fragment's occurrence, or None while its wiring is too new. lines: the occurrence."""
-    renumber: dict[int, int] = {}
-    wiring: list[int] = []
-    local_lines = []
-    promised: dict[int, int] = {}
-    for form, line in lines:
-        start = len(wiring)
-        for sid in line:
-            real = ~sid if sid < 0 else sid
-            n = renumber.get(real)
-            if n is None:
-                n = renumber[real] = len(renumber)
-            wiring.append(~n if sid < 0 else n)
-        local_lines.append((form, tuple(wiring[start:])))
-        for sid in line[len(line) - len(form.outs) :] if form.outs else ():
-            promised[sid] = renumber[sid]
+    flat = [sid for _, line in lines for sid in line]
+    number: dict[int, int] = {}
+    new = number.setdefault
+    if min(flat) >= 0:
+        key = tuple([new(sid, len(number)) for sid in flat])
+    else:
+        key = tuple([~new(~sid, len(number)) if sid < 0 else new(sid, len(number)) for sid in flat])
     assert node.wirings is not None
-    key = tuple(wiring)
     found = node.wirings.get(key)
     if found is None:
         if len(node.wirings) > 256:
             node.wirings.clear()
-        found = node.wirings[key] = Wiring()
+        found = node.wirings[key] = Wiring([number[sid] for sid in results(lines)])
     found.met += 1
-    needed = {n for sid, n in promised.items() if last[sid] >= stop or _references(slots, sid) > _SPARE}
-    local = [slots[real] for real in renumber]
+    real = list(number)
+    local = [slots[sid] for sid in real]
+    count = sys.getrefcount
+    needed = {n for n in found.promised if last[real[n]] >= stop or count(local[n]) > _SPARE}
     for p in found.programs:
         if p.kept.issuperset(needed):
             return p, local
@@ -164,8 +154,33 @@ def program_of(node: Node, lines: list[Line], stop: int, slots: list[Any], last:
             needed |= p.kept
         _count["programs"] -= len(found.programs)
         found.programs.clear()
-    p = programs.plan(local_lines, local, needed.__contains__, set(promised.values()))
+    p = programs.plan(renumbered(lines, key), local, needed.__contains__, set(found.promised))
     _count["programs"] += 1
     found.programs.append(p)
     STATS["fragments"] = STATS.get("fragments", 0) + 1
     return p, local
+
+
+def results(lines: list[Line]) -> list[int]:
+    """The slots that instructions promise."""
+    return [sid for form, line in lines if form.outs for sid in line[-len(form.outs) :]]
+
+
+def renumbered(lines: list[Line], key: tuple[int, ...]) -> list[Line]:
+    """The instructions with the numbers of their wiring."""
+    out, at = [], 0
+    for form, line in lines:
+        out.append((form, key[at : at + len(line)]))
+        at += len(line)
+    return out
+
+
+def _spare() -> int:
+    """The references that an object has which only a table of slots and a list of a fragment's slots hold."""
+    slots = [object()]
+    local = [slots[sid] for sid in (0,)]
+    count = sys.getrefcount
+    return next(iter([count(local[n]) for n in (0,)]))
+
+
+_SPARE = _spare()
