@@ -52,3 +52,23 @@ def test_refused() -> None:
     with pytest.raises(RuntimeError, match="sum of probabilities"):
         torch.multinomial(torch.zeros(3), 1).tolist()
     assert torch.multinomial(w, 4).sum().item() == 6
+
+
+def test_draws_have_gradients_of_zero() -> None:
+    x = torch.full((5,), 0.5, requires_grad=True)
+    for drawn in (torch.bernoulli(x), torch.bernoulli(x, 0.3), torch.normal(x, 1.0), torch.normal(x, x)):
+        assert drawn.requires_grad
+        assert torch.autograd.grad(drawn.sum(), x)[0].tolist() == [0.0] * 5
+
+
+def test_results_are_not_written_over_what_is_read() -> None:
+    x, at = torch.rand(6), torch.tensor([0, 1, 2, 3, 4, 5])
+    for call in (lambda o: torch.gather(x, 0, at, out=o), lambda o: torch.take(x, at, out=o)):
+        with pytest.raises(RuntimeError, match="unsupported operation"):
+            call(x)
+        with pytest.raises(RuntimeError, match="unsupported operation"):
+            call(torch.rand(1).expand(6))
+    with pytest.raises(RuntimeError, match="dtype"):
+        torch.gather(x, 0, at, out=torch.empty(6, dtype=torch.float64))
+    with pytest.raises(RuntimeError, match="unsupported operation"):
+        torch.cat([x, x], out=x)

@@ -14,6 +14,8 @@ from .record import Form, OpNode
 def run(entry: Entry, node: OpNode, grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
     """The gradients of the node's inputs, aligned with its edges."""
     form = node.form
+    if not any(g is not None for g in grads):
+        return (None,) * len(node.edges)
     plan = grad_plan(form, node.needs)
     saved = node.unpack()
     lead = (None,) if len(node.edges) > len(plan.inputs) else ()

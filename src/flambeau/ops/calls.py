@@ -12,6 +12,7 @@ from ..stream.graph import Val
 from ..stream.value import LOCAL, NUMBERS, PLAIN, Tensor, version_of
 from . import record
 from .generate import source_of
+from .places import apart
 from .record import Form
 from .registry import FUNCTIONS
 from .rules import can_cast, scalar_name
@@ -231,6 +232,9 @@ def call_out(S: Any, entry: Entry, values: tuple[Any, ...], out: Any) -> Any:
     form = entry.form(values)
     if entry.check is not None:
         entry.check(*values)
+    if entry.facts.get("exact_out"):
+        for o in outs:
+            apart(entry.name, o, *_flat(values))
     result = finish_call(S, form, tuple(entry.split(values)[0]))
     results = result if isinstance(result, tuple) else (result,)
     for o, r in zip(outs, results):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -278,6 +279,10 @@ def _pow_self(grad: Any, self: Any, exponent: Any) -> Any:
 
 
 def _pow_exponent(grad: Any, self: Any, exponent: Any, result: Any) -> Any:
+    if isinstance(self, (int, float)):
+        log = math.log(self) if self > 0 else -math.inf if self == 0 else math.nan
+        slope = grad * (result * log)
+        return slope if self else _where(exponent >= 0, 0, slope)
     return _where((self == 0) & (exponent >= 0), 0, grad * (result * self.log()))
 
 

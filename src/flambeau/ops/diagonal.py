@@ -137,7 +137,16 @@ def _strided_part(out: Any, size: Any, stride: Any, storage_offset: Any) -> Any:
 def as_strided_scatter(
     self: T, src: T, size: tuple[int, ...], stride: tuple[int, ...], storage_offset: int | None = None
 ) -> Any:
-    """A copy of self with src where as_strided would read."""
+    """A copy of self with src where as_strided would read; RuntimeError if that is outside of self."""
+    last = (storage_offset or 0) + sum((n - 1) * s for n, s in zip(size, stride)) + 1
+    if numel(size) and last > numel(self.shape):
+        width = self.dtype.itemsize
+        fail(
+            RuntimeError,
+            f"as_strided_scatter: sizes {list(size)}, strides {list(stride)}, storage offset {storage_offset or 0}, and "
+            f"itemsize {width} requiring a storage size of {last * width} are out of bounds for storage of size "
+            f"{numel(self.shape) * width}",
+        )
     return _with(
         self, src, lambda out: _strided_part(out, size, stride, storage_offset), "as_strided_scatter"
     )

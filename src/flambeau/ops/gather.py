@@ -32,6 +32,7 @@ def base_shape(form: Any) -> tuple[int, ...]:
 @op(
     name="gather",
     raises=RuntimeError,
+    exact_out=True,
     check=along("gather", RuntimeError),
     grad={
         "self": lambda grad, dim, index, form: FUNCTIONS["scatter_add"](
@@ -76,7 +77,12 @@ def _select_back(grad: Any, dim: int, index: Any, form: Any) -> Any:
     return FUNCTIONS["index_add"](zeros(shape, grad), dim, index, grad)
 
 
-@op(raises=RuntimeError, check=along("index_select", RuntimeError), grad={"self": _select_back})
+@op(
+    raises=RuntimeError,
+    exact_out=True,
+    check=along("index_select", RuntimeError),
+    grad={"self": _select_back},
+)
 def index_select(self: T, dim: int, index: T) -> Any:
     """The slices along dim at the places that a vector names."""
     d = wrap_dim(dim, self.ndim, "index_select")
@@ -103,6 +109,7 @@ def index_select(self: T, dim: int, index: T) -> Any:
 
 @op(
     name="take",
+    exact_out=True,
     check=lambda self, index: check("take: out of range", index, self.numel(), 0, IndexError, True),
     grad={
         "self": lambda grad, index, form: FUNCTIONS["put"](zeros(base_shape(form), grad), index, grad, True)

@@ -69,6 +69,11 @@ def cat(tensors: Any, dim: int = 0, *, out: Any = None, axis: Any = None) -> Any
     """Tensors one after another along a dimension; the other extents must be equal."""
     given = as_list(tensors, "cat")
     apart("cat", out, *given)
+    if out is not None and any(t is out for t in given):
+        fail(
+            RuntimeError,
+            "cat: unsupported operation: the input tensors and the written-to tensor refer to a single memory location",
+        )
     result = _cat(given, int(dim if axis is None else axis))
     return result if out is None else into(out, result)
 

@@ -169,13 +169,41 @@ def cofactor_matrix(A: Any) -> Any:
     return sign * ((u * others[..., None, :]) @ vh)
 
 
-@op(method=False, function=False, grad={"A": lambda grad: _second("det")})
+@routine
+def cofactor_slope(A: Any, G: Any) -> Any:
+    """The gradient of the sum of G times the cofactors: with A = U S Vh it is that of S, which is diagonal, turned back."""
+    import numpy as np
+
+    u, s, vh = np.linalg.svd(A.astype(np.float64))
+    n = s.shape[-1]
+    H = np.swapaxes(u, -1, -2) @ G @ np.swapaxes(vh, -1, -2)
+    inner = np.zeros_like(H)
+    for i in range(n):
+        for j in range(i):
+            others = np.prod(np.delete(s, (i, j), -1), -1)
+            inner[..., i, i] += H[..., j, j] * others
+            inner[..., j, j] += H[..., i, i] * others
+            inner[..., i, j] = -H[..., j, i] * others
+            inner[..., j, i] = -H[..., i, j] * others
+    return np.linalg.det(u @ vh)[..., None, None] * (u @ inner @ vh)
+
+
+@op(method=False, function=False, grad={"A": lambda grad, A: _cofactors_back(A, grad)})
 def _cofactors(A: T) -> Any:
     return external("cofactor_matrix", [A], [(tuple(A.shape), A.dtype)])[0]
 
 
-def _second(name: str) -> Any:
-    raise NotImplementedError(f"{name}: its second derivative is not there yet")
+def _third(name: str) -> Any:
+    raise NotImplementedError(f"{name}: its third derivative is not there yet")
+
+
+@op(
+    method=False,
+    function=False,
+    grad={"A": lambda grad: _third("det"), "G": lambda grad, A: _cofactors_back(A, grad)},
+)
+def _cofactors_back(A: T, G: T) -> Any:
+    return external("cofactor_slope", [A, G], [(tuple(A.shape), A.dtype)])[0]
 
 
 @op(
@@ -402,13 +430,19 @@ def eigen(A: Any, uplo: str) -> Any:
     return tuple(np.linalg.eigh(A, uplo))
 
 
+def _over(x: Any, gap: Any) -> Any:
+    """x / gap, 0 where gap is 0 (on the diagonal), in every derivative too."""
+    same = gap == 0
+    return _where(same, 0, x / _where(same, 1, gap))
+
+
 def _eigh_back(grads: Any, eigenvalues: Any, eigenvectors: Any) -> Any:
     gl, gv = grads
     V = eigenvectors
     if gv is None:
         return None if gl is None else (V * gl.unsqueeze(-2)) @ mT(V)
     gap = eigenvalues.unsqueeze(-2) - eigenvalues.unsqueeze(-1)
-    inner = _where(gap == 0, 0, (mT(V) @ gv) / gap)
+    inner = _over(mT(V) @ gv, gap)
     if gl is not None:
         inner = inner + gl.diag_embed()
     return V @ inner @ mT(V)
@@ -468,9 +502,9 @@ def _svd_back(grads: Any, U: Any, S: Any, Vh: Any, full_matrices: bool) -> Any:
     E = S.unsqueeze(-2) ** 2 - S.unsqueeze(-1) ** 2
     row, inner = S.unsqueeze(-2), 0
     if gu is not None:
-        inner = _where(E == 0, 0, _skew(mT(U) @ gu) / E) * row
+        inner = _over(_skew(mT(U) @ gu), E) * row
     if gvh is not None:
-        inner = inner + S.unsqueeze(-1) * _where(E == 0, 0, _skew(Vh @ mT(gvh)) / E)
+        inner = inner + S.unsqueeze(-1) * _over(_skew(Vh @ mT(gvh)), E)
     if gs is not None:
         inner = inner + gs.diag_embed()
     result = U @ inner @ Vh

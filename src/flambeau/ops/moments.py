@@ -11,8 +11,9 @@ from ..shapes import wrap_dims
 from ..stream.graph import Val, cast, const, map_
 from .compare import _where, truth
 from .elementwise import into
-from .entry import NONE, T, composite, op
+from .entry import FUNCTIONS, NONE, T, composite, op
 from .reduction import amax, amin, mean, reduced, std, sum, var
+from .scan import with_zeros
 
 Dims = Any
 
@@ -23,13 +24,26 @@ def _prod_back(grad: Any, self: Any, dim: Any, keepdim: bool) -> Any:
     if not keepdim:
         for d in dims:
             grad = grad.unsqueeze(d)
+    if with_zeros(self):
+        x = self.reshape(-1) if len(dims) > 1 else self
+        return grad * _others(x, 0 if len(dims) > 1 else dims[0] if dims else None).reshape(self.shape)
     zeros = (self == 0).sum(dims, keepdim=True)
-    rest = self
     safe = _where(self == 0, 1, self)
     rest = safe
     for d in dims:
         rest = _prod(rest, d, True)
     return grad * _where(self == 0, _where(zeros == 1, rest, 0), _where(zeros == 0, rest / safe, 0))
+
+
+def _others(x: Any, d: int | None) -> Any:
+    """For each element the product of the others along d, in a form that can be differentiated at zeros."""
+    if d is None:
+        return FUNCTIONS["ones_like"](x)
+    n, cat = x.shape[d], FUNCTIONS["cat"]
+    one = FUNCTIONS["ones_like"](x.narrow(d, 0, min(n, 1)))
+    before = cat([one, x.narrow(d, 0, max(n - 1, 0))], d).cumprod(d)
+    after = cat([x.narrow(d, 1, max(n - 1, 0)), one], d).flip(d).cumprod(d).flip(d)
+    return before * after
 
 
 @op(method=False, function=False, node="ProdBackward0", grad={"self": _prod_back})

@@ -73,9 +73,15 @@ def along(name: str, exc: type[Exception], negative: bool = False) -> Any:
 
 
 def apart(name: str, out: Any, *inputs: Any) -> None:
-    """RuntimeError if a result is to be written over an input."""
+    """RuntimeError if a result is to be written over an input, or several elements of it to one place."""
     if out is None:
         return
+    if 0 in [s for s, n in zip(out._meta.strides, out._meta.shape) if n > 1]:
+        fail(
+            RuntimeError,
+            f"{name}: unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
+            "Please clone() the tensor before performing the operation.",
+        )
     from ..shapes import extent_bytes
 
     for t in inputs:

@@ -9,6 +9,7 @@ from ..errors import fail
 from ..shapes import numel
 from ..stream.graph import Val, const, contiguous, expand, opaque
 from .convolution import tuple_of
+from .elementwise import into
 from .entry import T, composite, op
 
 Sizes = tuple[int, ...]
@@ -270,10 +271,11 @@ def declare_average(n: int) -> None:
         ceil_mode: bool = False,
         count_include_pad: bool = True,
         divisor_override: Any = None,
+        *,
+        out: Any = None,
     ) -> Any:
-        return avg_pool(
-            n, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
-        )
+        y = avg_pool(n, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+        return y if out is None else into(out, y)
 
     publish_pool(f"avg_pool{n}d", pooled, f"The mean of every window, in {n} dimensions.")
 

@@ -206,8 +206,32 @@ def _histogram(input: Any, bins: Any, range_: Any, weight: Any, density: bool) -
     x = input.detach().numpy().reshape(-1, input.shape[-1])
     w = None if weight is None else weight.detach().numpy().reshape(-1)
     edges = [_edges(x, b, range_, k) for k, b in enumerate(bins)]
-    hist = np.histogramdd(x, edges, density=density, weights=w)[0].astype(x.dtype)
-    return hist, edges
+    counts = tuple([len(e) - 1 for e in edges])
+    cells = np.zeros(len(x), np.int64)
+    inside = np.ones(len(x), bool)
+    for k, e in enumerate(edges):
+        inside &= (x[:, k] >= e[0]) & (x[:, k] <= e[-1])
+        cells = cells * counts[k] + np.clip(_places(e, x[:, k]) - 1, 0, counts[k] - 1)
+    w = None if w is None else w[inside]
+    hist = np.bincount(cells[inside], w, math.prod(counts)).reshape(counts).astype(np.float64)
+    if density:
+        hist /= hist.sum()
+        for k, e in enumerate(edges):
+            hist /= np.diff(e).reshape([-1 if d == k else 1 for d in range(len(edges))])
+    return hist.astype(x.dtype), edges
+
+
+def _places(edges: Any, x: Any) -> Any:
+    """How many edges are not greater than each x, by bisection: edges out of order give what they give in PyTorch."""
+    import numpy as np
+
+    first, count = np.zeros(len(x), np.int64), np.full(len(x), len(edges))
+    while count.any():
+        step = count // 2
+        right = (count > 0) & ~(x < edges[np.minimum(first + step, len(edges) - 1)])
+        first = np.where(right, first + step + 1, first)
+        count = np.where(right, count - step - 1, step)
+    return first
 
 
 def _tensor(a: Any) -> Any:
@@ -233,5 +257,10 @@ def histogramdd(
     """(counts of points in each cell, the edges along each dimension); the last dimension of input has the coordinates."""
     count = input.shape[-1]
     bins = [bins] * count if isinstance(bins, int) else list(bins)
+    if len(bins) != count:
+        fail(
+            RuntimeError,
+            f"histogramdd: expected {count} sequences of bin edges for a {count}-dimensional histogram but got {len(bins)}",
+        )
     hist, edges = _histogram(input, bins, range, weight, density)
     return HistogramDD(_tensor(hist), tuple([_tensor(e) for e in edges]))

@@ -9,7 +9,8 @@ from ..errors import fail
 from ..shapes import is_contiguous, is_dense, numel
 from ..stream.graph import Val, cast, contiguous, map_, opaque
 from ..stream.value import Tensor
-from .entry import FUNCTIONS, N, T, composite, op
+from .elementwise import into
+from .entry import FUNCTIONS, TN, N, T, composite, op
 
 WORDS = 632
 
@@ -144,7 +145,7 @@ def _draw0(state: T, kind: str, shape: tuple[int, ...], dtype: dtype) -> Any:
     return drawn(kind, state, shape, dtype)
 
 
-@op(method=False, function=False)
+@op(method=False, function=False, node="BernoulliBackward0", grad={"p": lambda grad: 0})
 def _draw_each(state: T, p: T, dtype: dtype) -> Any:
     return drawn("bernoulli_each", state, tuple(p.shape), dtype, contiguous(p))
 
@@ -289,13 +290,38 @@ def bernoulli_(self: Any, p: Any = 0.5, *, generator: Any = None) -> Any:
     return fill_random(self, "bernoulli", (float(p),), generator)
 
 
+@op(method=False, function=False, node="BernoulliBackward1", grad={"self": lambda grad: 0})
+def _drawn_like(self: T, x: T) -> Any:
+    """x, which was drawn in the shape of self and does not depend on its values."""
+    return map_("copy", x)
+
+
+@op(
+    method=False,
+    function=False,
+    node="NormalBackward3",
+    grad={"mean": lambda grad: 0, "std": lambda grad: 0},
+)
+def _normal_of(x: T, mean: TN, std: TN) -> Any:
+    """mean + std * x for standard normal x; as in PyTorch the gradients of mean and std are 0."""
+    return map_("add", map_("mul", x, cast(std, x.dtype)), cast(mean, x.dtype))
+
+
 @composite()
 def bernoulli(input: Any, p: Any = None, *, generator: Any = None, out: Any = None) -> Any:
-    """1 with the probability that input gives for each element, else 0."""
-    if p is not None:
-        return fresh("bernoulli", tuple(input.shape), input.dtype, (float(p),), generator)
-    result = _draw_each(state_of(generator), input, input.dtype)
-    return result if out is None else FUNCTIONS["copy_"](out, result)
+    """1 with the probability that input gives for each element (or with probability p), else 0.
+
+    The shape is that of `input`; its gradient is 0. RuntimeError for a `p` outside [0, 1].
+    """
+    if p is None:
+        result = _draw_each(state_of(generator), input, input.dtype)
+    else:
+        if not 0 <= p <= 1:
+            fail(RuntimeError, f"bernoulli: expects p to be in [0, 1], but got p={p}")
+        result = fresh("bernoulli", tuple(input.shape), input.dtype, (float(p),), generator)
+        if input.requires_grad and out is None:
+            result = _drawn_like(input, result)
+    return result if out is None else into(out, result)
 
 
 @op(

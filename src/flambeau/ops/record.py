@@ -433,7 +433,7 @@ class OpNode(Node):
             raise_overwritten(self, 0, meta, version.n, then)
         t = make_tensor(st, meta, off)
         t._ver = version
-        if LOCAL.s.grad:
+        if LOCAL.s.grad and meta.dtype.is_floating_point:
             t._gf, t._rg = self, True
             if type(self.out) is tuple:
                 t._nr = self.form.plans[self.needs].results[position]

@@ -69,6 +69,8 @@ def _check(x: Any, samples: int, replacement: bool) -> None:
     if not replacement and samples > x.shape[-1]:
         what = "cannot sample n_sample > prob_dist.size(-1) samples without replacement"
         fail(RuntimeError, f"multinomial: {what}; got {samples} of {x.shape[-1]}")
+    if x.shape[-1] > 1 << 24:
+        fail(RuntimeError, f"multinomial: number of categories cannot exceed 2^24; got {x.shape[-1]}")
     values = known(x, floats=True)
     if values is not None:
         checked_weights(values.reshape(x.shape), False)
@@ -80,6 +82,9 @@ def multinomial(
 ) -> Any:
     """Places drawn from each row of weights (which need not add up to 1), with or without replacement."""
     _check(input, num_samples, replacement)
+    if out is not None and out.dtype is not int64:
+        got = scalar_name(out.dtype)
+        fail(RuntimeError, f"multinomial: multinomial expects Long tensor out, got: {got}")
     x = input.detach()
     if replacement and num_samples > 1:
         result = _draw_places(state_of(generator), _weights(x, True), num_samples)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import namedtuple
 from typing import Any
 
-from ..dtypes import bool_, dtype, int64
+from ..dtypes import bool_, dtype, finfo, int64
 from ..errors import fail
 from ..shapes import numel, wrap_dim
 from ..stream.graph import Val, cast, const, empty, map_, opaque
@@ -45,12 +45,30 @@ def cumsum(self: T, dim: int, *, dtype: dtype | None = None) -> Any:
     return scanned("add", x, d)[0] if x.ndim else map_("copy", x)
 
 
+def with_zeros(x: Any) -> bool:
+    """Whether a formula that is itself differentiated stands at a zero of x: quotients have no second derivative there."""
+    return type(x) is not Val and bool((x.detach() == 0).any())
+
+
+def _cumprod_at_zeros(grad: Any, x: Any, d: int) -> Any:
+    """The gradient of cumprod without a division, one element along d after the other."""
+    n, slices = x.shape[d], []
+    for k in range(n):
+        before = x.narrow(d, 0, k).prod(d, True)
+        later = before if k == n - 1 else before * x.narrow(d, k + 1, n - k - 1).cumprod(d)
+        omitted = later if k == n - 1 else FUNCTIONS["cat"]([before, later], d)
+        slices.append((grad.narrow(d, k, n - k) * omitted).sum(d, True))
+    return FUNCTIONS["cat"](slices, d)
+
+
 def _cumprod_back(grad: Any, self: Any, dim: int, result: Any) -> Any:
     if self.ndim == 0:
         return grad
     d = wrap_dim(dim, self.ndim)
     if self.shape[d] <= 1:
         return grad
+    if with_zeros(self):
+        return _cumprod_at_zeros(grad, self, d)
     # where no factor is zero, the sum over later products divided by the factor; else factor by factor
     where = FUNCTIONS["_where"]
     zero = self == 0
@@ -105,8 +123,8 @@ def _lcse_back(grad: Any, self: Any, dim: int, result: Any) -> Any:
         return grad
     where = FUNCTIONS["_where"]
     flipped = lambda g: logcumsumexp((g - result).flip(dim), dim).flip(dim)
-    pos = where(grad > 0, grad, 0).log()
-    neg = where(grad < 0, -grad, 0).log()
+    size, least = grad.abs().log(), finfo(grad.dtype).min
+    pos, neg = where(grad > 0, size, least), where(grad < 0, size, least)
     total = (flipped(pos) + self).exp() - (flipped(neg) + self).exp()
     return total
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..dtypes import bool_, default_dtype
 from ..errors import fail
+from ..stream import gradient
 from ..stream.graph import Val, cast, const, map_
 from .entry import NONE, T, op
 
@@ -111,7 +112,11 @@ def tanh(self: T) -> Any:
     return map_("tanh", as_float(self))
 
 
-@op(method=False, function=False, grad=NONE)
+@op(
+    method=False,
+    function=False,
+    grad={"self": lambda grad, self: grad * gradient.BOOK["_polygamma"](self, 2)},
+)
 def _trigamma(self: T) -> Any:
     """The derivative of digamma."""
     return map_("trigamma", as_float(self))

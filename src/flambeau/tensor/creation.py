@@ -142,8 +142,12 @@ def arange(
         given = [*([0] if len(given) == 1 else []), *given, rest["step"]]
     start, end, step = (0, given[0], 1) if len(given) == 1 else (*given, 1) if len(given) == 2 else given
     check_device(device)
+    if math.isinf(start) or math.isinf(end):
+        fail(RuntimeError, f"arange: unsupported range: {start} -> {end}")
     if step == 0:
         fail(RuntimeError, "arange: step must be nonzero")
+    if out is not None and int(step) == 0 and not out._meta.dtype.is_floating_point:
+        fail(ValueError, f"arange: step must be nonzero; got {step}, which is 0 in {out._meta.dtype.name}")
     if (end - start) * step < 0:
         fail(
             RuntimeError,
@@ -184,6 +188,8 @@ def linspace(
     **rest: Any,
 ) -> Tensor:
     """steps numbers evenly spaced from start to end, both included."""
+    if not hasattr(steps, "__index__"):
+        fail(TypeError, f"linspace(): argument 'steps' (position 3) must be int, not {type(steps).__name__}")
     if steps < 0:
         fail(RuntimeError, f"linspace: number of steps must be non-negative; got {steps}")
     start, end = (v.item() if isinstance(v, Tensor) else v for v in (start, end))

@@ -77,6 +77,9 @@ LAZY |= {
     f"{name}_window": ("flambeau.signal.older", f"{name}_window")
     for name in ("bartlett", "blackman", "hamming", "hann", "kaiser")
 }
+LAZY |= dict.fromkeys(
+    ("grid_sampler", "grid_sampler_2d", "grid_sampler_3d"), ("flambeau.nn.functional", "grid_sampler")
+)
 # Functions of nn.functional that PyTorch has in its top namespace too.
 LAZY |= {
     name: ("flambeau.nn.functional", name)

@@ -131,7 +131,7 @@ def normal(
         like = mean if isinstance(mean, Tensor) else std
         shape = broadcast("normal", *[tuple(v.shape) for v in (mean, std) if isinstance(v, Tensor)])  # type: ignore[attr-defined]
         z = fresh("normal", shape, like.dtype, (0.0, 1.0), generator)
-        t = z * std + mean
+        t = OPS["_normal_of"](z, mean, std)
     return into(out, t) if out is not None else finish(t, rest.get("requires_grad", False))
 
 

@@ -128,6 +128,16 @@ def grid_sample(
     return ops.grid_sample(input, grid, mode, padding_mode, align_corners)
 
 
+def grid_sampler(
+    input: Tensor, grid: Tensor, interpolation_mode: int, padding_mode: int, align_corners: bool
+) -> Tensor:
+    """`grid_sample` with the modes as numbers: 0 bilinear, 1 nearest, 2 bicubic; 0 zeros, 1 border, 2 reflection."""
+    mode = ("bilinear", "nearest", "bicubic")[interpolation_mode]
+    return ops.grid_sample(
+        input, grid, mode, ("zeros", "border", "reflection")[padding_mode], bool(align_corners)
+    )
+
+
 def affine_grid(theta: Tensor, size: Any, align_corners: bool | None = None) -> Tensor:
     """The sampling grid of the affine maps theta (N, 2, 3) for `size` (N, C, H, W), or (N, 3, 4) with depth."""
     if align_corners is None:
