@@ -9,6 +9,7 @@ from ..stream.value import LOCAL, NUMBERS, Tensor
 from . import record
 from .entry import Entry, grad_plan, own_results, traced
 from .record import Form, OpNode
+from .widening import widen
 
 
 def run(entry: Entry, node: OpNode, grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
@@ -61,6 +62,7 @@ def trace_backward(entry: Entry, form: Form, plan: Any, grads: Any, saved: list[
         vals = own_results(vals)
     finally:
         S.trace = before
+    widen(trace, vals)
     back = Form(entry, trace, vals, None, ([], ()))
     back.name = type(node).__name__
     return back, where

@@ -12,6 +12,7 @@ from ..stream.graph import Val, as_val, cast, const, map_, promote
 from .elementwise import both, into
 from .entry import NONE, OTN, TN, T, composite, op
 from .rules import SCALAR_NAMES
+from .widening import fixed
 
 
 def comparison(name: str, doc: str, symbol: str, aliases: tuple[str, ...] = ()) -> Any:
@@ -313,7 +314,7 @@ def _pow_number(self: T, exponent: number) -> Any:  # type: ignore[name-defined]
     }
     if exponent in simple and (d.is_floating_point or exponent >= 0):
         return simple[exponent]()
-    return integer_power(x, int(exponent)) if not d.is_floating_point else map_("pow", x, const(exponent, d))
+    return integer_power(x, int(exponent)) if not d.is_floating_point else map_("pow", x, fixed(exponent, d))
 
 
 def integer_power(x: Val, n: int) -> Val:

@@ -10,12 +10,13 @@ from ..shapes import contiguous_strides, dense_strides_like
 from ..stream.graph import GNode, Val, cast, const, empty, expand, map_, promote, store
 from ..stream.graph import reduce_ as _reduce
 from .entry import NONE, TN, N, T, composite, op
+from .widening import rounded
 
 
-def both(a: Any, b: Any, name: str = "") -> tuple[Any, Any]:
-    """Two operands in their common dtype."""
+def both(a: Any, b: Any) -> tuple[Any, Any]:
+    """Two operands in their common dtype; a number is rounded to it."""
     d = promote(a, b)
-    return cast(a, d), cast(b, d)
+    return rounded(a, d), rounded(b, d)
 
 
 def floats(*vals: Any) -> list[Any]:
@@ -33,7 +34,7 @@ def scaled(x: Any, alpha: Any) -> Any:
     node = alpha.buf.src
     if type(node) is GNode and node.kind == "const" and node.attrs[0] == 1:
         return x
-    return map_("and" if x.dtype is bool_ else "mul", x, cast(alpha, x.dtype))
+    return map_("and" if x.dtype is bool_ else "mul", x, rounded(alpha, x.dtype))
 
 
 def no_bool(name: str, a: Any, b: Any) -> None:
@@ -87,7 +88,8 @@ def rsub(self: T, other: TN, *, alpha: N = 1) -> Any:
 )
 def mul(self: T, other: TN) -> Any:
     """self * other."""
-    a, b = both(self, other)
+    d = promote(self, other)
+    a, b = rounded(self, d), cast(other, d)
     return map_("and" if a.dtype is bool_ else "mul", a, b, name="mul")
 
 

@@ -44,6 +44,7 @@ from .rules import SCALAR_NAMES as SCALAR_NAMES
 from .rules import can_cast, scalar_name
 from .viewing import attach_view as attach_view
 from .viewing import view as view
+from .widening import widen
 
 _run_backward: Any = None  # ops.backward.run, which imports this module
 
@@ -166,6 +167,8 @@ class Entry:
         result = traced(trace, self.inline, args)
         if into:
             write_back(trace, self, args[0], result)
+            if not self.facts.get("stepwise"):
+                widen(trace, [])
             return self.finish(Form(self, trace, [], None, (names, values), 0))
         structure = None
         if type(result) is not Val:
@@ -177,6 +180,8 @@ class Entry:
             vals = own_results(vals)
         finally:
             S.trace = before
+        if not self.facts.get("stepwise"):
+            widen(trace, vals)
         return self.finish(Form(self, trace, vals, structure, (names, values)))
 
     def finish(self, form: Form) -> Form:
@@ -297,6 +302,7 @@ def op(**facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare an op. Facts: grad ({inputs: formula} or NONE), results (names), aliases, method, function, inplace,
     inplace="public": the name_ form alone is public,
     nn (also in nn.functional), faces ({"special": name}), node (title of the gradient node), no_out,
+    stepwise (bfloat16 and float16: every step of the body is rounded, as in PyTorch),
     check (a function of the arguments that is called each time: what can be seen of values at once),
     sized (the static argument that is a shape: other extents are the same structure)."""
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..dtypes import bool_, float64
+from ..dtypes import bool_, float32, float64, int16
 from ..errors import fail
 from ..stream.external import routine
-from ..stream.graph import Val, cast, const, map_, opaque
+from ..stream.graph import Val, cast, const, expand, map_, opaque
 from .compare import _pow_tensor, _where, pow
 from .elementwise import both, floats, into
 from .entry import NONE, TN, T, composite, op
 from .rules import SCALAR_NAMES
 from .unary import as_float
+from .widening import is_low
 
 FACE = {"method": False, "function": False}
 
@@ -48,7 +49,7 @@ def _logit_back(grad: Any, self: Any, eps: Any) -> Any:
     return _where((self < eps) | (self > 1 - eps), 0, slope)
 
 
-@op(inplace=True, faces={"special": "logit"}, grad={"self": _logit_back})
+@op(inplace=True, stepwise=True, faces={"special": "logit"}, grad={"self": _logit_back})
 def logit(self: T, eps: float | None = None) -> Any:
     """log(x / (1 - x)); with eps, x is first held within [eps, 1 - eps]."""
     x = as_float(self)
@@ -272,12 +273,26 @@ hypot = binary(
     },
 )
 
-nextafter = binary(
-    "nextafter",
-    "The float next to self towards other.",
-    "nextafter",
-    grad={"self": lambda grad: grad, "other": lambda grad: 0},
-)
+
+def _next_low(a: Val, b: Val) -> Val:
+    """nextafter in 16 bits: the bits as an integer count away from zero."""
+    x, y = cast(a, float32), cast(b, float32)
+    bits = map_("bitcast", a, out=int16)
+    away = map_("eq", map_("gt", y, x, out=bool_), map_("gt", x, const(0, float32), out=bool_), out=bool_)
+    step = choose(away, const(1, int16), const(-1, int16))
+    moved = map_("bitcast", map_("add", bits, step), out=a.dtype)
+    smallest = map_("copysign", map_("bitcast", expand(const(1, int16), tuple(x.shape)), out=a.dtype), b)
+    moved = choose(map_("eq", x, const(0, float32), out=bool_), smallest, moved)
+    moved = choose(map_("eq", x, y, out=bool_), b, moved)
+    nan = map_("or", map_("ne", x, x, out=bool_), map_("ne", y, y, out=bool_))
+    return choose(nan, cast(map_("add", x, y), a.dtype), moved)
+
+
+@op(inplace=True, stepwise=True, grad={"self": lambda grad: grad, "other": lambda grad: 0})
+def nextafter(self: T, other: T) -> Any:
+    """The float next to self towards other."""
+    a, b = floats(self, other)
+    return _next_low(a, b) if is_low(a.dtype) else map_("nextafter", a, b, name="nextafter")
 
 
 def _igamma_slope(a: Any, x: Any) -> Any:
@@ -350,6 +365,7 @@ xlogy_body, xlog1py_body = product_with("xlogy", "log"), product_with("xlog1py",
 
 @op(
     inplace=True,
+    stepwise=True,
     faces={"special": "xlogy"},
     grad={
         "self": lambda grad, self, other: _where((self == 0) & (other <= 0), 0, grad * _log_of(other)),

@@ -161,7 +161,7 @@ def arange(
     return into(out, t) if out is not None else finish(t, requires_grad)
 
 
-@op(method=False, function=False)
+@op(method=False, function=False, stepwise=True)
 def _linspace(start: N, end: N, steps: int, dtype: dtypes.dtype) -> Any:
     d = dtype if dtype.is_floating_point else dtypes.float64
     a, b = cast(start, d), cast(end, d)
