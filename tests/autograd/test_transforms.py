@@ -110,3 +110,35 @@ def test_a_million_nodes_are_freed() -> None:
         y = y + 1
     del y
     assert x.grad is None
+
+
+@program
+def forward_mode(torch):
+    x, w, f, g = parts(torch)
+    fw = part(torch, "autograd.forward_ad")
+    with fw.dual_level():
+        a, b = fw.make_dual(x, torch.tensor([1.0, 0.0, -1.0])), fw.make_dual(w, torch.ones(2, 3))
+        found = [fw.unpack_dual(y).tangent for y in (a, f(a), g(a), b @ a, a.exp() * 2, (a > 0).float() * a)]
+        assert fw.unpack_dual(w * 2).tangent is None
+        return found, fw.unpack_dual(b @ a).primal
+
+
+@program
+def forward_mode_misuse(torch):
+    fw = part(torch, "autograd.forward_ad")
+    found = []
+    try:
+        fw.make_dual(torch.ones(2), torch.ones(2))
+    except RuntimeError:
+        found.append("no level")
+    with fw.dual_level():
+        for other in (torch.ones(3), torch.ones(2)):
+            try:
+                fw.make_dual(torch.ones(2), other)
+            except RuntimeError:
+                found.append("shape")
+        try:
+            fw.enter_dual_level()
+        except RuntimeError:
+            found.append("nested")
+    return found

@@ -12,7 +12,7 @@ from ..stream.gradient import BOOK, AccumulateGrad, edge
 from ..stream.value import LOCAL, Node, Tensor, extras
 
 Grad = Tensor | None
-CHECK: list[Any] = [None]  # what anomaly detection calls with each node and its gradients
+CHECK: list[Any] = [None]  # the watch of anomaly detection, which runs the nodes while it is on
 
 
 def run(
@@ -140,11 +140,9 @@ class _Walk:
             if held is None or (len(given) == 1 and given[0] is None):
                 made: Any = (None,) * len(node.edges)
             else:
-                made = node.apply(given)
+                made = node.apply(given) if check[0] is None else check[0].run(node, given)
                 if type(made) is not tuple:
                     made = (made,)
-                if check[0] is not None:
-                    check[0](node, made)
             if node.hooks is not None:
                 made = run_posthooks(node, made, given)
             if not self.retain:

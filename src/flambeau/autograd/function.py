@@ -8,6 +8,7 @@ from typing import Any
 from ..ops.entry import FUNCTIONS
 from ..stream import gradient
 from ..stream.value import LOCAL, RELEASED, Node, Tensor
+from .engine import CHECK
 from .modes import no_grad
 
 _RELEASED_TEXT = (
@@ -187,6 +188,8 @@ class Function(metaclass=_FunctionMeta):
         if S.grad and any(needs):
             ctx.edges = tuple(edges)
             cls._attach(ctx, args, outputs)
+            if CHECK[0] is not None:
+                CHECK[0].note(ctx)
         if isinstance(result, (tuple, list)):
             return tuple(outputs)
         return outputs[0]
