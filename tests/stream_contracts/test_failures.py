@@ -220,3 +220,31 @@ def test_eager_and_deferred_give_the_same_bits() -> None:
     finally:
         torch.set_eager(False)
     assert eager == deferred
+
+
+def test_what_cannot_be_planned_fails_once(monkeypatch) -> None:
+    """A bug in planning is no reason to refuse everything that comes after it."""
+    from flambeau.stream import recipes
+
+    def broken(*given: object) -> None:
+        raise KeyError("no plan")
+
+    x = torch.rand(7)
+    before, bad, after = x.exp() * 3, x.sort().values, x.sin() + 11
+    monkeypatch.setitem(recipes.RECIPES, "sort", broken)
+    with pytest.raises(KeyError, match="no plan"):
+        synchronize()
+    monkeypatch.undo()
+    assert before.tolist() == (x.exp() * 3).tolist()
+    for lost in (bad, after):
+        with pytest.raises(KeyError, match="no plan"):
+            lost.tolist()
+    assert x.sort().values.tolist() == sorted(x.tolist())
+    assert (x - x).tolist() == [0.0] * 7
+
+
+def test_routines_take_bfloat16() -> None:
+    x = torch.rand(4, 4).bfloat16()
+    weights = torch.rand(3, 20).bfloat16()
+    assert torch.multinomial(weights, 3).shape == (3, 3)
+    assert x.unique().dtype is torch.bfloat16

@@ -76,7 +76,7 @@ def addr(self: T, vec1: T, vec2: T, *, beta: N = 1, alpha: N = 1) -> Any:
     """beta * self + alpha * (the outer product of vec1 and vec2)."""
     _must_be("addr", "vec1", vec1, 1)
     _must_be("addr", "vec2", vec2, 1)
-    a, b = both(_column(vec1), vec2, "addr")
+    a, b = both(_column(vec1), vec2)
     result = map_("and" if a.dtype is bool_ else "mul", a, b)
     return (
         _plus(self, beta, result, alpha)

@@ -16,6 +16,7 @@ ROUTINES: dict[str, Callable[..., Any]] = {}
 KINDS = {
     "b1": "?",
     "f16": "e",
+    "bf16": "H",  # NumPy has no such type: routines get float32
     "f32": "f",
     "f64": "d",
     "i8": "b",
@@ -52,16 +53,21 @@ def geometry(v: PVal) -> tuple[Any, ...]:
 @recipe("external")
 def external(node: PNode) -> Sequence[Launch]:
     """attrs: (name of the routine, its static arguments)."""
+    from ..loop import semantics  # not at import: few programs need its tables
+
     name, args = node.attrs
     values = [*node.ins, *[whole(b) for b in node.outs]]
     places = [geometry(v) for v in values]
     count = len(node.ins)
+    short = [v.buf.dtype.short == "bf16" for v in values]
 
     def call(addresses: Sequence[int]) -> None:
         arrays = [array(a, *place) for a, place in zip(addresses, places)]
-        results = ROUTINES[name](*arrays[:count], *args)
-        for out, made in zip(arrays[count:], results if isinstance(results, tuple) else (results,)):
-            out[...] = made
+        given = [semantics.load_bf16(a) if b else a for a, b in zip(arrays[:count], short)]
+        results = ROUTINES[name](*given, *args)
+        made = results if isinstance(results, tuple) else (results,)
+        for out, x, b in zip(arrays[count:], made, short[count:]):
+            out[...] = semantics.bits_bf16(semantics.round_bf16(x.astype("f"))) if b else x
 
     launch = Launch(None, lambda: None, 1, name)
     launch.bufs = [(v.buf, v.off, v.offslot) for v in values]

@@ -121,7 +121,7 @@ def flush(S: Stream) -> None:
                 S.slots, S.code = slots, recorded or list(code)
                 S.ids, S.sites = identities(slots), sites
                 raise
-            if progress.failed is None and not progress.started:
+            if progress.failed is None and not progress.started and passing(error):
                 give_back(S, progress, slots, sites, pending)
                 raise
             reason = failure(progress, slots, sites, pending, error)
@@ -189,8 +189,15 @@ class Progress:
         self.failed: Any = None
 
 
+def passing(error: BaseException) -> bool:
+    """Whether the same flush may succeed later (an interrupt, no memory, what LLVM or the system refuses).
+
+    An error of any other type is one of planning, and would come at every attempt."""
+    return isinstance(error, (MemoryError, RuntimeError, OSError)) or not isinstance(error, Exception)
+
+
 def give_back(S: Stream, progress: Progress, slots: list[Any], sites: list[Any], pending: int) -> None:
-    """Nothing of the rest ran (an interrupt, no memory, a kernel that cannot be compiled): it stays recorded."""
+    """Nothing of the rest ran (an interrupt, no memory): it stays recorded."""
     lines = progress.known.lines
     for sid in promised(lines[: progress.done]):
         slots[sid].pend = None
@@ -212,7 +219,12 @@ def failure(
     A program that failed as a whole runs again by instruction if it wrote to no memory that had its bytes: then
     everything recorded before the failing instruction has its value."""
     known, form = progress.known, progress.failed
-    if form is not None and not progress.done and len(known.lines) > 1 and repeatable(known, form):
+    unmade = form is None and not progress.started
+    if (
+        not progress.done
+        and len(known.lines) > 1
+        and (unmade or (form is not None and repeatable(known, form)))
+    ):
         anew = Progress(known)
         try:
             run_units(known, slots, pending, anew)
