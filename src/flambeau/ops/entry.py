@@ -198,10 +198,17 @@ class Entry:
         """The body on traced operands; numbers that stand for operands become constants."""
         S = LOCAL.s
         S.depth += 1
+        trace: Any = S.trace
+        alone, trace.each = trace.each, False
+        start = len(trace.nodes)
         try:
-            return self.call(*[self.inline_value(p, v) for p, v in zip(self.params, args)])
+            result = self.call(*[self.inline_value(p, v) for p, v in zip(self.params, args)])
         finally:
             S.depth -= 1
+            trace.each = alone
+        if alone and not self.facts.get("stepwise"):
+            widen(trace, [result] if type(result) is Val else list(result), start)
+        return result
 
     def inline_value(self, p: str, v: Any) -> Any:
         kind = self.kinds[p]

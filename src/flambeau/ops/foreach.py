@@ -64,6 +64,7 @@ def trace(
     statics: dict[str, Any],
 ) -> Form:
     t = Trace()
+    t.each = True
     columns = [[t.operand(x._meta) for x in column] for column in lists]
     values = {n: t.number(type(v)) if type(v) in NUMBERS else t.operand(v._meta) for n, v in numbers.items()}
 

@@ -48,24 +48,24 @@ def widens(n: GNode) -> bool:
     return scalar(n) and is_low(n.outs[0].dtype)
 
 
-def widen(trace: Trace, results: list[Val]) -> None:
-    """Compute the scalar operations of a trace in float32; `results` keep their dtypes."""
-    if sum(map(widens, trace.nodes)) > 1:
-        Widening(trace).run(results)
+def widen(trace: Trace, results: list[Val], start: int = 0) -> None:
+    """Compute the scalar operations of a trace, from a node on, in float32; `results` keep their dtypes."""
+    nodes = trace.nodes[start:]
+    if sum(map(widens, nodes)) > 1:
+        trace.nodes[start:] = Widening().run(nodes, results)
 
 
 class Widening:
     """wide: the float32 buffer in place of one of few bits; casts: those made of what is read from elsewhere."""
 
-    def __init__(self, trace: Trace):
-        self.trace = trace
+    def __init__(self) -> None:
         self.nodes: list[GNode] = []
         self.wide: dict[Buffer, Buffer] = {}
         self.casts: dict[Any, Val] = {}
 
-    def run(self, results: list[Val]) -> None:
-        """Rewrite the nodes in their order."""
-        for n in self.trace.nodes:
+    def run(self, nodes: list[GNode], results: list[Val]) -> list[GNode]:
+        """The nodes rewritten, in their order."""
+        for n in nodes:
             if not scalar(n) or not (widens(n) or any(v.buf in self.wide for v in n.ins)):
                 for v in n.ins:
                     self.narrow(v.buf)
@@ -78,7 +78,7 @@ class Widening:
             self.nodes.append(n)
         for v in results:
             self.narrow(v.buf)
-        self.trace.nodes[:] = self.nodes
+        return self.nodes
 
     def replace(self, n: GNode) -> None:
         """Give a node a result in float32."""

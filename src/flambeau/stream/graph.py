@@ -77,7 +77,9 @@ class Val:
 
 
 class Trace:
-    """The nodes of one op, and its operands as buffers."""
+    """The nodes of one op, and its operands as buffers. each: it holds several ops, of which each rounds its result."""
+
+    each = False
 
     def __init__(self) -> None:
         self.nodes: list[GNode] = []
