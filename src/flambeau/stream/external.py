@@ -6,6 +6,7 @@ import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .. import config
 from ..shapes import numel
 from .contraction import whole
 from .program import Launch
@@ -62,6 +63,8 @@ def external(node: PNode) -> Sequence[Launch]:
     short = [v.buf.dtype.short == "bf16" for v in values]
 
     def call(addresses: Sequence[int]) -> None:
+        if config.backend == "null":
+            return  # it runs nothing: what a routine would read are no numbers
         arrays = [array(a, *place) for a, place in zip(addresses, places)]
         given = [semantics.load_bf16(a) if b else a for a, b in zip(arrays[:count], short)]
         results = ROUTINES[name](*given, *args)
