@@ -170,6 +170,9 @@ class device:
     """A place for tensors: `device("cpu")`, `device("cuda:1")`, `device("cuda", 1)`."""
 
     __slots__ = ("index", "type")
+
+    index: int | None
+    type: str
     _known = ("cpu", "cuda", "mps", "xpu", "xla", "meta", "hpu", "mtia")
 
     def __init__(self, type: Any = "cpu", index: int | None = None):

@@ -11,10 +11,6 @@ ALLOWED: dict[tuple[str, str], str] = {
         "flambeau",
     ): "gives the package the submodules that are imported on first use",
     ("flambeau.ops.index_write", "flambeau.tensor.indexing"): "reads an index as x[...] does",
-    (
-        "flambeau.ops.quantiles",
-        "flambeau",
-    ): "a composite over public functions of families that load after it",
 }
 
 

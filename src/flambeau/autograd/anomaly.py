@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from ..ops.entry import FUNCTIONS
 from ..stream.value import LOCAL, Node, Tensor
 from . import engine
 
@@ -44,7 +45,7 @@ class _Watch:
             raise
         if self.check_nan:
             for i, g in enumerate(made if isinstance(made, tuple) else (made,)):
-                if g is not None and bool((g != g).any()):
+                if g is not None and bool(FUNCTIONS["isnan"](g).any()):
                     warn(node)
                     raise RuntimeError(f"Function '{node.name()}' returned nan values in its {i}th output.")
         return made

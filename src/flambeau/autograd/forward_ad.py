@@ -95,7 +95,7 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
         reached = [(g, v) for g, (_, v) in zip(found, pairs) if g is not None]
         if not reached:
             return UnpackedDualTensor(tensor, None)
-        linear = [(g, v) for g, v in reached if g.requires_grad]  # type: ignore[union-attr]
+        linear = [(g, v) for g, v in reached if g.requires_grad]
         if not linear:
             return UnpackedDualTensor(tensor, zeros(tensor))
         (made,) = grad([g for g, _ in linear], seed, [v for _, v in linear], allow_unused=True)

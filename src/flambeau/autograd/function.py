@@ -89,7 +89,7 @@ class FunctionCtx(Node):
         from .graph import current_hooks
 
         hooks = current_hooks()
-        saved = []
+        saved: list[tuple[Any, Any, Any]] = []
         for t in self.to_save:
             at = next((i for i, o in enumerate(outputs) if o is t), None) if t is not None else None
             if t is None:

@@ -34,7 +34,8 @@ def get_gradient_edge(tensor: Tensor) -> GradientEdge:
 
 def increment_version(tensor: Tensor | Iterable[Tensor]) -> None:
     """Count a write to the tensors, as in-place operations do."""
-    for t in (tensor,) if isinstance(tensor, Tensor) else tensor:
+    every: Iterable[Tensor] = (tensor,) if isinstance(tensor, Tensor) else tensor
+    for t in every:
         version_of(t).n += 1
 
 

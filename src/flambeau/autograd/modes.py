@@ -25,7 +25,7 @@ class _Mode:
         import inspect
 
         if inspect.isclass(fn):
-            fn.__init__ = self(fn.__init__)
+            fn.__init__ = self(fn.__init__)  # type: ignore[method-assign]
             return fn
         if inspect.isgeneratorfunction(fn):
             return self._generator(fn)

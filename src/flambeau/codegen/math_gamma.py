@@ -34,9 +34,9 @@ def zeta(loops: Loops, x: Value, q: Value) -> Value:
     power = loops.let(exp(minus * log(a)))
     rest = fma(power, 0.5, a * power / (x - 1.0))
     factor, inverse = x * power / a, 1.0 / (a * a)
-    for k, c in enumerate(EULER):
+    for j, c in enumerate(EULER):
         rest = fma(factor, c, rest)
-        factor = factor * (x + (2.0 * k + 1.0)) * (x + (2.0 * k + 2.0)) * inverse
+        factor = factor * (x + (2.0 * j + 1.0)) * (x + (2.0 * j + 2.0)) * inverse
     y = total.get() + select(power > 0.0, rest, 0.0)
     negative = q <= 0.0
     bad = (x < 1.0) | (q < -20.0) | (negative & op("floor", x).ne(x)) | x.ne(x) | q.ne(q)

@@ -47,7 +47,8 @@ def trace_backward(entry: Entry, form: Form, plan: Any, grads: Any, saved: list[
     g = [None if x is None else trace.operand(x._meta) for x in grads]
     values = [trace.number(type(a)) if type(a) in NUMBERS else trace.operand(a._meta) for a in saved]
     found = traced(trace, lambda: [evaluate(entry, form, plan, g, values, node)], [])[0]
-    where, vals = [], []
+    where: list[int | None] = []
+    vals: list[Val] = []
     S = LOCAL.s
     before, S.trace = S.trace, trace
     try:

@@ -272,7 +272,7 @@ def own_results(vals: list[Val]) -> list[Val]:
     return out
 
 
-def write_back(trace: Trace, entry: Entry, dest: Val, result: Val) -> None:
+def write_back(trace: Trace, entry: Entry, dest: Val, result: Any) -> None:
     """The end of an in-place form: the result, cast, goes into the first operand."""
     S = LOCAL.s
     before, S.trace = S.trace, trace

@@ -78,7 +78,10 @@ def source_of(entry: Entry, inplace: bool) -> str:
     """The text of an entry's function, or of its in-place form."""
     if any(kind in ("OTN", "ON") for kind in entry.kinds.values()):
         return general_source(entry, inplace)
-    tests, keys, operands, needs = ["S.depth"], [], [], []
+    tests = ["S.depth"]
+    keys: list[str] = []
+    operands: list[str] = []
+    needs: list[str] = []
     for p in entry.params:
         test, key, operand, need = PIECES[piece_of(entry, p)]
         bit = 1 << len(operands)

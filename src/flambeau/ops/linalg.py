@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from typing import Any
 
 from ..dtypes import int32
@@ -13,6 +12,7 @@ from .compare import _where
 from .elementwise import into
 from .entry import FACES, FUNCTIONS, NONE, T, composite, op
 from .rules import SCALAR_NAMES
+from .structures import named
 
 FACE = {"method": False, "function": False}
 
@@ -140,7 +140,7 @@ def _singular(A: T) -> Any:
     return external("singular_at", [A], [(tuple(A.shape[:-2]), int32)])[0]
 
 
-InvEx = namedtuple("linalg_inv_ex", ["inverse", "info"])
+InvEx = named("linalg_inv_ex", ["inverse", "info"])
 
 
 @composite(**FACE, faces={"linalg": "inv_ex"})
@@ -225,7 +225,7 @@ def sign_and_log(A: Any) -> Any:
     return tuple(np.linalg.slogdet(A))
 
 
-SlogDet = namedtuple("slogdet", ["sign", "logabsdet"])
+SlogDet = named("slogdet", ["sign", "logabsdet"])
 
 
 @op(
@@ -300,7 +300,7 @@ def solve(A: Any, B: Any, *, left: bool = True, out: Any = None) -> Any:
     return outputs(result, out)
 
 
-SolveEx = namedtuple("linalg_solve_ex", ["result", "info"])
+SolveEx = named("linalg_solve_ex", ["result", "info"])
 
 
 @composite(**FACE, faces={"linalg": "solve_ex"})
@@ -323,7 +323,7 @@ def solve_triangular(
     return outputs(_solve(part, B) if left else mT(_solve(mT(part), mT(B))), out)
 
 
-TriangularSolve = namedtuple("triangular_solve", ["solution", "cloned_coefficient"])
+TriangularSolve = named("triangular_solve", ["solution", "cloned_coefficient"])
 
 
 @composite()
@@ -394,7 +394,7 @@ def _cholesky_back(grads: Any, L: Any, upper: bool) -> Any:
     return (s + mT(s)) * 0.5
 
 
-CholeskyEx = namedtuple("linalg_cholesky_ex", ["L", "info"])
+CholeskyEx = named("linalg_cholesky_ex", ["L", "info"])
 
 
 @op(
@@ -423,7 +423,7 @@ def cholesky(input: Any, upper: bool = False, *, out: Any = None) -> Any:
 
 
 @routine
-def eigen(A: Any, uplo: str) -> Any:
+def eigen(A: Any, uplo: Any) -> Any:
     """(eigenvalues, eigenvectors) of symmetric matrices."""
     import numpy as np
 
@@ -448,7 +448,7 @@ def _eigh_back(grads: Any, eigenvalues: Any, eigenvectors: Any) -> Any:
     return V @ inner @ mT(V)
 
 
-Eigh = namedtuple("linalg_eigh", ["eigenvalues", "eigenvectors"])
+Eigh = named("linalg_eigh", ["eigenvalues", "eigenvectors"])
 
 
 @op(
@@ -517,7 +517,7 @@ def _svd_back(grads: Any, U: Any, S: Any, Vh: Any, full_matrices: bool) -> Any:
     return result
 
 
-Svd = namedtuple("linalg_svd", ["U", "S", "Vh"])
+Svd = named("linalg_svd", ["U", "S", "Vh"])
 
 
 @op(**linalg("_svd"), node="LinalgSvdBackward0", results=("U", "S", "Vh"), grad={"A": _svd_back})
@@ -542,7 +542,7 @@ def svdvals(A: Any, *, driver: Any = None, out: Any = None) -> Any:
     return outputs(_svd(A, False)[1], out)
 
 
-SvdV = namedtuple("svd", ["U", "S", "V"])
+SvdV = named("svd", ["U", "S", "V"])
 
 
 @composite()
@@ -553,7 +553,7 @@ def svd(input: Any, some: bool = True, compute_uv: bool = True, *, out: Any = No
 
 
 @routine
-def orthogonal(A: Any, mode: str) -> Any:
+def orthogonal(A: Any, mode: Any) -> Any:
     """(Q, R), or R alone."""
     import numpy as np
 
@@ -564,7 +564,7 @@ def orthogonal(A: Any, mode: str) -> Any:
 
 def _qr_square(gq: Any, gr: Any, Q: Any, R: Any) -> Any:
     """The gradient for a factor R that is square."""
-    M = 0
+    M: Any = 0
     if gr is not None:
         M = R @ mT(gr)
     if gq is not None:
@@ -599,7 +599,7 @@ def _qr_back(grads: Any, Q: Any, R: Any, mode: str) -> Any:
     return FUNCTIONS["cat"]([X_grad, Y_grad], -1)
 
 
-Qr = namedtuple("linalg_qr", ["Q", "R"])
+Qr = named("linalg_qr", ["Q", "R"])
 
 
 @op(**linalg("_qr"), node="LinalgQrBackward0", results=("Q", "R"), grad={"A": _qr_back})
@@ -626,7 +626,7 @@ def linalg_qr(A: Any, mode: str = "reduced", *, out: Any = None) -> Any:
     return outputs(_qr(A, mode), out)
 
 
-QrOld = namedtuple("qr", ["Q", "R"])
+QrOld = named("qr", ["Q", "R"])
 
 
 @composite()

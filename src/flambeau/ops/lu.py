@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import namedtuple
 from typing import Any
 
 from ..dtypes import int32
@@ -11,6 +10,7 @@ from ..errors import fail
 from ..stream.external import routine
 from .entry import FUNCTIONS, NONE, T, composite, op
 from .linalg import FACE, LinAlgError, _solve, external, matrices, mT, outputs
+from .structures import named
 
 
 def _eliminate(A: Any, pivot: bool) -> tuple[Any, Any, Any]:
@@ -104,10 +104,10 @@ def _lu_back(grads: Any, LU: Any, pivots: Any) -> Any:
     return _permutation(pivots, m, LU) @ whole
 
 
-LuFactorEx = namedtuple("linalg_lu_factor_ex", ["LU", "pivots", "info"])
-LuFactor = namedtuple("linalg_lu_factor", ["LU", "pivots"])
-Lu = namedtuple("linalg_lu", ["P", "L", "U"])
-LuUnpack = namedtuple("lu_unpack", ["P", "L", "U"])
+LuFactorEx = named("linalg_lu_factor_ex", ["LU", "pivots", "info"])
+LuFactor = named("linalg_lu_factor", ["LU", "pivots"])
+Lu = named("linalg_lu", ["P", "L", "U"])
+LuUnpack = named("lu_unpack", ["P", "L", "U"])
 
 
 @op(
@@ -204,7 +204,7 @@ def raw_qr(A: Any) -> Any:
     return np.swapaxes(h, -1, -2), tau
 
 
-Geqrf = namedtuple("geqrf", ["a", "tau"])
+Geqrf = named("geqrf", ["a", "tau"])
 
 
 @op(grad=NONE, no_out=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from typing import Any
 
 from ..dtypes import bool_, float64, int32, int64
@@ -15,8 +14,9 @@ from .entry import FUNCTIONS, T, composite, op
 from .gather import from_values, index_select, values
 from .index import scatter_into
 from .reduction import _into as into
+from .structures import named
 
-UniqueResult = namedtuple("Unique", ["output", "inverse", "counts"])
+UniqueResult = named("Unique", ["output", "inverse", "counts"])
 
 
 def _numbers(t: Any) -> Any:
@@ -196,7 +196,7 @@ def _search(sequence: T, input: T, right: bool) -> Any:
     for _ in range(n.bit_length()):
         mid = map_("idiv", map_("add", low, high), const(2, int64))
         at = map_("min", mid, const(n - 1, int64))
-        dims = list(range(a.ndim)) if a.ndim > 1 else [None]
+        dims: list[int | None] = list(range(a.ndim)) if a.ndim > 1 else [None]
         dims[d] = None
         v = take(a, {d: at}, shape, dims, "a place")
         # beyond the place: v < x (left) or v <= x (right); not-a-number is the largest

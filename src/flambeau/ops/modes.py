@@ -63,7 +63,7 @@ def converted(value: Any, cls: type) -> Any:
 def overloaded(values: Any) -> list[Any]:
     """The arguments whose class has a __torch_function__ of its own, in the order in which they are asked."""
     found: list[Any] = []
-    todo = []
+    todo: list[Any] = []
     for v in values:
         todo.extend(v if type(v) in (list, tuple) else (v,))
     for v in todo:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from typing import Any
 
 from ..dtypes import dtype, int64
@@ -14,6 +13,7 @@ from .elementwise import into
 from .entry import FUNCTIONS, NONE, T, composite, op
 from .reduction import amax, amin, mean, reduced, std, sum, var
 from .scan import with_zeros
+from .structures import named
 
 Dims = Any
 
@@ -145,7 +145,7 @@ def count_nonzero(self: T, dim: Dims = None) -> Any:
     return reduced("add", cast(truth(self), int64), wrap_dims(dim, self.ndim, "count_nonzero"), False)
 
 
-AMinMax = namedtuple("aminmax", ["min", "max"])
+AMinMax = named("aminmax", ["min", "max"])
 
 
 @composite()

@@ -142,16 +142,19 @@ def _third_kind(x: Any, nu: float, scaled: bool) -> Any:
     return np.where(x > 0, value, np.where(x == 0, np.inf, np.nan))
 
 
+def _power_of(v: float) -> Callable[[Any], Any]:
+    import numpy as np
+
+    return lambda t: np.exp(-v * t)
+
+
 def _airy(x: Any) -> Any:
     import numpy as np
 
     z = 2 / 3 * np.abs(x) ** 1.5
     right = np.sqrt(np.abs(x) / 3) / np.pi * _third_kind(z, 1 / 3, False)
     nu, s = 1 / 3, np.minimum(z, 25.0)
-    first = [
-        _oscillating(s, v, False) - np.sin(v * np.pi) * _decaying(s, lambda t, v=v: np.exp(-v * t))
-        for v in (nu, -nu)
-    ]
+    first = [_oscillating(s, v, False) - np.sin(v * np.pi) * _decaying(s, _power_of(v)) for v in (nu, -nu)]
     far = [_far(np.maximum(z, 25.0), v)[0] for v in (nu, -nu)]
     j = [np.where(z > 25, f, n) for f, n in zip(far, first)]
     left = np.sqrt(np.abs(x)) / 3 * (j[0] + j[1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from typing import Any
 
 from ..dtypes import int64
@@ -11,6 +10,7 @@ from ..shapes import numel, wrap_dim
 from ..stream.external import routine
 from .entry import FACES, FUNCTIONS, NONE, T, composite, op
 from .linalg import FACE, _solve, external, inv, matrices, mT, outputs, square, svdvals
+from .structures import named
 
 
 @composite(aliases=("ger",))
@@ -288,7 +288,7 @@ def cond(A: Any, p: Any = None, *, out: Any = None) -> Any:
     return outputs(matrix_norm(A, p) * matrix_norm(inv(A), p), out)
 
 
-Lstsq = namedtuple("linalg_lstsq", ["solution", "residuals", "rank", "singular_values"])
+Lstsq = named("linalg_lstsq", ["solution", "residuals", "rank", "singular_values"])
 
 
 @composite(**FACE, faces={"linalg": "lstsq"})

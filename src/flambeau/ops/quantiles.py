@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import namedtuple
 from typing import Any
 
 from ..errors import fail
@@ -11,6 +10,7 @@ from ..shapes import wrap_dim
 from .compare import _where
 from .elementwise import into
 from .entry import FUNCTIONS, composite
+from .structures import named
 from .ternary import lerp
 
 METHODS = ("linear", "lower", "higher", "midpoint", "nearest")
@@ -180,8 +180,8 @@ def gradient(input: Any, *, spacing: Any = None, dim: Any = None, edge_order: in
 
 # --- histograms ---------------------------------------------------------------------------------------------------
 
-Histogram = namedtuple("histogram", ["hist", "bin_edges"])
-HistogramDD = namedtuple("histogramdd", ["hist", "bin_edges"])
+Histogram = named("histogram", ["hist", "bin_edges"])
+HistogramDD = named("histogramdd", ["hist", "bin_edges"])
 
 
 def _edges(x: Any, bins: Any, range_: Any, k: int) -> Any:
@@ -235,9 +235,7 @@ def _places(edges: Any, x: Any) -> Any:
 
 
 def _tensor(a: Any) -> Any:
-    import flambeau
-
-    return flambeau.from_numpy(a.copy())
+    return FUNCTIONS["from_numpy"](a.copy())
 
 
 @composite()

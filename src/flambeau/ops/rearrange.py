@@ -16,7 +16,8 @@ from .view import _permute, sizes, slice_
 def _repeat_back(grad: Any, repeats: Any, form: Any) -> Any:
     shape = tuple(form.trace.operands[0].shape)
     lead = len(repeats) - len(shape)
-    full, dims = [], []
+    full: list[Any] = []
+    dims: list[Any] = []
     for r, n in zip(repeats, (1,) * lead + shape):
         dims.append(len(full))
         full += [r, n]

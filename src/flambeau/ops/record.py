@@ -59,6 +59,9 @@ class Form:
         *("checks", "effects", "kin", "extents", "plain_unit", "trace", "unit", "values", "weight", "writes"),
     )
 
+    extents: Any  # of a form derived from another: see kin.py
+    values: Any
+
     def __init__(
         self,
         entry: Any,
@@ -313,7 +316,7 @@ def record_grad(S: Stream, form: Form, operands: tuple[Any, ...], needs: int) ->
         gf = t._gf
         edges.append((gf, t._nr) if gf is not None and t._vw is None else gradient.edge(t))
     node.edges = tuple(edges)
-    versions = None
+    versions: Any = None
     saved = []
     for i in plan.saved_args:
         a = operands[i]
@@ -409,7 +412,7 @@ class OpNode(Node):
             for a in saved:
                 if type(a) is tuple:
                     if len(a) == 5 and a[4].n:
-                        raise_overwritten(self, a[2], a[4].n, 0)
+                        raise_overwritten(self, 0, a[2], a[4].n, 0)
                     a = make_tensor(a[0], a[2], a[1])
                 elif type(a) not in NUMBERS and a._ver is not None and a._ver.n:
                     raise_overwritten(a._gf, a._nr, a._meta, a._ver.n, 0)

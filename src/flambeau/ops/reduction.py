@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from typing import Any
 
 from ..dtypes import bool_, dtype, int64, uint8
@@ -11,10 +10,11 @@ from ..shapes import contiguous_strides, numel, wrap_dim, wrap_dims
 from ..stream.graph import Val, cast, const, map_, reduce_
 from .compare import _where, truth
 from .entry import NONE, T, composite, op
+from .structures import named
 from .unary import as_float
 
-MaxResult = namedtuple("max", ["values", "indices"])
-MinResult = namedtuple("min", ["values", "indices"])
+MaxResult = named("max", ["values", "indices"])
+MinResult = named("min", ["values", "indices"])
 Dims = Any
 
 

@@ -88,7 +88,7 @@ def movedim(input: Any, source: Any, destination: Any) -> Any:
             RuntimeError,
             f"movedim: Invalid source or destination dims: source ({src} dims) should contain the same number of dims as destination ({dst} dims)",
         )
-    src, dst = [wrap_dim(d, rank, "movedim") for d in src], [wrap_dim(d, rank, "movedim") for d in dst]
+    src, dst = (tuple([wrap_dim(d, rank, "movedim") for d in side]) for side in (src, dst))
     for name, dims in (("source", src), ("destination", dst)):
         if len(set(dims)) != len(dims):
             fail(RuntimeError, f"movedim: repeated dim in `{name}` ({dims})")

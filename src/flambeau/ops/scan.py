@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from typing import Any
 
 from ..dtypes import bool_, dtype, finfo, int64
@@ -11,11 +10,12 @@ from ..shapes import numel, wrap_dim
 from ..stream.graph import Val, cast, const, empty, map_, opaque
 from .entry import FUNCTIONS, T, composite, op
 from .reduction import _into as into
+from .structures import named
 from .unary import as_float
 from .view import slice_
 
-CummaxResult = namedtuple("cummax", ["values", "indices"])
-CumminResult = namedtuple("cummin", ["values", "indices"])
+CummaxResult = named("cummax", ["values", "indices"])
+CumminResult = named("cummin", ["values", "indices"])
 
 
 def scanned(kind: str, x: Val, d: int) -> list[Val]:

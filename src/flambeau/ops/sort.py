@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
 from typing import Any
 
 from ..dtypes import bool_, int64
@@ -14,13 +13,14 @@ from .entry import FUNCTIONS, T, composite, op
 from .places import apart
 from .reduction import _into as into
 from .reduction import kept
+from .structures import named
 
-SortResult = namedtuple("sort", ["values", "indices"])
-TopkResult = namedtuple("topk", ["values", "indices"])
-KthResult = namedtuple("kthvalue", ["values", "indices"])
-MedianResult = namedtuple("median", ["values", "indices"])
-NanMedianResult = namedtuple("nanmedian", ["values", "indices"])
-ModeResult = namedtuple("mode", ["values", "indices"])
+SortResult = named("sort", ["values", "indices"])
+TopkResult = named("topk", ["values", "indices"])
+KthResult = named("kthvalue", ["values", "indices"])
+MedianResult = named("median", ["values", "indices"])
+NanMedianResult = named("nanmedian", ["values", "indices"])
+ModeResult = named("mode", ["values", "indices"])
 SMALL_K = 128  # up to which the k first are kept sorted while a row is read, instead of sorting it
 
 

@@ -13,6 +13,7 @@ from .compare import _pow_tensor, _where, pow
 from .elementwise import both, floats, into
 from .entry import NONE, TN, T, composite, op
 from .rules import SCALAR_NAMES
+from .structures import named
 from .unary import as_float
 from .widening import is_low
 
@@ -201,7 +202,6 @@ def angle(self: T) -> Any:
 )
 def frexp(self: T) -> Any:
     """(mantissa in [0.5, 1), exponent): self = mantissa * 2**exponent."""
-    from collections import namedtuple
 
     from ..dtypes import int32
 
@@ -217,7 +217,7 @@ def frexp(self: T) -> Any:
     step = map_("sub", cast(high, int32), cast(low, int32))
     e = choose(plain, map_("add", guess, step), const(0, int32))
     mantissa = choose(plain, map_("ldexp", x, map_("neg", e), out=x.dtype), x)
-    return namedtuple("frexp", ("mantissa", "exponent"))(mantissa, e)
+    return named("frexp", ("mantissa", "exponent"))(mantissa, e)
 
 
 @composite(faces={"special": "multigammaln"})

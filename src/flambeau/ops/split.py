@@ -23,6 +23,7 @@ class PiecesBackward(Node):
     """The node of several views that together are all of their base."""
 
     __slots__ = ("dim",)
+    dim: int
     join = "cat"
 
     def apply(self, grads: tuple[Any, ...]) -> tuple[Any, ...]:

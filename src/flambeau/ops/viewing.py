@@ -27,7 +27,11 @@ def view(grad: Callable[..., Any], **facts: Any) -> Callable[[Callable[..., Any]
 
 
 class ViewBackward(record.Node):
+    """The node of a view: its gradient is the rule of the view's kind, from the base's metadata and its arguments."""
+
     __slots__ = ("args", "meta")
+    args: tuple[Any, ...]
+    meta: Any
     rule: Any = None
 
     def apply(self, grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:

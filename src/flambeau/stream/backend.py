@@ -14,11 +14,18 @@ def current() -> Any:
     name = config.backend
     device = _made.get(name)
     if device is None:
+        kind: Any
         if name == "python":
-            from ..device.python import Python as kind
+            from ..device.python import Python
+
+            kind = Python
         elif name == "null":
-            from ..device.null import Null as kind
+            from ..device.null import Null
+
+            kind = Null
         else:
-            from ..device.cpu import CPU as kind
+            from ..device.cpu import CPU
+
+            kind = CPU
         device = _made[name] = kind()
     return device

@@ -55,7 +55,8 @@ def with_tail(launch: Launch, node: PNode, tail: Any, then: Any) -> list[Launch]
         launch.checks = dict(then.checks.items())
     work = len(launch.scratch)
     count = len(launch.bufs)
-    names = sorted(launch.names, key=launch.names.__getitem__)  # type: ignore[arg-type]
+    known = launch.names or {}
+    names = sorted(known, key=known.__getitem__)
     names = names[:count] + list(buffers) + names[count : count + work]
     launch.names = {n: i for i, n in enumerate(names)}
     launch.bufs = launch.bufs + list(buffers.values())

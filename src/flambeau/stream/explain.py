@@ -92,9 +92,9 @@ def trace(level: int) -> None:
             )
         return result
 
-    program.run = traced
+    program.run = traced  # type: ignore[assignment]
     if level >= 2:
-        program.assemble = planned
+        program.assemble = planned  # type: ignore[assignment]
 
 
 def _watched_run(flushes: list[Flush]) -> Callable[..., None]:

@@ -42,7 +42,7 @@ def array(address: int, shape: tuple[int, ...], strides: tuple[int, ...], kind: 
     if not numel(shape):
         return np.empty(shape, d)
     count = 1 + sum((n - 1) * s for n, s in zip(shape, strides))
-    memory = (ctypes.c_char * (count * d.itemsize)).from_address(address)
+    memory: Any = (ctypes.c_char * (count * d.itemsize)).from_address(address)
     return np.ndarray(shape, d, memory, 0, tuple(s * d.itemsize for s in strides))
 
 

@@ -310,12 +310,12 @@ def run_pieces(lines: list[Any], slots: list[Any], progress: Progress, freeing: 
     for start, stop, node in fragments.parse(lines):
         found = fragments.program_of(node, lines[start:stop], stop, slots, last) if node is not None else None
         if found is not None:
-            programs.run(*found, progress)
+            programs.run(found[0], found[1], progress)
             progress.done = stop
             progress.started = False
         else:
             for at in range(start, stop):
-                run_unit(*lines[at], slots, at, progress)
+                run_unit(lines[at][0], lines[at][1], slots, at, progress)
         if freeing:
             del found
             free_dead([sid for _, line in lines[start:stop] for sid in line], slots, last, stop - 1)
@@ -490,6 +490,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=before_fork, after_in_parent=after_fork, after_in_child=after_fork_in_child)
 
 
-Stream.flush = flush  # type: ignore[attr-defined]
-Stream.flush_at_bound = flush_at_bound  # type: ignore[attr-defined]
-Stream.flush_for_other = flush_for_other  # type: ignore[attr-defined]
+Stream.flush = flush  # type: ignore[method-assign,assignment]
+Stream.flush_at_bound = flush_at_bound  # type: ignore[method-assign,assignment]
+Stream.flush_for_other = flush_for_other  # type: ignore[method-assign,assignment]

@@ -92,6 +92,9 @@ class AsStridedBackward0(Node):
 
     __slots__ = ("base_meta", "offset")
 
+    base_meta: Meta
+    offset: int
+
     def apply(self, grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
         g = grads[0]
         if g is None:

@@ -11,7 +11,7 @@ scatter, random numbers, an external routine).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..dtypes import BY_SHORT, CPU, dtype, float32, int64, result_type
 from ..errors import fail
@@ -57,6 +57,16 @@ class Val:
         self.dtype, self.level = buf.dtype, level
 
     requires_grad, device, is_leaf, layout = False, CPU, True, None
+
+    if TYPE_CHECKING:  # bound when the book of ops is loaded
+
+        def __getattr__(self, name: str) -> Any: ...
+
+        def __mul__(self, other: Any) -> Any: ...
+
+        def __or__(self, other: Any) -> Any: ...
+
+        def __floordiv__(self, other: Any) -> Any: ...
 
     @property
     def ndim(self) -> int:
@@ -202,7 +212,7 @@ def map_(op: str, *operands: Any, out: dtype | None = None, name: str = "") -> V
     shape = vals[0].shape
     for v in vals[1:]:
         if v.shape != shape:
-            shape = broadcast(name or op, *(w.shape for w in vals))
+            shape = Size(broadcast(name or op, *(w.shape for w in vals)))
             break
     ins = tuple(expand(v, shape) for v in vals)
     strides = None

@@ -20,7 +20,7 @@ def check_device(device: Any, name: str = "tensor") -> Any:
     """The device asked for; RuntimeError for one that is not there yet."""
     if device is None:
         return CPU
-    d = device if isinstance(device, dtypes.device) else dtypes.device(device)
+    d: dtypes.device = device if isinstance(device, dtypes.device) else dtypes.device(device)
     if d.type == "cuda":
         raise AssertionError(
             "Torch not compiled with CUDA enabled: CUDA is not there yet in flambeau; use device='cpu'"
@@ -169,7 +169,7 @@ def as_numpy(t: Tensor, keeper: Any = None) -> np.ndarray:
     from .access import pointer
 
     meta = t._meta
-    d = np.dtype(np.uint16) if meta.dtype.name == "bfloat16" else meta.dtype.np
+    d: Any = np.dtype(np.uint16) if meta.dtype.name == "bfloat16" else meta.dtype.np
     ptr = pointer(t)
     span = 1 + sum((n - 1) * s for n, s in zip(meta.shape, meta.strides)) if meta.numel else 0
     raw = (ctypes.c_char * (span * d.itemsize)).from_address(ptr) if span else b""

@@ -41,8 +41,8 @@ class Bound:
         self.ints: list[int] = []
         self.numbers: list[Any] = []
         self.scratch: list[tuple[str, int]] = []
-        self.checks: dict[int, tuple[str, int, Any]] = {}
-        self.nest: Nest | None = None
+        self.checks: dict[int, tuple[Any, ...]] = {}
+        self.nest: Any = None  # a Nest, from `NestBuilder.build` on
         self.extents: tuple[int, ...] = ()
         self.modes: tuple[str, ...] = ()  # of each access: "r", "w", "rw"
         self.work = self.bytes = 0
@@ -80,7 +80,7 @@ class NestBuilder:
         self.numbers: list[Any] = []
         self.pinned: set[int] = set()
         self.take_ints: dict[int, list[tuple[int, int]]] = {}
-        self.checks: dict[int, tuple[str, int, Any]] = {}
+        self.checks: dict[int, tuple[Any, ...]] = {}
 
     def build(self) -> Bound:
         for node, at in self.group.nodes:

@@ -47,7 +47,9 @@ class Launch:
 
     def __init__(self, key: Any, make: Callable[[], Any], parts: int, title: str):
         self.key, self.make, self.parts, self.title = key, make, parts, title
-        self.bufs: list[tuple[PBuf, int, int]] = []
+        self.bufs: list[
+            Any
+        ] = []  # (buffer, offset, slot of an offset); once planned, the numbers of the pointers
         self.scratch: list[int] = []  # bytes of each scratch buffer, which follow the others
         self.ints: list[int] = []
         self.numbers: list[
@@ -223,7 +225,7 @@ def assemble(
     program.segments.append((entries, None))
     program.constants = list(constants)
     count = first_constant + len(constants)
-    made = []
+    made: list[Any] = []
     for entries, x in program.segments:
         made.append((device.program(entries, count) if entries else None, [], x))
     program.segments = made

@@ -6,7 +6,7 @@ A recipe is a function of a node that gives its launches; `recipe(name)` registe
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ FILES = (
     "scatter",
     "external",
 )  # loaded when the first recipe is wanted
-RECIPES: dict[str, Callable[..., list[Any]]] = {}
+RECIPES: dict[str, Callable[..., Sequence[Any]]] = {}
 
 
-def recipe(name: str) -> Callable[[Callable[..., list[Any]]], Callable[..., list[Any]]]:
-    def declare(fn: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+def recipe(name: str) -> Callable[[Callable[..., Sequence[Any]]], Callable[..., Sequence[Any]]]:
+    def declare(fn: Callable[..., Sequence[Any]]) -> Callable[..., Sequence[Any]]:
         RECIPES[name] = fn
         return fn
 
@@ -37,4 +37,5 @@ def launches(node: PNode, tail: Any = None, *then: Any) -> list[Launch]:
     if node.op not in RECIPES:
         for name in FILES:
             importlib.import_module("." + name, __package__)
-    return RECIPES[node.op](node) if tail is None else RECIPES[node.op](node, tail, *then)
+    make = RECIPES[node.op]
+    return list(make(node) if tail is None else make(node, tail, *then))

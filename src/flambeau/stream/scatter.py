@@ -71,10 +71,11 @@ def scatter(node: PNode) -> Sequence[Launch]:
     outer = numel([n for n, _ in free[:-1]])
     split = "" if work < SERIAL_WORK or not free else "outer" if not rows or outer >= 16 else "last"
     alias = tuple(any(v.buf is w.buf for w in node.ins if w is not v) for v in node.ins)
-    unit = tuple(s if s in (0, 1) else "s" for s in free[-1][1][:2]) if rows else ("s", "s")
+    first, second = free[-1][1][:2] if rows else ("s", "s")
+    unit = (first if first in (0, 1) else "s", second if second in (0, 1) else "s")
     spec = kernels.Scatter(
         dest.buf.dtype.short, mode, len(free), len(ordered), len(index), rows, split, unit, alias
-    )  # type: ignore[arg-type]
+    )
     ints: dict[str, int] = {}
     for k, (n, s) in enumerate(free):
         ints |= {f"r{k}": n, f"d_r{k}": s[0], f"s_r{k}": s[1]} | {

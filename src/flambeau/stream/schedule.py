@@ -341,7 +341,8 @@ class Scheduler:
         if node.kind == "store":
             lo = max(lo, self.after_accesses(node.ins[0]))
         shape = node.ins[0].shape if node.kind == "reduce" else node.shape
-        at, extents = [], []
+        at: list[int] = []
+        extents: list[int] = []
         for n in shape:
             at.append(len(extents) if n > 1 else -1)
             if n > 1:

@@ -6,7 +6,7 @@ Everything here is data. Ops fill it (ops/entry.py), the stream gives storages t
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import config
 from ..dtypes import CPU, device, dtype
@@ -73,6 +73,10 @@ class Storage:
 
     __slots__ = ("__weakref__", "block", "home", "info", "nbytes", "pend", "ptr", "sid")
 
+    pend: Any  # a Stream
+    home: Any
+    info: Any  # a StorageInfo
+
     def __init__(self, nbytes: int = 0, block: Any = None, ptr: int = 0):
         self.nbytes, self.block, self.ptr = nbytes, block, ptr
         self.pend = self.home = self.info = None
@@ -124,12 +128,19 @@ class Tensor:
     _vw: tuple[Tensor, str, int] | None
     _x: Extras | None
 
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Methods and operators are bound when the book of ops is loaded."""
+
+        def __ne__(self, other: object) -> Any: ...
+
 
 new_object = object.__new__
 
 
 def make_tensor(st: Storage, meta: Meta, off: int = 0, cls: type = Tensor) -> Tensor:
-    t = new_object(cls)
+    t: Any = new_object(cls)
     t._st = st
     t._off = off
     t._meta = meta
