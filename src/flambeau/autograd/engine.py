@@ -6,9 +6,12 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..errors import fail
 from ..ops.entry import FUNCTIONS
 from ..stream.gradient import BOOK, AccumulateGrad, edge
+from ..stream.host import from_data
 from ..stream.value import LOCAL, Node, Tensor, extras
 
 Grad = Tensor | None
@@ -276,11 +279,7 @@ def unit(meta: Any) -> Tensor:
     """A tensor of one 1: kept, since most backward passes begin with it. Nobody may write to it."""
     one = _ONES.get(meta)
     if one is None:
-        S = LOCAL.s
-        before, S.grad = S.grad, False
-        one = _ONES[meta] = FUNCTIONS["full"](tuple(meta.shape), 1, dtype=meta.dtype)
-        S.grad = before
-        S.flush()
+        one = _ONES[meta] = from_data(np.ones(tuple(meta.shape)), meta.dtype)
     return one
 
 

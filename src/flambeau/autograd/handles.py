@@ -6,6 +6,8 @@ import weakref
 from collections import OrderedDict
 from typing import Any
 
+EDITS = [0]  # raised whenever an attribute, a table or the hooks of a module are written
+
 
 class RemovableHandle:
     """What `register_*_hook` returns: `remove()` takes the hook away; it is also a context manager."""
@@ -20,6 +22,7 @@ class RemovableHandle:
         self.extra_dict_ref = tuple(weakref.ref(d) for d in extra)
 
     def remove(self) -> None:
+        EDITS[0] += 1
         for ref in (self.hooks_dict_ref, *self.extra_dict_ref):
             table = ref()
             if table is not None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import flambeau as torch
 
+from ..autograd.handles import EDITS
 from ..autograd.handles import RemovableHandle as RemovableHandle
 
 # Tables of these names come into being when they are first asked for; asking puts the module on the hooked path.
@@ -50,6 +51,7 @@ class GlobalHooks:
 
 def add_hook(table: OrderedDict, hook: Any, prepend: bool = False, marks: tuple = ()) -> RemovableHandle:
     """Puts `hook` into `table` (first if `prepend`) and True into each of the tables `marks`."""
+    EDITS[0] += 1
     handle = RemovableHandle(table, extra_dict=list(marks))
     table[handle.id] = hook
     if prepend:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import flambeau as torch
 
+from ..autograd.handles import EDITS
 from .conversion import Conversion
 from .hooks import (
     CALL_TABLES,
@@ -106,6 +107,7 @@ class Module(StateDict, Conversion):
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __setattr__(self, name: str, value: Any) -> None:
+        EDITS[0] += 1
         attributes = self.__dict__
         params = attributes.get("_parameters")
         if isinstance(value, Tensor):
@@ -173,6 +175,7 @@ class Module(StateDict, Conversion):
                 attributes[registry] = Registry(self, table)
 
     def __delattr__(self, name: str) -> None:
+        EDITS[0] += 1
         for registry in _REGISTRIES:
             table = self.__dict__.get(registry, ())
             if name in table:

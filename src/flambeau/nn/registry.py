@@ -12,6 +12,8 @@ import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..autograd.handles import EDITS
+
 _ABSENT = object()
 
 
@@ -26,6 +28,7 @@ class Registry(dict):
         self.update(items)
 
     def __setitem__(self, name: str, value: Any) -> None:
+        EDITS[0] += 1
         dict.__setitem__(self, name, value)
         owner = self._owner()
         if owner is not None and not hasattr(type(owner), name):
@@ -37,6 +40,7 @@ class Registry(dict):
     def _unmirror(self, name: str, value: Any) -> None:
         if value is _ABSENT:
             raise KeyError(name)
+        EDITS[0] += 1
         owner = self._owner()
         if owner is not None and owner.__dict__.get(name, _ABSENT) is value:
             del owner.__dict__[name]

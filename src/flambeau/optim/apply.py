@@ -12,6 +12,7 @@ from typing import Any
 import flambeau as torch
 
 from ..ops import foreach
+from ..stream.capture import outside
 from ..stream.value import LOCAL
 
 
@@ -30,6 +31,8 @@ def apply(
     if plain and all(type(v) in (int, float, bool) for v in numbers.values()):
         foreach.apply(rule, lists, numbers, statics)
         return
+    if any(type(v) is float for v in numbers.values()):
+        outside("the optimizer computes its rule tensor by tensor")
     for p, grad, *state in zip(*lists):
         for old, new in zip((p, *state), rule(p, grad, *state, **numbers, **statics)):
             if new is not old:
@@ -38,7 +41,9 @@ def apply(
 
 def step_boundary() -> None:
     """The end of a step: the place where the recorded instructions run."""
-    LOCAL.s.flush()
+    S = LOCAL.s
+    if S.capture is None:
+        S.flush()
 
 
 def number(value: Any) -> Any:

@@ -9,6 +9,8 @@ from typing import Any
 import flambeau as torch
 
 from ..errors import fail
+from ..stream.capture import Repeated
+from ..stream.value import LOCAL
 from .optimizer import Optimizer
 
 _EPOCH = (
@@ -89,10 +91,36 @@ def _count_steps(optimizer: Any) -> None:
     optimizer.step = step
 
 
+def _captured(step: Any) -> Any:
+    """A `step` that, in a call under capture, is done again at each replay."""
+
+    @functools.wraps(step)
+    def wrapper(self: Any, *args: Any, **options: Any) -> Any:
+        session = LOCAL.s.capture
+        if session is None or session.busy:
+            return step(self, *args, **options)
+        if args or options:
+            session.end("a schedule is given a value")
+        session.act(Repeated(self.step))
+        session.busy = True
+        try:
+            return step(self, *args, **options)
+        finally:
+            session.busy = False
+
+    return wrapper
+
+
 class LRScheduler:
     """Base of schedulers: `get_lr` gives the rate of each group for `last_epoch`; call `step` after the optimizer's."""
 
     _get_lr_called_within_step = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "step" in cls.__dict__:
+            cls.step = _captured(cls.__dict__["step"])  # type: ignore[method-assign]
+
     _is_initial = False
     optimizer: Any
     last_epoch: int
@@ -141,6 +169,7 @@ class LRScheduler:
         """The rate of each group for `last_epoch`, from those of the epoch before."""
         raise NotImplementedError
 
+    @_captured
     def step(self, epoch: int | None = None) -> None:
         """Go to the next epoch (or to `epoch`, deprecated) and set the rates."""
         if self._step_count == 1:

@@ -9,6 +9,8 @@ from typing import Any
 import flambeau as torch
 
 from ..errors import fail
+from ..stream.capture import outside
+from ..stream.value import LOCAL
 from .apply import apply
 from .optimizer import Optimizer
 
@@ -66,6 +68,8 @@ class PerTensorOptimizer(Optimizer):
                 grads = [p.grad for p in group["params"]]
                 plan = self._plans.get(i)
                 if plan is None or not plan.holds(self.state, group, grads):
+                    if self.scalars or self.tensor_state(group, group["params"][0]):
+                        outside("the optimizer makes its state", passing=True)
                     plan = self._plans[i] = _Plan(self, group, grads, plan)
                 plan.run(self, group, grads)
         return loss
@@ -99,13 +103,20 @@ class _Batch:
         lists = [self.params, mine, *([state[name] for state in self.states] for name in self.names)]
         if self.as_real:
             lists = [[torch.view_as_real(t) for t in items] for items in lists]
+        statics, numbers = self.options(optimizer, group)
+        apply(type(optimizer).rule, lists, numbers, statics, optimizer.elementwise)
+        self.first = False
+
+    def options(
+        self, optimizer: PerTensorOptimizer, group: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The rule's statics and numbers for the step that `now` has counted."""
         statics = optimizer.statics(group, self.now, self.first)
         numbers = optimizer.numbers(group, self.now, self.params[0])
         if not statics.get("decay", True):  # each number costs: leave out what the formula does not use
             for name in optimizer.of_decay:
                 numbers.pop(name, None)
-        apply(type(optimizer).rule, lists, numbers, statics, optimizer.elementwise)
-        self.first = False
+        return statics, numbers
 
 
 class _Plan:
@@ -177,10 +188,14 @@ class _Plan:
 
     def holds(self, state: Any, group: dict[str, Any], grads: list[Any]) -> bool:
         """Whether parameters, states and the set of missing gradients are the ones of the plan."""
+        return [grad is None for grad in grads] == self.absent and self.stands(state, group)
+
+    def stands(self, state: Any, group: dict[str, Any]) -> bool:
+        """`holds`, whatever the gradients."""
         params = group["params"]
         if len(params) != len(self.all) or not all(map(is_, params, self.all)):
             return False
-        if [grad is None for grad in grads] != self.absent or _layout(group) != self.layout:
+        if _layout(group) != self.layout:
             return False
         if self.stateful and not all(map(is_, map(state.get, self.live), self.states)):
             return False
@@ -190,16 +205,94 @@ class _Plan:
         return True
 
     def run(self, optimizer: PerTensorOptimizer, group: dict[str, Any], grads: list[Any]) -> None:
+        again = Again(optimizer, self, group) if LOCAL.s.capture is not None else None
         for batch in self.batches:
             batch.run(optimizer, group, grads)
+            if again is not None:
+                again.note(batch)
         for name, (block, views, _) in self.blocks.items():
             values = {batch.now[name] for batch in self.batches}
             if len(values) == 1:
                 block.fill_(values.pop())
+                if again is not None:
+                    again.note_block(name)
             else:
+                outside("parameters of one group are at different steps")
                 where = {id(state): batch.now[name] for batch in self.batches for state in batch.states}
                 block.copy_(torch.tensor([where[id(s)] for s in self.states], dtype=block.dtype))
             self.blocks[name] = (block, views, block._version)
+        if again is not None and LOCAL.s.capture is not None:
+            LOCAL.s.capture.act(again)
+
+
+class Again:
+    """One group's part in a captured step: what Python does for it at each replay. slots, values: its numbers."""
+
+    def __init__(self, optimizer: PerTensorOptimizer, plan: _Plan, group: dict[str, Any]):
+        self.optimizer, self.plan, self.group = optimizer, plan, group
+        self.slots: list[int] = []
+        self.values: list[Any] = []
+        self.batches: list[tuple[_Batch, dict[str, Any]]] = []
+        self.counted: list[str] = []
+        self.index = next(i for i, g in enumerate(optimizer.param_groups) if g is group)
+        self.seen: tuple[Any, ...] = ()
+
+    def note(self, batch: _Batch) -> None:
+        """The batch was just recorded: its numbers are the last slots."""
+        statics, numbers = batch.options(self.optimizer, self.group)
+        end = len(LOCAL.s.slots)
+        self.slots += range(end - len(numbers), end)
+        self.batches.append((batch, statics))
+
+    def note_block(self, name: str) -> None:
+        """The scalar state was just counted up: its value is the last slot."""
+        self.slots.append(len(LOCAL.s.slots) - 1)
+        self.counted.append(name)
+
+    def ready(self) -> bool:
+        """Whether the group is as it was when it was captured, but for its numbers."""
+        optimizer, group = self.optimizer, self.group
+        groups, plan = optimizer.param_groups, optimizer._plans.get(self.index)
+        if plan is not self.plan or len(groups) <= self.index or groups[self.index] is not group:
+            return False
+        if not plan.stateful and self.seen and self.seen == tuple(group.values()):
+            return True
+        if not plan.stands(optimizer.state, group):
+            return False
+        return all(optimizer.statics(group, b.now, b.first) == statics for b, statics in self.batches)
+
+    def advance(self) -> None:
+        """Count the step and work out its numbers."""
+        seen = tuple(self.group.values())
+        if not self.counted and self.seen == seen:
+            return
+        values: list[Any] = []
+        for batch, _ in self.batches:
+            if "step" in batch.now:
+                batch.now["step"] += 1
+            values += batch.options(self.optimizer, self.group)[1].values()
+        values += [self.batches[0][0].now[name] for name in self.counted]
+        self.values, self.seen = values, seen
+
+    def settle(self) -> None:
+        """After the run: the versions of the scalar states, which the replay has raised, are the plan's."""
+        for name in self.counted:
+            block, views, _ = self.plan.blocks[name]
+            self.plan.blocks[name] = (block, views, block._version)
+
+    def undo(self) -> None:
+        """The run failed: the step does not count."""
+        for batch, _ in self.batches:
+            if "step" in batch.now:
+                batch.now["step"] -= 1
+
+    def same(self, other: Any) -> bool:
+        """Whether another capture's action is this one."""
+        return (
+            type(other) is Again
+            and (other.plan, other.slots, other.counted) == (self.plan, self.slots, self.counted)
+            and [s for _, s in other.batches] == [s for _, s in self.batches]
+        )
 
 
 def _check(op: str, p: Any, grad: Any, group: dict[str, Any]) -> None:

@@ -10,6 +10,8 @@ from .value import LOCAL, STREAMS, Storage
 def pointer(t: Any) -> int:
     """The address of a tensor's first element; its bytes exist then."""
     st = t._st
+    if LOCAL.s.capture is not None:
+        LOCAL.s.capture.end("a value is read")
     if st.pend is not None:
         st.pend.flush_for_other()
     elif st.home is not None:

@@ -27,6 +27,9 @@ class Flush(NamedTuple):
     kernels: list[Kernel]
 
 
+WATCHED: list[list[Flush]] = []  # where calls that were captured before report what they replayed
+
+
 class Explanation:
     """All flushes of one call, in order; `result` is what the call returned."""
 
@@ -63,11 +66,13 @@ def explain(fn: Callable[..., Any], *args: Any, **options: Any) -> Explanation:
     flushes: list[Flush] = []
     run, assemble = flush.run, program.assemble
     flush.run, program.assemble = _watched_run(flushes), _watched_assemble(flushes, assemble)  # type: ignore[assignment]
+    WATCHED.append(flushes)
     try:
         result = fn(*args, **options)
         synchronize()
     finally:
         flush.run, program.assemble = run, assemble
+        WATCHED.pop()
     found = Explanation(flushes, result)
     print(found)
     return found

@@ -359,6 +359,9 @@ def unit_of(form: Any, line: tuple[int, ...], slots: list[Any]) -> tuple[Program
     return unit, local
 
 
+POISONED = [0]  # storages without bytes that failures have left so far
+
+
 def poison(known: Known, slots: list[Any], error: BaseException, progress: Progress) -> None:
     """What the failed instruction and later ones promised has no bytes: using it raises the error again."""
     kept = (
@@ -371,6 +374,7 @@ def poison(known: Known, slots: list[Any], error: BaseException, progress: Progr
             if at >= progress.done:
                 st.info = st.info or StorageInfo()
                 st.info.poison = kept
+                POISONED[0] += 1
 
 
 def flush_at_bound(S: Stream) -> None:
@@ -424,6 +428,7 @@ def leave(
         st = held[sid]
         st.pend, st.info = None, st.info or StorageInfo()
         st.info.poison = kept
+        POISONED[0] += 1
 
 
 def real(sid: int) -> int:

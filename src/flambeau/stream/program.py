@@ -355,7 +355,18 @@ def run(program: Program, slots: list[Any], progress: Any = None) -> None:
     fill = program.filler
     if fill is None:
         fill = interpreted if program.runs < 3 else filler(program)
-    values = fill(slots, arena.ptr if arena is not None else 0, program)
+    execute(program, fill(slots, arena.ptr if arena is not None else 0, program), progress)
+
+
+def new_frame(program: Program, native: Any) -> Any:
+    """A frame with the program's constants in its table."""
+    frame = native.frame()
+    struct.pack_into(program.fixed[0], frame.table, program.fixed[1], *program.constants)
+    return frame
+
+
+def execute(program: Program, values: Sequence[Any], progress: Any = None) -> None:
+    """Run a program whose table begins with these values."""
     position = 0
     if progress is not None:
         progress.started = True
@@ -364,8 +375,7 @@ def run(program: Program, slots: list[Any], progress: Any = None) -> None:
             try:
                 frame = idle.pop()
             except IndexError:
-                frame = native.frame()
-                struct.pack_into(program.fixed[0], frame.table, program.fixed[1], *program.constants)
+                frame = new_frame(program, native)
             struct.pack_into(program.fill, frame.table, 8, *values)
             failed = native.run(frame)
             if failed >= 0:

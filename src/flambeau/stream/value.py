@@ -258,6 +258,7 @@ class Stream:
         self.lock = threading.RLock()
         self.thread = threading.current_thread()
         self.running: Any = None  # the name table of the flush under way
+        self.capture: Any = None  # the call under capture (stream/capture.py)
         self.bound = (
             6 * config.max_instructions
         )  # length of code, and bytes promised, at which a flush is forced

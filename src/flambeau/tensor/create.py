@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..ops.entry import FUNCTIONS
+from ..stream.capture import outside
 from ..stream.host import Exported as Exported
 from ..stream.host import Memory as Memory
 from ..stream.host import as_numpy as as_numpy
@@ -32,6 +35,8 @@ def tensor(
         t = FUNCTIONS["clone"](data.detach())  # type: ignore[attr-defined]
         t = t.to(dtype) if dtype is not None else t
     else:
+        if isinstance(data, np.ndarray):
+            outside("a NumPy array is read")
         t = from_data(data, dtype)
     if requires_grad:
         t.requires_grad_()

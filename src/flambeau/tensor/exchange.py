@@ -9,6 +9,7 @@ import numpy as np
 from .. import dtypes
 from ..errors import fail
 from ..stream.access import pointer
+from ..stream.capture import outside
 from ..stream.value import Storage, StorageInfo, Tensor, fresh_meta, intern_meta, make_tensor
 from . import display
 from .create import Exported, as_numpy, from_data
@@ -110,6 +111,7 @@ def from_numpy(ndarray: np.ndarray) -> Tensor:
     """A tensor over the memory of a NumPy array: writes to one are seen by the other."""
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"from_numpy: expected np.ndarray (got {type(ndarray).__name__})")
+    outside("a NumPy array is read")
     return foreign(ndarray, ndarray)
 
 
@@ -117,6 +119,7 @@ def frombuffer(
     buffer: Any, *, dtype: Any, count: int = -1, offset: int = 0, requires_grad: bool = False
 ) -> Tensor:
     """A 1-D tensor over the memory of a buffer."""
+    outside("a buffer is read")
     view = memoryview(buffer)
     if view.nbytes == 0:
         raise ValueError("both buffer length (0) and count (-1) must not be 0")
@@ -130,6 +133,8 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
         return data.to(dtype) if dtype is not None else data  # type: ignore[attr-defined]
     if isinstance(data, np.ndarray) and (dtype is None or dtypes.BY_NUMPY.get(data.dtype) is dtype):
         return from_numpy(data)
+    if isinstance(data, np.ndarray):
+        outside("a NumPy array is read")
     return from_data(data, dtype)
 
 

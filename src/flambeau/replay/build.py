@@ -1,0 +1,416 @@
+"""A recording as a function that replays it: guards, one native call, and what the call leaves behind."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from ..autograd.handles import EDITS
+from ..device.pool import POOL
+from ..ops.record import snapshot
+from ..stream import explain, flush
+from ..stream import program as programs
+from ..stream.access import pointer
+from ..stream.backend import current
+from ..stream.value import STREAMS, Storage, Tensor
+from .emit import Emitter
+from .record import Before, Recording, Refused
+from .state import holds, same
+
+MISS = object()
+
+
+class Failed(Exception):
+    """A check of the native call failed: entry number, error record."""
+
+
+class Replay:
+    """A captured call. call(S, args, options): the result, or MISS if this replay is not for that call."""
+
+    def __init__(self, r: Recording):
+        self.code = r.code
+        self.lines, self.promised = r.lines, r.promised
+        self.actions = r.session.actions
+        self.module_facts = r.state.module_facts
+        self.hits = 0
+        self.edits = [EDITS[0]]
+        self.program: Any = None
+        self.flush: Any = None  # what explain says
+        self.text = ""
+        self.call: Callable[..., Any] = _Builder(self, r).build()
+
+    def modules_hold(self) -> bool:
+        """Something was written to a module since: whether all is as it was for this one."""
+        seen = EDITS[0]
+        if not all(map(holds, self.module_facts)):
+            return False
+        self.edits[0] = seen
+        return True
+
+    def failed(self, at: int, error: Any) -> Any:
+        """A check failed: where nothing was written yet the call is made again uncaptured, for its own error."""
+        for action in self.actions:
+            action.undo()
+        progress = flush.Progress(_Known(self.lines, self.promised))
+        found = programs.check_error(self.program, at, error, progress)
+        if progress.failed is not None and flush.repeatable(progress.known, progress.failed):  # type: ignore[arg-type]
+            return MISS
+        raise found
+
+
+class _Known:
+    def __init__(self, lines: Any, promised: Any):
+        self.lines, self.promised = lines, promised
+
+
+def settle(storages: Any) -> None:
+    """What other threads have recorded about these storages runs first; a poisoned one raises."""
+    for st in storages:
+        pointer(_Seen(st))
+
+
+class _Seen:
+    """As much of a tensor as `pointer` wants."""
+
+    class _meta:
+        class dtype:
+            itemsize = 1
+
+    _off = 0
+
+    def __init__(self, st: Storage):
+        self._st = st
+
+
+class _Builder:
+    def __init__(self, replay: Replay, r: Recording):
+        self.replay, self.r = replay, r
+        self.e = e = Emitter(r)
+        e.scope |= {
+            "MISS": MISS, "same": same, "EDITS": EDITS, "STREAMS": STREAMS, "POISONED": flush.POISONED,
+            "edits": replay.edits, "replay": replay, "settle": settle, "snapshot": snapshot, "POOL": POOL,
+        }  # fmt: skip
+        for i, x in enumerate(r.inputs.constants):
+            e.scope[f"c{i}"] = x
+        self.head: list[str] = []
+        self.moving: list[str] = []  # names of the storages that may be others in each call
+
+    def build(self) -> Callable[..., Any]:
+        r, e = self.r, self.e
+        self.sources()
+        self.effects()
+        result = e.result(r.result)
+        if r.escaped(e.used):
+            raise Refused("something keeps a tensor that the call makes")
+        native = self.native()
+        body = [*self.head, *self.facts(), *native, *e.lines, f"return {result}"]
+        text = "def call(S, args, options):\n" + "".join(f" {line}\n" for line in body)
+        exec(compile(text, "<flambeau replay>", "exec"), e.scope)
+        self.replay.text = text
+        made: Callable[..., Any] = e.scope["call"]
+        return made
+
+    def needed(self) -> list[Before]:
+        """The tensors that were there before and have to do with the call: operands, and leaves whose .grad it sets."""
+        r = self.r
+        return [b for b in r.tensors.values() if id(b.tensor._st) in r.sids or self.touched(b)]
+
+    def touched(self, b: Before) -> bool:
+        t, r = b.tensor, self.r
+        grad = None if t._x is None else t._x.grad
+        return (
+            grad is not b.grad
+            or (0 if t._ver is None else t._ver.n) != b.n
+            or id(t._st) in r.copies.values()
+            or any(t is x for _, x in r.inputs.tensors)
+        )
+
+    def sources(self) -> None:
+        """Names and tests of the tensors that were there before."""
+        r, e = self.r, self.e
+        grad, inference, _ = r.modes
+        self.head.append(f"if S.grad is not {grad} or S.inference is not {inference}: return MISS")
+        tests = list(r.inputs.tests)
+        arguments = {id(t): text for text, t in r.inputs.tensors}
+        self.test(tests)
+        seen: dict[int, str] = {}
+        for text, t in r.inputs.tensors:
+            if id(t) in seen:
+                self.test([f"{text} is {seen[id(t)]}"])
+                continue
+            name = seen[id(t)] = e.names[id(t)] = e.fresh("a")
+            if t._vw is not None:
+                e.names.setdefault(id(t._vw[0]), f"{name}._vw[0]")
+            self.head.append(f"{name} = {text}")
+            self.argument(name, t, r.tensors[id(t)])
+        self.fixed, self.grads = [], []
+        needed = {id(b.tensor) for b in self.needed()}
+        for key, b in r.tensors.items():
+            if key not in arguments and key in r.state.tensors and (key in needed or b.grad is not None):
+                self.state(e.constant(b.tensor), b)
+                e.names[key] = e.constant(b.tensor)
+        for b in list(r.tensors.values()):
+            if (
+                b.grad is None
+                or id(b.grad) in e.names
+                or id(b.grad) not in needed
+                or id(b.tensor) not in e.names
+            ):
+                continue
+            name = e.names[id(b.grad)] = e.fresh("g")
+            self.head.append(f"{name} = {e.names[id(b.tensor)]}._x.grad")
+            self.argument(name, b.grad, r.tensors[id(b.grad)])
+        self.apart()
+        for b in r.tensors.values():
+            v = b.tensor._ver
+            if v is not None and id(b.tensor) in e.names:
+                e.names.setdefault(id(v), f"version_of({e.names[id(b.tensor)]})")
+        e.kept += [b.tensor._ver for b in r.tensors.values()]
+
+    def test(self, tests: list[str]) -> None:
+        if tests:
+            self.head.append(f"if not ({' and '.join(tests)}): return MISS")
+
+    def argument(self, name: str, t: Tensor, b: Before) -> None:
+        """Tests of a tensor that is another in each call; its storage is s_NAME."""
+        e, moving = self.e, self.r.moving()
+        st, meta, off, rg, gf, _, base = b.fields
+        tests = [
+            f"type({name}) is {type(t).__name__}"
+            if type(t) is Tensor
+            else f"type({name}) is {e.constant(type(t))}",
+            f"{name}._meta is {e.constant(meta)}",
+            f"{name}._rg is {rg}",
+            f"{name}._gf is None" if gf is None else f"{name}._gf is not None",
+            f"{name}._vw is None" if base is None else f"{name}._vw is not None",
+            f"not {name}._off"
+            if not off
+            else f"{name}._off"
+            if id(st) in moving
+            else f"{name}._off == {off}",
+        ]
+        if gf is not None or (rg and base is not None):
+            raise Refused("an argument belongs to a graph that was recorded before the call")
+        self.test(tests)
+        self.head.append(f"s_{name} = {name}._st")
+        if st.info is not None and (st.info.readonly or st.info.exported or st.info.owner is not None):
+            if self.r.sids.get(id(st)) in self.r.written:
+                raise Refused("memory of others is written")
+        elif self.r.sids.get(id(st)) in self.r.written:
+            self.test([f"(s_{name}.info is None or not s_{name}.info.readonly)"])
+        e.storages.setdefault(id(st), f"s_{name}")
+        self.moving.append(f"s_{name}")
+        self.gradient(name, t, b)
+
+    def gradient(self, name: str, t: Tensor, b: Before) -> None:
+        x = t._x
+        if x is not None and (x.hooks or x.post_hooks):
+            raise Refused("a tensor has hooks")
+        if not b.fields[3]:
+            return
+        if b.grad is None:
+            self.test([f"({name}._x is None or {name}._x.grad is None)"])
+        else:
+            self.test([f"{name}._x is not None and {name}._x.grad is not None"])
+
+    def state(self, name: str, b: Before) -> None:
+        """Tests of a tensor that is the same in each call."""
+        e = self.e
+        st, meta, off, rg, gf = b.fields[:5]
+        if gf is not None:
+            self.test([f"{name}._gf is {e.constant(gf)}"])
+        st_name = e.constant(st)
+        tests = [f"{name}._st is {st_name}", f"{name}._meta is {e.constant(meta)}", f"{name}._rg is {rg}"]
+        if off:
+            tests.append(f"{name}._off == {off}")
+        self.test(tests)
+        e.storages.setdefault(id(st), st_name)
+        self.gradient(name, b.tensor, b)
+
+    def apart(self) -> None:
+        """Storages that were different must be, those that were one must be: the arguments' and gradients'."""
+        e, r = self.e, self.r
+        if not self.moving:
+            return
+        groups: dict[int, list[str]] = {}
+        for b in r.tensors.values():
+            name = e.names.get(id(b.tensor))
+            if name is not None and f"s_{name}" in self.moving:
+                groups.setdefault(id(b.fields[0]), []).append(f"s_{name}")
+        fixed = {st: n for st, n in e.storages.items() if n in e.scope}
+        for st, names in groups.items():
+            first = names[0]
+            if st in fixed:
+                self.test([f"{first} is {fixed[st]}"])
+            self.test([f"{first} is {other}" for other in names[1:]])
+        firsts = [names[0] for st, names in groups.items() if st not in fixed]
+        if len(firsts) > 1:
+            self.test([f"len({{{', '.join(f'id({n})' for n in firsts)}}}) == {len(firsts)}"])
+        if fixed and firsts:
+            ids = e.constant(frozenset(fixed))
+            self.test([f"id({n}) not in {ids}" for n in firsts])
+
+    def facts(self) -> list[str]:
+        """Tests of the Python values, and what else has to be so."""
+        r, e = self.r, self.e
+        lines = []
+        reads = {"cell": "{h}.cell_contents", "item": "{h}.get({k})", "entry": "{h}[{k}]", "attr": "{h}.{a}"}
+        for kind, holder, key, value in r.state.facts:
+            if kind == "keys":
+                continue
+            h = e.constant(holder)
+            if kind == "len":
+                lines.append(f"if len({h}) != {value}: return MISS")
+                continue
+            text = reads[kind].format(h=h, k=e.literal(key) if type(key) is not str else repr(key), a=key)
+            v = e.constant(value) if type(value) is int else e.literal(value)
+            lines.append(f"if {text} is not {v} and not same({text}, {v}): return MISS")
+        checks = " and ".join(f"{e.constant(a)}.ready()" for a in r.session.actions)
+        if checks:
+            lines.append(f"if not ({checks}): return MISS")
+        return [
+            *self.guarded(lines),
+            "if EDITS[0] != edits[0] and not replay.modules_hold(): return MISS",
+            "if S.code: S.flush()",
+        ]
+
+    @staticmethod
+    def guarded(lines: list[str]) -> list[str]:
+        if not lines:
+            return []
+        return [
+            "try:",
+            *[f" {line}" for line in lines],
+            "except (ValueError, LookupError, AttributeError): return MISS",
+        ]
+
+    def effects(self) -> None:
+        """Versions of tensors written in place, and gradients."""
+        r, e = self.r, self.e
+        raised = set()
+        for b in r.tensors.values():
+            t = b.tensor
+            now = 0 if t._ver is None else t._ver.n
+            if now != b.n and id(t._ver) not in raised:
+                raised.add(id(t._ver))
+                if id(t) not in e.names:
+                    raise Refused("the call writes to a tensor that it cannot name")
+                e.lines.append(f"version_of({e.names[id(t)]}).n += {now - b.n}")
+        for b in r.tensors.values():
+            t = b.tensor
+            grad = None if t._x is None else t._x.grad
+            if grad is not b.grad:
+                value = "None" if grad is None else e.tensor(grad)
+                e.lines.append(f"extras({e.names[id(t)]}).grad = {value}")
+        for action in r.session.actions:
+            if hasattr(action, "settle"):
+                e.lines.append(f"{e.constant(action)}.settle()")
+
+    def native(self) -> list[str]:
+        """The one native call: memory, numbers, the table, the run."""
+        r, e = self.r, self.e
+        slots = r.S.slots
+        used = e.used
+        notes = [explain.Flush([explain._instruction(form) for form, _ in r.lines], [])]
+        kept = programs.assemble
+        programs.assemble = explain._watched_assemble(notes, kept)
+        try:
+            program = programs.plan(r.lines, slots, used.__contains__, set(r.promised))
+        finally:
+            programs.assemble = kept
+        self.replay.program, self.replay.flush = program, notes[0]
+        externals = program.externals
+        ours = {sid for sid, _ in program.outputs}
+        places = {n: e.storages.get(id(x)) for n, x in enumerate(slots) if type(x) is Storage}
+        lines = []
+        names: dict[int, str] = {}
+        for sid in externals:
+            if sid in ours:
+                names[sid] = f"s{sid}"
+                continue
+            original = r.copies.get(id(slots[sid]))
+            if original is not None:
+                at = e.storages[original]
+                names[sid] = f"s{sid}" if sid in e.copied else at
+                if sid in e.copied:
+                    lines.append(f"s{sid} = snapshot({at})")
+                continue
+            names[sid] = places.get(sid) or self.stranger(sid, slots[sid])
+        watched = sorted({n for sid, n in names.items() if sid not in ours})
+        lines.append(f"if POISONED[0] or len(STREAMS) > 1: settle(({', '.join(watched)},))")
+        for sid, nbytes in program.outputs:
+            if sid not in used:
+                raise Refused("something keeps a tensor that the call makes")
+            lines.append(f"b{sid} = alloc({nbytes})")
+            lines.append(f"s{sid} = Storage({slots[sid].nbytes}, b{sid}, b{sid}.ptr)")
+        for sid in used - ours:
+            lines.append(f"s{sid} = Storage({slots[sid].nbytes}, alloc({slots[sid].nbytes}))")
+        e.scope["alloc"] = current().alloc
+        arena = "0"
+        if program.arena:
+            lines.append(f"arena = alloc({program.arena})")
+            arena = "arena.ptr"
+        lines += self.numbers(program)
+        lines += self.table(program, names, arena, slots)
+        return lines
+
+    def stranger(self, sid: int, st: Storage) -> str:
+        """A storage that belongs to no tensor known: a generator's state, a constant."""
+        if sid in self.r.promised_set:
+            raise Refused("a result is needed that the program does not give")
+        return self.e.constant(st)
+
+    def numbers(self, program: Any) -> list[str]:
+        r, e = self.r, self.e
+        lines = []
+        self.moved: dict[int, str] = {}
+        for k, action in enumerate(r.session.actions):
+            name = e.constant(action)
+            lines.append(f"{name}.advance()")
+            if len(action.slots):
+                if len(action.values) and len(action.values) != len(action.slots):
+                    raise Refused("an optimizer's numbers have changed their count")
+                lines.append(f"w{k} = {name}.values")
+            for i, slot in enumerate(action.slots):
+                self.moved[slot] = f"w{k}[{i}]"
+        return lines
+
+    def table(self, program: Any, names: dict[int, str], arena: str, slots: list[Any]) -> list[str]:
+        """Fill the table of a frame and run the program."""
+        e, r = self.e, self.r
+        lines = [f"p{sid} = {name}.ptr" for sid, name in names.items()]
+        bases = [f"p{sid}" for sid in program.externals] + [arena]
+        offsets = {slot: f"({e.names[key]}._off + {delta})" for slot, (key, delta) in r.offsets().items()}
+        values = []
+        for i, off, slot in program.pointers:
+            text = f"{bases[i]} + {off}" if off else bases[i]
+            if slot >= 0:
+                sid = slot >> 4
+                text += f" + {offsets.get(sid, slots[sid])} * {1 << ((slot & 15) - 1)}"
+            values.append(text)
+        for sid in (*program.floats, *program.wholes):
+            values.append(self.moved.get(sid) or offsets.get(sid) or e.constant(slots[sid]))
+        e.scope |= {"run_program": programs.execute, "program": program}
+        if len(program.segments) == 1 and program.segments[0][0] is not None:
+            native, idle, _ = program.segments[0]
+            e.scope |= {
+                "idle": idle, "frame_of": lambda: programs.new_frame(program, native), "native": native,
+                "pack": struct.Struct(program.fill).pack_into,
+            }  # fmt: skip
+            lines += [
+                "try: f = idle.pop()",
+                "except IndexError: f = frame_of()",
+                f"pack(f.table, 8, {', '.join(values)})" if values else "pass",
+                "r = native.run(f)",
+                "if r >= 0: return replay.failed(r, f.error)",
+                "idle.append(f)",
+            ]
+        elif program.launches:
+            lines += [
+                f"try: run_program(program, ({', '.join(values)},))",
+                "except BaseException:",
+                f" for x in ({''.join(e.constant(a) + ', ' for a in r.session.actions)}): x.undo()",
+                " raise",
+            ]
+        return lines

@@ -1,0 +1,249 @@
+"""One call under capture: what it was given, what it recorded, what it changed; and whether that can be replayed."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from .. import dtypes
+from ..device import memory
+from ..stream import flush as flushing
+from ..stream.capture import Session, alive
+from ..stream.value import LOCAL, NUMBERS, PLAIN, Storage, Stream, Tensor
+from .state import VALUES, State, TooMuch, holds
+
+SMALL = 1 << 16  # bytes of a constant that a call may make of Python's numbers
+
+
+class Refused(Exception):
+    """The call cannot be replayed; the text says why."""
+
+
+class Inputs:
+    """The arguments of a call, flattened: guards as Python text, tensors with the text that finds them, the rest."""
+
+    def __init__(self, args: tuple[Any, ...], options: dict[str, Any]):
+        self.tests = [f"len(args) == {len(args)}", f"len(options) == {len(options)}"]
+        self.tensors: list[tuple[str, Tensor]] = []
+        self.constants: list[Any] = []
+        self.roots: list[Any] = []
+        for i, x in enumerate(args):
+            self.add(f"args[{i}]", x)
+        for name, x in options.items():
+            self.tests.append(f"{name!r} in options")
+            self.add(f"options[{name!r}]", x)
+
+    def add(self, text: str, x: Any) -> None:
+        kind = type(x)
+        if isinstance(x, Tensor):
+            if kind not in PLAIN:
+                raise Refused(f"an argument is a {kind.__name__}")
+            self.tensors.append((text, x))
+        elif kind in VALUES:
+            self.tests.append(f"same({text}, {self.constant(x)})")
+        elif kind in (list, tuple) or (isinstance(x, tuple) and hasattr(x, "_fields")):
+            self.tests += [f"type({text}) is {self.constant(kind)}", f"len({text}) == {len(x)}"]
+            for i, part in enumerate(x):
+                self.add(f"{text}[{i}]", part)
+        elif kind is dict and all(type(key) in VALUES for key in x):
+            self.tests += [f"type({text}) is dict", f"len({text}) == {len(x)}"]
+            for key, part in x.items():
+                name = self.constant(key)
+                self.tests.append(f"{name} in {text}")
+                self.add(f"{text}[{name}]", part)
+        else:
+            self.tests.append(f"{text} is {self.constant(x)}")
+            self.roots.append(x)
+
+    def constant(self, x: Any) -> str:
+        self.constants.append(x)
+        return f"c{len(self.constants) - 1}"
+
+
+class Before:
+    """What a tensor was when the call began."""
+
+    __slots__ = ("fields", "grad", "n", "tensor", "version")
+
+    def __init__(self, t: Tensor):
+        self.tensor = t
+        self.fields = self.now(t)
+        self.version = t._ver
+        self.n = 0 if t._ver is None else t._ver.n
+        self.grad = None if t._x is None else t._x.grad
+
+    @staticmethod
+    def now(t: Tensor) -> tuple[Any, ...]:
+        return t._st, t._meta, t._off, t._rg, t._gf, t._nr, None if t._vw is None else t._vw[0]
+
+
+def modes(S: Stream) -> tuple[Any, ...]:
+    """What else a recording depends on."""
+    return S.grad, S.inference, dtypes.default_dtype()
+
+
+def host_random() -> tuple[int, int]:
+    """The state of Python's and NumPy's random numbers."""
+    import random
+    import sys
+
+    numpy = sys.modules.get("numpy.random")
+    return hash(random.getstate()), 0 if numpy is None else hash(str(numpy.get_state()))
+
+
+class Recording:
+    """A call that was recorded: everything that the code of its replay is made from."""
+
+    def __init__(self, fn: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]):
+        S = LOCAL.s
+        self.S, self.modes, self.refusal = S, modes(S), ""
+        try:
+            self.inputs: Any = Inputs(args, options)
+            self.state: Any = State(fn, tuple(self.inputs.roots), {})
+        except (Refused, TooMuch) as error:
+            self.refusal = str(error)
+            return
+        self.tensors: dict[int, Before] = {}
+        for _, t in self.inputs.tensors:
+            self.tensors[id(t)] = Before(t)
+        for t in self.state.tensors.values():
+            self.tensors.setdefault(id(t), Before(t))
+        for b in list(self.tensors.values()):
+            if b.grad is not None:
+                self.tensors.setdefault(id(b.grad), Before(b.grad))
+        self.random = host_random()
+        self.session = Session(S)
+
+    def finish(self, result: Any) -> None:
+        """The call has returned: look at what it recorded while the name table is still there."""
+        S = self.S
+        self.result = result
+        self.code = tuple(S.code)
+        self.lines = flushing.split(self.code)
+        self.promised = flushing.promised(self.lines)
+        self.promised_set = frozenset(self.promised)
+        self.sids: dict[int, int] = {id(x): n for n, x in enumerate(S.slots) if type(x) is Storage}
+        self.numbers = {n: x for n, x in enumerate(S.slots) if type(x) in NUMBERS}
+        self.copies = {id(copy): original for original, copy in S.snapshots.items()}
+        self.written = {n for form, line in self.lines for n in written(form, line)}
+
+    def check(self) -> None:
+        """Refused if Python's state changed in a way that a replay could not repeat."""
+        if self.session.ended:
+            raise Refused(self.session.ended)
+        for fact in (*self.state.facts, *self.state.module_facts):
+            if not holds(fact):
+                raise Refused(f"the call changes {named(fact)}")
+        for b in self.tensors.values():
+            if Before.now(b.tensor) != b.fields:
+                raise Refused("the call changes what a tensor is, not only its values")
+        if host_random() != self.random:
+            raise Refused("the call draws random numbers of Python or NumPy")
+        if modes(self.S) != self.modes:
+            raise Refused("the call changes a mode")
+
+    def escaped(self, used: set[int]) -> bool:
+        """Whether something that nobody replays (a list of the user's, say) keeps a result of the call."""
+        if not set(alive(self.S.slots, self.promised)) <= used:
+            gc.collect()
+        return not set(alive(self.S.slots, self.promised)) <= used
+
+    def foreign(self) -> dict[int, Any]:
+        """Storages of the code that are neither promised nor a known tensor's: by slot, to compare two recordings."""
+        known = {id(b.tensor._st) for b in self.tensors.values()} | self.copies.keys()
+        promised = set(self.promised)
+        found: dict[int, Any] = {}
+        for n, x in enumerate(self.S.slots):
+            if type(x) is Storage and n not in promised and id(x) not in known:
+                small = x.nbytes <= SMALL and x.info is None and n not in self.written and x.pend is None
+                found[n] = weakref.ref(x), bytes(memory_of(x)) if small else None
+        return found
+
+    def moving(self) -> dict[int, Tensor]:
+        """The arguments whose offset may be another in each call, by storage: those that share theirs with no other."""
+        owners: dict[int, list[Tensor]] = {}
+        for b in self.tensors.values():
+            owners.setdefault(id(b.fields[0]), []).append(b.tensor)
+        given = {id(t) for _, t in self.inputs.tensors}
+        alone = {st: ts[0] for st, ts in owners.items() if len(ts) == 1}
+        return {st: t for st, t in alone.items() if id(t) in given and t._off}
+
+    def offsets(self) -> dict[int, tuple[int, int]]:
+        """The slots that hold offsets of arguments: (id of the argument, what is added to its own)."""
+        moving = self.moving()
+        found: dict[int, tuple[int, int]] = {}
+        if moving:
+            slots = self.S.slots
+            for _, line in self.lines:
+                for at, sid in enumerate(line):
+                    t = moving.get(id(slots[~sid])) if sid < 0 else None
+                    if t is not None:
+                        found[line[at + 1]] = id(t), slots[line[at + 1]] - t._off
+        return found
+
+    def summary(self) -> None:
+        """What must be the same in the next recording."""
+        self.strangers = self.foreign()
+        self.shifts = {slot: delta for slot, (_, delta) in self.offsets().items()}
+
+    def strip(self) -> None:
+        """Let go of everything but what the next recording is compared with."""
+        self.result = self.state = self.inputs = None
+        self.tensors = {}
+
+    def agrees(self, other: Recording) -> bool:
+        """Whether two recordings are of the same replay."""
+        fixed = self.arguments().keys() | self.shifts.keys()
+        if self.shifts != other.shifts:
+            return False
+        if self.code != other.code or len(self.session.actions) != len(other.session.actions):
+            return False
+        if not all(a.same(b) for a, b in zip(self.session.actions, other.session.actions)):
+            return False
+        for n, x in self.numbers.items():
+            y = other.numbers.get(n)
+            if n not in fixed and not (type(x) is type(y) and (x == y or (x != x and y != y))):
+                return False
+        if self.strangers.keys() != other.strangers.keys():
+            return False
+        for n, (ref, data) in self.strangers.items():
+            then, before = other.strangers[n]
+            if ref() is not then() and (data is None or data != before):
+                return False
+        return True
+
+    def arguments(self) -> dict[int, tuple[int, int]]:
+        """The slots that an action fills: (action, its value)."""
+        return {
+            slot: (k, i)
+            for k, action in enumerate(self.session.actions)
+            for i, slot in enumerate(action.slots)
+        }
+
+
+def memory_of(st: Storage) -> Any:
+    import ctypes
+
+    return (ctypes.c_char * st.nbytes).from_address(st.ptr) if st.nbytes and st.ptr else b""
+
+
+def written(form: Any, line: Any) -> list[int]:
+    from ..stream.program import written as slots
+
+    return slots(form, line)
+
+
+def named(fact: Any) -> str:
+    kind, holder, key, _ = fact
+    if kind in ("item", "attr") and type(key) is str:
+        return f"'{key}'"
+    return (
+        f"a {type(holder).__name__} that it can reach"
+        if kind != "cell"
+        else "a variable of an outer function"
+    )
+
+
+__all__ = ["Recording", "Refused", "memory"]

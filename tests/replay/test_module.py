@@ -1,0 +1,425 @@
+"""Captured modules and functions: their calls, what guards them, their graph, names and pickles."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+from typing import Any
+
+import pytest
+
+import flambeau as torch
+
+nn = torch.nn
+
+
+def bits(t: Any) -> Any:
+    return None if t is None else t.detach().clone().numpy().tobytes()
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(6, 16)
+        self.norm = nn.LayerNorm(16)
+        self.drop = nn.Dropout(0.5)
+        self.last = nn.Linear(16, 3)
+        self.scale = 1.0
+
+    def forward(self, x: Any) -> Any:
+        h = self.drop(torch.relu(self.norm(self.first(x))))
+        return self.last(h.view(-1, 16)) * self.scale
+
+
+def net(seed: int = 0) -> Net:
+    torch.manual_seed(seed)
+    return Net()
+
+
+def replays(f: Any) -> int:
+    return len((f._call if isinstance(f, nn.Module) else f.captured).replays)
+
+
+def test_a_module_trains_with_the_same_bits() -> None:
+    trails = []
+    for compiled in (False, True):
+        model = net()
+        call = torch.compile(model) if compiled else model
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+        torch.manual_seed(5)
+        trail = []
+        for i in range(8):
+            x = torch.randn(4, 6, requires_grad=i % 2 == 0)
+            optimizer.zero_grad()
+            out = call(x)
+            (out**2).sum().backward()
+            optimizer.step()
+            trail.append([bits(out), bits(x.grad), *map(bits, model.state_dict().values())])
+            trail.append([bits(p.grad) for p in model.parameters()])
+        trails.append(trail)
+    assert trails[0] == trails[1]
+    assert replays(call) == 2
+
+
+def test_saved_tensors_of_two_replays_are_two() -> None:
+    model = net().eval()
+    call = torch.compile(model)
+    x = [torch.randn(3, 6) for _ in range(5)]
+    for t in x:
+        call(t)
+    assert replays(call) == 1
+    a, b = call(x[0]), call(x[1])
+    b.sum().backward()
+    (2 * a).sum().backward()
+    found = [p.grad for p in model.parameters()]
+    for p in model.parameters():
+        p.grad = None
+    first, second = model(x[0]), model(x[1])
+    second.sum().backward()
+    (2 * first).sum().backward()
+    assert [bits(g) for g in found] == [bits(p.grad) for p in model.parameters()]
+
+
+def test_the_graph_is_that_of_an_uncaptured_call() -> None:
+    model = net().eval()
+    call = torch.compile(model)
+    x = torch.randn(3, 6, requires_grad=True)
+    for _ in range(3):
+        out = call(x)
+
+    def names(t: Any) -> list[str]:
+        found, todo = [], [t.grad_fn]
+        while todo:
+            node = todo.pop()
+            found.append(node.name())
+            todo += [n for n, _ in node.next_functions if n is not None]
+        return found
+
+    assert names(out) == names(model(x))
+    (g,) = torch.autograd.grad(out.sum(), x, create_graph=True)
+    (h,) = torch.autograd.grad((g**2).sum(), x)
+    (g2,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    (h2,) = torch.autograd.grad((g2**2).sum(), x)
+    assert bits(g) == bits(g2) and bits(h) == bits(h2)
+
+
+def test_a_parameter_written_between_forward_and_backward_is_found() -> None:
+    model = net().eval()
+    call = torch.compile(model)
+    x = torch.randn(3, 6, requires_grad=True)
+    for _ in range(3):
+        with torch.no_grad():
+            model.last.weight.mul_(0.5)
+        out = call(x)
+        out.sum().backward()
+    out = call(x)
+    with torch.no_grad():
+        model.last.weight.mul_(0.5)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.sum().backward()
+    assert replays(call) == 1
+
+
+def test_flags_attributes_and_modes_are_guards() -> None:
+    model = net()
+    call = torch.compile(model)
+    x = torch.randn(4, 6)
+    for _ in range(3):
+        for training in (True, False):
+            model.train(training)
+            torch.manual_seed(1)
+            a = call(x)
+            torch.manual_seed(1)
+            assert bits(a) == bits(model(x))
+    assert replays(call) == 2
+    model.eval()
+    model.scale = 3.0
+    assert bits(call(x)) == bits(model(x))
+    model.last = nn.Linear(16, 2)
+    assert bits(call(x)) == bits(model(x)) and call(x).shape == (4, 2)
+    with torch.no_grad():
+        assert not call(x).requires_grad and not call(x).requires_grad and not call(x).requires_grad
+    assert call(x).requires_grad
+    model.last.register_forward_hook(lambda m, i, o: o + 1)
+    assert bits(call(x)) == bits(model(x))
+    x2 = torch.randn(4, 6, dtype=torch.float64)
+    assert bits(call.double()(x2)) == bits(model(x2))
+
+
+def test_closure_and_global_values_are_guards() -> None:
+    scale, table = 2.0, {"shift": 1.0, "list": [1.0]}
+
+    @torch.compile
+    def f(x: Any) -> Any:
+        return x * scale + table["shift"] + table["list"][0]
+
+    x = torch.ones(2)
+    for _ in range(3):
+        assert f(x).tolist() == [4, 4]
+    assert replays(f) == 1
+    scale = 3.0
+    assert f(x).tolist() == [5, 5]
+    table["shift"] = 5.0
+    assert f(x).tolist() == [9, 9]
+    table["list"][0] = 0.0
+    assert f(x).tolist() == [8, 8]
+
+
+def test_python_arguments_are_guards() -> None:
+    @torch.compile
+    def f(x: Any, k: Any, *rest: Any, flag: bool = False) -> Any:
+        y = x * k if k > 0 else -x
+        return y + len(rest) if flag else y
+
+    x = torch.ones(2)
+    for _ in range(3):
+        assert f(x, 2).tolist() == [2, 2]
+        assert f(x, 3).tolist() == [3, 3]
+        assert f(x, -3).tolist() == [-1, -1]
+        assert f(x, 2.5).tolist() == [2.5, 2.5]
+        assert f(x, 2, 1, 1, flag=True).tolist() == [4, 4]
+    assert replays(f) == 5
+
+
+def test_aliasing_of_inputs_is_a_guard() -> None:
+    @torch.compile
+    def f(a: Any, b: Any) -> Any:
+        a.mul_(2)
+        return a + b
+
+    for _ in range(3):
+        assert f(torch.ones(2), torch.ones(2)).tolist() == [3, 3]
+    t = torch.ones(2)
+    assert f(t, t).tolist() == [4, 4]
+    for _ in range(3):
+        t = torch.ones(2)
+        assert f(t, t).tolist() == [4, 4]
+        assert f(torch.ones(2), torch.ones(2)).tolist() == [3, 3]
+    base = torch.arange(6.0)
+    for i in (1, 2, 1, 2, 1):
+        base = torch.arange(6.0)
+        expected = base[i : i + 2] * 2
+        out = f(base[i : i + 2], base[4:6] if i == 1 else base[2:4])
+        want = expected + (torch.tensor([4.0, 5.0]) if i == 1 else expected)
+        assert out.tolist() == want.tolist()
+
+
+def test_views_of_inputs_come_out_as_views() -> None:
+    @torch.compile
+    def f(x: Any) -> Any:
+        return x[1:], x.t(), (x * 2)[0]
+
+    for _ in range(4):
+        x = torch.arange(6.0).reshape(3, 2)
+        a, b, c = f(x)
+        x.add_(1)
+        assert (
+            a.tolist() == [[3, 4], [5, 6]] and b.tolist() == [[1, 3, 5], [2, 4, 6]] and c.tolist() == [0, 2]
+        )
+        a.zero_()
+        assert x.tolist() == [[1, 2], [0, 0], [0, 0]] and a._base is x._base and c._base is not None
+    assert replays(f) == 1
+
+
+def test_an_input_comes_back_as_itself() -> None:
+    @torch.compile
+    def f(x: Any, y: Any) -> Any:
+        x.add_(y)
+        return {"x": x, "sum": [x.sum(), (x, None, 3, "text")]}
+
+    for _ in range(4):
+        x = torch.ones(2)
+        out = f(x, torch.ones(2))
+        assert out["x"] is x and out["sum"][1][0] is x and out["sum"][1][1:] == (None, 3, "text")
+        assert out["sum"][0].item() == 4 and x.tolist() == [2, 2] and x._version == 1
+
+
+def test_what_a_user_keeps_in_python_is_not_replayed() -> None:
+    kept: list[Any] = []
+
+    def f(x: Any) -> Any:
+        kept.append(x * 2)
+        return x + 1
+
+    g = torch.compile(f)
+    with pytest.warns(UserWarning, match="runs uncaptured"):
+        for _ in range(4):
+            g(torch.ones(2))
+    assert len(kept) == 4 and replays(g) == 0
+
+    class Counter:
+        n = 0
+
+        def run(self, x: Any) -> Any:
+            self.n += 1
+            return x * self.n
+
+    counter = Counter()
+    run = torch.compile(counter.run)
+    with pytest.warns(UserWarning, match="changes 'n'"):
+        assert [run(torch.ones(1)).item() for _ in range(5)] == [1, 2, 3, 4, 5]
+
+
+def test_numbers_from_nowhere_are_not_replayed() -> None:
+    import random
+
+    f = torch.compile(lambda x: x + random.random())
+    with pytest.warns(UserWarning, match="random numbers of Python"):
+        found = {f(torch.zeros(1)).item() for _ in range(6)}
+    assert len(found) == 6
+    import itertools
+
+    count = itertools.count()
+    g = torch.compile(lambda x: x + next(count))
+    assert [g(torch.zeros(1)).item() for _ in range(8)] == list(range(8))
+
+
+def test_random_numbers_follow_the_generator() -> None:
+    @torch.compile
+    def f(x: Any) -> Any:
+        return x + torch.rand(3), torch.randn(2)
+
+    torch.manual_seed(0)
+    got = [tuple(map(bits, f(torch.ones(3)))) for _ in range(6)]
+    torch.manual_seed(0)
+    want = [(bits(torch.ones(3) + torch.rand(3)), bits(torch.randn(2))) for _ in range(6)]
+    assert got == want and replays(f) == 1
+    torch.manual_seed(0)
+    assert tuple(map(bits, f(torch.ones(3)))) == want[0]
+
+
+def test_constants_made_in_the_call() -> None:
+    @torch.compile
+    def f(x: Any) -> Any:
+        return x * torch.tensor([1.0, 2.0]) + torch.zeros(2) + torch.arange(2)
+
+    for i in range(4):
+        assert f(torch.full((2,), float(i))).tolist() == [i, 2 * i + 1]
+    assert replays(f) == 1
+
+
+def test_names_state_and_pickle_are_the_modules() -> None:
+    model = net()
+    call = torch.compile(model)
+    assert isinstance(call, Net) and call is not model and call._orig_mod is model
+    assert list(call.state_dict()) == list(model.state_dict())
+    assert [n for n, _ in call.named_parameters()] == [n for n, _ in model.named_parameters()]
+    assert repr(call) == repr(model)
+    call.train(False)
+    assert not model.training and not model.drop.training
+    data = pickle.dumps(call)
+    assert data == pickle.dumps(model) and type(pickle.loads(data)) is Net
+    buffer = io.BytesIO()
+    torch.save(call.state_dict(), buffer)
+    other = net(1)
+    other.load_state_dict(torch.load(io.BytesIO(buffer.getvalue())))
+    x = torch.randn(2, 6)
+    for _ in range(4):
+        assert bits(other.eval()(x)) == bits(call(x))
+    twin = copy.deepcopy(call)
+    with torch.no_grad():
+        twin.last.bias.add_(1)
+    assert bits(twin(x)) != bits(call(x))
+    whole = nn.Sequential(torch.compile(net()), nn.ReLU())
+    assert next(iter(whole.state_dict())) == "0.first.weight"
+
+
+def test_compile_of_the_module_itself() -> None:
+    model = net().eval()
+    x = torch.randn(2, 6)
+    want = bits(model(x))
+    model.compile()
+    for _ in range(4):
+        assert bits(model(x)) == want
+
+
+def test_methods_and_decorators() -> None:
+    class Trainer:
+        def __init__(self) -> None:
+            self.model = net().eval()
+            self.epoch = 0
+
+        @torch.compile
+        def one(self, x: Any) -> Any:
+            """Says something."""
+            return self.model(x)
+
+        @torch.compile(fullgraph=True, dynamic=True, mode="reduce-overhead")
+        def two(self, x: Any) -> Any:
+            return self.model(x) * 2
+
+    trainer = Trainer()
+    x = torch.randn(2, 6)
+    for _ in range(5):
+        trainer.epoch += 1  # no code that is captured names it
+        assert bits(trainer.one(x)) == bits(trainer.model(x))
+        assert bits(trainer.two(x)) == bits(trainer.model(x) * 2)
+    assert replays(Trainer.one) == 1 and Trainer.one.__doc__ == "Says something."
+    assert Trainer.one.__name__ == "one"
+    bound = torch.compile(trainer.model.forward)
+    for _ in range(4):
+        assert bits(bound(x)) == bits(trainer.model(x))
+    assert replays(bound) == 1
+
+
+def test_arguments_of_compile() -> None:
+    def f(x: Any) -> Any:
+        return x
+
+    assert torch.compile(f, disable=True) is f and torch.compile(f, backend="eager") is f
+    with pytest.raises(RuntimeError, match="Unrecognized mode"):
+        torch.compile(f, mode="fast")
+    with pytest.raises(RuntimeError, match="Either mode or options"):
+        torch.compile(f, mode="default", options={})
+    with pytest.raises(RuntimeError, match="Invalid backend"):
+        torch.compile(f, backend="nonsense")
+
+    @torch.compiler.disable
+    def inner(x: Any) -> Any:
+        return x * 2
+
+    g = torch.compile(lambda x: inner(x) + (1 if torch.compiler.is_compiling() else 0))
+    with pytest.warns(UserWarning, match="compiler.disable"):
+        g(torch.ones(1))
+    h = torch.compile(lambda x: x * 2)
+    for _ in range(3):
+        h(torch.ones(1))
+    assert replays(h) == 1 and not torch.compiler.is_compiling()
+    torch.compiler.reset()
+    assert replays(h) == 0
+
+
+def test_a_foreign_input_that_is_saved_for_backward() -> None:
+    import numpy as np
+
+    w = torch.ones(3, requires_grad=True)
+    f = torch.compile(lambda x: (x * w).sum())
+    for i in range(4):
+        a = np.full(3, float(i), np.float32)
+        y = f(torch.from_numpy(a))
+        a[:] = 100
+        w.grad = None
+        y.backward()
+        assert w.grad.tolist() == [i, i, i] and y.item() == 3 * i
+
+
+def test_pending_work_and_other_threads() -> None:
+    import threading
+
+    f = torch.compile(lambda x: x * 2 + 1)
+    results = []
+    for _ in range(3):
+        f(torch.ones(4))
+
+    def work() -> None:
+        for i in range(20):
+            x = torch.full((4,), float(i)) + 1  # still pending when the replay needs it
+            results.append(f(x).tolist() == [2 * i + 3] * 4)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert len(results) == 60 and all(results)
