@@ -49,6 +49,7 @@ BUDGET = {
     "autograd": 1700,
     "tensor": 2100,
     "built from tensors": 16500,
+    "faces": 4200,
     "tools": 2000,
 }
 
