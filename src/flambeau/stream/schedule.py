@@ -97,9 +97,29 @@ class Scheduler:
                     found[v.buf.id] = item
                     todo.append(item[1])
         hint = self.latest(node) if found else None
-        for _, waited in sorted(found.values(), key=lambda item: item[0]):
-            hint = self.settle(waited, hint)
+        waiting = [waited for _, waited in sorted(found.values(), key=lambda item: item[0])]
+        floors = self.floors([*waiting, node])
+        for waited in waiting:
+            hint = self.settle(waited, hint, floors[waited.outs[0].id])
         return hint
+
+    def floors(self, nodes: list[PNode]) -> dict[int, int]:
+        """For each result of nodes in order, the group after which all its readers among them come."""
+        latest: dict[int, int] = {}
+        for node in nodes:
+            group = self.latest(node)
+            own = -1 if group is None else group.index
+            latest[id(node)] = max([own, *(latest.get(v.buf.id, -1) for v in node.ins)])
+            for out in node.outs:
+                latest[out.id] = latest[id(node)]
+        floors: dict[int, int] = {}
+        for node in reversed(nodes):
+            after = latest[id(node)]
+            for out in node.outs:
+                after = max(after, floors.get(out.id, -1))
+            for v in node.ins:
+                floors[v.buf.id] = min(after, floors.get(v.buf.id, after))
+        return floors
 
     def inline_cost(self, node: PNode) -> int:
         """> 0 if the node is a scalar that every reader recomputes: numbers, constants, few operations."""
@@ -177,14 +197,25 @@ class Scheduler:
             self.before_write(node.ins[0])
         self.settle(node, hint)
 
-    def settle(self, node: PNode, hint: Group | None) -> Group:
+    def settle(self, node: PNode, hint: Group | None, floor: int = -1) -> Group:
+        """floor: the number of a group that all readers of the node come after."""
         if node.kind == "take":
             self.materialise(node.ins[0])
         group, at = self.best_group(node, hint)
+        if group is not None and self.is_early(node, group, floor):
+            group = None
         if group is None:
             group, at = self.open_group(node)
         self.add(node, group, at)
         return group
+
+    def is_early(self, node: PNode, group: Group, floor: int) -> bool:
+        """Whether a group would have to store the node until its reader comes, while its inputs are stored anyway."""
+        return (
+            group.index < floor
+            and node.kind == "map"
+            and all(v.buf.mat or v.buf.bytes_exist for v in self.reading(node))
+        )
 
     def latest(self, node: PNode) -> Group | None:
         """The latest group that the node could fuse with."""
