@@ -69,6 +69,22 @@ class Launch:
         self.count = 1  # calls of the kernel; the parameters of all follow each other
         self.work = 0
 
+    def settle(self) -> None:
+        """Forget what only planning needs: a program lives long, and its graph would live with it."""
+        self.bound = self.product = self.names = None
+        self.nests = self.ints = self.numbers = _NONE
+        self.values = {}
+        if self.call is None:
+            self.bufs = self.scratch = _NONE
+        self.make = _settled
+
+
+_NONE: list[Any] = []  # of every settled launch
+
+
+def _settled() -> Any:
+    raise AssertionError("the kernel of a settled launch exists")
+
 
 class Program:
     """What a key of the stream has become. kept: the promised slots that it gives bytes; see `run`."""
@@ -229,6 +245,8 @@ def assemble(
     for entries, x in program.segments:
         made.append((device.program(entries, count) if entries else None, [], x))
     program.segments = made
+    for x in launches:
+        x.settle()
     n = len(program.pointers)
     program.fill = f"={n}q{len(floats)}d{len(wholes)}q"
     program.fixed = (f"={len(constants)}q", 8 * first_constant)
