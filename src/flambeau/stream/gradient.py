@@ -56,9 +56,9 @@ def grad_fn(t: Tensor) -> Node | None:
     if t._vw is not None:
         base, mode, seen = t._vw
         if t._ver is not None and t._ver.n != seen and (base._rg or t._gf is not None):
-            if mode and base._gf is not None:
+            if mode:
                 refuse_rebuilt(t, mode)
-            t._gf = view_node(base, t) if base._gf is not None else None
+            t._gf = view_node(base, t) if base._rg else None
             t._nr = 0
             t._rg = base._rg
             t._vw = (base, mode, t._ver.n)
