@@ -99,9 +99,9 @@ def a_tensor_that_is_seen_is_taken_for_dead() -> None:
     """Wrong liveness; what a program leaves without bytes gets some, or the process would end."""
     right = planning.plan
 
-    def plan(lines: Any, slots: Any, kept: Any, promised: set[int]) -> Any:
+    def plan(lines: Any, slots: Any, kept: Any, promised: set[int], compiling: bool = True) -> Any:
         forgotten = max((sid for sid in promised if kept(sid)), default=-1) if len(lines) > 3 else -1
-        return right(lines, slots, lambda sid: sid != forgotten and kept(sid), promised)
+        return right(lines, slots, lambda sid: sid != forgotten and kept(sid), promised, compiling)
 
     planning.plan = plan
     give_bytes()
@@ -178,7 +178,7 @@ def foreign_memory_is_read_late() -> None:
 def a_fragment_keeps_too_little() -> None:
     """The next six instructions do not count as uses of its results."""
     right = fragments.program_of
-    fragments.program_of = lambda node, lines, stop, slots, last: right(node, lines, stop + 6, slots, last)
+    fragments.program_of = lambda node, lines, stop, *rest: right(node, lines, stop + 6, *rest)
     give_bytes()
 
 

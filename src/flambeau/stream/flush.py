@@ -25,12 +25,14 @@ NUMBERS = (int, float, bool)
 
 
 class Known:
-    """What is known of a key: how often it came, which slots it promises, the programs made for it."""
+    """What is known of a key: how often it came, which slots it promises, the programs made for it.
 
-    __slots__ = ("lines", "programs", "promised", "seen")
+    later: how often it must have come before it is worth another try, after one that found no kernels."""
+
+    __slots__ = ("later", "lines", "programs", "promised", "seen")
 
     def __init__(self, code: tuple[Any, ...]):
-        self.seen = 0
+        self.seen = self.later = 0
         self.programs: list[Program] = []
         self.lines = split(code)
         self.promised = promised(self.lines)
@@ -70,14 +72,23 @@ _SPARE = references([object()])[0]
 
 class Novelty:
     """How often keys were new of late. Where most are (trees, random depth), a sequence must come more often before it
-    is planned as a whole: its kernels would be compiled for nothing."""
+    is planned as a whole, and once no instruction has been new for a while, only from kernels that exist: others would
+    be compiled for nothing."""
 
     level = 0.0
+    settled = 0  # new sequences since an instruction was planned for the first time
+    HIGH, SETTLED = 0.3, 64
 
     @classmethod
     def threshold(cls, new: bool) -> int:
         cls.level += ((1.0 if new else 0.0) - cls.level) * 0.02
-        return 2 if cls.level < 0.3 else 12
+        cls.settled += new
+        return 2 if cls.level < cls.HIGH else 12
+
+    @classmethod
+    def compiling(cls) -> bool:
+        """Whether what several instructions share may have kernels compiled."""
+        return cls.level < cls.HIGH or cls.settled < cls.SETTLED
 
 
 def flush(S: Stream) -> None:
@@ -143,14 +154,11 @@ def run(progress: Progress, slots: list[Any], pending: int) -> None:
     known = progress.known
     new = not known.seen
     known.seen += 1
-    if (
-        known.programs
-        or (len(known.lines) == 1 and known.lines[0][0].kin is None)
-        or known.seen >= Novelty.threshold(new)
-    ):
-        run_whole(known, slots, progress)
-    else:
-        run_units(known, slots, pending, progress)
+    single = len(known.lines) == 1 and known.lines[0][0].kin is None
+    if known.programs or single or known.seen >= max(Novelty.threshold(new), known.later):
+        if run_whole(known, slots, progress, single or Novelty.compiling()):
+            return
+    run_units(known, slots, pending, progress)
 
 
 def identities(slots: list[Any]) -> dict[int, int]:
@@ -220,7 +228,8 @@ def repeatable(known: Known, form: Any) -> bool:
     return True
 
 
-def run_whole(known: Known, slots: list[Any], progress: Progress) -> None:
+def run_whole(known: Known, slots: list[Any], progress: Progress, compiling: bool = True) -> bool:
+    """False if nothing ran: a kernel does not exist and may not be compiled."""
     counts = references(slots)
     live = [s for s in known.promised if counts[s] > _SPARE]
     for p in known.programs:
@@ -232,10 +241,16 @@ def run_whole(known: Known, slots: list[Any], progress: Progress) -> None:
         if len(known.programs) >= 2:
             for p in known.programs:
                 wanted |= p.kept
+        made = programs.plan(known.lines, slots, wanted.__contains__, set(known.promised), compiling)
+        if made is None:
+            known.later = 2 * known.seen
+            return False
+        if len(known.programs) >= 2:
             known.programs.clear()
-        p = programs.plan(known.lines, slots, wanted.__contains__, set(known.promised))
-        known.programs.append(p)
+        known.programs.append(made)
+        p = made
     programs.run(p, slots, progress)
+    return True
 
 
 FREEING = 8 << 20  # bytes promised from which dead results are freed while instructions run one by one
@@ -279,8 +294,9 @@ def run_unit(form: Any, line: tuple[int, ...], slots: list[Any], at: int, progre
 def run_pieces(lines: list[Any], slots: list[Any], progress: Progress) -> None:
     """Known bodies by their programs, the rest instruction by instruction."""
     last = fragments.last_uses(lines)
+    compiling = Novelty.compiling()
     for start, stop, node in fragments.parse(lines):
-        found = fragments.program_of(node, lines[start:stop], stop, slots, last) if node is not None else None
+        found = node and fragments.program_of(node, lines[start:stop], stop, slots, last, compiling)
         if found is not None:
             programs.run(*found, progress)
             progress.done = stop
@@ -323,6 +339,7 @@ def unit_of(form: Any, line: tuple[int, ...], slots: list[Any]) -> tuple[Program
     if unit is None:
         outs = set(key[len(key) - len(form.outs) :]) if form.outs else set()
         unit = form.unit[code] = programs.plan([(form, tuple(key))], local, outs.__contains__, outs)
+        Novelty.settled = 0
         if code == (form, *range(len(key))):
             form.plain_unit = unit
     return unit, local

@@ -31,10 +31,12 @@ class Node:
 
 
 class Wiring:
-    __slots__ = ("met", "programs")
+    """How often one was met, the programs made for it; later: how often it must be met before another try."""
+
+    __slots__ = ("later", "met", "programs")
 
     def __init__(self) -> None:
-        self.met = 0
+        self.met = self.later = 0
         self.programs: list[Any] = []
 
 
@@ -127,7 +129,9 @@ def _references(objects: list[Any], at: int) -> int:
 _SPARE = _references([object()], 0)
 
 
-def program_of(node: Node, lines: list[Line], stop: int, slots: list[Any], last: dict[int, int]) -> Any:
+def program_of(
+    node: Node, lines: list[Line], stop: int, slots: list[Any], last: dict[int, int], compiling: bool = True
+) -> Any:
     """(program, its slots) of a fragment's occurrence, or None while its wiring is too new. lines: the occurrence."""
     renumber: dict[int, int] = {}
     wiring: list[int] = []
@@ -157,14 +161,18 @@ def program_of(node: Node, lines: list[Line], stop: int, slots: list[Any], last:
     for p in found.programs:
         if p.kept.issuperset(needed):
             return p, local
-    if found.met < MET or _count["programs"] >= MOST:
+    if found.met < max(MET, found.later) or _count["programs"] >= MOST:
         return None
     if len(found.programs) >= 2:
         for p in found.programs:
             needed |= p.kept
+    p = programs.plan(local_lines, local, needed.__contains__, set(promised.values()), compiling)
+    if p is None:
+        found.later = 2 * found.met
+        return None
+    if len(found.programs) >= 2:
         _count["programs"] -= len(found.programs)
         found.programs.clear()
-    p = programs.plan(local_lines, local, needed.__contains__, set(promised.values()))
     _count["programs"] += 1
     found.programs.append(p)
     STATS["fragments"] = STATS.get("fragments", 0) + 1
