@@ -155,10 +155,9 @@ def run(progress: Progress, slots: list[Any], pending: int) -> None:
     new = not known.seen
     known.seen += 1
     single = len(known.lines) == 1 and known.lines[0][0].kin is None
-    if known.programs or single or known.seen >= max(Novelty.threshold(new), known.later):
-        if run_whole(known, slots, progress, single or Novelty.compiling()):
-            return
-    run_units(known, slots, pending, progress)
+    whole = known.programs or single or known.seen >= max(Novelty.threshold(new), known.later)
+    if not (whole and run_whole(known, slots, progress, single or Novelty.compiling())):
+        run_units(known, slots, pending, progress)
 
 
 def identities(slots: list[Any]) -> dict[int, int]:
