@@ -44,12 +44,15 @@ def split(code: tuple[Any, ...]) -> list[tuple[Any, tuple[int, ...]]]:
     i, n = 0, len(code)
     while i < n:
         form = code[i]
-        i += 1
-        start, left = i, form.slots
-        while left:
-            i += 2 if code[i] < 0 else 1
-            left -= 1
-        lines.append((form, code[start:i]))
+        start, i = i + 1, i + 1 + form.slots
+        line = code[start:i]
+        if line and min(line) < 0:  # offsets follow what they belong to
+            i, left = start, form.slots
+            while left:
+                i += 2 if code[i] < 0 else 1
+                left -= 1
+            line = code[start:i]
+        lines.append((form, line))
     return lines
 
 

@@ -31,11 +31,14 @@ class Node:
 
 
 class Wiring:
-    """How often one was met, the programs made for it; later: how often it must be met before another try."""
+    """How often one was met, the programs made for it; later: how often it must be met before another try.
 
-    __slots__ = ("later", "met", "programs")
+    outs: the numbers of what it promises."""
 
-    def __init__(self) -> None:
+    __slots__ = ("later", "met", "outs", "programs")
+
+    def __init__(self, outs: list[int]) -> None:
+        self.outs = outs
         self.met = self.later = 0
         self.programs: list[Any] = []
 
@@ -122,42 +125,48 @@ def last_uses(lines: list[Line]) -> dict[int, int]:
     return last
 
 
-def _references(objects: list[Any], at: int) -> int:
-    return sys.getrefcount(objects[at])
+def _references(objects: list[Any], at: list[int]) -> list[int]:
+    count = sys.getrefcount
+    return [count(objects[i]) for i in at]
 
 
-_SPARE = _references([object()], 0)
+_SPARE = _references([object()], [0])[0]
+
+
+def renumbered(lines: list[Line], key: tuple[int, ...]) -> tuple[list[Line], list[int]]:
+    """The instructions with the slot numbers of a wiring, and the numbers that they promise."""
+    local, outs, at = [], [], 0
+    for form, line in lines:
+        end = at + len(line)
+        local.append((form, key[at:end]))
+        outs += key[end - len(form.outs) : end]
+        at = end
+    return local, outs
 
 
 def program_of(
     node: Node, lines: list[Line], stop: int, slots: list[Any], last: dict[int, int], compiling: bool = True
 ) -> Any:
     """(program, its slots) of a fragment's occurrence, or None while its wiring is too new. lines: the occurrence."""
-    renumber: dict[int, int] = {}
-    wiring: list[int] = []
-    local_lines = []
-    promised: dict[int, int] = {}
-    for form, line in lines:
-        start = len(wiring)
-        for sid in line:
-            real = ~sid if sid < 0 else sid
-            n = renumber.get(real)
-            if n is None:
-                n = renumber[real] = len(renumber)
-            wiring.append(~n if sid < 0 else n)
-        local_lines.append((form, tuple(wiring[start:])))
-        for sid in line[len(line) - len(form.outs) :] if form.outs else ():
-            promised[sid] = renumber[sid]
+    flat = [sid for _, line in lines for sid in line]
+    plain = min(flat) >= 0
+    names = list(dict.fromkeys(flat if plain else [~sid if sid < 0 else sid for sid in flat]))
+    numbers = {sid: n for n, sid in enumerate(names)}
+    if plain:
+        key = tuple(map(numbers.__getitem__, flat))
+    else:
+        key = tuple([~numbers[~sid] if sid < 0 else numbers[sid] for sid in flat])
     assert node.wirings is not None
-    key = tuple(wiring)
     found = node.wirings.get(key)
     if found is None:
         if len(node.wirings) > 256:
             node.wirings.clear()
-        found = node.wirings[key] = Wiring()
+        found = node.wirings[key] = Wiring(renumbered(lines, key)[1])
     found.met += 1
-    needed = {n for sid, n in promised.items() if last[sid] >= stop or _references(slots, sid) > _SPARE}
-    local = [slots[real] for real in renumber]
+    outs = [names[n] for n in found.outs]
+    counts = _references(slots, outs)
+    needed = {n for n, sid, count in zip(found.outs, outs, counts) if count > _SPARE or last[sid] >= stop}
+    local = [slots[sid] for sid in names]
     for p in found.programs:
         if p.kept.issuperset(needed):
             return p, local
@@ -166,7 +175,7 @@ def program_of(
     if len(found.programs) >= 2:
         for p in found.programs:
             needed |= p.kept
-    p = programs.plan(local_lines, local, needed.__contains__, set(promised.values()), compiling)
+    p = programs.plan(renumbered(lines, key)[0], local, needed.__contains__, set(found.outs), compiling)
     if p is None:
         found.later = 2 * found.met
         return None
