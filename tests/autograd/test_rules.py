@@ -149,6 +149,37 @@ def other_view_gets_history(torch):
 
 
 @program
+def views_made_before_their_base_has_a_history(torch):
+    w = leaf(torch, 2.0, 3.0)
+    a = torch.ones(2)
+    view, apart = a[:1], a[:1].detach()
+    a.mul_(w)
+    b = torch.ones(2)
+    one, other = b[:1], b[1:]
+    one.mul_(w[:1])
+    c = torch.ones(2)
+    with torch.no_grad():
+        hidden = c[:1]
+    c.mul_(w)
+    try:
+        said = (hidden * 2).requires_grad
+    except RuntimeError as error:
+        said = str(error)[:40]
+    (view * 5 + other * 7).sum().backward()
+    return [w.grad, view.requires_grad, (apart * 2).requires_grad, other.requires_grad, said]
+
+
+@program
+def a_view_of_a_leaf_that_is_written_under_no_grad(torch):
+    a = leaf(torch, 1.0, 2.0, 3.0, 4.0)
+    view = a[1:3]
+    with torch.no_grad():
+        a.mul_(2)
+    (view * view).sum().backward()
+    return [view, view.requires_grad, view.is_leaf, a.grad]
+
+
+@program
 def transposed_write(torch):
     a = leaf(torch, *map(float, range(6)))
     b = a.view(2, 3) * 1

@@ -99,9 +99,9 @@ def attach_view(S: Any, source: Tensor, t: Tensor, mode: str) -> None:
     version = source._ver or version_of(source)
     t._ver = version
     vw = source._vw
-    if not S.grad and source._rg:
+    if not S.grad:
         mode = mode or "no_grad"
-        t._rg = True  # as its base: outside, a use of it is recorded as that of a leaf
+        t._rg = source._rg  # as its base: outside, a use of it is recorded as that of a leaf
     if vw is None:
         t._vw = (source, mode, version.n)
     else:

@@ -14,10 +14,26 @@ from .nodes import PNode, PVal
 from .program import Launch
 from .recipes import recipe
 
-SEEN: dict[
-    Any, set[tuple[int, int, int]]
-] = {}  # layouts -> extents met there: several sizes share one kernel
-MANY = 4
+SEEN: dict[Any, set[int]] = {}  # layouts and what stays of the extents -> the numbers of rows met there
+MANY = 4  # kernels of one layout, each for its number of rows
+SMALL = 256  # numbers of rows up to which a second one at the same place ends it that each has its kernel
+
+
+def several_rows(layout: Any, m: int, n: int, k: int) -> bool:
+    """Note a number of rows; whether others were met where it is all that changed (also as another extent)."""
+    met = SEEN.setdefault(layout, set())
+    met.add(m)
+    several = len(met) > MANY
+    places = [(layout, n, k)]
+    if m == n:
+        places.append((layout, "rows", k))
+    if m == k:
+        places.append((layout, n, "rows"))
+    for place in places:
+        met = SEEN.setdefault(place, set())
+        met.add(m)
+        several = several or (m <= SMALL and len(met) > 1)
+    return several
 
 
 def whole(buf: Any) -> PVal:
@@ -80,9 +96,6 @@ def contract(node: PNode, tail: Any = None, then: Any = None) -> Sequence[Launch
     strides = Strides(*_abc(a, batch), *_abc(b, batch), *c.strides)
     dtype = a.buf.dtype.short
     layout = (dtype, planning.layouts(m, n, k, strides), batch > 1)
-    met = SEEN.setdefault(layout, set())
-    met.add((m, n, k))
-    sizes_here = len({e[0] for e in met})
     p = planning.plan(
         m,
         n,
@@ -93,7 +106,7 @@ def contract(node: PNode, tail: Any = None, then: Any = None) -> Sequence[Launch
         target,
         device.get_num_threads(),
         plain=tail is None,
-        generic=sizes_here > MANY,
+        generic=several_rows(layout, m, n, k),
     )
     spec = p.spec
     work = {"work": p.work * p.parts} if p.work else {}

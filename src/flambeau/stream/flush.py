@@ -21,17 +21,21 @@ from .program import STATS, Program
 from .value import ENTERING, STREAMS, Storage, StorageInfo, Stream
 
 CACHE: OrderedDict[Any, Known] = OrderedDict()  # the sequences that have a program
-MET: dict[int, int] = {}  # how often others came, by hash: what never comes again is not kept
+MET: dict[
+    int, tuple[int, int]
+] = {}  # `seen` and `later` of others, by hash: what never comes again is not kept
 NUMBERS = (int, float, bool)
 
 
 class Known:
-    """What is known of a key: how often it came, which slots it promises, the programs made for it."""
+    """What is known of a key: how often it came, which slots it promises, the programs made for it.
 
-    __slots__ = ("code", "lines", "programs", "promised", "seen")
+    later: how often it must have come before it is worth another try, after one that found no kernels."""
 
-    def __init__(self, code: tuple[Any, ...], seen: int):
-        self.code, self.seen = code, seen
+    __slots__ = ("code", "later", "lines", "programs", "promised", "seen")
+
+    def __init__(self, code: tuple[Any, ...], seen: int, later: int):
+        self.code, self.seen, self.later = code, seen, later
         self.programs: list[Program] = []
         self.lines = split(code)
         self.promised = promised(self.lines)
@@ -43,10 +47,9 @@ def split(code: tuple[Any, ...]) -> list[tuple[Any, tuple[int, ...]]]:
     i, n = 0, len(code)
     while i < n:
         form = code[i]
-        start = i + 1
-        i = start + form.slots
+        start, i = i + 1, i + 1 + form.slots
         line = code[start:i]
-        if min(line) < 0:  # an operand with an offset has two numbers
+        if line and min(line) < 0:  # offsets follow what they belong to
             i, left = start, form.slots
             while left:
                 i += 2 if code[i] < 0 else 1
@@ -78,14 +81,23 @@ _SPARE = references([object()])[0]
 
 class Novelty:
     """How often keys were new of late. Where most are (trees, random depth), a sequence must come more often before it
-    is planned as a whole: its kernels would be compiled for nothing."""
+    is planned as a whole, and once no instruction has been new for a while, only from kernels that exist: others would
+    be compiled for nothing."""
 
     level = 0.0
+    settled = 0  # new sequences since an instruction was planned for the first time
+    HIGH, SETTLED = 0.3, 64
 
     @classmethod
     def threshold(cls, new: bool) -> int:
         cls.level += ((1.0 if new else 0.0) - cls.level) * 0.02
-        return 2 if cls.level < 0.3 else 12
+        cls.settled += new
+        return 2 if cls.level < cls.HIGH else 12
+
+    @classmethod
+    def compiling(cls) -> bool:
+        """Whether what several instructions share may have kernels compiled."""
+        return cls.level < cls.HIGH or cls.settled < cls.SETTLED
 
 
 def flush(S: Stream) -> None:
@@ -143,11 +155,11 @@ def look_up(code: tuple[Any, ...]) -> Known:
         CACHE.move_to_end(code)
         return known
     name = hash(code)
-    seen = MET.get(name, 0)
+    seen, later = MET.get(name, (0, 0))
     if len(MET) >= 16 * config.program_cache:
         MET.clear()
-    MET[name] = seen + 1
-    return Known(code, seen)
+    MET[name] = seen + 1, later
+    return Known(code, seen, later)
 
 
 def remember(known: Known) -> None:
@@ -162,13 +174,9 @@ def run(progress: Progress, slots: list[Any], pending: int) -> None:
     known = progress.known
     new = not known.seen
     known.seen += 1
-    if (
-        known.programs
-        or (len(known.lines) == 1 and known.lines[0][0].kin is None)
-        or known.seen >= Novelty.threshold(new)
-    ):
-        run_whole(known, slots, progress)
-    else:
+    single = len(known.lines) == 1 and known.lines[0][0].kin is None
+    whole = known.programs or single or known.seen >= max(Novelty.threshold(new), known.later)
+    if not (whole and run_whole(known, slots, progress, single or Novelty.compiling())):
         run_units(known, slots, pending, progress)
 
 
@@ -251,7 +259,8 @@ def repeatable(known: Known, form: Any) -> bool:
     return True
 
 
-def run_whole(known: Known, slots: list[Any], progress: Progress) -> None:
+def run_whole(known: Known, slots: list[Any], progress: Progress, compiling: bool = True) -> bool:
+    """False if nothing ran: a kernel does not exist and may not be compiled."""
     counts = references(slots)
     live = [s for s in known.promised if counts[s] > _SPARE]
     for p in known.programs:
@@ -263,11 +272,19 @@ def run_whole(known: Known, slots: list[Any], progress: Progress) -> None:
         if len(known.programs) >= 2:
             for p in known.programs:
                 wanted |= p.kept
+        made = programs.plan(known.lines, slots, wanted.__contains__, set(known.promised), compiling)
+        if made is None:
+            known.later = 2 * known.seen
+            if not known.programs:
+                MET[hash(known.code)] = known.seen, known.later
+            return False
+        if len(known.programs) >= 2:
             known.programs.clear()
-        p = programs.plan(known.lines, slots, wanted.__contains__, set(known.promised))
-        known.programs.append(p)
+        known.programs.append(made)
         remember(known)
+        p = made
     programs.run(p, slots, progress)
+    return True
 
 
 FREEING = 8 << 20  # bytes promised from which dead results are freed while instructions run one by one
@@ -307,8 +324,9 @@ def run_unit(form: Any, line: tuple[int, ...], slots: list[Any], at: int, progre
 def run_pieces(lines: list[Any], slots: list[Any], progress: Progress, freeing: bool) -> None:
     """Known bodies by their programs, the rest instruction by instruction; freeing: dead results go at once."""
     last = fragments.last_uses(lines)
+    compiling = Novelty.compiling()
     for start, stop, node in fragments.parse(lines):
-        found = fragments.program_of(node, lines[start:stop], stop, slots, last) if node is not None else None
+        found = node and fragments.program_of(node, lines[start:stop], stop, slots, last, compiling)
         if found is not None:
             programs.run(found[0], found[1], progress)
             progress.done = stop
@@ -354,6 +372,7 @@ def unit_of(form: Any, line: tuple[int, ...], slots: list[Any]) -> tuple[Program
     if unit is None:
         outs = set(key[len(key) - len(form.outs) :]) if form.outs else set()
         unit = form.unit[code] = programs.plan([(form, tuple(key))], local, outs.__contains__, outs)
+        Novelty.settled = 0
         if code == (form, *range(len(key))):
             form.plain_unit = unit
     return unit, local

@@ -31,13 +31,15 @@ class Node:
 
 
 class Wiring:
-    """Which operand of an occurrence is which earlier result. promised: the results, in its own numbers."""
+    """How often one was met, the programs made for it; later: how often it must be met before another try.
 
-    __slots__ = ("met", "programs", "promised")
+    outs: the numbers of what it promises."""
 
-    def __init__(self, promised: list[int]):
-        self.met = 0
-        self.promised = promised
+    __slots__ = ("later", "met", "outs", "programs")
+
+    def __init__(self, outs: list[int]) -> None:
+        self.outs = outs
+        self.met = self.later = 0
         self.programs: list[Any] = []
 
 
@@ -118,69 +120,69 @@ def last_uses(lines: list[Line]) -> dict[int, int]:
     """The last instruction that names each slot."""
     last: dict[int, int] = {}
     for at, (_, line) in enumerate(lines):
-        last.update(dict.fromkeys(line, at))
-        if min(line) < 0:
-            last.update(dict.fromkeys([~sid for sid in line if sid < 0], at))
+        for sid in line:
+            last[~sid if sid < 0 else sid] = at
     return last
 
 
-def program_of(node: Node, lines: list[Line], stop: int, slots: list[Any], last: dict[int, int]) -> Any:
+def _references(objects: list[Any], at: list[int]) -> list[int]:
+    count = sys.getrefcount
+    return [count(objects[i]) for i in at]
+
+
+_SPARE = _references([object()], [0])[0]
+
+
+def renumbered(lines: list[Line], key: tuple[int, ...]) -> tuple[list[Line], list[int]]:
+    """The instructions with the slot numbers of a wiring, and the numbers that they promise."""
+    local, outs, at = [], [], 0
+    for form, line in lines:
+        end = at + len(line)
+        local.append((form, key[at:end]))
+        outs += key[end - len(form.outs) : end]
+        at = end
+    return local, outs
+
+
+def program_of(
+    node: Node, lines: list[Line], stop: int, slots: list[Any], last: dict[int, int], compiling: bool = True
+) -> Any:
     """(program, its slots) of a fragment's occurrence, or None while its wiring is too new. lines: the occurrence."""
     flat = [sid for _, line in lines for sid in line]
-    number: dict[int, int] = {}
-    new = number.setdefault
-    if min(flat) >= 0:
-        key = tuple([new(sid, len(number)) for sid in flat])
+    plain = min(flat) >= 0
+    names = list(dict.fromkeys(flat if plain else [~sid if sid < 0 else sid for sid in flat]))
+    numbers = {sid: n for n, sid in enumerate(names)}
+    if plain:
+        key = tuple(map(numbers.__getitem__, flat))
     else:
-        key = tuple([~new(~sid, len(number)) if sid < 0 else new(sid, len(number)) for sid in flat])
+        key = tuple([~numbers[~sid] if sid < 0 else numbers[sid] for sid in flat])
     assert node.wirings is not None
     found = node.wirings.get(key)
     if found is None:
         if len(node.wirings) > 256:
             node.wirings.clear()
-        found = node.wirings[key] = Wiring([number[sid] for sid in results(lines)])
+        found = node.wirings[key] = Wiring(renumbered(lines, key)[1])
     found.met += 1
-    real = list(number)
-    local = [slots[sid] for sid in real]
-    count = sys.getrefcount
-    needed = {n for n in found.promised if last[real[n]] >= stop or count(local[n]) > _SPARE}
+    outs = [names[n] for n in found.outs]
+    counts = _references(slots, outs)
+    needed = {n for n, sid, count in zip(found.outs, outs, counts) if count > _SPARE or last[sid] >= stop}
+    local = [slots[sid] for sid in names]
     for p in found.programs:
         if p.kept.issuperset(needed):
             return p, local
-    if found.met < MET or _count["programs"] >= MOST:
+    if found.met < max(MET, found.later) or _count["programs"] >= MOST:
         return None
     if len(found.programs) >= 2:
         for p in found.programs:
             needed |= p.kept
+    p = programs.plan(renumbered(lines, key)[0], local, needed.__contains__, set(found.outs), compiling)
+    if p is None:
+        found.later = 2 * found.met
+        return None
+    if len(found.programs) >= 2:
         _count["programs"] -= len(found.programs)
         found.programs.clear()
-    p = programs.plan(renumbered(lines, key), local, needed.__contains__, set(found.promised))
     _count["programs"] += 1
     found.programs.append(p)
     STATS["fragments"] = STATS.get("fragments", 0) + 1
     return p, local
-
-
-def results(lines: list[Line]) -> list[int]:
-    """The slots that instructions promise."""
-    return [sid for form, line in lines if form.outs for sid in line[-len(form.outs) :]]
-
-
-def renumbered(lines: list[Line], key: tuple[int, ...]) -> list[Line]:
-    """The instructions with the numbers of their wiring."""
-    out, at = [], 0
-    for form, line in lines:
-        out.append((form, key[at : at + len(line)]))
-        at += len(line)
-    return out
-
-
-def _spare() -> int:
-    """The references that an object has which only a table of slots and a list of a fragment's slots hold."""
-    slots = [object()]
-    local = [slots[sid] for sid in (0,)]
-    count = sys.getrefcount
-    return next(iter([count(local[n]) for n in (0,)]))
-
-
-_SPARE = _spare()

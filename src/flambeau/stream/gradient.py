@@ -5,6 +5,8 @@ The engine that walks this graph is autograd/engine.py; the nodes of ops are mad
 
 from __future__ import annotations
 
+import gc
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -56,9 +58,9 @@ def grad_fn(t: Tensor) -> Node | None:
     if t._vw is not None:
         base, mode, seen = t._vw
         if t._ver is not None and t._ver.n != seen and (base._rg or t._gf is not None):
-            if mode and base._gf is not None:
+            if mode:
                 refuse_rebuilt(t, mode)
-            t._gf = view_node(base, t) if base._gf is not None else None
+            t._gf = view_node(base, t) if base._rg else None
             t._nr = 0
             t._rg = base._rg
             t._vw = (base, mode, t._ver.n)
@@ -175,16 +177,38 @@ def rebase_history(t: Tensor, node: Node) -> None:
         _forget_retained(t)
     if t._vw is not None:
         base, mode, _ = t._vw
+        if not base._rg:
+            wake_views(base, t, 2)
         base_node = CopySlices(base, t, node)
         base._gf, base._nr, base._rg = base_node, 0, True
         base_node.result_version = version_of(t)
         t._gf, t._nr, t._rg = view_node(base, t), 0, True
         t._vw = (base, mode, version_of(t).n)
     else:
+        if not t._rg:
+            wake_views(t, t, 1)
         t._gf, t._nr, t._rg = node, 0, True
         node.result_version = version_of(t)
     if retained:
         t.retain_grad()  # type: ignore[attr-defined]
+
+
+def _references(objects: list[Any]) -> int:
+    return sys.getrefcount(objects[0])
+
+
+_SPARE = _references([object()])
+
+
+def wake_views(base: Tensor, written: Tensor, known: int) -> None:
+    """`base` gets a history: its other views have it, too. known: the tensors that are known to share its version.
+
+    A base does not know its views. They are looked for where somebody else shares the version, which is rare."""
+    if _references([base._ver]) - _SPARE <= known:
+        return
+    for t in gc.get_referrers(base._ver):
+        if isinstance(t, Tensor) and t is not written and t._vw is not None and t._vw[0] is base:
+            t._rg = True
 
 
 def _forget_retained(t: Tensor) -> None:

@@ -114,7 +114,7 @@ class NestBuilder:
         if kind == "store":
             dest, value = node.ins
             i = self.read(value, at)
-            self.stores.append((i, self.access(dest, at, "w")))
+            self.store(i, self.access(dest, at, "w"))
             self.of_store[dest.buf.id, dest.view] = i
             return
         out = node.outs[0]
@@ -131,7 +131,12 @@ class NestBuilder:
         self.of_buf[out.id] = i
         self.ats[out.id] = at
         if out.mat or out.kept:
-            self.stores.append((i, self.access(PVal(out, out.shape, out.strides, 0), at, "w")))
+            self.store(i, self.access(PVal(out, out.shape, out.strides, 0), at, "w"))
+
+    def store(self, value: int, access: int) -> None:
+        """The last store counts: one before it may belong to a later pass over the elements."""
+        self.stores = [(v, a) for v, a in self.stores if a != access]
+        self.stores.append((value, access))
 
     def take(self, node: PNode, at: tuple[int, ...]) -> int:
         src = node.ins[0]

@@ -114,8 +114,9 @@ def plan(
     slots: Sequence[Any],
     kept: Callable[[int], bool],
     promised: set[int],
-) -> Program:
-    """Plan instructions (form, slot numbers) over a name table."""
+    compiling: bool = True,
+) -> Program | None:
+    """Plan instructions (form, slot numbers) over a name table; None if that takes new kernels and none may be made."""
     builder = Builder()
     numbers = {i for i, s in enumerate(slots) if type(s) in (int, float, bool)}
     builder.written = {sid for form, line in lines for sid in written(form, line)}
@@ -129,6 +130,8 @@ def plan(
             joined = follow(launches[-1], x) if launches else None
             launches[-1:] = [launches[-1], x] if joined is None and launches else [joined or x]
     launches = fusion.join_lists(launches)
+    if not compiling and any((current().name, x.key) not in KERNELS for x in launches if x.call is None):
+        return None
     STATS["planned"] += 1
     return assemble(launches, builder, slots, kept, promised)
 

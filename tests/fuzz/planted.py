@@ -1,0 +1,199 @@
+"""Bugs to plant in the stream, and whether the oracle of programs.py finds one.
+
+python tests/fuzz/planted.py NAME [PROGRAMS]     prints the seed that found it; run in a process of its own
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+import programs
+
+from flambeau.autograd import engine
+from flambeau.ops import record
+from flambeau.stream import flush, fragments, nests, nodes, schedule
+from flambeau.stream import program as planning
+
+BUGS: dict[str, Callable[[], None]] = {}
+
+
+def bug(plant: Callable[[], None]) -> Callable[[], None]:
+    BUGS[plant.__name__] = plant
+    return plant
+
+
+def give_bytes() -> None:
+    """Storages that a program leaves without bytes get some: the process would end otherwise."""
+    run = planning.run
+
+    def run_and_fill(program: Any, slots: list[Any], progress: Any = None) -> None:
+        run(program, slots, progress)
+        for st in slots:
+            if type(st).__name__ == "Storage" and not st.ptr and st.nbytes:
+                st.block = planning.current().alloc(st.nbytes)
+                st.ptr = st.block.ptr
+
+    planning.run = run_and_fill
+
+
+@bug
+def views_of_one_memory_are_taken_for_disjoint() -> None:
+    """A wrong alias decision."""
+    right = schedule.overlap
+    schedule.overlap = lambda a, b: right(a, b) and a.view == b.view  # type: ignore[assignment]
+
+
+@bug
+def offsets_known_at_run_time_are_taken_for_different() -> None:
+    """`x[i].mul_(2); x[j]` as if i were never j."""
+    right = schedule.overlap
+    schedule.overlap = lambda a, b: a.offslot == b.offslot and right(a, b)  # type: ignore[assignment]
+
+
+@bug
+def a_write_is_dropped() -> None:
+    """Of two writes to one buffer only the last stays."""
+    right = planning.drop_dead
+
+    def drop(found: list[Any]) -> list[Any]:
+        last: set[int] = set()
+        kept = []
+        for node in reversed(right(found)):
+            if node.kind != "store" or node.ins[0].buf.id not in last:
+                kept.append(node)
+            if node.kind == "store":
+                last.add(node.ins[0].buf.id)
+        return kept[::-1]
+
+    planning.drop_dead = drop
+
+
+@bug
+def equal_expressions_are_merged_across_a_write() -> None:
+    key = nodes.PVal.key.fget  # type: ignore[attr-defined]
+    nodes.PVal.key = property(lambda v: (key(v)[0], 0, *key(v)[2:]))  # type: ignore[assignment]
+
+
+@bug
+def a_draw_that_nobody_uses_is_dead() -> None:
+    """A dead effect."""
+    right = planning.drop_dead
+
+    def drop(found: list[Any]) -> list[Any]:
+        used = {v.buf.id for node in found for v in node.ins if not nodes.opaque_writes(node)}
+        return [
+            node
+            for node in right(found)
+            if not nodes.opaque_writes(node) or any(b.kept or b.id in used for b in node.outs)
+        ]
+
+    planning.drop_dead = drop
+
+
+@bug
+def a_tensor_that_is_seen_is_taken_for_dead() -> None:
+    """Wrong liveness; what a program leaves without bytes gets some, or the process would end."""
+    right = planning.plan
+
+    def plan(lines: Any, slots: Any, kept: Any, promised: set[int], compiling: bool = True) -> Any:
+        forgotten = max((sid for sid in promised if kept(sid)), default=-1) if len(lines) > 3 else -1
+        return right(lines, slots, lambda sid: sid != forgotten and kept(sid), promised, compiling)
+
+    planning.plan = plan
+    give_bytes()
+
+
+@bug
+def a_temporary_ends_too_early() -> None:
+    """A wrong lifetime in the arena."""
+    right = planning.fit
+    planning.fit = lambda taken, nbytes, first, last: right(taken, nbytes, first, first)
+
+
+@bug
+def a_gradient_is_not_added_to_the_one_before() -> None:
+    """Wrong accumulation."""
+
+    def receive(self: Any, node: Any, nr: int, g: Any) -> None:
+        if type(node.out) is not tuple:
+            self.buffers[node] = self.buffers.get(node) if g is None else g
+            return
+        slots = self.buffers.setdefault(node, [None] * len(node.out))
+        if g is not None:
+            slots[nr] = g
+
+    engine._Walk.receive = receive  # type: ignore[method-assign]
+
+
+@bug
+def a_read_takes_the_value_of_another_view() -> None:
+    """A stored value is forwarded to readers of any view of its buffer."""
+    right = nests.NestBuilder.read
+
+    def read(self: Any, v: Any, at: tuple[int, ...]) -> int:
+        stored = [i for (buf, _), i in self.of_store.items() if buf == v.buf.id]
+        return stored[-1] if stored and not v.buf.inline else right(self, v, at)
+
+    nests.NestBuilder.read = read  # type: ignore[method-assign]
+
+
+@bug
+def the_first_of_two_stores_stays() -> None:
+    """Stores of one element in two passes over a row."""
+
+    def store(self: Any, value: int, access: int) -> None:
+        self.stores.append((value, access))
+
+    nests.NestBuilder.store = store  # type: ignore[method-assign]
+
+
+@bug
+def a_number_is_kept_from_the_first_run() -> None:
+    """An argument is baked."""
+    right = planning.interpreted
+
+    def values(slots: list[Any], arena: int, program: Any) -> Any:
+        found = list(right(slots, arena, program))
+        n = len(program.pointers)
+        if not hasattr(program, "first"):
+            program.first = found[n : n + len(program.floats)]
+        found[n : n + len(program.floats)] = program.first
+        return found
+
+    planning.interpreted = values
+    planning.filler = lambda program: values
+
+
+@bug
+def foreign_memory_is_read_late() -> None:
+    """An outside write after the recording is seen."""
+    record.guarded = lambda S, form, operand, st: record.enter(S, st)
+
+
+@bug
+def a_fragment_keeps_too_little() -> None:
+    """The next six instructions do not count as uses of its results."""
+    right = fragments.program_of
+    fragments.program_of = lambda node, lines, stop, *rest: right(node, lines, stop + 6, *rest)
+    give_bytes()
+
+
+NEEDS_PYTORCH = {"a_gradient_is_not_added_to_the_one_before"}  # eager mode has it, too
+
+
+def found_by(limit: int, reference: bool) -> int:
+    """The first of so many programs that differs, or -1."""
+    for seed in range(limit):
+        if programs.check(seed, 40, ways=(programs.by_units, programs.deferred), reference=reference):
+            return seed
+    return -1
+
+
+if __name__ == "__main__":
+    assert flush.CACHE is not None
+    BUGS[sys.argv[1]]()
+    print(found_by(int(sys.argv[2]), sys.argv[1] in NEEDS_PYTORCH))
