@@ -84,6 +84,9 @@ class _Walk:
 
     def count(self) -> dict[Node, int]:
         """How many edges lead to each node that can be reached; with inputs, only nodes on a way to one matter."""
+        native = BOOK.get("count")
+        if native is not None and not self.captured:
+            return native(self.roots, set(self.roots))
         counts: dict[Node, int] = {}
         todo = list(self.roots)
         seen = set(todo)
@@ -121,55 +124,65 @@ class _Walk:
         return useful
 
     def walk(self) -> list[Grad]:
-        counts, buffers, shared, check = self.counts, self.buffers, self.shared, CHECK
-        ready = [n for n in reversed(self.roots) if not counts.get(n)]
+        counts = self.counts
+        self.ready = ready = [n for n in reversed(self.roots) if not counts.get(n)]
+        native = BOOK.get("walk")  # what does as `visit` with nodes that have nothing unusual about them
+        if native is not None and not self.captured and CHECK[0] is None:
+            native(ready, counts, self.buffers, self.shared, self.retain, self.visit)
         while ready:
-            node = ready.pop()
-            held = buffers.pop(node, None)
-            given = tuple(held) if type(held) is list else (held,)
-            if self.captured:
-                given = self.capture(node, given)
-                if node not in self.limit:  # type: ignore[operator]
-                    self.skip(node, counts, ready)
-                    continue
-            if node.hooks is not None:
-                given = self.before(node, given)
-            if type(node) is AccumulateGrad:
-                if given[0] is not None:
-                    accumulate(node.variable, given[0], id(given[0]) not in shared)
-                if node.hooks is not None:
-                    run_posthooks(node, (), given)
-                continue
-            if held is None or (len(given) == 1 and given[0] is None):
-                made: Any = (None,) * len(node.edges)
-            else:
-                made = node.apply(given) if check[0] is None else check[0].run(node, given)
-                if type(made) is not tuple:
-                    made = (made,)
-            if node.hooks is not None:
-                made = run_posthooks(node, made, given)
-            if not self.retain:
-                node.release()
-            for e, g in zip(node.edges, made):
-                if e is None:
-                    continue
-                child, nr = e
-                if g is not None:
-                    for h in given:
-                        if h is g:
-                            shared[id(g)] = g
-                self.receive(child, nr, g)
-                counts[child] -= 1
-                if not counts[child]:
-                    ready.append(child)
+            self.visit(ready.pop())
         return self.results
 
-    def skip(self, node: Node, counts: dict[Node, int], ready: list[Node]) -> None:
+    def visit(self, node: Node) -> None:
+        """Run one node, all of whose gradients are there, and pass on what it makes."""
+        held = self.buffers.pop(node, None)
+        given = tuple(held) if type(held) is list else (held,)
+        if self.captured:
+            given = self.capture(node, given)
+            if node not in self.limit:  # type: ignore[operator]
+                self.skip(node)
+                return
+        if node.hooks is not None:
+            given = self.before(node, given)
+        if type(node) is AccumulateGrad:
+            if given[0] is not None:
+                accumulate(node.variable, given[0], id(given[0]) not in self.shared)
+            if node.hooks is not None:
+                run_posthooks(node, (), given)
+            return
+        if held is None or (len(given) == 1 and given[0] is None):
+            made: Any = (None,) * len(node.edges)
+        else:
+            made = node.apply(given) if CHECK[0] is None else CHECK[0].run(node, given)
+            if type(made) is not tuple:
+                made = (made,)
+        if node.hooks is not None:
+            made = run_posthooks(node, made, given)
+        if not self.retain:
+            node.release()
+        self.pass_on(node, made, given)
+
+    def pass_on(self, node: Node, made: tuple[Grad, ...], given: tuple[Grad, ...]) -> None:
+        counts, shared = self.counts, self.shared
+        for e, g in zip(node.edges, made):
+            if e is None:
+                continue
+            child, nr = e
+            if g is not None:
+                for h in given:
+                    if h is g:
+                        shared[id(g)] = g
+            self.receive(child, nr, g)
+            counts[child] -= 1
+            if not counts[child]:
+                self.ready.append(child)
+
+    def skip(self, node: Node) -> None:
         for e in node.edges:
             if e is not None:
-                counts[e[0]] -= 1
-                if not counts[e[0]]:
-                    ready.append(e[0])
+                self.counts[e[0]] -= 1
+                if not self.counts[e[0]]:
+                    self.ready.append(e[0])
 
     def capture(self, node: Node, given: tuple[Grad, ...]) -> tuple[Grad, ...]:
         grads = list(given)

@@ -186,10 +186,7 @@ def _load(content: bytes) -> None:
     import llvmlite.binding as llvm
 
     start = time.perf_counter()
-    unknown = [name for name in undefined_symbols(content) if not llvm.address_of_symbol(name)]
-    if unknown:
-        raise RuntimeError(f"codegen: the object needs symbols that do not exist: {', '.join(unknown)}")
-    if not _engine:
+    if not _engine:  # which makes the symbols of the process known
         # The engine owns its TargetMachine: it must not be the one that emits objects.
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
@@ -197,6 +194,9 @@ def _load(content: bytes) -> None:
         own = llvm.Target.from_triple(host.triple).create_target_machine(cpu=host.cpu, features=host.features)
         empty = llvm.parse_assembly(f'target triple = "{host.triple}"\n')
         _engine.append(llvm.create_mcjit_compiler(empty, own))
+    unknown = [name for name in undefined_symbols(content) if not llvm.address_of_symbol(name)]
+    if unknown:
+        raise RuntimeError(f"codegen: the object needs symbols that do not exist: {', '.join(unknown)}")
     _engine[0].add_object_file(llvm.ObjectFileRef.from_data(content))
     _engine[0].finalize_object()
     _stats["load_ms"] += 1e3 * (time.perf_counter() - start)

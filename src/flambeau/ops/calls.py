@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import fail
 from ..stream import gradient
 from ..stream.graph import Val
-from ..stream.value import LOCAL, NUMBERS, PLAIN, Tensor, version_of
+from ..stream.value import AT_FIRST_KERNEL, LOCAL, NUMBERS, PLAIN, Tensor, version_of
 from . import record
-from .generate import source_of
+from .generate import builtin_source, letters_of, source_of
 from .places import apart
 from .record import Form
 from .registry import FUNCTIONS
@@ -92,10 +92,17 @@ def make_wrapper(
     }
     name = entry.name + ("_" if inplace else "")
     stub = FunctionType(_STUB, scope, name)
+    _STUBS.append(stub)
 
     def first(args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        exec(compile(source_of(entry, inplace), f"<flambeau op {name}>", "exec"), scope)
+        letters = letters_of(entry, inplace) if _BUILTIN[0] is not None else None
+        text = source_of(entry, inplace) if letters is None else builtin_source(entry)
+        exec(compile(text, f"<flambeau op {name}>", "exec"), scope)
         made = scope[name]
+        if letters is not None:
+            defaults = tuple([entry.defaults.get(p) for p in entry.params])
+            context = (scope["cache"], scope["plain"], letters, defaults, entry.grads is not None)
+            scope["builtin"] = _BUILTIN[0](context)
         stub.__defaults__, stub.__kwdefaults__ = made.__defaults__, made.__kwdefaults__
         stub.__code__ = made.__code__
         return stub(*args, **options)
@@ -110,6 +117,26 @@ def _stub(*args: Any, **options: Any) -> Any:
 
 
 _STUB = _stub.__code__
+_STUBS: list[FunctionType] = []
+_BUILTIN: list[Any] = [None]  # what makes the builtin function of an op from its context, once it is there
+
+
+def use(commit: Any, record_grad: Any, builtin: Any) -> None:
+    """Record by these functions from now on (see ops/builtins); what was generated is generated anew, when called."""
+    record.commit, record.record_grad, _BUILTIN[0] = commit, record_grad, builtin
+    for stub in _STUBS:
+        stub.__globals__.update(commit=commit, record_grad=record_grad)
+        stub.__code__ = _STUB
+        stub.__defaults__ = stub.__kwdefaults__ = None
+
+
+def _use_builtins() -> None:
+    from . import builtins  # made of machine code, as kernels are
+
+    builtins.install()
+
+
+AT_FIRST_KERNEL.append(_use_builtins)
 
 
 def structured(form: Form, result: Any) -> Any:

@@ -24,20 +24,58 @@ class _Rule:
 FORMS: dict[Any, Form] = {}
 
 
+class Known:
+    """What a call of `apply` found: another of the same metadata need not look for it."""
+
+    __slots__ = ("form", "metas", "names", "rule", "statics", "types")
+
+
 def apply(
     rule: Callable[..., Any],
     lists: Sequence[Sequence[Tensor]],
     numbers: dict[str, Any],
     statics: dict[str, Any],
-) -> None:
+    known: Known | None = None,
+) -> Known | None:
     """Write new values into the tensors of `lists`, in place.
 
     lists = (parameters, gradients, *states), all of one length. rule(p, grad, *state, **numbers, **statics) returns
     (new p, *new state); one that it returns unchanged is not written. numbers are run-time arguments, statics structure.
+    known: what the call before has returned.
     """
     if not lists[0]:
-        return
+        return known
     S = LOCAL.s
+    operands = [t for column in lists for t in column]
+    metas, types = [t._meta for t in operands], list(map(type, numbers.values()))
+    if (
+        known is None
+        or known.metas != metas
+        or known.types != types
+        or known.statics != statics
+        or known.names != list(numbers)
+        or known.rule is not rule
+    ):
+        known = Known()
+        known.metas, known.types, known.statics, known.names = metas, types, dict(statics), list(numbers)
+        known.rule, known.form = rule, form(rule, lists, numbers, statics)
+    made = known.form
+    operands += numbers.values()
+    record.commit(S, made, tuple(operands))
+    count = len(operands)
+    for i in made.writes:
+        if i < count:
+            version_of(operands[i]).n += 1
+    return known
+
+
+def form(
+    rule: Callable[..., Any],
+    lists: Sequence[Sequence[Tensor]],
+    numbers: dict[str, Any],
+    statics: dict[str, Any],
+) -> Form:
+    """The form of a call, traced if it is new."""
     key = (
         rule,
         tuple(statics.items()),
@@ -49,12 +87,7 @@ def apply(
         if len(FORMS) > 256:
             FORMS.clear()
         made = FORMS[key] = trace(rule, lists, numbers, statics)
-    operands = tuple([t for column in lists for t in column]) + tuple(numbers.values())
-    record.commit(S, made, operands)
-    count = len(operands)
-    for i in made.writes:
-        if i < count:
-            version_of(operands[i]).n += 1
+    return made
 
 
 def trace(

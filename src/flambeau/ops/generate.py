@@ -78,6 +78,13 @@ def source_of(entry: Entry, inplace: bool) -> str:
     """The text of an entry's function, or of its in-place form."""
     if any(kind in ("OTN", "ON") for kind in entry.kinds.values()):
         return general_source(entry, inplace)
+    out = has_out(entry, inplace)
+    name = entry.name + ("_" if inplace else "")
+    return plain_source(entry, name, signature(entry, out), inplace, out)
+
+
+def plain_source(entry: Entry, name: str, parameters: str, inplace: bool, out: bool) -> str:
+    """The definition in Python."""
     tests = ["S.depth"]
     keys: list[str] = []
     operands: list[str] = []
@@ -88,14 +95,12 @@ def source_of(entry: Entry, inplace: bool) -> str:
         for given, to in ((test, tests), (key, keys), (operand, operands), (need, needs)):
             if given:
                 to.append(given.format(p=p, bit=bit))
-    out = has_out(entry, inplace)
     if out:
         tests.append("out is not None")
     values = ", ".join(entry.params) + ","
-    name = entry.name + ("_" if inplace else "")
     check = f"    check({values})\n" if entry.check is not None else ""
     return f"""
-def {name}({signature(entry, out)}):
+def {name}({parameters}):
     S = LOCAL.s
     if {" or ".join(tests)}:
         return slow(E, ({values}), {"out" if out else "None"}, {inplace})
@@ -117,6 +122,32 @@ def ending(entry: Entry, inplace: str, taken: str, needs: list[str]) -> str:
     if not needs or "TS" in kinds or "OT" in kinds[:-1]:  # the operands' numbers are not known here
         return f"    return finish_call(S, form, {taken})"
     return GRAD_END.format(taken=taken, needs=" | ".join(needs))
+
+
+# The letter of a parameter in the context of an op's builtin (ops/builtins/calling.py).
+LETTERS = {"T": "T", "TN": "t", "N": "N", "d": "d", "OT": "O", "TS": "L", "number": "f", "static": "s"}
+
+
+def letters_of(entry: Entry, inplace: bool) -> bytes | None:
+    """The kinds of an entry's parameters, for its builtin; None if the definition in Python takes every call."""
+    if inplace or entry.check is not None or not entry.params:
+        return None
+    if any(kind in ("OTN", "ON") for kind in entry.kinds.values()):
+        return None
+    return "".join(LETTERS[piece_of(entry, p)] for p in entry.params).encode()
+
+
+def builtin_source(entry: Entry) -> str:
+    """The function of an entry that has a builtin, and `plain`: the definition in Python, of positional arguments."""
+    out = has_out(entry, False)
+    values = ", ".join(entry.params)
+    other = f"""    if out is not None:
+        return slow(E, ({values},), out, False)
+"""
+    return f"""{plain_source(entry, "plain", values, False, False)}
+def {entry.name}({signature(entry, out)}):
+{other if out else ""}    return builtin({values})
+"""
 
 
 def general_source(entry: Entry, inplace: bool) -> str:

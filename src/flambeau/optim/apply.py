@@ -13,7 +13,7 @@ import flambeau as torch
 
 from ..ops import foreach
 from ..stream.capture import outside
-from ..stream.value import LOCAL
+from ..stream.value import LOCAL, NUMBERS
 
 
 def apply(
@@ -22,21 +22,21 @@ def apply(
     numbers: dict[str, Any],
     statics: dict[str, Any],
     elementwise: bool = True,
-) -> None:
+    known: Any = None,
+) -> Any:
     """Write rule's results in place: lists = (parameters, gradients, *states), all of one length.
 
-    An elementwise rule of Python numbers is one instruction over all tensors.
+    An elementwise rule of Python numbers is one instruction over all tensors; `known` is what its last call returned.
     """
-    plain = elementwise and not torch.is_grad_enabled()
-    if plain and all(type(v) in (int, float, bool) for v in numbers.values()):
-        foreach.apply(rule, lists, numbers, statics)
-        return
+    if elementwise and not LOCAL.s.grad and NUMBERS.issuperset(map(type, numbers.values())):
+        return foreach.apply(rule, lists, numbers, statics, known)
     if any(type(v) is float for v in numbers.values()):
         outside("the optimizer computes its rule tensor by tensor")
     for p, grad, *state in zip(*lists):
         for old, new in zip((p, *state), rule(p, grad, *state, **numbers, **statics)):
             if new is not old:
                 old.copy_(new)
+    return known
 
 
 def step_boundary() -> None:

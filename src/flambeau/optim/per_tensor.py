@@ -15,6 +15,9 @@ from .apply import apply
 from .optimizer import Optimizer
 
 Values = dict[str, float]
+_PLAIN = frozenset(
+    (int, float, bool, str, type(None), list)
+)  # options that cannot change unseen (list: parameters)
 
 
 class PerTensorOptimizer(Optimizer):
@@ -63,7 +66,9 @@ class PerTensorOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        with torch.set_grad_enabled(bool(self.defaults.get("differentiable"))):
+        S = LOCAL.s
+        before, S.grad = S.grad, bool(self.defaults.get("differentiable"))
+        try:
             for i, group in enumerate(self.param_groups):
                 grads = [p.grad for p in group["params"]]
                 plan = self._plans.get(i)
@@ -72,6 +77,8 @@ class PerTensorOptimizer(Optimizer):
                         outside("the optimizer makes its state", passing=True)
                     plan = self._plans[i] = _Plan(self, group, grads, plan)
                 plan.run(self, group, grads)
+        finally:
+            S.grad = before
         return loss
 
 
@@ -88,13 +95,15 @@ def _layout(group: dict[str, Any]) -> tuple[Any, ...]:
 class _Batch:
     """Parameters of one group with equal dtypes, devices, names of states and scalar states."""
 
-    __slots__ = ("as_real", "first", "members", "names", "now", "params", "states")
+    __slots__ = ("as_real", "first", "found", "known", "members", "names", "now", "params", "states")
 
     def __init__(self, names: tuple[str, ...], now: Values, first: bool, as_real: bool):
         self.names, self.now, self.first, self.as_real = names, now, first, as_real
         self.members: list[int] = []
         self.params: list[Any] = []
         self.states: list[dict[str, Any]] = []
+        self.found: Any = None  # options, and the statics and numbers that follow from them alone
+        self.known: Any = None
 
     def run(self, optimizer: PerTensorOptimizer, group: dict[str, Any], grads: list[Any]) -> None:
         if "step" in self.now:
@@ -104,18 +113,25 @@ class _Batch:
         if self.as_real:
             lists = [[torch.view_as_real(t) for t in items] for items in lists]
         statics, numbers = self.options(optimizer, group)
-        apply(type(optimizer).rule, lists, numbers, statics, optimizer.elementwise)
+        rule = type(optimizer).rule
+        self.known = apply(rule, lists, numbers, statics, optimizer.elementwise, self.known)
         self.first = False
 
     def options(
         self, optimizer: PerTensorOptimizer, group: dict[str, Any]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The rule's statics and numbers for the step that `now` has counted."""
+        """The rule's statics and numbers for the step that `now` has counted; kept while no option changes, if they do
+        not depend on it."""
+        options = list(group.values())
+        if self.found is not None and self.found[0] == options:
+            return self.found[1:]
         statics = optimizer.statics(group, self.now, self.first)
         numbers = optimizer.numbers(group, self.now, self.params[0])
         if not statics.get("decay", True):  # each number costs: leave out what the formula does not use
             for name in optimizer.of_decay:
                 numbers.pop(name, None)
+        plain = not (self.now or self.first) and _PLAIN.issuperset(map(type, options))
+        self.found = (options, statics, numbers) if plain else None
         return statics, numbers
 
 

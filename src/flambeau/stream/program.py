@@ -17,6 +17,7 @@ from .backend import current
 from .nests import Bound, NestBuilder
 from .nodes import Builder, Group, PBuf, PVal, drop_dead
 from .schedule import Scheduler
+from .value import AT_FIRST_KERNEL
 
 KERNELS: dict[Any, Any] = {}  # (device name, nest or recipe key) -> (handle, epilogue, names of parameters)
 STATS = {"kernels": 0, "planned": 0, "runs": 0, "launches": 0, "hits": 0, "units": 0}
@@ -295,6 +296,8 @@ def kernels_of(device: Any, launches: list[Launch]) -> dict[int, tuple[Any, bool
         for key, handle, kernel in zip(missing, device.load(kernels), kernels):
             KERNELS[key] = (handle, bool(kernel.epilogue), tuple(p.name for p in kernel.params))
         STATS["kernels"] += len(kernels)
+        while AT_FIRST_KERNEL:
+            AT_FIRST_KERNEL.pop()()
     return {id(x): KERNELS[device.name, x.key] for x in launches}
 
 

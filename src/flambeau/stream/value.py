@@ -6,6 +6,7 @@ Everything here is data. Ops fill it (ops/entry.py), the stream gives storages t
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import config
@@ -245,6 +246,24 @@ class Stream:
     depth: > 0 when a mode (torch_function, vmap, capture, tracing, ...) must see every call.
     """
 
+    __slots__ = (
+        *(
+            "__dict__",
+            "backward",
+            "bound",
+            "byte_bound",
+            "capture",
+            "code",
+            "depth",
+            "eager",
+            "flush_after",
+            "grad",
+            "ids",
+        ),
+        *("inference", "lock", "modes", "pending_bytes", "running", "sites", "slots", "snapshots", "thread"),
+        *("trace", "written"),
+    )
+
     def __init__(self) -> None:
         self.slots: list[Any] = []
         self.code: list[Any] = []
@@ -308,5 +327,6 @@ class _Local(threading.local):
 
 
 LOCAL = _Local()
+AT_FIRST_KERNEL: list[Callable[[], None]] = []  # what is to be done once there is machine code
 NUMBERS = frozenset((int, float, bool))
 PLAIN: set[type] = {Tensor}  # Parameter joins it

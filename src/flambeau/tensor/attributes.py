@@ -117,6 +117,9 @@ def _set_data(self: Tensor, other: Tensor) -> None:
     self._st, self._off, self._meta = other._st, other._off, other._meta
 
 
+_backward: Any = None  # autograd.engine.backward
+
+
 def backward(
     self: Tensor,
     gradient: Any = None,
@@ -125,9 +128,10 @@ def backward(
     inputs: Any = None,
 ) -> None:
     """Add the gradients of this tensor to the .grad of the leaves it depends on (see autograd.backward)."""
-    from ..autograd import engine
-
-    engine.backward(self, gradient, retain_graph, create_graph, inputs)
+    global _backward
+    if _backward is None:
+        from ..autograd.engine import backward as _backward
+    _backward(self, gradient, retain_graph, create_graph, inputs)
 
 
 def requires_grad_(self: Tensor, requires_grad: bool = True) -> Tensor:

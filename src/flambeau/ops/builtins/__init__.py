@@ -1,0 +1,131 @@
+"""Recording at native speed: what record.py and generate.py define in Python, as builtin functions of generated code.
+
+They are made after the first flush, when LLVM is loaded anyway; where they cannot be made the Python definitions serve,
+and they take every case that is not the usual one."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+from ...errors import site
+from ...stream import gradient
+from ...stream.value import ENTERING, LOCAL, PLAIN, RELEASED, Extras, Node, Storage, Stream, Tensor, Version
+from .. import calls, record
+from ..record import Form, GradPlan
+
+BUILTINS = ("op", "commit", "record_grad", "walk", "count")
+NAMES = ("flambeau_objects", *[f"flambeau_{name}" for name in BUILTINS])
+COMMIT, RECORD_GRAD = record.commit, record.record_grad  # the definitions in Python
+ADDRESSES: dict[str, int] = {}
+MADE: dict[str, Any] = {}
+
+
+def objects() -> dict[str, Any]:
+    """What the generated code calls by a name."""
+    others = [cls for cls in PLAIN if cls is not Tensor]
+    return {
+        **{"None": None, "True": True, "False": False, "zero": 0, "minus one": -1, "s": "s"},
+        **{c.__name__: c for c in (int, float, bool, list, tuple, Storage, Tensor)},
+        **{"LOCAL": LOCAL, "Parameter": others[0] if others else Tensor, "entering": ENTERING.locked},
+        **{"flush_at_bound": lambda S: S.flush_at_bound(), "edge": gradient.edge},
+        **{
+            "one": 1,
+            "AccumulateGrad": gradient.AccumulateGrad,
+            "OpNode": record.OpNode,
+            "RELEASED": RELEASED,
+        },
+        **{"accumulate": gradient.BOOK["accumulate_grad"], "receive_slot": receive_slot, "apply": apply},
+        **{"site": site, "release": lambda node: node.release()},
+        **{"structured": calls.structured, "python commit": COMMIT, "python record_grad": RECORD_GRAD},
+    }
+
+
+def apply(node: Any, given: Any) -> Any:
+    """The gradients of a node's inputs from that of its one output."""
+    made = node.apply((given,))
+    return made if type(made) is tuple else (made,)
+
+
+def receive_slot(buffers: dict[Any, Any], node: Any, number: int, g: Any) -> None:
+    """Add to one of the gradients of a node with several outputs."""
+    slots = buffers.get(node)
+    if slots is None:
+        slots = buffers[node] = [None] * len(node.out)
+    if g is not None:
+        old = slots[number]
+        slots[number] = g if old is None else old + g
+
+
+def module() -> Any:
+    """All functions."""
+    from ...device.cpython import Module
+    from . import calling, recording, walking
+
+    o = {cls: recording.Offsets(cls) for cls in recording.SLOTS}
+    m = Module()
+    recording.kind_tests(m)
+    recording.stream_of_thread(m)
+    recording.drop(m)
+    recording.append(m)
+    recording.usable(m, o[Storage])
+    recording.slot_number(m, o[Storage], o[Stream])
+    recording.new_tensor(m, o[Tensor])
+    recording.new_result(m, o[Storage])
+    recording.commit(m, o[Tensor], o[Storage], o[Stream], o[Form])
+    recording.edge(m, o[Tensor], o[Extras], o[Version])
+    recording.version_number(m, o[Tensor], o[Version])
+    recording.edges_and_saved(m, o[Node], o[GradPlan])
+    recording.record_grad(m, o)
+    calling.plain_test(m)
+    calling.collect(m, o[Tensor])
+    calling.list_part(m)
+    calling.part_of_key(m)
+    calling.op_call(m, o[Stream], o[Form])
+    calling.results_of(m, o[Form])
+    calling.recorders(m)
+    for part in ("unpack", "gradients", "leaf", "receive", "distribute", "walk", "count"):
+        getattr(walking, part)(m, o)
+    return m
+
+
+def make() -> bool:
+    """Make the builtins; whether that was possible."""
+    from ...codegen.engine import compile_ir
+    from ...device import cpython
+
+    if not cpython.supported():
+        return False
+    m = module()
+    table, *functions = compile_ir(m.text(), NAMES)
+    address = ctypes.PYFUNCTYPE(ctypes.c_void_p)(table)()
+    known = objects()
+    cpython.set_objects(address, [known[name] for name in m.objects])
+    for name, function in zip(BUILTINS, functions):
+        ADDRESSES[name] = function
+    for name in BUILTINS[1:]:
+        MADE[name] = cpython.builtin(name, ADDRESSES[name], cpython.FAST)
+    return True
+
+
+def install() -> None:
+    """Put the builtins in the places of the Python definitions."""
+    try:
+        if not MADE and not make():
+            return
+    except (AttributeError, ImportError, OSError, RuntimeError, TypeError):
+        return  # Python as nobody knows it
+    from ...device import cpython
+
+    op = ADDRESSES["op"]
+    calls.use(
+        MADE["commit"], MADE["record_grad"], lambda context: cpython.builtin("op", op, cpython.FAST, context)
+    )
+    gradient.BOOK["walk"], gradient.BOOK["count"] = MADE["walk"], MADE["count"]
+
+
+def remove() -> None:
+    """Let the Python definitions serve again."""
+    calls.use(COMMIT, RECORD_GRAD, None)
+    for name in ("walk", "count"):
+        gradient.BOOK.pop(name, None)

@@ -1,0 +1,200 @@
+"""The builtin functions record what the definitions in Python record, and keep no reference too many or too few."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import flambeau as torch
+from flambeau.device import cpython
+from flambeau.ops import builtins, record
+from flambeau.ops.builtins import recording
+from flambeau.ops.registry import ENTRIES
+from flambeau.stream.value import LOCAL, Storage, new_object
+
+pytestmark = pytest.mark.skipif(not cpython.supported(), reason="no builtins for this interpreter")
+
+
+@pytest.fixture(autouse=True)
+def installed() -> Iterator[None]:
+    torch.ones(1).sum().item()
+    builtins.install()
+    assert record.commit is not builtins.COMMIT
+    yield
+    builtins.install()
+
+
+def tensors() -> list[torch.Tensor]:
+    torch.manual_seed(0)
+    return [torch.randn(3, 4), torch.randn(3, 4, requires_grad=True), torch.randn(4, requires_grad=True)]
+
+
+def plain(a: Any, p: Any, q: Any) -> Any:
+    return [a + a, a * 2, a - 0.5, torch.relu(a), (a * 3).sum(1), a.softmax(-1), torch.cat([a, a]), a.max(1)]
+
+
+def graph(a: Any, p: Any, q: Any) -> Any:
+    loss = (torch.relu(p * q + a) * 0.5).sum() + p.exp().softmax(0)[1:].mean() + torch.cat([p, a], 1).sum()
+    loss.backward()
+    return [loss, p.grad, q.grad]
+
+
+def shared(a: Any, p: Any, q: Any) -> Any:
+    y = p * p
+    z = (y + y.t().t()).sum() + (y.view(-1)[2:] * 2).sum() + p.max(0)[0].sum()
+    z.backward(retain_graph=True)
+    z.backward()
+    return [z, p.grad]
+
+
+def in_place(a: Any, p: Any, q: Any) -> Any:
+    y = p * 2
+    y.add_(a)
+    y[1:].mul_(q)
+    y.exp().sum().backward()
+    a.add_(1)
+    return [y, p.grad, q.grad, a * 1]
+
+
+def second_order(a: Any, p: Any, q: Any) -> Any:
+    (g,) = torch.autograd.grad((p**3 * q).sum(), p, create_graph=True)
+    return [*torch.autograd.grad((g * g).sum(), [p, q]), g]
+
+
+def without(a: Any, p: Any, q: Any) -> Any:
+    with torch.no_grad():
+        y = p * q
+    h = p.unbind(0)
+    return [y, y.detach() + p, h[0] * h[1], torch.where(a > 0, a, p), a.std(), torch.stack([a, a])]
+
+
+def hooked(a: Any, p: Any, q: Any) -> Any:
+    y = p * q
+    y.register_hook(lambda g: g * 2)
+    q.register_hook(lambda g: g + 1)
+    (y + a).sum().backward()
+    return [p.grad, q.grad]
+
+
+PROGRAMS = [plain, graph, shared, in_place, second_order, without, hooked]
+
+
+def recorded(program: Callable[..., Any], native: bool) -> tuple[list[Any], list[Any], list[Any]]:
+    """The code that a program records, the table of names, the values of its results."""
+    (builtins.install if native else builtins.remove)()
+    given = tensors()
+    LOCAL.s.flush()
+    results = program(*given)
+    S = LOCAL.s
+    code, slots = list(S.code), [type(x) if type(x) is Storage else x for x in S.slots]
+    pending = S.pending_bytes
+    values = [r.tolist() for r in results if isinstance(r, torch.Tensor)]
+    return [*code, pending], slots, values
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda p: p.__name__)
+def test_what_is_recorded_is_the_same(program: Callable[..., Any]) -> None:
+    recorded(program, False)  # forms are traced
+    want = recorded(program, False)
+    assert recorded(program, True) == want
+    assert len(want[0]) > 10 and want[2]
+
+
+def test_the_graph_is_the_same() -> None:
+    def shape(node: Any) -> Any:
+        below = tuple([None if n is None else shape(n) for n, _ in node.next_functions])
+        own = (node.needs, len(node.saved), node.versions, node.result_version, node.out) if node.form else ()
+        return type(node).__name__, own, below
+
+    found = []
+    for change in (builtins.remove, builtins.install):
+        change()
+        a, p, q = tensors()
+        y = (p * q + a).relu().max(1)
+        found.append((shape(y[0].grad_fn), y[0].requires_grad, y[1].requires_grad, y[0].grad_fn.out))
+    assert found[0] == found[1]
+
+
+def counts(objects: list[Any]) -> list[int]:
+    return [sys.getrefcount(x) for x in objects]
+
+
+def work(n: int, x: Any, p: Any) -> None:
+    for _ in range(n):
+        y = x
+        for _ in range(20):
+            y = torch.relu(y * x + 0.5) - 1
+        z = (torch.cat([y * p, p], 0) + p.sum()).max(0)[0].sum()
+        z.backward()
+        p.grad = None
+        z.item()
+
+
+def test_references_do_not_drift() -> None:
+    x, p = torch.ones(4), torch.ones(4, requires_grad=True)
+    work(5, x, p)
+    S = LOCAL.s
+    forms = [form for entry in ENTRIES.values() for form in entry.cache.values()]
+    watched = [None, True, False, x, x._st, p, p._st, x._meta, S, S.thread, torch.Tensor, Storage, *forms]
+    watched += [record.Form, type((p * 2).grad_fn), 0, 1, -1]
+    S.flush()
+    gc.collect()
+    before, alive = counts(watched), len(gc.get_objects())
+    work(300, x, p)
+    S.flush()
+    gc.collect()
+    after, then = counts(watched), len(gc.get_objects())
+    assert then - alive < 50
+    assert all(abs(b - a) < 60 for a, b in zip(before, after)), list(zip(watched, before, after))
+
+
+def test_errors_are_the_callers() -> None:
+    a, b = torch.ones(3), torch.ones(4)
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            a + b
+        with pytest.raises(TypeError):
+            torch.relu("x")
+        with pytest.raises(TypeError):
+            torch.relu(a, a, a)
+    y = torch.ones(3, requires_grad=True) * 2
+    y.sum().backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        (y * y).sum().backward()
+        y.sum().backward()
+
+
+def test_garbage_collected_while_an_op_is_recorded_may_record() -> None:
+    """A finalizer that flushes, run by the collection that an allocation of ours starts."""
+    x = torch.ones(4)
+    ran = []
+
+    class Cycle:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            ran.append((x + 1).sum().item())
+
+    before = gc.get_threshold()
+    gc.set_threshold(1, 1, 1)
+    try:
+        for k in range(200):
+            Cycle()
+            y = x * float(k) + x
+            assert k % 50 or y.tolist() == [k + 1.0] * 4
+    finally:
+        gc.set_threshold(*before)
+    assert ran and set(ran) == {8.0}
+
+
+def test_offsets_are_checked() -> None:
+    t = torch.ones(2)
+    for cls, x in ((type(t), t), (Storage, t._st), (type(LOCAL.s), LOCAL.s)):
+        for slot in recording.SLOTS[cls].split():
+            cpython.check_offset(x, slot, cpython.offset_of(cls, slot))
+    assert new_object(Storage) is not None
