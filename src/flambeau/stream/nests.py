@@ -218,6 +218,8 @@ class NestBuilder:
         renumber = {a: k for k, (_, a) in enumerate(axes)} | {a: len(axes) + k for k, a in enumerate(reduced)}
         self.values = [("index", renumber[v[1]]) if v[0] == "index" else v for v in self.values]
         mode = self.mode(len(axes), len(reduced), columns)
+        if mode == "col" and self.many(extents, len(axes)):
+            mode = "wide"
         bound = Bound()
         stash = self.stash(mode, len(axes), len(reduced), columns, extents)
         classes = []
@@ -326,6 +328,12 @@ class NestBuilder:
             inner_col += size * (strides[kept - 1] in (0, 1))
         return "col" if inner_col > inner_row else "row"
 
+    def many(self, extents: list[int], kept: int) -> bool:
+        """Whether the columns are many and short enough to be reduced row after row."""
+        plain = all(v[0] != "take" and (v[0] != "reduce" or v[1][:3] != "arg") for v in self.values)
+        few = sum(v[0] == "reduce" for v in self.values) <= 8  # they have scratch for each column
+        return plain and few and extents[kept - 1] >= 64 and numel(extents[kept:]) >= 16
+
     def split(self, mode: str, extents: list[int], kept: int) -> str:
         """What parts share. It hardly depends on extents, so that one kernel serves many sizes."""
         if not kept:
@@ -371,11 +379,11 @@ class NestBuilder:
                     later.add(i)
                     continue
                 todo.extend(dependencies(self.values[i]))
-        strides, step = [], 1
-        for n in reversed(extents):
-            strides.append(step)
-            step *= n
-        strides.reverse()
+        strides, step = [0] * len(extents), 1
+        lanes = [] if mode == "row" else [kept - 1]  # the axis that is vectorised is the inner one
+        for a in lanes + [a for a in reversed(range(len(extents))) if a not in lanes]:
+            strides[a] = step
+            step *= extents[a]
         return [(v, strides) for v in sorted(later)]
 
 
