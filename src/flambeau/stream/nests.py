@@ -9,6 +9,7 @@ from ..shapes import numel
 from .nodes import Group, PBuf, PNode, PVal, alignment
 
 PARTS = 64  # the most parts worth making
+AROUND = 48 << 20  # bytes read and written that no cache holds until they are wanted again
 SERIAL_WORK = 24000  # elements x values below which one thread is faster
 
 
@@ -247,6 +248,7 @@ class NestBuilder:
             tuple(self.stores),
             self.split(mode, extents, len(axes)),
             tuple(v for v, _ in stash),
+            self.past(mode, extents, len(axes)),
         )
         for _, types in partials(bound.nest):
             bound.scratch.extend((type, chunk_count(extents)) for type in types)
@@ -327,6 +329,13 @@ class NestBuilder:
             inner_row += size * (strides[-1] in (0, 1))
             inner_col += size * (strides[kept - 1] in (0, 1))
         return "col" if inner_col > inner_row else "row"
+
+    def past(self, mode: str, extents: list[int], kept: int) -> int:
+        """From how many elements on a plain loop's results go around the caches; 0 if it has not so many now."""
+        each = sum(a.buf.dtype.itemsize for a in self.accesses if any(a.strides))
+        if mode != "map" or kept != 1 or any(a.mode == "rw" for a in self.accesses):
+            return 0
+        return AROUND // max(each, 1) if extents[0] * each >= AROUND else 0
 
     def many(self, extents: list[int], kept: int) -> bool:
         """Whether the columns are many and short enough to be reduced row after row."""

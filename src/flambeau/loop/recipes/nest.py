@@ -45,6 +45,7 @@ class Nest:
     stash: tuple[
         int, ...
     ] = ()  # values kept in scratch between passes, with an access each (the last accesses)
+    past: int = 0  # elements from which on results need not stay in the caches
 
 
 def expensive(value: tuple[Any, ...]) -> bool:
@@ -309,7 +310,7 @@ class _Lower:
             self.scope_values(everything, 1, 0)
             n = self.extents[inner]
             lo, hi = b.partition(n, 64) if nest.split == "inner" else (const("i64", 0), n)
-            with b.vfor("i", lo, hi, self.width()) as i:
+            with b.vfor("i", lo, hi, self.width(), past=nest.past if nest.kept == 1 else 0) as i:
                 self.coords[inner] = i
                 self.scopes.append({})
                 for v in sorted(everything):
