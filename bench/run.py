@@ -31,11 +31,11 @@ BUSY = (
 
 
 class Side:
-    """A worker process."""
+    """A worker process; script: other than worker.py and its arguments."""
 
-    def __init__(self, name: str, **environment: str):
+    def __init__(self, name: str, script: list[str] | None = None, **environment: str):
         settings = {**os.environ, "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", **environment}
-        command = [sys.executable, str(HERE / "worker.py"), name]
+        command = [sys.executable, *(script or [str(HERE / "worker.py"), name])]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=settings, cwd=HERE
         )

@@ -140,6 +140,18 @@ def erf_large_f32() -> list[float]:  # erf(2.46 + t), 1 <= x <= 3.92
 
 
 @named
+def erfc_f32() -> list[float]:  # erfc(x) e^(x^2) = q (1 + u p(u)), q = k / (2 + x), u = q - c
+    k, c = mpf("0.6894376873970032"), mpf("0.064453125")  # such that f(0) / k is 1 to 2^-30
+
+    def f(u: mpf) -> mpf:
+        x = k / (u + c) - 2
+        return (2 + x) * mp.erfc(x) * mp.exp(x * x) / k
+
+    g = lambda u: (f(away(u)) - f(mpf(0))) / away(u)
+    return fit(g, lambda u: u / f(u), float(k / mpf("12.1") - c), float(k / 2 - c), range(10), 24)
+
+
+@named
 def sin_f32() -> list[float]:  # sin(r) = r + r^3 p(r^2)
     f = lambda z: (mp.sin(mp.sqrt(away(z))) / mp.sqrt(away(z)) - 1) / away(z)
     return fit(f, lambda z: z, 0, 0.62, range(4), 24)

@@ -33,6 +33,27 @@ def test_elementwise_in_parts(n: int, nt: int) -> None:
     assert (got[n:] == q[n:]).all()
 
 
+@pytest.mark.parametrize("n", [5, 100, 1000])
+@pytest.mark.parametrize("type", ["f32", "f64", "u8"])
+@pytest.mark.parametrize("shift", [0, 1])
+def test_stores_around_the_caches(type: str, n: int, shift: int) -> None:
+    """Aligned or not, many elements or few, in parts."""
+    b = Builder(f"around_{type}")
+    size = b.integer("n")
+    x, y = b.buf("x", type), b.buf("y", type, "w")
+    lo, hi = b.partition(size, 64)
+    with b.vfor("i", lo, hi, 16, past=100) as i:
+        y[i] = x[i] + x[i]
+    v = rng.integers(0, 100, n).astype(native.NUMPY[type])
+    room = np.zeros(n * v.itemsize + 192, np.uint8)
+    start = -room.ctypes.data % 64 + shift * v.itemsize
+    out = room[start : start + n * v.itemsize].view(v.dtype)
+    (_, _, got), _ = native.compare(b.kernel(), n, v, out, nt=3)
+    native.run(b.kernel(), n, v, out, nt=3)  # what `compare` gives the kernels is a copy somewhere
+    assert (got == v + v).all() and (out == got).all()
+    assert not room[:start].any() and not room[start + out.nbytes :].any()
+
+
 @pytest.mark.parametrize("n", [3, 16, 37])
 @pytest.mark.parametrize("type", ["f32", "f64", "i8", "u16", "b1", "bf16"])
 def test_strides_gathers_and_scatters(type: str, n: int) -> None:

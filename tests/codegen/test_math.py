@@ -173,6 +173,15 @@ def test_special(name: str) -> None:
     np.testing.assert_allclose(evaluate(name, "f32", x32), expected, rtol=3e-7, atol=1e-37)
 
 
+def test_error_function_f32() -> None:
+    for name, bound in (("erf", 1.2), ("erfc", 1.9)):
+        x = np.concatenate([points("f32", -11, 11), np.linspace(-0.1, 10.2, 200000).astype(np.float32)])
+        with np.errstate(all="ignore"):
+            expected = getattr(special, name)(x.astype(np.float64))
+        distance = ulps(evaluate(name, "f32", x), expected)
+        assert distance.max() <= bound, (name, x[np.argmax(distance)], distance.max())
+
+
 def test_special_edges() -> None:
     inf, nan = np.inf, np.nan
     x = np.array([0.0, -0.0, 1.0, -1.0, inf, -inf, nan, -2.5])

@@ -108,3 +108,23 @@ def test_errors() -> None:
     ):
         with pytest.raises((RuntimeError, IndexError), match=words):
             call()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.int16, np.uint8])
+@pytest.mark.parametrize("kind", ["spread", "ties", "nan"])
+def test_long_rows(dtype: type, kind: str) -> None:
+    """Rows that are sorted by radix, and their k first by each of the ways there are."""
+    a = np.random.default_rng(0).standard_normal((2, 3000)) * 50
+    a = (np.round(a / 25) if kind == "ties" else a).astype(dtype)
+    if kind == "nan" and np.issubdtype(dtype, np.floating):
+        a[:, ::3], a[:, 1::7] = np.nan, -0.0
+    key = a.astype(np.float64)
+    nan, x = np.isnan(key), flambeau.tensor(a)
+    for descending in (False, True):
+        keys = np.where(nan, 0, -key if descending else key)
+        order = np.stack([np.lexsort((k, ~m if descending else m)) for k, m in zip(keys, nan)])
+        values, places = flambeau.sort(x, dim=1, descending=descending)
+        assert (places.numpy() == order).all()
+        assert (values.numpy().tobytes()) == np.take_along_axis(a, order, 1).tobytes()
+        for k in (5, 100, 750, 751, 2999):
+            assert (flambeau.topk(x, k, largest=descending)[1].numpy() == order[:, :k]).all()

@@ -53,6 +53,24 @@ def test_long_reduction_over_several_axes(each_way: Ways) -> None:
     same(each_way(lambda: (x.sum(), (x * 2).transpose(0, 2).sum())))
 
 
+COLUMNS: dict[str, Callable[[Any], Any]] = {
+    "sums": lambda x: (x.sum(0), x.mean(0), x.amax(0), (x > -3).all(0), (x > 3).any(0)),
+    "softmax": lambda x: (x.softmax(0), x.logsumexp(0)),
+    "normalised": lambda x: (x - x.mean(0)) / (x.var(0) + 1e-5).sqrt(),
+    "whole": lambda x: ((x * 9).long().sum(0), x.double().prod(0)),
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("shape", [(17, 64), (70, 200), (5, 37, 99), (33000, 65)])
+def test_many_columns(name: str, shape: tuple[int, ...]) -> None:
+    """Columns reduced row after row have the bits of the same numbers reduced as rows."""
+    x = data(*shape)
+    y = x.movedim(0, -1).contiguous().movedim(-1, 0)
+    for a, b in zip(*(r if type(r) is tuple else (r,) for r in (COLUMNS[name](x), COLUMNS[name](y)))):
+        assert (a.numpy() == b.numpy()).all()
+
+
 def test_schedules_agree() -> None:
     """The rows of a matrix summed along memory, and across it, are the same bits; so is one row alone."""
     x = data(33, 4000)

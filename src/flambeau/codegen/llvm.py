@@ -12,7 +12,7 @@ from typing import Any
 from ..loop import ir
 from . import transpose
 from .function import MEMORY, Buffer
-from .memory import Memory
+from .memory import LINE, Memory
 from .runtime import FUNCTIONS
 from .target import Target
 from .types import REGISTER, Value, constant, llvm_type
@@ -234,6 +234,10 @@ class Emitter(Memory):
             text = self.line(f"select <{lanes} x i1> {self.mask}, {t} {text}, {t} {old}")
         self.out.append(f"  store {t} {text}, ptr {pointer}")
 
+    def around_tag(self) -> str:
+        """The mark of a store around the caches."""
+        return f", !nontemporal {self.shared.node('!{i32 1}')}"
+
     # statements
 
     def statements(self, body: list[ir.Stmt]) -> None:
@@ -300,7 +304,7 @@ class Emitter(Memory):
             return
 
         def body(i: str | int, mask: str = "", rest: str = "") -> None:
-            self.names[s.var] = Value(i, "i64", width, 1)
+            self.names[s.var], self.lane_base = Value(i, "i64", width, 1), i
             self.width, self.mask, self.rest, self.private = width, mask, rest, set()
             self.statements(s.body)
             self.width, self.mask, self.rest = 0, "", ""
@@ -314,7 +318,8 @@ class Emitter(Memory):
             n = self.line(f"call i64 @llvm.smax.i64(i64 {n}, i64 0)")
             rest = self.line(f"urem i64 {n}, {width}")
             middle = self.arithmetic("add", lo, self.line(f"sub i64 {n}, {rest}"))
-            self.loop(lo, middle, width, body)
+            if not (s.past and self._around(s, lo, n, middle, body)):
+                self.loop(lo, middle, width, body)
             tail, done = self.labels(2)
             self.branch(self.line(f"icmp ne i64 {rest}, 0"), tail, done)
             self.block(tail)
@@ -323,6 +328,36 @@ class Emitter(Memory):
             body(middle, self.line(f"icmp ugt <{width} x i32> {count}, <{lanes}>"), rest)
             self.jump(done)
             self.block(done)
+
+    def _around(self, s: ir.VFor, lo: Any, n: str, middle: Any, body: Callable[..., None]) -> bool:
+        """The full rounds twice: with stores around the caches if there are many and all are aligned, and without."""
+        stored = {t.buf for t in s.body if isinstance(t, ir.Store)}
+        bases = [
+            self.buffers[name] for name in stored if ir.SIZE[self.buffers[name].type] * s.width % LINE == 0
+        ]
+        if not bases or len(bases) < len(stored):
+            return False
+        joined = self.line(f"and i64 {lo}, {s.width - 1}")
+        for buffer in bases:
+            at = self.line(f"ptrtoint ptr {buffer.base} to i64")
+            joined = self.line(f"or i64 {joined}, {self.line(f'and i64 {at}, {LINE - 1}')}")
+        aligned = self.line(f"icmp eq i64 {joined}, 0")
+        many = self.line(f"icmp sge i64 {self.line(f'mul i64 {n}, %nt')}, {s.past}")
+        around, through, done = self.labels(3)
+        self.branch(self.line(f"and i1 {aligned}, {many}"), around, through)
+        self.block(around)
+        self.around = True
+        self.loop(lo, middle, s.width, body)
+        self.around = False
+        self.out.append(
+            "  fence seq_cst"
+        )  # such stores are not ordered by what tells the others that this is done
+        self.jump(done)
+        self.block(through)
+        self.loop(lo, middle, s.width, body)
+        self.jump(done)
+        self.block(done)
+        return True
 
     def _constant_rounds(self, lo: int, hi: int, width: int, body: Callable[..., None]) -> None:
         rounds, rest = divmod(max(hi - lo, 0), width)

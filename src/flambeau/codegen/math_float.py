@@ -1,4 +1,4 @@
-"""float32 functions in float32 arithmetic: exp, exp2, expm1, log, log1p, tanh, sigmoid, erf, sin, cos.
+"""float32 functions in float32 arithmetic: exp, exp2, expm1, log, log1p, tanh, sigmoid, erf, erfc, sin, cos.
 
 Branch-free; the reduction of sin and cos runs in float64. How the coefficients were found:
 tests/codegen/fit_polynomials.py. Accuracy: see math.py."""
@@ -43,6 +43,12 @@ ERF_LARGE = (
     *(-0.009916601702570915, 0.00680598383769393, -0.0029306067153811455, 0.0004450043197721243),
     *(0.00034739242983050644, -0.00028324799495749176, 8.149604400387034e-05, 1.468703067075694e-05),
     *(-1.9208519006497227e-05, 3.2190548608923564e-06, 1.3388674915404408e-06, -3.8979140981609817e-07),
+)
+ERFC_SCALE = 0.6894376873970032
+ERFC = (
+    *(3.32368540763855, 8.830355644226074, 16.143720626831055, 7.7817769050598145),
+    *(-54.0113525390625, -207.96148681640625, 316.9832763671875, 1773.1591796875),
+    *(-5378.77587890625, 4478.15966796875),
 )
 SIN = (-0.1666666716337204, 0.008333380334079266, -0.00019853470439556986, 2.836693965946324e-06)
 COS = (0.0416666679084301, -0.0013888981193304062, 2.482245326973498e-05, -2.891946451200056e-07)
@@ -179,6 +185,25 @@ def erf(x: Value) -> Value:
     large = polynomial(a - 2.46, ERF_LARGE)
     large = select(a > 3.9192059040069580, 1.0, large)
     return select(a < 1.0, small, op("copysign", select(x.eq(x), large, x), x))
+
+
+def erfc(x: Value) -> Value:
+    """q (1 + v) e^(-x^2), q = K / (2 + |x|), v a polynomial in q, the square as a pair; 2 minus that for x < 0.
+
+    What rounding took from q is made good: `lost`, times the slope of the logarithm, -(1 + 5/2 q / K) / K."""
+    a = abs(x)
+    a = select(a > 10.1, 10.1, a)
+    d = a + 2.0
+    q = ERFC_SCALE / d
+    lost = fma(q, a - (d - 2.0), fma(q, d, -ERFC_SCALE))
+    square = a * a
+    t, r = _split(-square)
+    r = r + fma(fma(q, -2.5 / ERFC_SCALE**2, -1.0 / ERFC_SCALE), lost, -fma(a, a, -square))
+    p = fma(polynomial(r, EXP), r * r, r)
+    u = q - 0.064453125
+    both = fma(polynomial(u, ERFC[1:]), u * u, fma(u, ERFC[0], p))  # v + p
+    y = _raise_deep(fma(q, fma(both - p, p, both), q), t, square > 80.0)
+    return select(x.eq(x), select(x < 0.0, 2.0 - y, y), x)
 
 
 # 1 / (2 pi) in pieces of 29, 53, 53 and 53 bits: a float32 times the first is exact in float64.

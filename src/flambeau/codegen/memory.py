@@ -8,11 +8,19 @@ from ..loop import ir
 from .function import Buffer, Function
 from .types import Value, constant, llvm_type
 
+LINE = 64  # bytes of a cache line; blocks of memory begin at one
+
 
 class Memory(Function):
     """A Function that can load and store; `value` is given by the emitter of expressions."""
 
     buffers: dict[str, Buffer]
+    around = False  # in a loop whose stores at `lane_base` go around the caches
+    lane_base: str | int = ""
+
+    def around_tag(self) -> str:
+        """The mark of such a store."""
+        raise NotImplementedError
 
     def value(self, e: ir.Expr) -> Value:
         """The value of an expression."""
@@ -218,6 +226,8 @@ class Memory(Function):
                 text = self._reverse(text, type)
                 active = active and self._reverse(active, f"<{width} x i1>")
             if not active:
+                if self.around and index.step == 1 and index.text == self.lane_base:
+                    align = f"align {LINE}{self.around_tag()}"
                 self.out.append(f"  store {type} {text}, ptr {pointer}, {align}{buffer.tag}")
                 return
             if mask is None and index.step == 1 and self._by_copy(buffer):

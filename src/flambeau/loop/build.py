@@ -366,11 +366,13 @@ class Builder:
             yield Value(Var("i64", name))
 
     @contextmanager
-    def vfor(self, name: str, lo: Operand, hi: Operand, width: int, full: bool = False) -> Iterator[Value]:
-        """for name in range(lo, hi), `width` lanes at a time; full: hi - lo is a multiple of width."""
+    def vfor(
+        self, name: str, lo: Operand, hi: Operand, width: int, full: bool = False, past: int = 0
+    ) -> Iterator[Value]:
+        """for name in range(lo, hi), `width` lanes at a time; full: hi - lo is a multiple of width; past: see ir.py."""
         name = self.fresh(name)
         body: list[Stmt] = []
-        self.emit(VFor(name, expr(lo, "i64"), expr(hi, "i64"), width, body, full))
+        self.emit(VFor(name, expr(lo, "i64"), expr(hi, "i64"), width, body, full, past))
         with self._block(body):
             yield Value(Var("i64", name))
 

@@ -161,7 +161,8 @@ class VFor(Stmt):
     lanes (they may not depend on the lane): use select and masks instead. Not nested. full = True promises that
     hi - lo is a multiple of width. A register without lanes that is assigned inside is declared inside too, and gets
     values equal for all lanes. The index of a Store inside depends on the lane; if two lanes hit one place, the later
-    lane wins."""
+    lane wins. past > 0 is advice: if there are so many elements, counted over all parts, what is stored along the
+    lanes may go around the caches."""
 
     var: str
     lo: Expr
@@ -169,6 +170,7 @@ class VFor(Stmt):
     width: int
     body: list[Stmt]
     full: bool = False
+    past: int = 0
 
 
 @dataclass(slots=True, eq=False)

@@ -193,7 +193,8 @@ def _head(s: Stmt, t: list[str]) -> str:
     if isinstance(s, For):
         return f"for {s.var} in {'unroll' if s.unroll else 'range'}({', '.join(t)}):"
     if isinstance(s, VFor):
-        return f"vfor {s.var} in range({', '.join(t)}) by {s.width}{' full' if s.full else ''}:"
+        more = f"{' full' if s.full else ''}{f' past {s.past}' if s.past else ''}"
+        return f"vfor {s.var} in range({', '.join(t)}) by {s.width}{more}:"
     if isinstance(s, (If, While)):
         return f"{'if' if isinstance(s, If) else 'while'} {t[0]}:"
     raise LoopError(f"{s!r} is not a statement")
@@ -515,8 +516,9 @@ class _Parser:
         self.expect("by")
         width = int(self.take())
         full = self.accept("full")
+        past = int(self.take()) if self.accept("past") else 0
         self.expect(":")
-        stmt = VFor(var, lo, hi, width, [], full)
+        stmt = VFor(var, lo, hi, width, [], full, past)
         self.done(stmt)
         stmt.body = self.block(depth + 1)
         return stmt

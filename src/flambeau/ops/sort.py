@@ -7,7 +7,7 @@ from typing import Any
 from ..dtypes import bool_, int64
 from ..errors import fail
 from ..shapes import numel, wrap_dim
-from ..stream.graph import Val, const, index_, map_, opaque, reduce_, store, take
+from ..stream.graph import Val, const, index_, map_, opaque, reduce_, take
 from ..stream.graph import empty as _empty
 from .entry import FUNCTIONS, T, composite, op
 from .places import apart
@@ -21,7 +21,6 @@ KthResult = named("kthvalue", ["values", "indices"])
 MedianResult = named("median", ["values", "indices"])
 NanMedianResult = named("nanmedian", ["values", "indices"])
 ModeResult = named("mode", ["values", "indices"])
-SMALL_K = 128  # up to which the k first are kept sorted while a row is read, instead of sorting it
 
 
 def ordered(x: Val, d: int, descending: bool, k: int | None = None) -> tuple[Val, Val]:
@@ -37,18 +36,8 @@ def ordered(x: Val, d: int, descending: bool, k: int | None = None) -> tuple[Val
 
         values, places = ordered(cast(x, uint8), d, descending, k)
         return cast(values, bool_), places
-    if count < n and count > SMALL_K:
-        values, places = ordered(x, d, descending)
-        return narrowed(values, d, count), narrowed(places, d, count)
     values, places = opaque("sort", (x,), [(shape, x.dtype), (shape, int64)], (d, descending, count))
     return values, places
-
-
-def narrowed(v: Val, d: int, count: int) -> Val:
-    shape = (*v.shape[:d], count, *v.shape[d + 1 :])
-    out = _empty(shape, v.dtype)
-    store(out, v.view_as(shape, v.strides, v.off))
-    return out
 
 
 def _spread_back(grads: Any, indices: Any, dim: int, form: Any) -> Any:
@@ -176,7 +165,7 @@ def _kthvalue(self: T, k: int, dim: int, keepdim: bool) -> Any:
         fail(RuntimeError, f"kthvalue(): selected number k out of range for dimension {d}; got k={k}")
     if self.ndim == 0:
         return KthResult(map_("copy", self), const(0, int64))
-    values, places = ordered(self, d, False)
+    values, places = ordered(self, d, False, k)
     return KthResult(*at_place(values, places, d, k - 1, keepdim))
 
 

@@ -9,6 +9,7 @@ from ..shapes import numel
 from .nodes import Group, PBuf, PNode, PVal, alignment
 
 PARTS = 64  # the most parts worth making
+AROUND = 48 << 20  # bytes read and written that no cache holds until they are wanted again
 SERIAL_WORK = 24000  # elements x values below which one thread is faster
 
 
@@ -223,6 +224,8 @@ class NestBuilder:
         renumber = {a: k for k, (_, a) in enumerate(axes)} | {a: len(axes) + k for k, a in enumerate(reduced)}
         self.values = [("index", renumber[v[1]]) if v[0] == "index" else v for v in self.values]
         mode = self.mode(len(axes), len(reduced), columns)
+        if mode == "col" and self.many(extents, len(axes)):
+            mode = "wide"
         bound = Bound()
         stash = self.stash(mode, len(axes), len(reduced), columns, extents)
         classes = []
@@ -250,6 +253,7 @@ class NestBuilder:
             tuple(self.stores),
             self.split(mode, extents, len(axes)),
             tuple(v for v, _ in stash),
+            self.past(mode, extents, len(axes)),
         )
         for _, types in partials(bound.nest):
             bound.scratch.extend((type, chunk_count(extents)) for type in types)
@@ -331,6 +335,19 @@ class NestBuilder:
             inner_col += size * (strides[kept - 1] in (0, 1))
         return "col" if inner_col > inner_row else "row"
 
+    def past(self, mode: str, extents: list[int], kept: int) -> int:
+        """From how many elements on a plain loop's results go around the caches; 0 if it has not so many now."""
+        each = sum(a.buf.dtype.itemsize for a in self.accesses if any(a.strides))
+        if mode != "map" or kept != 1 or any(a.mode == "rw" for a in self.accesses):
+            return 0
+        return AROUND // max(each, 1) if extents[0] * each >= AROUND else 0
+
+    def many(self, extents: list[int], kept: int) -> bool:
+        """Whether the columns are many and short enough to be reduced row after row."""
+        plain = all(v[0] != "take" and (v[0] != "reduce" or v[1][:3] != "arg") for v in self.values)
+        few = sum(v[0] == "reduce" for v in self.values) <= 8  # they have scratch for each column
+        return plain and few and extents[kept - 1] >= 64 and numel(extents[kept:]) >= 16
+
     def split(self, mode: str, extents: list[int], kept: int) -> str:
         """What parts share. It hardly depends on extents, so that one kernel serves many sizes."""
         if not kept:
@@ -376,11 +393,11 @@ class NestBuilder:
                     later.add(i)
                     continue
                 todo.extend(dependencies(self.values[i]))
-        strides, step = [], 1
-        for n in reversed(extents):
-            strides.append(step)
-            step *= n
-        strides.reverse()
+        strides, step = [0] * len(extents), 1
+        lanes = [] if mode == "row" else [kept - 1]  # the axis that is vectorised is the inner one
+        for a in lanes + [a for a in reversed(range(len(extents))) if a not in lanes]:
+            strides[a] = step
+            step *= extents[a]
         return [(v, strides) for v in sorted(later)]
 
 

@@ -39,7 +39,10 @@ def sort(node: PNode) -> Sequence[Launch]:
     rows = numel([m for m, _ in axes])
     dtype = x.buf.dtype.short
     packed = x.buf.dtype.itemsize <= 4 and dtype != "u32" and n < 2**31
-    spec = sorts.Sort(dtype, len(axes), descending, packed, k < n)
+    way = "radix" if 512 <= n < 2**31 else "merge"
+    if 4 * k <= n:
+        way = "few" if k <= sorts.FEW else "some"
+    spec = sorts.Sort(dtype, len(axes), descending, packed, way)
     parts = parts_of(rows, rows * n)
     ints = {"n": n, "k": k, "xs": x.strides[dim], "vs": values.strides[dim]}
     for i, (m, (xs, vs)) in enumerate(axes):

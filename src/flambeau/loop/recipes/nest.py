@@ -1,10 +1,11 @@
 """Kernels of elementwise operations and reductions: from a `Nest` (what to compute) to loops (how).
 
-A nest has kept axes and reduced axes, and values in order of dependence. Three schedules:
+A nest has kept axes and reduced axes, and values in order of dependence. Four schedules:
 
     "map"  no reduced axes; the innermost kept axis is vectorised
     "row"  the innermost reduced axis is vectorised, one row (a point of the kept axes) at a time
     "col"  the innermost kept axis is vectorised, 16 rows at a time
+    "wide" the same for many columns, as many rows at a time as a tile of columns has accumulators in scratch: wide.py
 
 The order of a reduction does not depend on the schedule. The reduced axes are, in order, (outer..., inner). Chunks are
 max(1, 32768 // inner) outer points by 32768 inner points; within a chunk, lane l of 16 takes the inner points l, l+16,
@@ -22,6 +23,7 @@ from typing import Any
 from ..build import Buffer, Builder, Value, const, op, select
 from ..ir import MATH1, MATH2, Kernel
 from .accumulate import LANES, Lanes, Total
+from .wide import Wide
 
 CHUNK = 32768
 
@@ -43,6 +45,7 @@ class Nest:
     stash: tuple[
         int, ...
     ] = ()  # values kept in scratch between passes, with an access each (the last accesses)
+    past: int = 0  # elements from which on results need not stay in the caches
 
 
 def expensive(value: tuple[Any, ...]) -> bool:
@@ -272,6 +275,8 @@ class _Lower:
             self.rows(everything)
         elif nest.mode == "col":
             self.columns(everything)
+        elif nest.mode == "wide":
+            Wide(self).body()
         else:
             self.maps(everything)
 
@@ -305,7 +310,7 @@ class _Lower:
             self.scope_values(everything, 1, 0)
             n = self.extents[inner]
             lo, hi = b.partition(n, 64) if nest.split == "inner" else (const("i64", 0), n)
-            with b.vfor("i", lo, hi, self.width()) as i:
+            with b.vfor("i", lo, hi, self.width(), past=nest.past if nest.kept == 1 else 0) as i:
                 self.coords[inner] = i
                 self.scopes.append({})
                 for v in sorted(everything):

@@ -12,6 +12,7 @@ from ..ir import FLOATS, Kernel
 from .sort import decode
 
 LANES = 16
+ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -46,25 +47,39 @@ def kernel(spec: Scan) -> Kernel:
         count = count * e
     blocks = b.let((extents[-1] + (LANES - 1)) // LANES, "blocks") if spec.lanes else const("i64", 1)
     lo, hi = b.partition(count * blocks)
+
+    def step(chain: _Chain, i: Value, at: Value, to: Value) -> None:
+        chain.take(i, b.let(x[at + i * xs].cast(chain.type), "x"))
+        out[to + i * os] = chain.acc.get().cast(spec.type)
+        if places is not None:
+            places[to + i * os] = chain.at.get()
+
+    def rows(first: Value, number: int) -> None:
+        """Some rows at a time: their chains do not wait for each other."""
+        begun = [
+            (_Chain(b, spec, 0), *decode(b, b.let(first + k) if k else first, extents, (x_a, o_a)))
+            for k in range(number)
+        ]
+        with b.for_("i", 0, n) as i:
+            for chain, x0, o0 in begun:
+                step(chain, i, x0, o0)
+
+    if not spec.lanes:
+        together = ROWS if spec.axes and spec.kind != "logaddexp" else 1
+        middle = b.let(lo + (hi - lo) // together * together, "middle")
+        if together > 1:
+            with b.for_("row", lo, middle, together) as row:
+                rows(row, together)
+        with b.for_("row", middle if together > 1 else lo, hi) as row:
+            rows(row, 1)
+        return b.kernel()
     with b.for_("row", lo, hi) as row:
-        flat = b.let(row // blocks, "flat") if spec.lanes else row
+        flat = b.let(row // blocks, "flat")
         x0, o0 = decode(b, flat, extents[:lead], (x_a[:lead], o_a[:lead]))
-        lanes = LANES if spec.lanes else 0
-        chain = _Chain(b, spec, lanes)
-
-        def step(i: Value, at: Value, to: Value, chain: _Chain = chain) -> None:
-            chain.take(i, b.let(x[at + i * xs].cast(chain.type), "x"))
-            out[to + i * os] = chain.acc.get().cast(spec.type)
-            if places is not None:
-                places[to + i * os] = chain.at.get()
-
-        if spec.lanes:
-            first = b.let(row % blocks * LANES, "first")
-            with b.for_("i", 0, n) as i, b.vfor("v", first, minimum(first + LANES, extents[-1]), LANES) as v:
-                step(i, x0 + v * x_a[-1], o0 + v * o_a[-1])
-        else:
-            with b.for_("i", 0, n) as i:
-                step(i, x0, o0)
+        chain = _Chain(b, spec, LANES)
+        first = b.let(row % blocks * LANES, "first")
+        with b.for_("i", 0, n) as i, b.vfor("v", first, minimum(first + LANES, extents[-1]), LANES) as v:
+            step(chain, i, x0 + v * x_a[-1], o0 + v * o_a[-1])
     return b.kernel()
 
 

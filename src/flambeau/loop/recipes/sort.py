@@ -1,4 +1,5 @@
-"""Sorting rows: stable merge sort, and selection of the k first. Not-a-number comes last (first if descending).
+"""Sorting rows, stable: by radix or merging, and selection of the k first. Not-a-number comes last (first if
+descending).
 
 Elements are compared as integer keys in the same order. Up to 32 bits, key and place are packed into one i64; otherwise
 keys and places are two arrays. A row has n elements; `work` holds 2n (packed) or 4n i64 for each part.
@@ -13,17 +14,19 @@ from ..build import Builder, Value, const, minimum, select
 from ..ir import SIZE, Kernel
 
 RUN = 16  # runs sorted by insertion before merging
+DIGIT = 11  # bits of a digit of the radix sort
+FEW = 16  # up to so many first ones are kept sorted by insertion
 
 
 @dataclass(frozen=True)
 class Sort:
-    """dtype of the elements; number of row axes; order; first: only the k first (by insertion), else all."""
+    """dtype of the elements; number of row axes; order; way: see WAYS. Only the k first are stored."""
 
     dtype: str
     axes: int
     descending: bool
     packed: bool
-    first: bool = False
+    way: str = "merge"
 
 
 def key_of(b: Builder, x: Value, descending: bool) -> Value:
@@ -47,7 +50,7 @@ class _Rows:
     """Parameters: x, values, places, work; n, k; xs, vs: strides along the row; row axes a0.., x_a0.., v_a0.."""
 
     def __init__(self, spec: Sort):
-        self.spec, b = spec, Builder("first" if spec.first else "sort")
+        self.spec, b = spec, Builder(f"sort_{spec.way}")
         self.b = b
         self.x = b.buf("x", spec.dtype)
         self.values, self.places = b.buf("values", spec.dtype, "w"), b.buf("places", "i64", "w")
@@ -104,7 +107,7 @@ def kernel(spec: Sort) -> Kernel:
     lo, hi = f.rows
     with b.for_("row", lo, hi) as row:
         x0, v0 = f.base(row)
-        (select_first if spec.first else sort_row)(f, base, x0, v0)
+        WAYS[spec.way](f, base, x0, v0)
     return b.kernel()
 
 
@@ -129,23 +132,93 @@ def insert(f: _Rows, low: Value, at: Value, key: Value, place: Value) -> None:
         f.work[end + f.n * 2] = place
 
 
-def sort_row(f: _Rows, base: Value, x0: Value, v0: Value) -> None:
+def merge_row(f: _Rows, base: Value, x0: Value, v0: Value) -> None:
+    fill(f, base, x0)
+    done = merge_sort(f, base, f.n)
+    emit_first(f, v0, x0, done)
+
+
+def fill(f: _Rows, base: Value, x0: Value) -> None:
+    """All entries into work[base:base + n]."""
+    b = f.b
+    with b.for_("i", 0, f.n) as i:
+        put(f, b.let(base + i), *f.entry(x0, i))
+
+
+def put(f: _Rows, to: Value, key: Value, place: Value) -> None:
+    f.work[to] = key
+    if not f.spec.packed:
+        f.work[to + f.n * 2] = place
+
+
+def emit_first(f: _Rows, v0: Value, x0: Value, at: Value) -> None:
+    """The k first of the sorted entries from `at` on."""
+    b = f.b
+    with b.for_("i", 0, f.k) as i:
+        f.emit(x0, v0, i, f.place(b.let(at + i)))
+
+
+def merge_sort(f: _Rows, base: Value, count: Value) -> Value:
+    """Sort work[base:base + count]; where the result begins: there, or n further."""
     b, n = f.b, f.n
-    with b.for_("s", 0, n, RUN) as s, b.for_("i", s, minimum(s + RUN, n)) as i:
-        key, place = f.entry(x0, i)
-        insert(f, b.let(base + s), b.let(base + i), key, place)
+    with b.for_("s", 0, count, RUN) as s, b.for_("i", s + 1, minimum(s + RUN, count)) as i:
+        at = b.let(base + i, "at")
+        key = b.let(f.work[at], "key")
+        place = key if f.spec.packed else b.let(f.work[at + n * 2], "place")
+        insert(f, b.let(base + s), at, key, place)
     source, width = b.reg("source", 0, "i64"), b.reg("width", RUN, "i64")
-    with b.while_(width.get() < n):
+    with b.while_(width.get() < count):
         w = b.let(width.get(), "w")
         src = b.let(base + source.get(), "src")
         dst = b.let(base + (n - source.get()), "dst")
-        with b.for_("s", 0, n, w * 2) as s:
-            merge(f, src, dst, s, b.let(minimum(s + w, n)), b.let(minimum(s + w * 2, n)))
+        with b.for_("s", 0, count, w * 2) as s:
+            merge(f, src, dst, s, b.let(minimum(s + w, count)), b.let(minimum(s + w * 2, count)))
         source.set(n - source.get())
         width.set(w * 2)
-    done = b.let(base + source.get(), "done")
+    return b.let(base + source.get(), "done")
+
+
+def radix_row(f: _Rows, base: Value, x0: Value, v0: Value) -> None:
+    """By digits, the lowest first; all are counted while the row is read, and one that all entries share is skipped."""
+    b, n, work = f.b, f.n, f.work
+    shifts = list(range(32 if f.spec.packed else 0, 64, DIGIT))
+    counts = b.alloc("counts", "i32", len(shifts) << DIGIT)
+    with b.vfor("z", 0, len(shifts) << DIGIT, 16) as z:
+        counts[z] = const("i32", 0)
+
+    def bucket(key: Value, d: int) -> Value:
+        bits = min(DIGIT, 64 - shifts[d])
+        digit = (key >> const("i64", shifts[d])) & const("i64", 2**bits - 1)
+        if d == len(shifts) - 1:
+            digit = digit ^ const("i64", 2 ** (bits - 1))  # the sign
+        return b.let(digit + (d << DIGIT), "bucket")
+
     with b.for_("i", 0, n) as i:
-        f.emit(x0, v0, i, f.place(b.let(done + i)))
+        key, place = f.entry(x0, i)
+        put(f, b.let(base + i), key, place)
+        for d in range(len(shifts)):
+            at = bucket(key, d)
+            counts[at] = counts[at] + 1
+    source = b.reg("source", 0, "i64")
+    for d in range(len(shifts)):
+        one = bucket(b.let(work[base + source.get()], "one"), d)
+        with b.if_(counts[one].cast("i64") < n):
+            total = b.reg("total", 0, "i32")
+            with b.for_("k", d << DIGIT, (d + 1) << DIGIT) as k:
+                here = b.let(counts[k], "here")
+                counts[k] = total.get()
+                total.set(total.get() + here)
+            src = b.let(base + source.get(), "src")
+            dst = b.let(base + (n - source.get()), "dst")
+            with b.for_("i", 0, n) as i:
+                key = b.let(work[src + i], "key")
+                at = bucket(key, d)
+                to = b.let(counts[at], "to")
+                counts[at] = to + 1
+                place = key if f.spec.packed else b.let(work[src + i + n * 2], "place")
+                put(f, b.let(dst + to.cast("i64")), key, place)
+            source.set(n - source.get())
+    emit_first(f, v0, x0, b.let(base + source.get(), "done"))
 
 
 def merge(f: _Rows, src: Value, dst: Value, lo: Value, mid: Value, hi: Value) -> None:
@@ -171,7 +244,7 @@ def merge(f: _Rows, src: Value, dst: Value, lo: Value, mid: Value, hi: Value) ->
         move(f, dst + r, src + r)
 
 
-def select_first(f: _Rows, base: Value, x0: Value, v0: Value) -> None:
+def few_row(f: _Rows, base: Value, x0: Value, v0: Value) -> None:
     """The k first, kept sorted while the row is read once."""
     b, k = f.b, f.k
     with b.for_("i", 0, k) as i:
@@ -182,5 +255,29 @@ def select_first(f: _Rows, base: Value, x0: Value, v0: Value) -> None:
         key, place = f.entry(x0, i)
         with b.if_(key < f.work[last]):
             insert(f, base, last, key, place)
-    with b.for_("i", 0, k) as i:
-        f.emit(x0, v0, i, f.place(b.let(base + i)))
+    emit_first(f, v0, x0, base)
+
+
+def some_row(f: _Rows, base: Value, x0: Value, v0: Value) -> None:
+    """The k first: what is less than the kth so far is collected, and 4k of those are sorted now and then."""
+    b, n, k, work = f.b, f.n, f.k, f.work
+    room = b.let(minimum(n, k * 4), "room")
+    count, sieve = b.reg("count", 0, "i64"), b.reg("sieve", 0, "i64")
+    limit = b.reg("limit", 0, "i64")
+    with b.for_("i", 0, n) as i:
+        key, place = f.entry(x0, i)
+        with b.if_(sieve.get().eq(0) | (key < limit.get())):
+            put(f, b.let(base + count.get(), "to"), key, place)
+            count.set(count.get() + 1)
+        with b.if_(count.get().eq(room) | i.eq(n - 1)):
+            done = merge_sort(f, base, b.let(count.get(), "found"))
+            with b.if_(done.ne(base)), b.for_("c", 0, k) as c:
+                move(f, b.let(base + c), b.let(done + c))
+            limit.set(work[base + (k - 1)])
+            count.set(k)
+            sieve.set(1)
+    emit_first(f, v0, x0, base)
+
+
+# few, some: the k first where k is small; at least 4k elements
+WAYS = {"merge": merge_row, "radix": radix_row, "few": few_row, "some": some_row}

@@ -1,0 +1,226 @@
+"""The schedule "wide" of nest.py: reductions over rows of many columns, a tile of columns at a time.
+
+Row after row is read along the columns, whole cache lines and more, into 16 accumulators for each column that live in
+scratch (the first-level cache): as many registers as there are do not hold them. The order is that of every schedule.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..build import Buffer, Value, const, minimum, op
+from ..ir import SIZE
+from .accumulate import LANES, Lanes, fold_type, identity
+
+if TYPE_CHECKING:
+    from .nest import _Lower
+
+SCRATCH = 32 << 10  # bytes that a tile may take
+
+
+class Wide:
+    """One kernel's tile: first column, number of columns, and scratch for what is known of each column."""
+
+    def __init__(self, lower: _Lower):
+        self.lower, self.b, self.nest, self.facts = lower, lower.b, lower.nest, lower.facts
+        self.inner = self.nest.kept - 1
+        each = 0
+        for i, v in enumerate(self.nest.values):
+            if v[0] == "reduce":
+                each += SIZE[Lanes.types(v)[0]] * LANES + 16
+            elif v[0] == "map" and self.facts.depth[i] == 1:
+                each += SIZE[v[2]]
+        self.width = max(LANES, min(128, SCRATCH // each & -LANES))
+        self.known: dict[int, Buffer] = {}  # depth 1: a value for each column
+        self.totals: dict[int, Buffer] = {}
+        self.lanes: dict[int, Buffer] = {}
+
+    def scratch(self, type: str, rows: int = 1) -> Buffer:
+        """A value of a type for each column of a tile (b1: a byte)."""
+        return self.b.alloc("cols", "u8" if type == "b1" else type, rows * self.width)
+
+    def each_column(self, body: Any, *sources: int, done: int) -> None:
+        """body(column within the tile) for all columns, in vectors; sources: what it needs, of passes up to `done`."""
+        lower, b = self.lower, self.b
+        before, based = dict(lower.base), lower.based
+        with b.vfor("j", self.first, self.end, LANES) as j:
+            lower.coords[self.inner] = j
+            lower.scopes.append({})
+            at = b.let(j - self.first, "at")
+            for i in self.frontier(set(sources), done):
+                lower.scopes[-1][i] = self.read(i, at)
+            body(at)
+            lower.scopes.pop()
+        del lower.coords[self.inner]
+        lower.base, lower.based = before, based
+
+    def read(self, i: int, at: Value) -> Value:
+        """A value of a column out of scratch."""
+        value = self.b.let(self.known[i][at], "c")
+        return self.b.let(value.ne(0)) if self.type_of(i) == "b1" else value
+
+    def keep(self, i: int, at: Value, value: Value) -> None:
+        self.b.store(self.known[i], at, value.cast("u8") if self.type_of(i) == "b1" else value)
+
+    def type_of(self, i: int) -> str:
+        v = self.nest.values[i]
+        return v[3] if v[0] == "reduce" else v[2]  # type: ignore[no-any-return]
+
+    def frontier(self, wanted: set[int], done: int) -> list[int]:
+        """The values kept in scratch that the wanted ones read first."""
+        found, todo, seen = set(), list(wanted), set()
+        while todo:
+            i = todo.pop()
+            if i in seen:
+                continue
+            seen.add(i)
+            if i in self.known and self.ready(i, done):
+                found.add(i)
+                continue
+            v = self.nest.values[i]
+            todo.extend(v[3:] if v[0] == "map" else ())
+        return sorted(found)
+
+    def ready(self, i: int, done: int) -> bool:
+        """Whether a value of a column is complete once the passes before `done` are."""
+        v = self.nest.values[i]
+        return self.facts.pass_[i] <= done if v[0] != "reduce" else self.facts.pass_[v[2]] < done
+
+    # --- the schedule
+
+    def body(self) -> None:
+        """All tiles of this part's columns."""
+        lower, b, nest = self.lower, self.b, self.nest
+        for i, v in enumerate(nest.values):
+            if v[0] == "reduce":
+                self.known[i] = self.scratch(v[3])
+                self.totals[i] = self.scratch(fold_type(v[1], Lanes.types(v)[0]))
+                self.lanes[i] = self.scratch(Lanes.types(v)[0], LANES)
+            elif v[0] == "map" and self.facts.depth[i] == 1:
+                self.known[i] = self.scratch(v[2])
+
+        def inside() -> None:
+            lower.hoist_bases()
+            n = lower.extents[self.inner]
+            lo, hi = b.partition(n, 64) if nest.split == "inner" else (const("i64", 0), n)
+            with b.for_("tile", lo, hi, self.width) as first:
+                self.first, self.end = first, b.let(minimum(first + self.width, hi), "end")
+                for p in range(max(self.facts.pass_) + 1):
+                    self.columns_of(p)
+                    self.one_pass(p)
+                stores = [(v, a) for v, a in nest.stores if self.facts.depth[v] < 2 and not lower.full(a)]
+                self.each_column(lambda at: self.store(stores), *(v for v, _ in stores), done=1 << 30)
+
+        lower.outer(list(range(self.inner)), nest.split == "outer", inside)
+
+    def store(self, stores: list[tuple[int, int]]) -> None:
+        lower = self.lower
+        for v, access in stores:
+            self.b.store(lower.bufs[access], lower.address(access), lower.get(v))
+
+    def columns_of(self, p: int) -> None:
+        """Compute the maps of columns that pass p is the first to be able to."""
+        mine = [
+            i
+            for i in self.known
+            if self.nest.values[i][0] == "map" and self.facts.pass_[i] == p and self.facts.depth[i] == 1
+        ]
+        if not mine:
+            return
+        needed = {d for i in mine for d in self.nest.values[i][3:]} - set(mine)
+
+        def body(at: Value) -> None:
+            for i in self.frontier(needed, p):
+                if i not in mine:
+                    self.lower.scopes[-1][i] = self.read(i, at)
+            for i in mine:
+                self.keep(i, at, self.lower.get(i))
+
+        self.each_column(body, done=p)
+
+    def one_pass(self, p: int) -> None:
+        lower, b, nest = self.lower, self.b, self.nest
+        reduces, stores = lower.work(p)
+        if not (reduces or stores or lower.stash_of(p)[1]):
+            return
+        wanted = {nest.values[r][2] for r in reduces} | {v for v, _ in stores + lower.stash_of(p)[1]}
+        for r in reduces:
+            self.fill(self.totals[r], r, 1)
+        last = nest.kept + nest.reduced - 1
+
+        def chunk(olo: Value, ohi: Value, lo: Value, hi: Value) -> None:
+            for r in reduces:
+                self.fill(self.lanes[r], r, LANES)
+            with b.for_("ro", olo, ohi) as o:
+                lower.outer_reduced(o)
+                with b.for_("r", lo, hi) as row:
+                    lower.coords[last] = row
+                    before, based = dict(lower.base), lower.based
+                    lower.hoist_bases()
+                    lane = b.let((row - lo) % LANES * self.width, "lane")
+                    self.each_column(lambda at: self.element(reduces, stores, p, lane + at), *wanted, done=p)
+                    lower.base, lower.based = before, based
+                del lower.coords[last]
+                for a in range(nest.kept, last):
+                    del lower.coords[a]
+            self.fold(reduces)
+
+        lower.chunked(chunk)
+        self.results(reduces)
+
+    def fill(self, buffer: Buffer, r: int, rows: int) -> None:
+        """Neutral elements."""
+        b = self.b
+        start = identity(self.nest.values[r][1], buffer.type if buffer.type != "u8" else self.lane_type(r))
+        with b.vfor("f", 0, rows * self.width, LANES) as f:
+            b.store(buffer, f, const(buffer.type, int(start) if type(start) is bool else start))
+
+    def lane_type(self, r: int) -> str:
+        return Lanes.types(self.nest.values[r])[0]
+
+    def element(self, reduces: list[int], stores: list[tuple[int, int]], p: int, at: Value) -> None:
+        lower, b = self.lower, self.b
+        lower.element(reduces, stores, p)
+        for r in reduces:
+            v, lanes, type = self.nest.values[r], self.lanes[r], self.lane_type(r)
+            x = lower.get(v[2]).cast(type)
+            old = b.let(lanes[at], "old")
+            if type == "b1":
+                b.store(lanes, at, op(v[1], old.ne(0), x).cast("u8"))
+            else:
+                b.store(lanes, at, op(v[1], old, x))
+
+    def fold(self, reduces: list[int]) -> None:
+        """The tree over the lanes of each column, added to its total."""
+        b = self.b
+
+        def body(at: Value) -> None:
+            for r in reduces:
+                kind, lanes, total = self.nest.values[r][1], self.lanes[r], self.totals[r]
+                flag = self.lane_type(r) == "b1"
+                values = [b.let(lanes[at + k * self.width]) for k in range(LANES)]
+                values = [b.let(x.ne(0)) for x in values] if flag else values
+                step = LANES // 2
+                while step:
+                    values = [b.let(op(kind, values[i], values[i + step])) for i in range(step)]
+                    step //= 2
+                if flag:
+                    b.store(total, at, op(kind, b.let(total[at]).ne(0), values[0]).cast("u8"))
+                else:
+                    b.store(total, at, op(kind, b.let(total[at]), values[0].cast(total.type)))
+
+        self.each_column(body, done=-1)
+
+    def results(self, reduces: list[int]) -> None:
+        """The totals in the types of the results."""
+
+        def body(at: Value) -> None:
+            for r in reduces:
+                total = self.b.let(self.totals[r][at], "total")
+                if self.lane_type(r) == "b1":
+                    total = self.b.let(total.ne(0))
+                self.keep(
+                    r, at, self.b.let(total.cast(self.lane_type(r)).cast(self.nest.values[r][3]), "sum")
+                )
+
+        self.each_column(body, done=-1)
