@@ -124,9 +124,15 @@ def variants(p: Plan) -> list[Spec]:
     """Other kernels for the same problem."""
     if p.spec.kind != "gemm":
         return []
-    s = p.spec._replace(even=False, full=False)
+    s = p.spec._replace(even=False, tail=p.spec.lanes)
     other = s._replace(pack_a=not s.pack_a, narrow="yes")
-    return [s, s._replace(rows=5, lanes=16), s._replace(rows=3, lanes=64), other, s._replace(single=False)]
+    return [
+        s,
+        s._replace(rows=5, lanes=16, tail=16),
+        s._replace(rows=3, lanes=64, tail=64),
+        other,
+        s._replace(single=False),
+    ]
 
 
 @pytest.mark.parametrize(("m", "n", "k"), [(29, 50, 801), (1, 90, 500), (3, 200, 400), (70, 2, 390)])

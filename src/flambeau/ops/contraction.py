@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..dtypes import float32
 from ..errors import fail
 from ..shapes import broadcast, contiguous_strides, numel, view_strides
-from ..stream.graph import Val, cast, const, contiguous, expand, opaque
+from ..stream.graph import Val, cast, const, contiguous, expand, map_, opaque, reduce_
 from .elementwise import into
 from .entry import OT, N, T, composite, op
 
 
 def contract(a: Val, b: Val) -> Val:
-    """(batch or 1, m, k) by (batch or 1, k, n): the prim."""
+    """(batch or 1, m, k) by (batch or 1, k, n): the prim; sums of single products and of one row by one column are
+    products and reductions of elements."""
     batch = max(a.shape[0], b.shape[0]) if 0 not in (a.shape[0], b.shape[0]) else 0
-    if a.shape[2] == 0:
-        return expand(const(0, a.dtype), (batch, a.shape[1], b.shape[2]))
-    return opaque("contract", (a, b), [((batch, a.shape[1], b.shape[2]), a.dtype)])[0]
+    m, k, n = *a.shape[1:], b.shape[2]
+    if k == 0:
+        return expand(const(0, a.dtype), (batch, m, n))
+    if k == 1:
+        return contiguous(map_("mul", expand(a, (batch, m, n)), expand(b, (batch, m, n))))
+    if m == 1 and n == 1:
+        x, y = (
+            v.view_as((v.shape[0], k), (v.strides[0], s), v.off)
+            for v, s in ((a, a.strides[2]), (b, b.strides[1]))
+        )
+        wide = float32 if a.dtype.is_floating_point and a.dtype.itemsize == 2 else a.dtype
+        x, y = (cast(expand(v, (batch, k)), wide) for v in (x, y))
+        total = cast(reduce_("add", map_("mul", x, y), (1,)), a.dtype)
+        return shaped(total, (batch, 1, 1))
+    return opaque("contract", (a, b), [((batch, m, n), a.dtype)])[0]
 
 
 def three(x: Val, lead: tuple[int, ...]) -> Val:

@@ -23,8 +23,8 @@ class Spec(NamedTuple):
     contiguous) or "any"; b: "row" (j contiguous), "col" (k contiguous) or "any"; c: "row" (j contiguous) or "any".
     blocks: k may exceed KC. narrow: is there no room for whole transposed blocks: "yes", "no", or "maybe" (decided at
     run time). block: width of a transposed block. swap: the problem is computed transposed (lanes run over the rows of
-    C). even: m is a multiple of rows. full: n is a multiple of lanes. single: gr = gc = 1 and n <= nc. bake: run-time
-    integers that are constants of this kernel."""
+    C). even: m is a multiple of rows. tail: lanes of the tile of the last columns (0: n is a multiple of lanes).
+    single: gr = gc = 1 and n <= nc. bake: run-time integers that are constants of this kernel."""
 
     kind: str
     dtype: str
@@ -43,7 +43,7 @@ class Spec(NamedTuple):
     unroll: int = 1
     swap: bool = False
     even: bool = False
-    full: bool = False
+    tail: int = 0
     single: bool = False
     bake: tuple[tuple[str, int], ...] = ()
 

@@ -103,17 +103,6 @@ class _Nest:
         size = (self.depth + packing.SPARE) * self.spec.lanes
         return self.w0 + (j - self.jc) // self.spec.lanes * size + packing.SPARE * self.spec.lanes
 
-    def live(self, j: Value) -> Register | None:
-        """A register that is true in the lanes of column panel j that exist; None if all do."""
-        if self.spec.full:
-            return None
-        b, lanes = self.b, self.spec.lanes
-        left = b.let(self.je - j, "left")
-        live = b.reg("live", False, "b1", lanes)
-        with b.vfor("x", 0, lanes, lanes, full=True) as x:
-            live.set(x < left)
-        return live
-
     def pack_b(self, j: Value) -> None:
         """One panel of B, `lanes` columns from j on."""
         f, b, spec, work = self.f, self.b, self.spec, self.f.work
@@ -128,7 +117,18 @@ class _Nest:
 
         def rows() -> None:
             base = b.let(self.b0 + self.kb * f["bk"] + j * f["bj"])
-            packing.rows_panel(b, f.bm, base, f["bk"], f["bj"], self.kc, self.live(j), work, at, spec.lanes)
+            left = self.je - j
+
+            def panel(mask: Value | None) -> None:
+                packing.rows_panel(b, f.bm, base, f["bk"], f["bj"], self.kc, mask, work, at, spec.lanes)
+
+            if not spec.tail:
+                panel(None)
+                return
+            with b.if_(left >= spec.lanes):
+                panel(None)
+            with b.else_():
+                panel(packing.live(b, left, spec.lanes, spec.dtype))
 
         self.choose(spec.b == "col", f["n"], blocks, rows)
 
@@ -184,28 +184,38 @@ class _Nest:
         else:
             a_rows = [b.let(row + self.kb * f["ak"], "ar") for row in self.a_rows(i0)]
             a_step = f["ak"]
-        with b.for_("jr", self.jc, self.je, spec.lanes) as jr:
-            self.tile(i0, jr, a_rows, a_step)
+        whole = self.je
+        if spec.tail:
+            whole = b.let(self.jc + (self.je - self.jc) // spec.lanes * spec.lanes, "whole")
+        with b.for_("jr", self.jc, whole, spec.lanes) as jr:
+            self.tile(i0, jr, spec.lanes, a_rows, a_step)
+        if spec.tail:
+            with b.if_(whole < self.je):
+                self.tile(i0, whole, spec.tail, a_rows, a_step, part=True)
 
-    def tile(self, i0: Value, j0: Value, a_rows: list[Value], a_step: Value) -> None:
-        """One register tile: the k loop, then what is done with its sums."""
+    def tile(
+        self, i0: Value, j0: Value, lanes: int, a_rows: list[Value], a_step: Value, part: bool = False
+    ) -> None:
+        """One register tile: the k loop, then what is done with its sums. part: fewer than `lanes` columns exist."""
         b, f, spec = self.b, self.f, self.spec
-        acc = [b.reg("acc", 0, spec.acc, spec.lanes) for _ in range(spec.rows)]
-        a = self.ap or f.a
+        mask = None
         if spec.pack_b:
             assert f.work is not None
-            source, live = f.work, None
+            source = f.work
             base, step = b.let(self.panel_at(j0), "bp"), const("i64", spec.lanes)
         else:
-            source, live = f.bm, self.live(j0)
+            source = f.bm
             base, step = b.let(self.b0 + self.kb * f["bk"] + j0 * f["bj"], "bp"), f["bk"]
+            mask = packing.live(b, self.je - j0, lanes, spec.dtype) if part else None
+        acc = [b.reg("acc", 0, spec.acc, lanes) for _ in range(spec.rows)]
+        a = self.ap or f.a
 
         def at(kk: Value) -> None:
             row = b.let(base + kk * step)
             ka = b.let(kk * a_step)
-            with b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
+            with b.vfor("x", 0, lanes, lanes, full=True) as x:
                 index = row + x * (1 if spec.pack_b else f["bj"])
-                value = b.let(source.load(index, live.get() if live else None).cast(spec.acc))
+                value = b.let(source.load(index, mask).cast(spec.acc))
                 for r in range(spec.rows):
                     acc[r].set(muladd(a[a_rows[r] + ka].cast(spec.acc), value, acc[r].get()))
 
@@ -216,15 +226,15 @@ class _Nest:
         if spec.unroll > 1:
             with b.for_("kk", main, self.kc) as kk:
                 at(kk)
-        self.finish(i0, j0, acc)
+        self.finish(i0, j0, acc, lanes, part)
 
-    def finish(self, i0: Value, j0: Value, acc: list[Register]) -> None:
+    def finish(self, i0: Value, j0: Value, acc: list[Register], lanes: int, part: bool) -> None:
         """Add the sums of earlier k blocks; keep the sums, or hand them to the epilogue after the last block."""
         b, f, spec = self.b, self.f, self.spec
-        cols = const("i64", spec.lanes) if spec.full else b.let(minimum(self.je - j0, spec.lanes), "cols")
+        cols = b.let(minimum(self.je - j0, lanes), "cols") if part else const("i64", lanes)
 
         def rows(emit) -> None:
-            with b.vfor("x", 0, cols, spec.lanes, full=spec.full) as x:
+            with b.vfor("x", 0, cols, lanes, full=not part) as x:
                 for r in range(spec.rows):
                     if spec.even or r == 0:
                         emit(r, j0 + x)

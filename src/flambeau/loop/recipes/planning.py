@@ -125,8 +125,10 @@ def _rows(
     spec: Spec, ints: dict[str, int], target: Vectors, threads: int, plain: bool, generic: bool
 ) -> Plan:
     block = _vector(spec, target)
-    spec = spec._replace(rows=ints["m"], block=block, lanes=block, blocks=True)
-    blocks = ints["batch"] * ceil_div(ints["n"], block)
+    page = ints["bj"] * SIZE[spec.dtype] % 4096 == 0  # such rows share a place in the cache
+    groups = 2 if ints["m"] == 1 and ints["n"] >= 2 * block and not page else 1
+    spec = spec._replace(rows=ints["m"], block=block, lanes=groups * block, blocks=True)
+    blocks = ints["batch"] * ceil_div(ints["n"], spec.lanes)
     return Plan(spec, _unused(ints), _parts(ints, threads, blocks), 0)
 
 
@@ -175,6 +177,12 @@ def tile(m: int, n: int, vector: int, regs: int, generic: bool) -> tuple[int, in
     return choice
 
 
+def tail_lanes(n: int, lanes: int, vector: int) -> int:
+    """Lanes of the tile of the last columns: the fewest vectors that hold them, a power of two of them."""
+    left = n % lanes
+    return min(lanes, vector << (ceil_div(left, vector) - 1).bit_length()) if left else 0
+
+
 def even_rows(m: int, rows: int, groups: int) -> int:
     """Rows of a tile such that few panels divide evenly among the groups."""
     panels = ceil_div(m, rows)
@@ -204,6 +212,7 @@ def _gemm(
         pack_a=pack_a,
         pack_b=pack_b,
         blocks=k > KC or generic,
+        tail=lanes,
     )
     spec = spec._replace(unroll=1 if pack_a or rows * nv >= 12 else 2 if rows * nv >= 6 else 4)
     parts = _parts(ints, threads, ints["batch"] * ceil_div(m, rows) * ceil_div(n, lanes))
@@ -217,7 +226,9 @@ def _gemm(
     if (plain and spec.out == spec.acc) or not spec.blocks:
         kept = 0
     if not generic:
-        spec = spec._replace(even=m % rows == 0, full=n % lanes == 0, single=gr == gc == 1 and n <= nc)
+        spec = spec._replace(
+            even=m % rows == 0, tail=tail_lanes(n, lanes, vector), single=gr == gc == 1 and n <= nc
+        )
     ints = ints | {"gr": gr, "gc": gc, "nc": nc, "ws": packed + kept, "wp": packed}
     return Plan(spec, ints, parts, (packed + kept) * size)
 
