@@ -18,6 +18,7 @@ SEEN: dict[
     Any, set[tuple[int, int, int]]
 ] = {}  # layouts -> extents met there: several sizes share one kernel
 MANY = 4
+LONG = 6  # operations of a tail from which on its code is worth sharing among the rows of a tile
 
 
 def whole(buf: Any) -> PVal:
@@ -68,18 +69,21 @@ def with_tail(launch: Launch, node: PNode, tail: Any, then: Any) -> list[Launch]
 
 @recipe("contract")
 def contract(node: PNode, tail: Any = None, then: Any = None) -> Sequence[Launch]:
-    """C[b, i, j] = sum over k of A[b, i, k] B[b, k, j]; the extents of batch may be 1 in one operand."""
+    """C[b, i, j] = sum over k of A[b, i, k] B[b, k, j]; the extents of batch may be 1 in one operand, and batch may be
+    two dimensions in both."""
     a, b = node.ins
     c = whole(node.outs[0])
     batch, m, n = c.shape
-    k = a.shape[2]
+    k = a.shape[-1]
     if 0 in (batch, m, n):
         return []
     device = current()
     target = device.target()
     strides = Strides(*_abc(a, batch), *_abc(b, batch), *c.strides)
+    if len(a.shape) == 4:
+        strides = strides._replace(bn=a.shape[1], ab2=a.strides[1], bb2=b.strides[1])
     dtype = a.buf.dtype.short
-    layout = (dtype, planning.layouts(m, n, k, strides), batch > 1)
+    layout = (dtype, planning.layouts(m, n, k, strides), batch > 1, strides.bn > 1)
     met = SEEN.setdefault(layout, set())
     met.add((m, n, k))
     sizes_here = len({e[0] for e in met})
@@ -94,6 +98,7 @@ def contract(node: PNode, tail: Any = None, then: Any = None) -> Sequence[Launch
         device.get_num_threads(),
         plain=tail is None,
         generic=sizes_here > MANY,
+        staged=tail is not None and tail.tail.weight > LONG,
     )
     spec = p.spec
     work = {"work": p.work * p.parts} if p.work else {}
@@ -108,7 +113,7 @@ def contract(node: PNode, tail: Any = None, then: Any = None) -> Sequence[Launch
 
 
 def _abc(v: PVal, batch: int) -> tuple[int, int, int]:
-    return (0 if v.shape[0] == 1 and batch != 1 else v.strides[0], v.strides[1], v.strides[2])
+    return (0 if v.shape[0] == 1 and batch != 1 else v.strides[0], v.strides[-2], v.strides[-1])
 
 
 @recipe("convolve")

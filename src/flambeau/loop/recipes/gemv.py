@@ -36,7 +36,12 @@ def rows_kernel(spec: Spec, epilogue: Epilogue | None = None, name: str = "gemv"
             with b.vfor("x", 0, size, size, full=True) as x:
                 for r, t in enumerate(total):
                     out[x + r * size] = t.get()
-            with b.vfor("j", start, minimum(start + size, f["n"]), size) as j:
+            end = b.let(minimum(start + size, f["n"]), "end")
+            if spec.staged:
+                with b.for_("r", 0, spec.rows) as row, b.vfor("j", start, end, size) as j:
+                    f.emit(out[j - j0 + row * size], batch, row, j)
+                continue
+            with b.vfor("j", start, end, size) as j:
                 for r in range(spec.rows):
                     f.emit(out[j - j0 + r * size], batch, const("i64", r), j)
     return b.kernel()
@@ -45,8 +50,8 @@ def rows_kernel(spec: Spec, epilogue: Epilogue | None = None, name: str = "gemv"
 def _sums(f: Frame, batch: Value, j0: list[Value], square: Buffer) -> list[list[Register]]:
     """The finished sums of the blocks of columns that begin at j0."""
     b, spec, k = f.b, f.spec, f["k"]
-    a0 = [b.let(batch * f["ab"] + r * f["ai"], "a0") for r in range(spec.rows)]
-    b0 = [b.let(batch * f["bb"] + j * f["bj"], "b0") for j in j0]
+    a0 = [b.let(f.start("a", batch) + r * f["ai"], "a0") for r in range(spec.rows)]
+    b0 = [b.let(f.start("b", batch) + j * f["bj"], "b0") for j in j0]
 
     def registers(name: str) -> list[list[Register]]:
         return [[b.reg(name, 0, spec.acc, spec.block) for _ in range(spec.rows)] for _ in j0]
@@ -110,7 +115,7 @@ def stream_kernel(spec: Spec, epilogue: Epilogue | None = None, name: str = "gem
         batch = b.let(u // chunks, "batch") if spec.batched else const("i64", 0)
         j0 = b.let((u % chunks if spec.batched else u) * f["nc"], "j0")
         cols = b.let(minimum(f["n"] - j0, f["nc"]), "cols")
-        a0, b0 = b.let(batch * f["ab"], "a0"), b.let(batch * f["bb"] + j0, "b0")
+        a0, b0 = b.let(f.start("a", batch), "a0"), b.let(f.start("b", batch) + j0, "b0")
         with b.for_("kb", 0, f["k"], KC) as kb:
             ke = b.let(minimum(kb + KC, f["k"]), "ke")
             main = b.let(kb + (ke - kb) // DEPTH * DEPTH, "main")

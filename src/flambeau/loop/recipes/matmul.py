@@ -45,7 +45,7 @@ def gemm(spec: Spec, epilogue: Epilogue | None = None, name: str = "gemm") -> Ke
         nest.p0, nest.p1 = b.let(panels * r // f["gr"], "p0"), b.let(panels * (r + 1) // f["gr"], "p1")
         j0 = b.let(columns * q // f["gc"] * lanes, "j0")
         j1 = b.let(minimum(columns * (q + 1) // f["gc"] * lanes, f["n"]), "j1")
-        nest.a0, nest.b0 = b.let(nest.batch * f["ab"], "a0"), b.let(nest.batch * f["bb"], "b0")
+        nest.a0, nest.b0 = b.let(f.start("a", nest.batch), "a0"), b.let(f.start("b", nest.batch), "b0")
         if spec.single:
             nest.chunk(const("i64", 0), f["n"])
         else:
@@ -75,6 +75,8 @@ class _Nest:
 
     def __init__(self, f: Frame, ap: Buffer | None):
         self.f, self.b, self.spec, self.ap = f, f.b, f.spec, ap
+        if f.spec.staged:
+            self.stage = f.b.alloc("stage", f.spec.acc, f.spec.rows * f.spec.lanes)
 
     def chunk(self, jc: Value, je: Value) -> None:
         """Columns jc..je-1, all k blocks."""
@@ -242,23 +244,38 @@ class _Nest:
                         with b.if_(i0 + r < f["m"]):
                             emit(r, j0 + x)
 
-        def final(r: int, col: Value) -> None:
-            f.emit(acc[r].get(), self.batch, i0 + r, col)
+        def final() -> None:
+            if spec.staged:
+                self.staged(i0, j0, acc, lanes, cols, part)
+            else:
+                rows(lambda r, col: f.emit(acc[r].get(), self.batch, i0 + r, col))
 
         if not spec.blocks:
-            rows(final)
+            final()
             return
         store, place = (f.c, f.c_index) if f.partial is not None else (f.work, self.place)
         assert store is not None
         with b.if_(self.kb > 0):
             rows(lambda r, col: acc[r].set(store[place(self.batch, i0 + r, col)] + acc[r].get()))
         if f.partial is not None:
-            rows(final)
+            final()
             return
         with b.if_(self.kb + self.kc >= f["k"]):
-            rows(final)
+            final()
         with b.else_():
             rows(lambda r, col: b.store(store, place(self.batch, i0 + r, col), acc[r].get()))
+
+    def staged(self, i0: Value, j0: Value, acc: list[Register], lanes: int, cols: Value, part: bool) -> None:
+        """The epilogue in a loop over the rows of the tile, which pass through scratch."""
+        b, f, spec = self.b, self.f, self.spec
+        with b.vfor("x", 0, lanes, lanes, full=True) as x:
+            for r, sums in enumerate(acc):
+                self.stage[x + r * spec.lanes] = sums.get()
+        count = const("i64", spec.rows) if spec.even else b.let(minimum(f["m"] - i0, spec.rows), "count")
+        with b.for_("r", 0, count) as r:
+            at = b.let(r * spec.lanes, "at")
+            with b.vfor("x", 0, cols, lanes, full=not part) as x:
+                f.emit(self.stage[at + x], self.batch, i0 + r, j0 + x)
 
     def place(self, batch: Value, row: Value, col: Value) -> Value:
         """Where the sum of an element is kept between k blocks, in the workspace."""

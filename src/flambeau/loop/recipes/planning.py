@@ -24,7 +24,8 @@ class Vectors(Protocol):
 
 
 class Strides(NamedTuple):
-    """Strides in elements: A[b,i,k], B[b,k,j], C[b,i,j]."""
+    """Strides in elements: A[b,i,k], B[b,k,j], C[b,i,j]. A batch may be a pair, the second of `bn`: then A's element is
+    at (b // bn)*ab + (b % bn)*ab2."""
 
     ab: int
     ai: int
@@ -35,10 +36,14 @@ class Strides(NamedTuple):
     cb: int
     ci: int
     cj: int
+    bn: int = 1
+    ab2: int = 0
+    bb2: int = 0
 
     def swapped(self) -> Strides:
         """Those of the transposed problem C'[b,j,i] = sum_k B'[b,j,k] A'[b,k,i]."""
-        return Strides(self.bb, self.bj, self.bk, self.ab, self.ak, self.ai, self.cb, self.cj, self.ci)
+        a, b, c = (self.ab, self.ak, self.ai), (self.bb, self.bj, self.bk), (self.cb, self.cj, self.ci)
+        return Strides(*b, *a, *c, self.bn, self.bb2, self.ab2)
 
 
 class Plan(NamedTuple):
@@ -67,9 +72,11 @@ def plan(
     out: str = "",
     plain: bool = True,
     generic: bool = False,
+    staged: bool = False,
 ) -> Plan:
-    """The plan of a contraction. plain: the epilogue is the plain store. generic: one kernel for all extents (the
-    caller has seen several sizes at this place); without it the tile is fitted to m, and small tiles are exact."""
+    """The plan of a contraction. plain: the epilogue is the plain store; staged: it is long. generic: one kernel for
+    all extents (the caller has seen several sizes at this place); without it the tile is fitted to m, and small tiles
+    are exact."""
     swap = m > 1 and n == 1
     if not generic:
         swap = swap or _swap(m, n, strides, target.vector_bits // 8 // SIZE[accumulator(dtype)])
@@ -81,7 +88,21 @@ def plan(
         make = _gemm
     ints = {"batch": batch, "m": m, "n": n, "k": k} | strides._asdict()
     a, b, c = layouts(m, n, k, strides)
-    spec = Spec(kind, dtype, out or dtype, 1, 1, a, b, c, batched=batch > 1, blocks=k > KC, swap=swap)
+    spec = Spec(
+        kind,
+        dtype,
+        out or dtype,
+        1,
+        1,
+        a,
+        b,
+        c,
+        batched=batch > 1,
+        blocks=k > KC,
+        swap=swap,
+        staged=staged,
+        paired=strides.bn > 1,
+    )
     return make(spec, ints, target, threads, plain, generic)
 
 
@@ -158,6 +179,7 @@ def _parts(ints: dict[str, int], threads: int, units: int) -> int:
     return max(1, min(threads, units, work >> 16))
 
 
+FLOPS_A_LOAD = 16  # multiply-adds in the time that packing an element takes
 TILES = {32: ((14, 2), (24, 1), (6, 4)), 16: ((6, 2), (12, 1), (3, 4))}
 
 
@@ -216,7 +238,7 @@ def _gemm(
     )
     spec = spec._replace(unroll=1 if pack_a or rows * nv >= 12 else 2 if rows * nv >= 6 else 4)
     parts = _parts(ints, threads, ints["batch"] * ceil_div(m, rows) * ceil_div(n, lanes))
-    gr, gc = _grid(ints, parts, lanes)
+    gr, gc = _grid(ints, parts, rows, lanes)
     if not generic:
         rows = even_rows(m, rows, gr)
         spec = spec._replace(rows=rows)
@@ -246,14 +268,21 @@ def _packing(spec: Spec, ints: dict[str, int], size: int) -> tuple[bool, bool]:
     return pack_a and m > 1, pack_b
 
 
-def _grid(ints: dict[str, int], parts: int, lanes: int) -> tuple[int, int]:
-    """(row groups, column groups) of one batch."""
+def _grid(ints: dict[str, int], parts: int, rows: int, lanes: int) -> tuple[int, int]:
+    """(row groups, column groups) of one batch: the largest share of a part and what the parts pack several times."""
+    m, n, k = ints["m"], ints["n"], ints["k"]
     if parts == 1 or ints["batch"] >= 2 * parts or ints["batch"] % parts == 0:
         return 1, 1
-    wide = ints["n"] >= 2 * lanes * parts and ints["n"] * 4 >= ints["m"]
-    if wide or ints["m"] < 8 * parts:
-        return 1, parts
-    return parts, 1
+    best, choice = 0.0, (1, parts)
+    for gr in range(1, parts + 1):
+        gc = parts // gr
+        if gr * gc != parts:
+            continue
+        high, wide = ceil_div(ceil_div(m, rows), gr) * rows, ceil_div(ceil_div(n, lanes), gc) * lanes
+        cost = high * wide * k / FLOPS_A_LOAD + k * (high + wide)
+        if not best or cost < best:
+            best, choice = cost, (gr, gc)
+    return choice
 
 
 def args(kernel: Kernel, p: Plan) -> list[tuple[str, int | None]]:
