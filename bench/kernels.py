@@ -1,6 +1,6 @@
-"""Contraction, convolution and pooling kernels beside PyTorch: medians in microseconds, and the ratio.
+"""Contraction, convolution and pooling kernels beside PyTorch: microseconds, and how many times faster ours are.
 
-    python bench/kernels.py [matmul] [conv] [pool] [--threads 2]
+    python bench/kernels.py [matmul [square] [skinny] ...] [conv] [pool] [--threads 2] [--rounds 3] [--public]
 
 Ours through the device's runner, PyTorch through its Python API (out= where there is one) in a process of its own:
 two pools of spinning threads on the same cores would measure each other.
@@ -8,7 +8,6 @@ two pools of spinning threads on the same cores would measure each other.
 
 from __future__ import annotations
 
-import json
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,15 @@ from flambeau.loop.recipes import conv_planning, planning, pool
 from flambeau.loop.recipes.planning import Strides
 
 DEVICE = CPU()
+Array = np.ndarray | torch.Tensor
+DTYPES = {
+    "f32": torch.float32,
+    "f64": torch.float64,
+    "bf16": torch.bfloat16,
+    "f16": torch.float16,
+    "i32": torch.int32,
+    "i64": torch.int64,
+}
 
 
 def median(call: Callable[[], object], budget: float = 0.15) -> float:
@@ -45,13 +53,13 @@ def median(call: Callable[[], object], budget: float = 0.15) -> float:
 
 
 def prepared(
-    kernel, params: Sequence[tuple[str, int | None]], buffers: dict[str, np.ndarray], parts: int
+    kernel, params: Sequence[tuple[str, int | None]], buffers: dict[str, Array], parts: int
 ) -> tuple[Callable[[], object], float]:
     """A call that runs the kernel, and the milliseconds it took to compile (0 from the cache)."""
     start = time.perf_counter()
     (handle,) = DEVICE.load([kernel])
     compiled = (time.perf_counter() - start) * 1e3
-    values = [buffers[name].ctypes.data if value is None else value for name, value in params]
+    values = [address(buffers[name]) if value is None else value for name, value in params]
     program = DEVICE.program([(handle, range(1, len(values) + 1), parts, False)], len(values) + 1)
     frame = program.take()
     pack_values(frame, values)
@@ -60,6 +68,11 @@ def prepared(
         program.run(frame)
 
     return call, compiled
+
+
+def address(a: Array) -> int:
+    """Where the elements begin."""
+    return a.ctypes.data if isinstance(a, np.ndarray) else a.data_ptr()
 
 
 def aligned(shape: Sequence[int], dtype: type = np.float32) -> np.ndarray:
@@ -84,65 +97,134 @@ def strides(shape: Sequence[int]) -> tuple[int, ...]:
 class Case(NamedTuple):
     """One line: floating-point operations (0: none to speak of), PyTorch's call, and ours to prepare.
 
-    `ours` gives (the call, milliseconds of compilation, the array it fills, parts)."""
+    `ours` gives (the call, milliseconds of compilation, the array it fills, parts); fresh, public: both through their
+    public interface, a new result at each call."""
 
     name: str
     flops: float
     theirs: Callable[[], torch.Tensor]
-    ours: Callable[[], tuple[Callable[[], object], float, np.ndarray, int]]
+    ours: Callable[[], tuple[Callable[[], object], float, Array, int]]
+    fresh: Callable[[], torch.Tensor] | None = None
+    public: Callable[[], Callable[[], object]] | None = None
 
 
-MATMULS = [
-    *((n, n, n, "nn", 1) for n in (32, 64, 100, 128, 256, 512, 1024)),
-    *((512, 512, 512, layout, 1) for layout in ("nt", "tn", "tt")),
+SQUARES = (32, 48, 64, 96, 100, 128, 192, 256, 384, 500, 512, 768, 1000, 1024, 1536, 2048)
+SKINNY = [
     (64, 128, 784, "nt", 1),
     (64, 784, 128, "nn", 1),
     (128, 784, 64, "tn", 1),
     (64, 10, 128, "nt", 1),
+    (64, 128, 10, "nn", 1),
+    (10, 128, 64, "tn", 1),
     (4, 120, 400, "nt", 1),
     (4, 400, 120, "nn", 1),
     (120, 400, 4, "tn", 1),
+    (8, 512, 512, "nt", 1),
+    (16, 512, 512, "nt", 1),
+    (1024, 512, 128, "nt", 1),
+    (512, 2304, 768, "nt", 1),
+    (8192, 64, 64, "nn", 1),
+    (64, 64, 8192, "tn", 1),
+]
+VECTORS = [
     (1, 4096, 4096, "nt", 1),
     (1, 4096, 4096, "nn", 1),
     (4096, 1, 4096, "nn", 1),
-    (512, 2304, 768, "nt", 1),
-    (8192, 64, 64, "nn", 1),
-    (64, 64, 64, "nn", 32),
-    (128, 128, 64, "nt", 48),
+    (4096, 1, 4096, "tn", 1),
+    (512, 1, 512, "nn", 1),
+    (1, 512, 512, "nn", 1),
+    (1, 1, 1 << 16, "nn", 1),
+    (2048, 2048, 1, "nn", 1),
 ]
+BATCHED = [
+    (64, 64, 64, "nn", 32),
+    (32, 32, 32, "nn", 256),
+    (128, 128, 64, "nt", 48),
+    (512, 512, 64, "nt", 16),
+    (512, 64, 512, "nn", 16),
+    (512, 64, 512, "hn", 16),
+    (512, 512, 64, "ht", 16),
+    (8, 8, 8, "nn", 512),
+]
+MATMULS = {
+    "square": [(n, n, n, "nn", 1) for n in SQUARES],
+    "layouts": [(n, n, n, way, 1) for n in (64, 100, 512, 1024) for way in ("nt", "tn", "tt")],
+    "skinny": SKINNY,
+    "vectors": VECTORS,
+    "batched": BATCHED,
+    "f64": [(n, n, n, way, 1) for n in (64, 256, 1024) for way in ("nn", "nt")],
+    "bf16": [(n, n, n, way, 1) for n in (64, 256, 1024) for way in ("nn", "nt")],
+    "f16": [(n, n, n, "nt", 1) for n in (64, 512)],
+    "i32": [(n, n, n, "nn", 1) for n in (64, 512)],
+    "i64": [(n, n, n, "nn", 1) for n in (64, 512)],
+}
 
 
-def matmuls(threads: int) -> Iterator[Case]:
+def operand(batch: int, rows: int, cols: int, how: str, dtype: str) -> torch.Tensor:
+    """A (batch, rows, columns) operand: n as it is, t transposed in memory, h heads of (rows, batch, columns)."""
+    shape = {"n": (batch, rows, cols), "t": (batch, cols, rows), "h": (rows, batch, cols)}[how]
+    kind = DTYPES[dtype]
+    made = torch.from_numpy(aligned(shape))
+    made = made.to(kind) if kind.is_floating_point else (made * 8).to(kind)
+    return made if how == "n" else made.transpose(1, 2) if how == "t" else made.transpose(0, 1)
+
+
+def matmuls(threads: int, only: Sequence[str] = ()) -> Iterator[Case]:
     """Matrix products."""
-    for m, n, k, layout, batch in MATMULS:
-        a = aligned((batch, k, m) if layout[0] == "t" else (batch, m, k))
-        b = aligned((batch, n, k) if layout[1] == "t" else (batch, k, n))
-        at, bt = torch.from_numpy(a), torch.from_numpy(b)
-        at = at.transpose(1, 2) if layout[0] == "t" else at
-        bt = bt.transpose(1, 2) if layout[1] == "t" else bt
-        strides = Strides(*at.stride(), *bt.stride(), m * n, n, 1)
-        p = planning.plan(m, n, k, batch, strides, "f32", DEVICE.target(), threads)
-        want = torch.empty(batch, m, n)
-        theirs = partial(torch.bmm, at, bt, out=want)
-        if batch == 1:
-            theirs = partial(torch.mm, at[0], bt[0], out=want[0])
-        name = f"{batch} x " if batch > 1 else ""
-        name += f"{m}x{n}x{k} {layout}"
-        yield Case(
-            f"matmul {name} {p.spec.kind}",
-            2 * m * n * k * batch,
-            theirs,
-            partial(matmul, p, a, b, batch * m * n),
-        )
+    for group, cases in MATMULS.items():
+        dtype = group if group in DTYPES else "f32"
+        for m, n, k, layout, batch in cases if not only or group in only else ():
+            a, b = operand(batch, m, k, layout[0], dtype), operand(batch, k, n, layout[1], dtype)
+            strides = Strides(*a.stride(), *b.stride(), m * n, n, 1)
+            p = planning.plan(m, n, k, batch, strides, dtype, DEVICE.target(), threads)
+            want = torch.empty(batch, m, n, dtype=DTYPES[dtype])
+            theirs = partial(torch.bmm, a, b, out=want)
+            if batch == 1:
+                theirs = partial(torch.mm, a[0], b[0], out=want[0])
+            name = f"{batch}x " if batch > 1 else ""
+            name += f"{m}x{n}x{k} {layout} {dtype}"
+            fresh = partial(torch.matmul, *((a, b) if batch > 1 else (a[0], b[0])))
+            yield Case(
+                f"matmul {name}",
+                2 * m * n * k * batch,
+                theirs,
+                partial(matmul, p, a, b, batch * m * n),
+                fresh,
+                partial(public_matmul, a, b, batch),
+            )
 
 
 def matmul(
-    p: planning.Plan, a: np.ndarray, b: np.ndarray, size: int
-) -> tuple[Callable[[], object], float, np.ndarray, int]:
+    p: planning.Plan, a: torch.Tensor, b: torch.Tensor, size: int
+) -> tuple[Callable[[], object], float, torch.Tensor, int]:
     """Ours, ready to run."""
-    kernel, c = planning.build(p.spec), aligned((size,))
-    buffers = {"a": a, "b": b, "c": c, "work": aligned((p.work * p.parts // 4 + 16,))}
+    kernel, c = planning.build(p.spec), torch.zeros(size, dtype=a.dtype)
+    buffers = {"a": a, "b": b, "c": c, "work": torch.zeros(p.work * p.parts + 64, dtype=torch.uint8)}
     return *prepared(kernel, planning.args(kernel, p), buffers, p.parts), c, p.parts
+
+
+def public_matmul(a: torch.Tensor, b: torch.Tensor, batch: int) -> Callable[[], object]:
+    """Ours through the public API: a fresh result at each call, computed before it returns."""
+    import flambeau
+
+    dtype = getattr(flambeau, str(a.dtype).removeprefix("torch."))
+
+    def taken(t: torch.Tensor) -> flambeau.Tensor:
+        order = sorted(range(3), key=lambda d: -t.stride(d))
+        wide = t.float() if t.dtype.itemsize < 4 else t
+        made = flambeau.from_numpy(np.ascontiguousarray(wide.permute(order).numpy()).copy()).clone().to(dtype)
+        made = made.permute(*(order.index(d) for d in range(3)))
+        return made if batch > 1 else made[0]
+
+    x, y = taken(a), taken(b)
+    kept: list[object] = [None]
+
+    def call() -> object:
+        kept[0] = x @ y
+        flambeau.synchronize()
+        return kept
+
+    return call
 
 
 CONVS = [
@@ -271,42 +353,96 @@ def pooled(
 GROUPS = {"matmul": matmuls, "conv": convs, "pool": pools}
 
 
-def theirs(names: Sequence[str], threads: int) -> dict[str, float]:
-    """PyTorch's seconds by case; runs in a process of its own."""
+def cases(names: Sequence[str], threads: int, only: Sequence[str]) -> Iterator[Case]:
+    """All cases of the groups; only: the tables of matmul that are wanted (all if empty)."""
+    for name in names:
+        yield from matmuls(threads, only) if name == "matmul" else GROUPS[name](threads)
+
+
+def theirs(names: Sequence[str], threads: int, only: Sequence[str]) -> None:
+    """PyTorch's side, in a process of its own: at each line of input the seconds of the next case (or the same one)."""
     torch.set_num_threads(threads)
-    return {case.name: median(case.theirs) for name in names for case in GROUPS[name](threads)}
+    wanted = cases(names, threads, only)
+    case = None
+    for line in sys.stdin:
+        if line.strip() == "next":
+            case = next(wanted)
+        assert case is not None
+        call = case.fresh if line.strip() == "fresh" else case.theirs
+        print(median(call or case.theirs, 0.05), flush=True)
 
 
-def show(case: Case, their_time: float) -> None:
-    """Measure ours and print a line."""
+class Other:
+    """The process of PyTorch's side."""
+
+    def __init__(self, arguments: Sequence[str]):
+        command = [sys.executable, __file__, *arguments, "--theirs"]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, what: str) -> float:
+        """Seconds of a call: "next" case, the same "again", or "fresh" (its public interface)."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(what + "\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+
+def sides(
+    call: Callable[[], object], other: Other, first: str, again: str, rounds: int
+) -> tuple[float, float]:
+    """The least of the medians of both sides, which take turns."""
+    mine, others = [], []
+    for r in range(rounds):
+        others.append(other.ask(again if r else first))
+        mine.append(median(call, 0.05))
+    return min(mine), min(others)
+
+
+def show(case: Case, other: Other, rounds: int, public: bool) -> tuple[float, float]:
+    """Measure both sides and print a line; PyTorch's seconds over ours, of kernels and through the interfaces."""
     want = case.theirs()
     want = want[0] if isinstance(want, tuple) else want
     call, compiled, result, parts = case.ours()
-    seconds = median(call)
-    error = float((torch.from_numpy(result).flatten() - want.flatten()).abs().max() / want.abs().max())
-    rate = (
-        f"{case.flops / seconds / 1e9:6.0f} {case.flops / their_time / 1e9:6.0f}" if case.flops else " " * 13
-    )
-    line = f"{case.name:44} {parts:2} {seconds * 1e6:10.1f} {their_time * 1e6:10.1f} {seconds / their_time:6.2f} {rate}"
-    print(f"{line} {compiled:6.0f}{'' if error < 3e-5 else f'  WRONG {error:.1g}'}", flush=True)
+    seconds, their_time = sides(call, other, "next", "again", rounds)
+    got = torch.as_tensor(result).flatten().double()
+    error = float((got - want.flatten().double()).abs().max() / want.double().abs().max())
+    rate = " " * 13
+    if case.flops:
+        rate = f"{case.flops / seconds / 1e9:6.1f} {case.flops / their_time / 1e9:6.1f}"
+    line = f"{case.name:36} {parts:2} {seconds * 1e6:9.1f} {their_time * 1e6:9.1f} {their_time / seconds:6.2f} {rate}"
+    through = 0.0
+    if public and case.public is not None:
+        mine, others = sides(case.public(), other, "fresh", "fresh", rounds)
+        through = others / mine
+        line += f" {mine * 1e6:9.1f} {others * 1e6:9.1f} {through:6.2f}"
+    bound = 1e-2 if want.dtype.itemsize == 2 else 3e-5
+    print(f"{line} {compiled:5.0f}{'' if error < bound else f'  WRONG {error:.1g}'}", flush=True)
+    return their_time / seconds, through
 
 
 def main(argv: Sequence[str]) -> None:
     """The table."""
     threads = int(argv[argv.index("--threads") + 1]) if "--threads" in argv else 2
+    rounds = int(argv[argv.index("--rounds") + 1]) if "--rounds" in argv else 3
     names = [name for name in GROUPS if name in argv] or list(GROUPS)
+    only = [name for name in MATMULS if name in argv]
     if "--theirs" in argv:
-        print(json.dumps(theirs(names, threads)))
+        theirs(names, threads, only)
         return
-    command = [sys.executable, __file__, "--theirs", "--threads", str(threads), *names]
-    their_times = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    other = Other(argv)
     torch.set_num_threads(1)
     DEVICE.set_num_threads(threads)
-    heads = ("parts", "us", "PyTorch", "ratio", "GF/s", "PyT", "compile ms")
-    print("{:42} {:>4} {:>10} {:>10} {:>6} {:>6} {:>6} {:>6}".format(f"{threads} threads", *heads))
-    for name in names:
-        for case in GROUPS[name](threads):
-            show(case, their_times[case.name])
+    heads = ("", "us", "PyTorch", "x", "GF/s", "PyT", "public", "PyTorch", "x", "compile ms")
+    print(
+        "{:36} {:>2} {:>9} {:>9} {:>6} {:>6} {:>6} {:>9} {:>9} {:>6} {:>5}".format(
+            f"{threads} threads", *heads
+        )
+    )
+    ratios = [show(case, other, rounds, "--public" in argv) for case in cases(names, threads, only)]
+    for name, of in zip(("kernels", "public"), zip(*ratios)):
+        found = sorted(r for r in of if r)
+        if found:
+            print(f"{name}: geometric mean {statistics.geometric_mean(found):.2f}, least {found[0]:.2f}")
 
 
 if __name__ == "__main__":

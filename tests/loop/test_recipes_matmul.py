@@ -124,9 +124,15 @@ def variants(p: Plan) -> list[Spec]:
     """Other kernels for the same problem."""
     if p.spec.kind != "gemm":
         return []
-    s = p.spec._replace(even=False, full=False)
+    s = p.spec._replace(even=False, tail=p.spec.lanes)
     other = s._replace(pack_a=not s.pack_a, narrow="yes")
-    return [s, s._replace(rows=5, lanes=16), s._replace(rows=3, lanes=64), other, s._replace(single=False)]
+    return [
+        s,
+        s._replace(rows=5, lanes=16, tail=16),
+        s._replace(rows=3, lanes=64, tail=64),
+        other,
+        s._replace(single=False),
+    ]
 
 
 @pytest.mark.parametrize(("m", "n", "k"), [(29, 50, 801), (1, 90, 500), (3, 200, 400), (70, 2, 390)])
@@ -192,6 +198,47 @@ def test_epilogue(m: int, k: int, layout: str, generic: bool) -> None:
     p = planned(a, b, c, plain=False, generic=generic)
     compute(p, a, b, c, nt=2, epilogue=bias_relu, bias=bias, residual=residual, out=out)
     assert bits(out) == bits(np.maximum(plain + bias, 0) + residual)
+
+
+@pytest.mark.parametrize(("m", "k"), [(1, 30), (2, 600), (17, 30), (33, 500)])
+@pytest.mark.parametrize("layout", ["nn", "nt"])
+def test_long_epilogue(m: int, k: int, layout: str) -> None:
+    """Its code in a loop over the rows of a tile gives what one copy for each row gives."""
+    a, b, c = problem(m, 40, k, layout)
+    rng = np.random.default_rng(0)
+    bias, residual = random(rng, (40,), "f32"), random(rng, (m, 40), "f32")
+    results = []
+    for staged in (False, True):
+        out = np.zeros((m, 40), np.float32)
+        p = planned(a, b, c, plain=False, staged=staged)
+        compute(p, a, b, c, nt=2, epilogue=bias_relu, bias=bias, residual=residual, out=out)
+        results.append(bits(out))
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 24, 31, 33, 40, 47, 63, 100])
+@pytest.mark.parametrize("on", [WIDE, NARROW, SMALL])
+def test_last_columns(n: int, on: Machine) -> None:
+    """Nothing is written beside C, whatever is left of the last tile."""
+    a, b, _ = problem(9, n, 20)
+    wide = np.full((1, 9, n + 70), 5, np.float32)
+    compute(planned(a, b, wide[..., :n], on), a, b, wide)
+    check(a, b, wide[..., :n])
+    assert (wide[..., n:] == 5).all()
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [(9, 20, 33), (1, 40, 500), (2, 300, 200), (40, 1, 90)])
+@pytest.mark.parametrize("layout", ["nn", "nt"])
+def test_two_batch_dimensions(m: int, n: int, k: int, layout: str) -> None:
+    """Heads beside batches in memory: the same bits as of copies."""
+    a, b, c = problem(m, n, k, layout, batch=6)
+    want = bits(compute(planned(a, b, c), a, b, c))
+    pa, pb = (np.ascontiguousarray(x.reshape(2, 3, *x.shape[1:]).transpose(0, 2, 1, 3)) for x in (a, b))
+    va, vb = elements(pa), elements(pb)
+    strides = Strides(va[0], va[1], va[3], vb[0], vb[1], vb[3], *elements(c), bn=3, ab2=va[2], bb2=vb[2])
+    for generic in (False, True):
+        p = planning.plan(m, n, k, 6, strides, "f32", WIDE, 2, generic=generic)  # type: ignore[arg-type]
+        assert bits(compute(p, pa, pb, np.zeros_like(c), nt=3)) == want
 
 
 def test_epilogue_of_a_transposed_problem() -> None:

@@ -4,19 +4,49 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..dtypes import float32
 from ..errors import fail
 from ..shapes import broadcast, contiguous_strides, numel, view_strides
-from ..stream.graph import Val, cast, const, contiguous, expand, opaque
+from ..stream.graph import Val, cast, const, contiguous, expand, map_, opaque, reduce_
 from .elementwise import into
 from .entry import OT, N, T, composite, op
 
 
 def contract(a: Val, b: Val) -> Val:
-    """(batch or 1, m, k) by (batch or 1, k, n): the prim."""
-    batch = max(a.shape[0], b.shape[0]) if 0 not in (a.shape[0], b.shape[0]) else 0
-    if a.shape[2] == 0:
-        return expand(const(0, a.dtype), (batch, a.shape[1], b.shape[2]))
-    return opaque("contract", (a, b), [((batch, a.shape[1], b.shape[2]), a.dtype)])[0]
+    """(batch or 1, m, k) by (batch or 1, k, n): the prim. Batches of both may be two dimensions; the result has one.
+
+    Sums of single products and of one row by one column are products and reductions of elements."""
+    lead = broadcast("contract", a.shape[:-2], b.shape[:-2])
+    batch, (m, k), n = numel(lead), a.shape[-2:], b.shape[-1]
+    if k == 0:
+        return expand(const(0, a.dtype), (batch, m, n))
+    if k == 1:
+        return shaped(contiguous(map_("mul", a, b)), (batch, m, n))
+    if m == 1 and n == 1:
+        wide = float32 if a.dtype.is_floating_point and a.dtype.itemsize == 2 else a.dtype
+        y = b.view_as((*b.shape[:-2], 1, k), (*b.strides[:-2], b.strides[-1], b.strides[-2]), b.off)
+        total = reduce_("add", map_("mul", cast(a, wide), cast(y, wide)), (a.ndim - 1,))
+        return shaped(cast(total, a.dtype), (batch, 1, 1))
+    return opaque("contract", (a, b), [((batch, m, n), a.dtype)])[0]
+
+
+def stacks(a: Val, b: Val, lead: tuple[int, ...]) -> tuple[Val, Val]:
+    """Two stacks of matrices with one or two batch dimensions; copies only if the strides of the batches do not merge."""
+    if numel(a.shape[:-2]) == 1 or numel(b.shape[:-2]) == 1 or 0 in lead:
+        return three(a, lead), three(b, lead)
+    a, b = expand(a, (*lead, *a.shape[-2:])), expand(b, (*lead, *b.shape[-2:]))
+    groups: list[list[int]] = []  # extent, stride in a, stride in b
+    for n, s, t in zip(lead, a.strides, b.strides):
+        last = groups[-1] if groups else None
+        if n != 1 and last and last[1] == s * n and last[2] == t * n:
+            groups[-1] = [last[0] * n, s, t]
+        elif n != 1:
+            groups.append([n, s, t])
+    if len(groups) != 2:
+        return three(a, lead), three(b, lead)
+    shape = tuple(g[0] for g in groups)
+    x = a.view_as((*shape, *a.shape[-2:]), (*(g[1] for g in groups), *a.strides[-2:]), a.off)
+    return x, b.view_as((*shape, *b.shape[-2:]), (*(g[2] for g in groups), *b.strides[-2:]), b.off)
 
 
 def three(x: Val, lead: tuple[int, ...]) -> Val:
@@ -71,7 +101,7 @@ def product(a: Val, b: Val, name: str) -> Val:
             rows = a.view_as((1, numel(a.shape[:-1]), a.shape[-1]), (0, *flat, a.strides[-1]), a.off)
             out = contract(rows, three(b, ()))
             return shaped(out, (*lead, a.shape[-2], b.shape[-1]))
-    out = contract(three(a, lead), three(b, lead))
+    out = contract(*stacks(a, b, lead))
     return shaped(out, (*lead, a.shape[-2], b.shape[-1]))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import fail
 from ..shapes import numel, wrap_dim
-from .contraction import bmm, mm
+from .contraction import mm
 from .elementwise import into
 from .entry import composite
 
@@ -164,9 +164,10 @@ def _pair(a: Any, left: Labels, b: Any, right: Labels, kept: set[Any]) -> tuple[
     y = _arranged(b, right, (*batch, *inner, *cols))
     if len(batch) == 0 and len(rows) <= 1 and len(cols) <= 1 and len(inner) == 1:
         return x.matmul(y), result
-    x = x.reshape([count(batch), count(rows), count(inner)])
-    y = y.reshape([count(batch), count(inner), count(cols)])
-    return bmm(x, y).reshape([size[s] for s in result]), result
+    lead = [size[s] for s in batch]
+    x = x.reshape([*lead, count(rows), count(inner)])
+    y = y.reshape([*lead, count(inner), count(cols)])
+    return x.matmul(y).reshape([size[s] for s in result]), result
 
 
 def _next(terms: list[tuple[Any, Labels]], result: Labels) -> tuple[int, int]:
@@ -184,6 +185,19 @@ def _next(terms: list[tuple[Any, Labels]], result: Labels) -> tuple[int, int]:
             if best is None or price < best:
                 best, choice = price, (i, j)
     return choice
+
+
+def _order(terms: list[tuple[Any, Labels]], result: Labels) -> list[tuple[int, int]]:
+    """The pairs in the order of opt_einsum where it is installed (what a pair gives goes to the end of the list)."""
+    if len(terms) < 3:
+        return []
+    try:
+        from opt_einsum import paths  # type: ignore[import-not-found]  # optional: found when it is wanted
+    except ImportError:
+        return []
+    sizes = {s: n for x, labels in terms for s, n in zip(labels, x.shape)}
+    path = paths.auto([frozenset(labels) for _, labels in terms], frozenset(result), sizes)
+    return [tuple(sorted(pair)) for pair in path] if all(len(pair) == 2 for pair in path) else []
 
 
 def _from_lists(args: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
@@ -207,7 +221,8 @@ def einsum(*args: Any) -> Any:
     """Products of the operands summed over the subscripts that the result lacks: einsum("bij,bjk->bik", a, b).
 
     The operands may also come as a list, or each with a list of numbers: einsum(a, [0, 1], b, [1, 2], [0, 2]).
-    Three and more operands are contracted in pairs, those with the smallest products first."""
+    Three and more operands are contracted in pairs: in the order of opt_einsum if it is installed, else those with the
+    smallest products first."""
     if len(args) < 2:
         fail(
             ValueError,
@@ -224,12 +239,13 @@ def einsum(*args: Any) -> Any:
         _wrong("must provide at least one operand")
     given, result = _parse(equation, shapes)
     terms = [_prepared(x, labels) for x, labels in zip(operands, given)]
+    order = _order(terms, result)
     while len(terms) > 1:
-        i, j = _next(terms, result)
+        i, j = order.pop(0) if order else _next(terms, result)
         kept = set(result).union(*(labels for k, (_, labels) in enumerate(terms) if k not in (i, j)))
         made = _pair(*terms[i], *terms[j], kept)
         terms = [term for k, term in enumerate(terms) if k not in (i, j)]
-        terms.insert(i, made)
+        terms.append(made)
     x, labels = _summed(*terms[0], result)
     x = _arranged(x, labels, tuple(s for s in result if s in labels))
     return _unsqueezed(x, labels, result) if len(labels) < len(result) else x

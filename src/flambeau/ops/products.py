@@ -47,6 +47,22 @@ def vecdot(x: Any, y: Any, *, dim: int = -1, out: Any = None) -> Any:
     return outputs((x * y).sum(dim), out)
 
 
+def cheapest_cuts(extents: list[int]) -> dict[tuple[int, int], int]:
+    """Where to cut the chain of matrices i..j so that the multiplications are fewest (Cormen and others, 15.2)."""
+    count = len(extents) - 1
+    cost = {(i, i): 0 for i in range(count)}
+    cut = {}
+    for length in range(1, count):
+        for i in range(count - length):
+            j = i + length
+            prices = [
+                (cost[i, k] + cost[k + 1, j] + extents[i] * extents[k + 1] * extents[j + 1], k)
+                for k in range(i, j)
+            ]
+            cost[i, j], cut[i, j] = min(prices)
+    return cut
+
+
 @composite(**FACE, faces={"linalg": "multi_dot"})
 def multi_dot(tensors: Any, *, out: Any = None) -> Any:
     """The product of several matrices; the first and the last may be vectors."""
@@ -61,10 +77,12 @@ def multi_dot(tensors: Any, *, out: Any = None) -> Any:
     for i, x in enumerate(tensors):
         if x.ndim != 2:
             fail(RuntimeError, f"multi_dot(): tensor {i} must be 2D but got {x.ndim}D")
-    while len(tensors) > 1:  # the largest shared extent goes first
-        k = max(range(len(tensors) - 1), key=lambda i: tensors[i].shape[1])
-        tensors[k : k + 2] = [tensors[k] @ tensors[k + 1]]
-    result = tensors[0]
+    cut = cheapest_cuts([x.shape[0] for x in tensors] + [tensors[-1].shape[1]])
+
+    def multiplied(i: int, j: int) -> Any:
+        return tensors[i] if i == j else multiplied(i, cut[i, j]) @ multiplied(cut[i, j] + 1, j)
+
+    result = multiplied(0, len(tensors) - 1)
     result = result.squeeze(0) if first else result
     return outputs(result.squeeze(-1) if last else result, out)
 

@@ -16,6 +16,7 @@ from .recipes import recipe
 
 SEEN: dict[Any, set[int]] = {}  # layouts and what stays of the extents -> the numbers of rows met there
 MANY = 4  # kernels of one layout, each for its number of rows
+LONG = 6  # operations of a tail from which on its code is worth sharing among the rows of a tile
 SMALL = 256  # numbers of rows up to which a second one at the same place ends it that each has its kernel
 
 
@@ -84,18 +85,21 @@ def with_tail(launch: Launch, node: PNode, tail: Any, then: Any) -> list[Launch]
 
 @recipe("contract")
 def contract(node: PNode, tail: Any = None, then: Any = None) -> Sequence[Launch]:
-    """C[b, i, j] = sum over k of A[b, i, k] B[b, k, j]; the extents of batch may be 1 in one operand."""
+    """C[b, i, j] = sum over k of A[b, i, k] B[b, k, j]; the extents of batch may be 1 in one operand, and batch may be
+    two dimensions in both."""
     a, b = node.ins
     c = whole(node.outs[0])
     batch, m, n = c.shape
-    k = a.shape[2]
+    k = a.shape[-1]
     if 0 in (batch, m, n):
         return []
     device = current()
     target = device.target()
     strides = Strides(*_abc(a, batch), *_abc(b, batch), *c.strides)
+    if len(a.shape) == 4:
+        strides = strides._replace(bn=a.shape[1], ab2=a.strides[1], bb2=b.strides[1])
     dtype = a.buf.dtype.short
-    layout = (dtype, planning.layouts(m, n, k, strides), batch > 1)
+    layout = (dtype, planning.layouts(m, n, k, strides), batch > 1, strides.bn > 1)
     p = planning.plan(
         m,
         n,
@@ -107,6 +111,7 @@ def contract(node: PNode, tail: Any = None, then: Any = None) -> Sequence[Launch
         device.get_num_threads(),
         plain=tail is None,
         generic=several_rows(layout, m, n, k),
+        staged=tail is not None and tail.tail.weight > LONG,
     )
     spec = p.spec
     work = {"work": p.work * p.parts} if p.work else {}
@@ -121,7 +126,7 @@ def contract(node: PNode, tail: Any = None, then: Any = None) -> Sequence[Launch
 
 
 def _abc(v: PVal, batch: int) -> tuple[int, int, int]:
-    return (0 if v.shape[0] == 1 and batch != 1 else v.strides[0], v.strides[1], v.strides[2])
+    return (0 if v.shape[0] == 1 and batch != 1 else v.strides[0], v.strides[-2], v.strides[-1])
 
 
 @recipe("convolve")

@@ -7,17 +7,20 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..loop.recipes.contraction import Spec
 from . import flush, program
 from .access import synchronize
 
 
 class Kernel(NamedTuple):
-    """One launch: what it computes, how many buffers it touches, the bytes of those, the parts it can be split into."""
+    """One launch: what it computes, how many buffers it touches, the bytes of those, the parts it can be split into; of
+    a matrix product how it is computed."""
 
     title: str
     buffers: int
     nbytes: int
     parts: int
+    choice: str = ""
 
 
 class Flush(NamedTuple):
@@ -48,7 +51,9 @@ class Explanation:
             lines += [f"  {text}" for text in one.instructions]
             total = sum(kernel.nbytes for kernel in one.kernels)
             lines.append(f"  {'kernel':40}{'buffers':>9}{'bytes':>14}")
-            lines += [f"  {k.title[:39]:40}{k.buffers:9}{k.nbytes:14,}" for k in one.kernels]
+            for k in one.kernels:
+                lines.append(f"  {k.title[:39]:40}{k.buffers:9}{k.nbytes:14,}")
+                lines += [f"    {k.choice}"] if k.choice else []
             lines.append(f"  {'':40}{'':9}{total:14,}")
         return "\n".join(lines) or "nothing was recorded"
 
@@ -121,10 +126,21 @@ def _watched_assemble(flushes: list[Flush], assemble: Callable[..., Any]) -> Cal
         for launch in launches:
             sizes = {buf.id: program.size_of(buf) for buf, _, _ in launch.bufs}
             nbytes = sum(sizes.values()) + sum(launch.scratch)
-            flushes[-1].kernels.append(Kernel(launch.title, len(sizes), nbytes, launch.parts))
+            flushes[-1].kernels.append(
+                Kernel(launch.title, len(sizes), nbytes, launch.parts, _choice(launch))
+            )
         return assemble(launches, *rest)
 
     return watched
+
+
+def _choice(launch: program.Launch) -> str:
+    """How a matrix product is computed: tile, packing, parts."""
+    spec = launch.key[0] if type(launch.key) is tuple and launch.key else launch.key
+    if type(spec) is not Spec:
+        return ""
+    parts = f", {launch.parts} parts" if launch.parts > 1 else ""
+    return spec.describe() + parts
 
 
 def _instruction(form: Any) -> str:

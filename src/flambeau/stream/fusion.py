@@ -15,7 +15,7 @@ from .nodes import Group, PNode, PVal, opaque_writes
 
 SMALL = 32768  # elements that one thread reduces after a kernel rather than in a kernel of their own
 WINDOW = 8  # launches that a call may be moved across to join its list
-WEIGHT = {"contract": 14, "convolve": 60}  # operations of a tail for each element
+WEIGHT = {"contract": 120, "convolve": 60}  # operations of a tail for each element
 
 
 class TailBound:

@@ -23,8 +23,9 @@ class Spec(NamedTuple):
     contiguous) or "any"; b: "row" (j contiguous), "col" (k contiguous) or "any"; c: "row" (j contiguous) or "any".
     blocks: k may exceed KC. narrow: is there no room for whole transposed blocks: "yes", "no", or "maybe" (decided at
     run time). block: width of a transposed block. swap: the problem is computed transposed (lanes run over the rows of
-    C). even: m is a multiple of rows. full: n is a multiple of lanes. single: gr = gc = 1 and n <= nc. bake: run-time
-    integers that are constants of this kernel."""
+    C). even: m is a multiple of rows. tail: lanes of the tile of the last columns (0: n is a multiple of lanes).
+    single: gr = gc = 1 and n <= nc. staged: the epilogue is long, its code is there once for all rows of a tile.
+    paired: a batch is a pair of indices. bake: run-time integers that are constants of this kernel."""
 
     kind: str
     dtype: str
@@ -43,9 +44,23 @@ class Spec(NamedTuple):
     unroll: int = 1
     swap: bool = False
     even: bool = False
-    full: bool = False
+    tail: int = 0
     single: bool = False
+    staged: bool = False
+    paired: bool = False
     bake: tuple[tuple[str, int], ...] = ()
+
+    def describe(self) -> str:
+        """The choice in words: "tile 6x16, A and B packed, k in blocks"."""
+        if self.kind != "gemm":
+            way = "blocks of columns, transposed" if self.kind == "rows" else "rows of B streamed"
+            return f"{self.rows} {'column' if self.swap else 'row'}{'s' * (self.rows > 1)}, {way}"
+        packed = " and ".join(name for name, is_so in (("A", self.pack_a), ("B", self.pack_b)) if is_so)
+        words = [f"tile {self.rows}x{self.lanes}", f"{packed or 'nothing'} packed"]
+        words += [f"a tile of {self.tail} for the last columns"] if self.tail else []
+        words += ["k in blocks"] if self.blocks else []
+        words += ["transposed problem"] if self.swap else []
+        return ", ".join(words)
 
     @property
     def acc(self) -> str:
@@ -86,6 +101,9 @@ INTS = (
     "bb",
     "bk",
     "bj",
+    "bn",
+    "ab2",
+    "bb2",
     "gr",
     "gc",
     "nc",
@@ -119,6 +137,12 @@ class Frame:
     def __getitem__(self, name: str) -> Value:
         return self.ints[name]
 
+    def start(self, which: str, batch: Value) -> Value:
+        """Where the matrix of a batch begins in "a" or "b"."""
+        if not self.spec.paired:
+            return batch * self[f"{which}b"]
+        return batch // self["bn"] * self[f"{which}b"] + batch % self["bn"] * self[f"{which}b2"]
+
     def c_index(self, batch: Value, row: Value, col: Value) -> Value:
         """Where C[batch, row, col] lies."""
         return batch * self["cb"] + row * self["ci"] + col * self["cj"]
@@ -133,6 +157,7 @@ def fixed_ints(spec: Spec) -> dict[str, int]:
     """The integers that are constants of the kernel."""
     fixed = dict(spec.bake)
     fixed |= {} if spec.batched else {"batch": 1, "ab": 0, "bb": 0, "cb": 0}
+    fixed |= {} if spec.paired else {"bn": 1, "ab2": 0, "bb2": 0}
     fixed |= {"gr": 1, "gc": 1} if spec.single else {}
     fixed |= {"row": {"ak": 1}, "col": {"ai": 1}}.get(spec.a, {})
     fixed |= {"row": {"bj": 1}, "col": {"bk": 1}}.get(spec.b, {})

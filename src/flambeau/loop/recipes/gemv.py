@@ -12,83 +12,95 @@ from ..build import Buffer, Builder, Register, Value, const, minimum, select
 from ..ir import Kernel
 from .contraction import KC, Epilogue, Frame, Spec, muladd
 
-Steps = Callable[[list[Value], Value], None]
+Steps = Callable[[int, list[Value], Value], None]
 
 DEPTH = 8  # rows of B that `stream_kernel` reads at once
 CHUNK = 2048  # columns x rows whose sums it keeps
 
 
 def rows_kernel(spec: Spec, epilogue: Epilogue | None = None, name: str = "gemv") -> Kernel:
-    """C[rows, n] with B[k, j] at k + j*bj; m = rows; n and k at least `block` unless narrow."""
+    """C[rows, n] with B[k, j] at k + j*bj; m = rows; n and k at least `block`. `lanes` columns at a time: several
+    blocks, because the sums of one are a chain of dependent additions."""
     f = Frame(spec, epilogue, name)
-    b, size = f.b, spec.block
-    square, out = b.alloc("square", spec.acc, size * size), b.alloc("tile", spec.acc, size * spec.rows)
-    blocks = b.let((f["n"] + (size - 1)) // size, "blocks")
+    b, size, lanes = f.b, spec.block, spec.lanes
+    out = b.alloc("tile", spec.acc, size * spec.rows)
+    square = b.alloc("square", spec.acc, size * lanes)
+    blocks = b.let((f["n"] + (lanes - 1)) // lanes, "blocks")
     lo, hi = b.partition(f["batch"] * blocks)
     with b.for_("u", lo, hi) as u:
         batch = b.let(u // blocks, "batch") if spec.batched else const("i64", 0)
-        first = b.let((u % blocks if spec.batched else u) * size, "first")
-        j0 = first if spec.narrow == "yes" else b.let(minimum(first, f["n"] - size), "j0")
-        total = _sums(f, batch, j0, square)
-        with b.vfor("x", 0, size, size, full=True) as x:
-            for r, t in enumerate(total):
-                out[x + r * size] = t.get()
-        with b.vfor("j", first, minimum(first + size, f["n"]), size) as j:
-            for r in range(spec.rows):
-                f.emit(out[j - j0 + r * size], batch, const("i64", r), j)
+        first = b.let((u % blocks if spec.batched else u) * lanes, "first")
+        starts = [b.let(first + g, "start") for g in range(0, lanes, size)]
+        moved = [b.let(minimum(j, f["n"] - size), "j0") for j in starts]
+        for start, j0, total in zip(starts, moved, _sums(f, batch, moved, square)):
+            with b.vfor("x", 0, size, size, full=True) as x:
+                for r, t in enumerate(total):
+                    out[x + r * size] = t.get()
+            end = b.let(minimum(start + size, f["n"]), "end")
+            if spec.staged:
+                with b.for_("r", 0, spec.rows) as row, b.vfor("j", start, end, size) as j:
+                    f.emit(out[j - j0 + row * size], batch, row, j)
+                continue
+            with b.vfor("j", start, end, size) as j:
+                for r in range(spec.rows):
+                    f.emit(out[j - j0 + r * size], batch, const("i64", r), j)
     return b.kernel()
 
 
-def _sums(f: Frame, batch: Value, j0: Value, square: Buffer) -> list[Register]:
-    """The finished sums of columns j0..j0+block-1."""
+def _sums(f: Frame, batch: Value, j0: list[Value], square: Buffer) -> list[list[Register]]:
+    """The finished sums of the blocks of columns that begin at j0."""
     b, spec, k = f.b, f.spec, f["k"]
-    size = spec.block
-    a0 = [b.let(batch * f["ab"] + r * f["ai"], "a0") for r in range(spec.rows)]
-    b0 = b.let(batch * f["bb"] + j0 * f["bj"], "b0")
-    total = [b.reg("total", 0, spec.acc, size) for _ in range(spec.rows)]
-    live = None
-    if spec.narrow == "yes":
-        live = b.reg("live", False, "b1", size)
-        with b.vfor("x", 0, size, size, full=True) as x:
-            live.set(x + j0 < f["n"])
+    a0 = [b.let(f.start("a", batch) + r * f["ai"], "a0") for r in range(spec.rows)]
+    b0 = [b.let(f.start("b", batch) + j * f["bj"], "b0") for j in j0]
+
+    def registers(name: str) -> list[list[Register]]:
+        return [[b.reg(name, 0, spec.acc, spec.block) for _ in range(spec.rows)] for _ in j0]
+
+    total = registers("total")
     with b.for_("kb", 0, k, KC) as kb:
-        acc = [b.reg("acc", 0, spec.acc, size) for _ in range(spec.rows)]
+        acc = registers("acc")
         ke = b.let(minimum(kb + KC, k), "ke")
 
-        def steps(values: list[Value], at: Value) -> None:
+        def steps(g: int, values: list[Value], at: Value) -> None:
             for u, value in enumerate(values):
                 for r in range(spec.rows):
-                    acc[r].set(muladd(f.a[a0[r] + (at + u) * f["ak"]].cast(spec.acc), value, acc[r].get()))
+                    factor = f.a[a0[r] + (at + u) * f["ak"]].cast(spec.acc)
+                    acc[g][r].set(muladd(factor, value, acc[g][r].get()))
 
-        if spec.narrow == "yes":
-            with b.for_("kk", kb, ke) as kk, b.vfor("x", 0, size, size, full=True) as x:
-                steps([b.let(f.bm.load(b0 + kk + x * f["bj"], live.get()).cast(spec.acc))], kk)  # type: ignore[union-attr]
-        else:
-            _blocks(b, f, kb, ke, b0, square, steps)
-        with b.vfor("x", 0, size, size, full=True) as x:
-            for r in range(spec.rows):
-                total[r].set(select(kb > 0, total[r].get() + acc[r].get(), acc[r].get()))
+        _blocks(b, f, kb, ke, b0, square, steps)
+        with b.vfor("x", 0, spec.block, spec.block, full=True):
+            for group, sums in zip(total, acc):
+                for t, x in zip(group, sums):
+                    t.set(select(kb > 0, t.get() + x.get(), x.get()))
     return total
 
 
-def _blocks(b: Builder, f: Frame, kb: Value, ke: Value, b0: Value, square: Buffer, steps: Steps) -> None:
-    """The transposed blocks of a k block; the last one, if it is not whole, through a square of scratch."""
-    size, k = f.spec.block, f["k"]
-    with b.for_("kk", kb, ke, size) as kk:
-        back = b.let(minimum(kk, k - size), "back")
-        whole = b.let(ke - kk >= size, "whole")
-        with b.vfor("x", 0, size, size, full=True) as x:
-            row = b.let(b0 + back + x * f["bj"])
-            columns = [b.let(f.bm[row + u]) for u in range(size)]
-            with b.if_(whole):
-                steps([v.cast(f.spec.acc) for v in columns], kk)
-            with b.else_():
-                for u, v in enumerate(columns):
-                    square[x + u * size] = v.cast(f.spec.acc)
-        with b.if_(~whole), b.for_("t", kk, ke) as t:
-            at = b.let((t - back) * size)
+def _blocks(
+    b: Builder, f: Frame, kb: Value, ke: Value, b0: list[Value], square: Buffer, steps: Steps
+) -> None:
+    """The transposed blocks of a k block; the last ones, if they are not whole, through squares of scratch."""
+    size, lanes, k = f.spec.block, f.spec.lanes, f["k"]
+    main = b.let(kb + (ke - kb) // size * size, "main")
+
+    def columns(base: Value, at: Value, x: Value) -> list[Value]:
+        row = b.let(base + at + x * f["bj"])
+        return [b.let(f.bm[row + u]).cast(f.spec.acc) for u in range(size)]
+
+    with b.for_("kk", kb, main, size) as kk:
+        for g, base in enumerate(b0):
             with b.vfor("x", 0, size, size, full=True) as x:
-                steps([b.let(square[at + x])], t)
+                steps(g, columns(base, kk, x), kk)
+    with b.if_(main < ke):
+        back = b.let(minimum(main, k - size), "back")
+        for g, base in enumerate(b0):
+            with b.vfor("x", 0, size, size, full=True) as x:
+                for u, v in enumerate(columns(base, back, x)):
+                    square[x + (u * lanes + g * size)] = v
+        with b.for_("t", main, ke) as t:
+            at = b.let((t - back) * lanes)
+            for g in range(len(b0)):
+                with b.vfor("x", 0, size, size, full=True) as x:
+                    steps(g, [b.let(square[at + x + g * size])], t)
 
 
 def stream_kernel(spec: Spec, epilogue: Epilogue | None = None, name: str = "gemv") -> Kernel:
@@ -103,7 +115,7 @@ def stream_kernel(spec: Spec, epilogue: Epilogue | None = None, name: str = "gem
         batch = b.let(u // chunks, "batch") if spec.batched else const("i64", 0)
         j0 = b.let((u % chunks if spec.batched else u) * f["nc"], "j0")
         cols = b.let(minimum(f["n"] - j0, f["nc"]), "cols")
-        a0, b0 = b.let(batch * f["ab"], "a0"), b.let(batch * f["bb"] + j0, "b0")
+        a0, b0 = b.let(f.start("a", batch), "a0"), b.let(f.start("b", batch) + j0, "b0")
         with b.for_("kb", 0, f["k"], KC) as kb:
             ke = b.let(minimum(kb + KC, f["k"]), "ke")
             main = b.let(kb + (ke - kb) // DEPTH * DEPTH, "main")

@@ -45,7 +45,7 @@ def gemm(spec: Spec, epilogue: Epilogue | None = None, name: str = "gemm") -> Ke
         nest.p0, nest.p1 = b.let(panels * r // f["gr"], "p0"), b.let(panels * (r + 1) // f["gr"], "p1")
         j0 = b.let(columns * q // f["gc"] * lanes, "j0")
         j1 = b.let(minimum(columns * (q + 1) // f["gc"] * lanes, f["n"]), "j1")
-        nest.a0, nest.b0 = b.let(nest.batch * f["ab"], "a0"), b.let(nest.batch * f["bb"], "b0")
+        nest.a0, nest.b0 = b.let(f.start("a", nest.batch), "a0"), b.let(f.start("b", nest.batch), "b0")
         if spec.single:
             nest.chunk(const("i64", 0), f["n"])
         else:
@@ -75,6 +75,8 @@ class _Nest:
 
     def __init__(self, f: Frame, ap: Buffer | None):
         self.f, self.b, self.spec, self.ap = f, f.b, f.spec, ap
+        if f.spec.staged:
+            self.stage = f.b.alloc("stage", f.spec.acc, f.spec.rows * f.spec.lanes)
 
     def chunk(self, jc: Value, je: Value) -> None:
         """Columns jc..je-1, all k blocks."""
@@ -103,17 +105,6 @@ class _Nest:
         size = (self.depth + packing.SPARE) * self.spec.lanes
         return self.w0 + (j - self.jc) // self.spec.lanes * size + packing.SPARE * self.spec.lanes
 
-    def live(self, j: Value) -> Register | None:
-        """A register that is true in the lanes of column panel j that exist; None if all do."""
-        if self.spec.full:
-            return None
-        b, lanes = self.b, self.spec.lanes
-        left = b.let(self.je - j, "left")
-        live = b.reg("live", False, "b1", lanes)
-        with b.vfor("x", 0, lanes, lanes, full=True) as x:
-            live.set(x < left)
-        return live
-
     def pack_b(self, j: Value) -> None:
         """One panel of B, `lanes` columns from j on."""
         f, b, spec, work = self.f, self.b, self.spec, self.f.work
@@ -128,7 +119,18 @@ class _Nest:
 
         def rows() -> None:
             base = b.let(self.b0 + self.kb * f["bk"] + j * f["bj"])
-            packing.rows_panel(b, f.bm, base, f["bk"], f["bj"], self.kc, self.live(j), work, at, spec.lanes)
+            left = self.je - j
+
+            def panel(mask: Value | None) -> None:
+                packing.rows_panel(b, f.bm, base, f["bk"], f["bj"], self.kc, mask, work, at, spec.lanes)
+
+            if not spec.tail:
+                panel(None)
+                return
+            with b.if_(left >= spec.lanes):
+                panel(None)
+            with b.else_():
+                panel(packing.live(b, left, spec.lanes, spec.dtype))
 
         self.choose(spec.b == "col", f["n"], blocks, rows)
 
@@ -184,28 +186,38 @@ class _Nest:
         else:
             a_rows = [b.let(row + self.kb * f["ak"], "ar") for row in self.a_rows(i0)]
             a_step = f["ak"]
-        with b.for_("jr", self.jc, self.je, spec.lanes) as jr:
-            self.tile(i0, jr, a_rows, a_step)
+        whole = self.je
+        if spec.tail:
+            whole = b.let(self.jc + (self.je - self.jc) // spec.lanes * spec.lanes, "whole")
+        with b.for_("jr", self.jc, whole, spec.lanes) as jr:
+            self.tile(i0, jr, spec.lanes, a_rows, a_step)
+        if spec.tail:
+            with b.if_(whole < self.je):
+                self.tile(i0, whole, spec.tail, a_rows, a_step, part=True)
 
-    def tile(self, i0: Value, j0: Value, a_rows: list[Value], a_step: Value) -> None:
-        """One register tile: the k loop, then what is done with its sums."""
+    def tile(
+        self, i0: Value, j0: Value, lanes: int, a_rows: list[Value], a_step: Value, part: bool = False
+    ) -> None:
+        """One register tile: the k loop, then what is done with its sums. part: fewer than `lanes` columns exist."""
         b, f, spec = self.b, self.f, self.spec
-        acc = [b.reg("acc", 0, spec.acc, spec.lanes) for _ in range(spec.rows)]
-        a = self.ap or f.a
+        mask = None
         if spec.pack_b:
             assert f.work is not None
-            source, live = f.work, None
+            source = f.work
             base, step = b.let(self.panel_at(j0), "bp"), const("i64", spec.lanes)
         else:
-            source, live = f.bm, self.live(j0)
+            source = f.bm
             base, step = b.let(self.b0 + self.kb * f["bk"] + j0 * f["bj"], "bp"), f["bk"]
+            mask = packing.live(b, self.je - j0, lanes, spec.dtype) if part else None
+        acc = [b.reg("acc", 0, spec.acc, lanes) for _ in range(spec.rows)]
+        a = self.ap or f.a
 
         def at(kk: Value) -> None:
             row = b.let(base + kk * step)
             ka = b.let(kk * a_step)
-            with b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
+            with b.vfor("x", 0, lanes, lanes, full=True) as x:
                 index = row + x * (1 if spec.pack_b else f["bj"])
-                value = b.let(source.load(index, live.get() if live else None).cast(spec.acc))
+                value = b.let(source.load(index, mask).cast(spec.acc))
                 for r in range(spec.rows):
                     acc[r].set(muladd(a[a_rows[r] + ka].cast(spec.acc), value, acc[r].get()))
 
@@ -216,15 +228,15 @@ class _Nest:
         if spec.unroll > 1:
             with b.for_("kk", main, self.kc) as kk:
                 at(kk)
-        self.finish(i0, j0, acc)
+        self.finish(i0, j0, acc, lanes, part)
 
-    def finish(self, i0: Value, j0: Value, acc: list[Register]) -> None:
+    def finish(self, i0: Value, j0: Value, acc: list[Register], lanes: int, part: bool) -> None:
         """Add the sums of earlier k blocks; keep the sums, or hand them to the epilogue after the last block."""
         b, f, spec = self.b, self.f, self.spec
-        cols = const("i64", spec.lanes) if spec.full else b.let(minimum(self.je - j0, spec.lanes), "cols")
+        cols = b.let(minimum(self.je - j0, lanes), "cols") if part else const("i64", lanes)
 
         def rows(emit) -> None:
-            with b.vfor("x", 0, cols, spec.lanes, full=spec.full) as x:
+            with b.vfor("x", 0, cols, lanes, full=not part) as x:
                 for r in range(spec.rows):
                     if spec.even or r == 0:
                         emit(r, j0 + x)
@@ -232,23 +244,38 @@ class _Nest:
                         with b.if_(i0 + r < f["m"]):
                             emit(r, j0 + x)
 
-        def final(r: int, col: Value) -> None:
-            f.emit(acc[r].get(), self.batch, i0 + r, col)
+        def final() -> None:
+            if spec.staged:
+                self.staged(i0, j0, acc, lanes, cols, part)
+            else:
+                rows(lambda r, col: f.emit(acc[r].get(), self.batch, i0 + r, col))
 
         if not spec.blocks:
-            rows(final)
+            final()
             return
         store, place = (f.c, f.c_index) if f.partial is not None else (f.work, self.place)
         assert store is not None
         with b.if_(self.kb > 0):
             rows(lambda r, col: acc[r].set(store[place(self.batch, i0 + r, col)] + acc[r].get()))
         if f.partial is not None:
-            rows(final)
+            final()
             return
         with b.if_(self.kb + self.kc >= f["k"]):
-            rows(final)
+            final()
         with b.else_():
             rows(lambda r, col: b.store(store, place(self.batch, i0 + r, col), acc[r].get()))
+
+    def staged(self, i0: Value, j0: Value, acc: list[Register], lanes: int, cols: Value, part: bool) -> None:
+        """The epilogue in a loop over the rows of the tile, which pass through scratch."""
+        b, f, spec = self.b, self.f, self.spec
+        with b.vfor("x", 0, lanes, lanes, full=True) as x:
+            for r, sums in enumerate(acc):
+                self.stage[x + r * spec.lanes] = sums.get()
+        count = const("i64", spec.rows) if spec.even else b.let(minimum(f["m"] - i0, spec.rows), "count")
+        with b.for_("r", 0, count) as r:
+            at = b.let(r * spec.lanes, "at")
+            with b.vfor("x", 0, cols, lanes, full=not part) as x:
+                f.emit(self.stage[at + x], self.batch, i0 + r, j0 + x)
 
     def place(self, batch: Value, row: Value, col: Value) -> Value:
         """Where the sum of an element is kept between k blocks, in the workspace."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..build import Buffer, Builder, Register, Value, minimum
+from ..build import Buffer, Builder, Register, Value, const, minimum, select
+from ..ir import SIZE
 
 SPARE = 16
 
@@ -81,6 +82,15 @@ def masked_panel(
                 dst[place + u * size + t] = value.cast(dst.type)
 
 
+def live(b: Builder, left: Value, lanes: int, dtype: str) -> Value:
+    """A mask of the lanes below `left` that is kept in the form in which vector instructions take it: sign bits."""
+    word = "i64" if SIZE[dtype] == 8 else "i32"
+    signs = b.reg("live", const(word, 0), lanes=lanes)
+    with b.vfor("x", 0, lanes, lanes, full=True) as x:
+        signs.set(select(x < left, const(word, -1), const(word, 0)))
+    return signs.get() < 0
+
+
 def rows_panel(
     b: Builder,
     src: Buffer,
@@ -88,15 +98,15 @@ def rows_panel(
     ld: Value,
     step: Value,
     kc: Value,
-    live: Register | None,
+    mask: Value | None,
     dst: Buffer,
     at: Value,
     lanes: int,
 ) -> None:
-    """dst[at + kk*lanes + x] = src[base + kk*ld + x*step], zero where `live` is false."""
+    """dst[at + kk*lanes + x] = src[base + kk*ld + x*step], zero where the mask is false."""
     with b.for_("kk", 0, kc) as kk:
         row = b.let(base + kk * ld)
         put = b.let(at + kk * lanes)
         with b.vfor("x", 0, lanes, lanes, full=True) as x:
-            value = src[row + x * step] if live is None else src.load(row + x * step, live.get())
+            value = src.load(row + x * step, mask)
             dst[put + x] = value.cast(dst.type)

@@ -24,7 +24,8 @@ class Vectors(Protocol):
 
 
 class Strides(NamedTuple):
-    """Strides in elements: A[b,i,k], B[b,k,j], C[b,i,j]."""
+    """Strides in elements: A[b,i,k], B[b,k,j], C[b,i,j]. A batch may be a pair, the second of `bn`: then A's element is
+    at (b // bn)*ab + (b % bn)*ab2."""
 
     ab: int
     ai: int
@@ -35,10 +36,14 @@ class Strides(NamedTuple):
     cb: int
     ci: int
     cj: int
+    bn: int = 1
+    ab2: int = 0
+    bb2: int = 0
 
     def swapped(self) -> Strides:
         """Those of the transposed problem C'[b,j,i] = sum_k B'[b,j,k] A'[b,k,i]."""
-        return Strides(self.bb, self.bj, self.bk, self.ab, self.ak, self.ai, self.cb, self.cj, self.ci)
+        a, b, c = (self.ab, self.ak, self.ai), (self.bb, self.bj, self.bk), (self.cb, self.cj, self.ci)
+        return Strides(*b, *a, *c, self.bn, self.bb2, self.ab2)
 
 
 class Plan(NamedTuple):
@@ -67,9 +72,11 @@ def plan(
     out: str = "",
     plain: bool = True,
     generic: bool = False,
+    staged: bool = False,
 ) -> Plan:
-    """The plan of a contraction. plain: the epilogue is the plain store. generic: one kernel for all extents (the
-    caller has seen several sizes at this place); without it the tile is fitted to m, and small tiles are exact."""
+    """The plan of a contraction. plain: the epilogue is the plain store; staged: it is long. generic: one kernel for
+    all extents (the caller has seen several sizes at this place); without it the tile is fitted to m, and small tiles
+    are exact."""
     swap = m > 1 and n == 1
     if not generic:
         swap = swap or _swap(m, n, strides, target.vector_bits // 8 // SIZE[accumulator(dtype)])
@@ -81,7 +88,21 @@ def plan(
         make = _gemm
     ints = {"batch": batch, "m": m, "n": n, "k": k} | strides._asdict()
     a, b, c = layouts(m, n, k, strides)
-    spec = Spec(kind, dtype, out or dtype, 1, 1, a, b, c, batched=batch > 1, blocks=k > KC, swap=swap)
+    spec = Spec(
+        kind,
+        dtype,
+        out or dtype,
+        1,
+        1,
+        a,
+        b,
+        c,
+        batched=batch > 1,
+        blocks=k > KC,
+        swap=swap,
+        staged=staged,
+        paired=strides.bn > 1,
+    )
     return make(spec, ints, target, threads, plain, generic)
 
 
@@ -125,8 +146,10 @@ def _rows(
     spec: Spec, ints: dict[str, int], target: Vectors, threads: int, plain: bool, generic: bool
 ) -> Plan:
     block = _vector(spec, target)
-    spec = spec._replace(rows=ints["m"], block=block, lanes=block, blocks=True)
-    blocks = ints["batch"] * ceil_div(ints["n"], block)
+    page = ints["bj"] * SIZE[spec.dtype] % 4096 == 0  # such rows share a place in the cache
+    groups = 2 if ints["m"] == 1 and ints["n"] >= 2 * block and not page else 1
+    spec = spec._replace(rows=ints["m"], block=block, lanes=groups * block, blocks=True)
+    blocks = ints["batch"] * ceil_div(ints["n"], spec.lanes)
     return Plan(spec, _unused(ints), _parts(ints, threads, blocks), 0)
 
 
@@ -156,6 +179,7 @@ def _parts(ints: dict[str, int], threads: int, units: int) -> int:
     return max(1, min(threads, units, work >> 16))
 
 
+FLOPS_A_LOAD = 16  # multiply-adds in the time that packing an element takes
 TILES = {32: ((14, 2), (24, 1), (6, 4)), 16: ((6, 2), (12, 1), (3, 4))}
 
 
@@ -173,6 +197,12 @@ def tile(m: int, n: int, vector: int, regs: int, generic: bool) -> tuple[int, in
         if not best or cost < best * 0.97:
             best, choice = cost, (rows, nv)
     return choice
+
+
+def tail_lanes(n: int, lanes: int, vector: int) -> int:
+    """Lanes of the tile of the last columns: the fewest vectors that hold them, a power of two of them."""
+    left = n % lanes
+    return min(lanes, vector << (ceil_div(left, vector) - 1).bit_length()) if left else 0
 
 
 def even_rows(m: int, rows: int, groups: int) -> int:
@@ -204,10 +234,11 @@ def _gemm(
         pack_a=pack_a,
         pack_b=pack_b,
         blocks=k > KC or generic,
+        tail=lanes,
     )
     spec = spec._replace(unroll=1 if pack_a or rows * nv >= 12 else 2 if rows * nv >= 6 else 4)
     parts = _parts(ints, threads, ints["batch"] * ceil_div(m, rows) * ceil_div(n, lanes))
-    gr, gc = _grid(ints, parts, lanes)
+    gr, gc = _grid(ints, parts, rows, lanes)
     if not generic:
         rows = even_rows(m, rows, gr)
         spec = spec._replace(rows=rows)
@@ -217,7 +248,9 @@ def _gemm(
     if (plain and spec.out == spec.acc) or not spec.blocks:
         kept = 0
     if not generic:
-        spec = spec._replace(even=m % rows == 0, full=n % lanes == 0, single=gr == gc == 1 and n <= nc)
+        spec = spec._replace(
+            even=m % rows == 0, tail=tail_lanes(n, lanes, vector), single=gr == gc == 1 and n <= nc
+        )
     ints = ints | {"gr": gr, "gc": gc, "nc": nc, "ws": packed + kept, "wp": packed}
     return Plan(spec, ints, parts, (packed + kept) * size)
 
@@ -235,14 +268,21 @@ def _packing(spec: Spec, ints: dict[str, int], size: int) -> tuple[bool, bool]:
     return pack_a and m > 1, pack_b
 
 
-def _grid(ints: dict[str, int], parts: int, lanes: int) -> tuple[int, int]:
-    """(row groups, column groups) of one batch."""
+def _grid(ints: dict[str, int], parts: int, rows: int, lanes: int) -> tuple[int, int]:
+    """(row groups, column groups) of one batch: the largest share of a part and what the parts pack several times."""
+    m, n, k = ints["m"], ints["n"], ints["k"]
     if parts == 1 or ints["batch"] >= 2 * parts or ints["batch"] % parts == 0:
         return 1, 1
-    wide = ints["n"] >= 2 * lanes * parts and ints["n"] * 4 >= ints["m"]
-    if wide or ints["m"] < 8 * parts:
-        return 1, parts
-    return parts, 1
+    best, choice = 0.0, (1, parts)
+    for gr in range(1, parts + 1):
+        gc = parts // gr
+        if gr * gc != parts:
+            continue
+        high, wide = ceil_div(ceil_div(m, rows), gr) * rows, ceil_div(ceil_div(n, lanes), gc) * lanes
+        cost = high * wide * k / FLOPS_A_LOAD + k * (high + wide)
+        if not best or cost < best:
+            best, choice = cost, (gr, gc)
+    return choice
 
 
 def args(kernel: Kernel, p: Plan) -> list[tuple[str, int | None]]:

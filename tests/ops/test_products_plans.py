@@ -1,0 +1,52 @@
+"""What products become: kernels without copies, long activations within them, sums where no product is needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import flambeau as ft
+from flambeau.nn import functional as F
+
+
+def titles(call: Any) -> list[str]:
+    return [kernel.title for kernel in ft.explain(call).kernels]
+
+
+@pytest.mark.parametrize("name", ["gelu", "silu", "mish", "tanh"])
+def test_activations_are_computed_with_the_product(name: str, capsys: Any) -> None:
+    x, w, b = ft.randn(9, 20), ft.randn(12, 20), ft.randn(12)
+    activation = {"tanh": lambda y: F.gelu(y, approximate="tanh")}.get(name) or getattr(F, name)
+    want = activation(F.linear(x, w, b)).tolist()
+    found = ft.explain(lambda: activation(F.linear(x, w, b)))
+    assert len(found.kernels) == 1
+    assert found.result.tolist() == want
+    assert "tile" in capsys.readouterr().out
+
+
+def test_heads_beside_batches_are_not_copied() -> None:
+    q, k = ft.randn(2, 6, 3, 8), ft.randn(2, 5, 3, 8)
+    found = ft.explain(lambda: ft.einsum("bqhd,bkhd->bhqk", q, k))
+    assert [kernel.title for kernel in found.kernels] == ["contract"]
+    copies = q.transpose(1, 2).contiguous() @ k.permute(0, 2, 3, 1).contiguous()
+    assert found.result.tolist() == copies.tolist()
+
+
+def test_single_products_and_dot_products_fuse() -> None:
+    x, y = ft.randn(7, 1), ft.randn(1, 9)
+    assert len(titles(lambda: (x @ y + 1).relu())) == 1
+    u, v = ft.randn(50), ft.randn(50)
+    assert len(titles(lambda: (u @ v) * 2)) == 1
+    exact = sum(a * b for a, b in zip(u.tolist(), v.tolist()))
+    assert float(u @ v) == pytest.approx(exact, rel=1e-4, abs=1e-4)
+    assert (x @ y).tolist() == (x * y).tolist()
+
+
+def test_the_order_of_a_chain() -> None:
+    from flambeau.ops.products import cheapest_cuts
+
+    assert cheapest_cuts([10, 100, 5, 50])[0, 2] == 1
+    assert cheapest_cuts([30, 35, 15, 5, 10, 20, 25])[0, 5] == 2  # the book's example
+    a, b, c = ft.randn(10, 100), ft.randn(100, 5), ft.randn(5, 50)
+    assert ft.linalg.multi_dot([a, b, c]).tolist() == ((a @ b) @ c).tolist()
