@@ -39,6 +39,13 @@ def convolved() -> list[Any]:
     return [y, x.grad, w.grad, b.grad]
 
 
+def attended() -> list[Any]:
+    q, k = r(1, 2, 7, 5).requires_grad_(), r(1, 2, 9, 5, seed=1).requires_grad_()
+    y = F.scaled_dot_product_attention(q, k, k, is_causal=True)
+    y.square().sum().backward()
+    return [y, q.grad, k.grad]
+
+
 def pooled() -> list[Any]:
     x = r(2, 3, 6, 6).requires_grad_()
     y = F.max_pool2d(x, 2)
@@ -93,6 +100,7 @@ PROGRAMS: dict[str, Callable[[], list[Any]]] = {
     "matmul": lambda: [r(9, 17) @ r(17, 11), r(2, 3, 4) @ r(2, 4, 5), r(4, 3).T @ r(4, 2), r(7) @ r(7)],
     "linear": lambda: [F.linear(r(5, 8), r(3, 8), r(3))],
     "convolution": convolved,
+    "attention": attended,
     "pooling": pooled,
     "cross entropy": lambda: [F.cross_entropy(r(6, 10), ints(1, 2, 3, 4, 5, 9), label_smoothing=0.1)],
     "training step": trained,

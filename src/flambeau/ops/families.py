@@ -46,6 +46,7 @@ FAMILIES = [
     "pooling",
     "random",
     "dropouts",
+    "attention",
     "cells",
     "lowrank",
     "sampling",

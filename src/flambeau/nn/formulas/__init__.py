@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-FAMILIES = ("dropping", "loss", "spatial", "lookup", "attention", "recurrent")
+FAMILIES = ("dropping", "loss", "spatial", "lookup", "recurrent")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,200 @@
+"""Scaled dot product attention: in tiles, without the matrix of scores; composed where that must be differentiable."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..dtypes import bool_, float32
+from ..errors import fail
+from ..shapes import numel, view_strides
+from ..stream.graph import Val, cast, contiguous, expand, map_, opaque, reduce_
+from ..stream.value import LOCAL
+from .contraction import matmul
+from .entry import FACES, FUNCTIONS, OT, T, composite, op
+from .softmax import softmax
+
+Sizes = tuple[int, ...]
+
+
+def _leads(query: Any, key: Any, value: Any, grouped: bool) -> tuple[Sizes, Sizes] | None:
+    """The leading dimensions of queries and of keys in the kernel; None if the shapes are not the kernel's."""
+    q, k, v = (tuple(x.shape[:-2]) for x in (query, key, value))
+    if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
+        return None
+    if grouped:
+        fits = q and k and q[:-1] == k[:-1] and k == v and k[-1] and q[-1] % k[-1] == 0
+        return (q, k) if fits else None
+    return (q, q) if q == k == v else None
+
+
+def _four(x: Any, lead: Sizes, grouped: bool) -> Any:
+    """(*lead, rows, size) as (batch, heads, rows, size)."""
+    rows, size = x.shape[-2:]
+    x = expand(x, (*lead, rows, size))
+    if len(lead) == 2:
+        return x
+    split = len(lead) - 1 if grouped or len(lead) > 2 else len(lead)
+    pair = (numel(lead[:split]), numel(lead[split:]))
+    strides = view_strides(lead, x.strides[:-2], pair)
+    if strides is None:
+        x = contiguous(x)
+        strides = (pair[1] * rows * size, rows * size)
+    return x.view_as((*pair, rows, size), (*strides, *x.strides[-2:]), x.off)
+
+
+def _back_to(x: Any, lead: Sizes) -> Any:
+    """A result (batch, rows, heads, size) as (*lead, rows, size)."""
+    batch, rows, heads, size = x.shape
+    x = x.view_as((batch, heads, rows, size), (x.strides[0], size, heads * size, 1), x.off)
+    if len(lead) == 2:
+        return x
+    strides = view_strides((batch, heads), x.strides[:2], lead)
+    if strides is None:
+        x = contiguous(x)
+        strides = view_strides((batch, heads), x.strides[:2], lead)
+    return x.view_as((*lead, rows, size), (*strides, *x.strides[-2:]), x.off)
+
+
+class _Call:
+    """The operands of one attention as the kernel wants them."""
+
+    def __init__(
+        self, query: Any, key: Any, value: Any, mask: Any, causal: bool, scale: float, grouped: bool
+    ):
+        self.lead, self.others = _leads(query, key, value, grouped) or ((), ())
+        self.grouped = grouped
+        self.dtype = query.dtype if query.dtype.itemsize >= 4 else float32
+        self.q = self.four(query, self.lead)
+        self.k, self.v = self.four(key, self.others), self.four(value, self.others)
+        self.mask: tuple[Any, ...] = ()
+        if mask is not None:
+            mask = mask if mask.dtype is bool_ else cast(mask, self.dtype)
+            self.mask = (
+                _four(expand(mask, (*self.lead, self.q.shape[2], self.k.shape[2])), self.lead, grouped),
+            )
+        self.attrs = (scale, causal, self.q.shape[1] // self.k.shape[1])
+
+    def four(self, x: Any, lead: Sizes) -> Any:
+        """An operand in the dtype of the computation, with four dimensions."""
+        return _four(cast(x, self.dtype), lead, self.grouped)
+
+    def forward(self) -> tuple[Any, Any]:
+        """(result, logsumexp of each row)."""
+        batch, heads, length, _ = self.q.shape
+        outs = [((batch, length, heads, self.v.shape[3]), self.dtype), ((batch, heads, length), self.dtype)]
+        out, lse = opaque("attend", (self.q, self.k, self.v, *self.mask), outs, ("forward", *self.attrs))
+        return _back_to(out, self.lead), lse
+
+    def backward(self, grad: Any, result: Any, lse: Any) -> tuple[Any, ...]:
+        """The gradients of query, key and value."""
+        grad, result = self.four(grad, self.lead), self.four(result, self.lead)
+        delta = reduce_("add", map_("mul", grad, result), (3,))
+        operands = (self.q, self.k, self.v, grad, lse, delta.view_as(lse.shape, lse.strides, delta.off))
+        outs = [
+            ((x.shape[0], x.shape[2], x.shape[1], x.shape[3]), self.dtype) for x in (self.q, self.k, self.v)
+        ]
+        found = opaque("attend", (*operands, *self.mask), outs, ("backward", *self.attrs))
+        return tuple(_back_to(x, lead) for x, lead in zip(found, (self.lead, self.others, self.others)))
+
+
+def _gradients(
+    grads: Any, query: Any, key: Any, value: Any, mask: Any, causal: bool, scale: float, grouped: bool,
+    result: Any, lse: Any,
+) -> tuple[Any, ...]:  # fmt: skip
+    if type(query) is Val:
+        return _Call(query, key, value, mask, causal, scale, grouped).backward(grads[0], result, lse)
+    grad = grads[0]  # must be differentiable itself: op by op
+    wide_k, wide_v = (_repeated(x, query, grouped) for x in (key, value))
+    weights = _weights(query, wide_k, mask, causal, scale)
+    inner = matmul(grad, wide_v.transpose(-2, -1))
+    inner = weights * (inner - (inner * weights).sum(-1, keepdim=True)) * scale
+    dk, dv = (matmul(a.transpose(-2, -1), b.to(a.dtype)) for a, b in ((inner, query), (weights, grad)))
+    if grouped:
+        dk, dv = (x.unflatten(-3, (key.size(-3), -1)).sum(-3) for x in (dk, dv))
+    return matmul(inner, wide_k), dk, dv
+
+
+@op(
+    method=False,
+    function=False,
+    no_out=True,
+    node="ScaledDotProductFlashAttentionForCpuBackward0",
+    results=("result", "lse"),
+    grad={"query, key, value": _gradients},
+)
+def _attention(query: T, key: T, value: T, mask: OT, causal: bool, scale: float, grouped: bool) -> Any:
+    out, lse = _Call(query, key, value, mask, causal, scale, grouped).forward()
+    return cast(out, query.dtype), lse
+
+
+def _repeated(x: Any, query: Any, grouped: bool) -> Any:
+    return x.repeat_interleave(query.size(-3) // x.size(-3), -3) if grouped else x
+
+
+def _weights(query: Any, key: Any, mask: Any, causal: bool, scale: float) -> Any:
+    """softmax(Q K^T scale + mask); a row that may see nothing is zero."""
+    root = math.sqrt(abs(scale))
+    scores = matmul(query * math.copysign(root, scale), key.transpose(-2, -1) * root)
+    hidden = None
+    if causal:
+        length, source = scores.shape[-2:]
+        mask = FUNCTIONS["ones"](length, source, dtype=bool_).tril(0)
+    if mask is not None:
+        if mask.dtype is bool_:
+            scores = scores.masked_fill(~mask, float("-inf"))
+        else:
+            scores = scores + mask
+        hidden = (scores == float("-inf")).all(-1, keepdim=True)
+    weights = softmax(scores, -1)
+    return weights if hidden is None else weights.masked_fill(hidden, 0.0)
+
+
+def _in_tiles(query: Any, key: Any, value: Any, mask: Any, p: float, grouped: bool) -> bool:
+    """Whether the kernel computes it: no dropout, no gradient of the mask, shapes that are not empty and agree."""
+    if p > 0.0 or min(query.ndim, key.ndim, value.ndim) < 2:
+        return False
+    if not query.dtype.is_floating_point or not query.dtype is key.dtype is value.dtype:
+        return False
+    if 0 in (*query.shape, *key.shape, *value.shape) or _leads(query, key, value, grouped) is None:
+        return False
+    if mask is None:
+        return True
+    if (mask.requires_grad and LOCAL.s.grad) or not (mask.dtype is bool_ or mask.dtype.is_floating_point):
+        return False
+    wanted = (*query.shape[:-1], key.shape[-2])
+    lead = len(wanted) - mask.ndim
+    return lead >= 0 and all(n in (1, w) for n, w in zip(mask.shape, wanted[lead:]))
+
+
+@composite(method=False, function=False, nn=True)
+def scaled_dot_product_attention(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Any:
+    """softmax(Q K^T scale + mask) V over the last two dimensions of (..., L, E), (..., S, E) and (..., S, Ev).
+
+    attn_mask: booleans (who may be seen) or numbers to be added, broadcast to (..., L, S); is_causal: row i sees keys
+    0..i; scale: 1 / sqrt(E) if not given; enable_gqa: heads (dimension -3) of keys and values are shared by groups of
+    queries. A row that may see nothing is zero. Computed in tiles with memory in proportion to L + S; with dropout, a
+    mask that needs a gradient, or a gradient of a gradient, the weights (..., L, S) are computed.
+    """
+    if is_causal and attn_mask is not None:
+        fail(
+            RuntimeError,
+            "_scaled_dot_product_attention: Explicit attn_mask should not be set when is_causal=True",
+        )
+    factor = 1.0 / math.sqrt(query.shape[-1] or 1) if scale is None else float(scale)
+    if _in_tiles(query, key, value, attn_mask, dropout_p, enable_gqa):
+        return _attention(query, key, value, attn_mask, bool(is_causal), factor, bool(enable_gqa))[0]
+    key, value = (_repeated(x, query, enable_gqa) for x in (key, value))
+    weights = _weights(query, key, attn_mask, is_causal, factor)
+    if dropout_p > 0.0:
+        weights = FACES["nn.functional"]["dropout"](weights, dropout_p, True)
+    return matmul(weights, value)

@@ -1,0 +1,126 @@
+"""Attention beside PyTorch: shapes, masks, groups of heads; and what its kernel promises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import flambeau  # noqa: E402
+from flambeau.autograd import gradcheck, gradgradcheck  # noqa: E402
+from flambeau.device import memory  # noqa: E402
+
+F = flambeau.nn.functional
+WIDE = ((2, 3, 37, 20), (2, 3, 150, 20), (2, 3, 150, 13))
+
+
+def mask_of(kind: str) -> Any:
+    torch.manual_seed(1)
+    if kind == "shared":
+        return torch.rand(37, 150) > 0.3
+    if kind == "hidden":  # some rows may see nothing
+        seen = torch.rand(2, 1, 37, 150) > 0.3
+        seen[0, 0, 4], seen[1, 0, :, 100:] = False, False
+        return seen
+    if kind == "numbers":
+        return torch.randn(2, 3, 37, 150)
+    padding = torch.zeros(2, 1, 1, 150)
+    padding[0, ..., 30:], padding[1] = float("-inf"), float("-inf")
+    return padding
+
+
+CASES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "small": (((1, 1, 5, 4),) * 3, {}),
+    "one query": (((2, 3, 1, 20), (2, 3, 150, 20), (2, 3, 150, 13)), {}),
+    "other lengths": (WIDE, {}),
+    "causal, more queries": (((2, 3, 150, 20), (2, 3, 37, 20), (2, 3, 37, 13)), {"is_causal": True}),
+    "causal, more keys": (((2, 3, 37, 16), (2, 3, 250, 16), (2, 3, 250, 16)), {"is_causal": True}),
+    "two dimensions": (((17, 8), (9, 8), (9, 5)), {}),
+    "three dimensions": (((3, 17, 8), (3, 9, 8), (3, 9, 8)), {"scale": 0.3}),
+    "five dimensions": (((2, 2, 3, 17, 8), (2, 2, 3, 9, 8), (2, 2, 3, 9, 8)), {"scale": -0.3}),
+    "groups": (((2, 8, 37, 20), (2, 2, 150, 20), (2, 2, 150, 20)), {"enable_gqa": True}),
+    "groups, causal": (((2, 8, 130, 20), (2, 2, 130, 20), (2, 2, 130, 20)), {"enable_gqa": True, "is_causal": True}),
+    **{f"mask, {kind}": (WIDE, {"attn_mask": kind}) for kind in ("shared", "hidden", "numbers", "padding")},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", CASES)
+def test_values_and_gradients(agree: Any, name: str, dtype: Any) -> None:
+    shapes, options = CASES[name]
+    torch.manual_seed(0)
+    inputs = [torch.randn(*s, dtype=dtype, requires_grad=True) for s in shapes]
+    options = dict(options)
+    mask = mask_of(options.pop("attn_mask")) if "attn_mask" in options else None
+    if mask is not None and mask.dtype.is_floating_point:
+        mask = mask.to(dtype)
+
+    def call(t: Any, *x: Any) -> Any:
+        return t.nn.functional.scaled_dot_product_attention(*x, **options)
+
+    agree(call, *inputs, mask)
+
+
+def test_views_of_one_projection(agree: Any) -> None:
+    def call(t: Any, x: Any) -> Any:
+        q, k, v = [p.unflatten(-1, (4, -1)).transpose(1, 2) for p in x.chunk(3, -1)]
+        return t.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    agree(call, torch.randn(2, 70, 3 * 64, requires_grad=True))
+
+
+@pytest.mark.parametrize("options", [{"is_causal": True}, {"enable_gqa": True}, {"attn_mask": True}])
+def test_second_order(options: dict[str, Any]) -> None:
+    flambeau.manual_seed(0)
+    shapes = ((1, 4, 5, 3), (1, 2 if "enable_gqa" in options else 4, 6, 3))
+    q, k, v = (flambeau.randn(*s, dtype=flambeau.float64, requires_grad=True) for s in (*shapes, shapes[1]))
+    if "attn_mask" in options:
+        options = {"attn_mask": flambeau.rand(5, 6) > 0.3}
+
+    def call(*x: Any) -> Any:
+        return F.scaled_dot_product_attention(*x, **options)
+
+    assert gradcheck(call, (q, k, v))
+    assert gradgradcheck(call, (q, k, v))
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
+def test_narrow_types_compute_in_float32(kind: str) -> None:
+    ours = flambeau.randn(2, 2, 40, 16).to(getattr(flambeau, kind))
+    got = F.scaled_dot_product_attention(ours, ours, ours)
+    wide = ours.float()
+    want = F.scaled_dot_product_attention(wide, wide, wide).to(got.dtype)
+    assert got.dtype is getattr(flambeau, kind)
+    assert flambeau.equal(got, want)
+
+
+def both(threads: int, causal: bool) -> list[Any]:
+    flambeau.manual_seed(2)
+    q, k, v = (flambeau.randn(2, 4, 200, 24, requires_grad=True) for _ in range(3))
+    before = flambeau.get_num_threads()
+    flambeau.set_num_threads(threads)
+    try:
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        out.square().sum().backward()
+        flambeau.synchronize()
+    finally:
+        flambeau.set_num_threads(before)
+    return [out, q.grad, k.grad, v.grad]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_same_bits_on_any_number_of_threads(causal: bool) -> None:
+    for a, b in zip(both(1, causal), both(2, causal)):
+        assert flambeau.equal(a, b)
+
+
+def test_memory_does_not_hold_the_scores() -> None:
+    x = flambeau.randn(1, 1, 4096, 16, requires_grad=True)
+    flambeau.synchronize()
+    memory.reset_peak()
+    before = memory.memory_stats()["peak"]
+    F.scaled_dot_product_attention(x, x, x).sum().backward()
+    flambeau.synchronize()
+    assert memory.memory_stats()["peak"] - before < 4096 * 4096 * 4 // 8
