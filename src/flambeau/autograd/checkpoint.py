@@ -92,6 +92,10 @@ class CheckpointBackward(Node):
 
     __slots__ = ("again", "check", "places")
 
+    again: Any
+    check: Any
+    places: Any
+
     def apply(self, grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
         if self.saved is RELEASED:
             raise RuntimeError(

@@ -21,6 +21,7 @@ MANY = 4
 
 
 def whole(buf: Any) -> PVal:
+    """All of a buffer as a value."""
     return PVal(buf, buf.shape, buf.strides, 0)
 
 

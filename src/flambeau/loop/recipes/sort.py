@@ -109,6 +109,7 @@ def kernel(spec: Sort) -> Kernel:
 
 
 def move(f: _Rows, to: Value, at: Value) -> None:
+    """Copy an element of the work space, with its place."""
     f.work[to] = f.work[at]
     if not f.spec.packed:
         f.work[to + f.n * 2] = f.work[at + f.n * 2]
@@ -130,6 +131,7 @@ def insert(f: _Rows, low: Value, at: Value, key: Value, place: Value) -> None:
 
 
 def sort_row(f: _Rows, base: Value, x0: Value, v0: Value) -> None:
+    """Sort one row: runs by insertion, then merged between two halves of the work space."""
     b, n = f.b, f.n
     with b.for_("s", 0, n, RUN) as s, b.for_("i", s, minimum(s + RUN, n)) as i:
         key, place = f.entry(x0, i)
