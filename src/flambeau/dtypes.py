@@ -31,9 +31,11 @@ class dtype:
         return self
 
     def to_real(self) -> dtype:
+        """The type of the real part of a complex type; the type itself otherwise."""
         return {"complex64": float32, "complex128": float64, "complex32": float16}.get(self.name, self)
 
     def to_complex(self) -> dtype:
+        """The complex type whose parts have this type."""
         return {"float16": complex32, "float32": complex64, "float64": complex128}.get(self.name, self)
 
 
@@ -78,6 +80,7 @@ _promoted: dict[tuple[dtype, dtype], dtype] = {}
 
 
 def default_dtype() -> dtype:
+    """The floating-point type of new tensors."""
     return _default
 
 
@@ -215,6 +218,8 @@ CPU = device("cpu")
 
 
 class layout:
+    """How a tensor's elements are kept: torch.strided, torch.sparse_coo, ..."""
+
     __slots__ = ("name",)
 
     def __init__(self, name: str):
@@ -225,6 +230,8 @@ class layout:
 
 
 class memory_format(layout):
+    """The order of a tensor's elements in memory: torch.contiguous_format, torch.channels_last, ..."""
+
     __slots__ = ()
 
 

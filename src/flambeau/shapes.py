@@ -18,6 +18,7 @@ class Size(tuple):
         return f"torch.Size({list(self)})"
 
     def numel(self) -> int:
+        """The number of elements of a tensor of this shape."""
         return numel(self)
 
     def __getitem__(self, key):  # type: ignore[override]
@@ -38,6 +39,7 @@ class Size(tuple):
 
 
 def numel(shape: Iterable[int]) -> int:
+    """The product of the extents."""
     n = 1
     for extent in shape:
         n *= extent
@@ -45,6 +47,7 @@ def numel(shape: Iterable[int]) -> int:
 
 
 def contiguous_strides(shape: Sequence[int]) -> Shape:
+    """The strides of row-major order."""
     strides, step = [], 1
     for extent in reversed(shape):
         strides.append(step)
@@ -53,6 +56,7 @@ def contiguous_strides(shape: Sequence[int]) -> Shape:
 
 
 def is_contiguous(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether strides are those of row-major order; extents of 1 do not count."""
     step = 1
     for extent, stride in zip(reversed(shape), reversed(strides)):
         if extent == 0:
@@ -64,6 +68,7 @@ def is_contiguous(shape: Sequence[int], strides: Sequence[int]) -> bool:
 
 
 def channels_last_strides(shape: Sequence[int]) -> Shape:
+    """The strides of (N, C, ...) with the channels innermost."""
     order = [0, *range(2, len(shape)), 1]
     strides, step = [0] * len(shape), 1
     for d in reversed(order):

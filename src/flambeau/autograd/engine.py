@@ -221,12 +221,14 @@ class Hooks:
 
 
 def hooks_of(node: Node) -> Hooks:
+    """The hooks of a node, made on first need."""
     if node.hooks is None:
         node.hooks = Hooks()
     return node.hooks
 
 
 def tensor_hooks(node: Node, nr: int, g: Tensor) -> Tensor:
+    """Run the hooks on output number nr: the gradient as they changed it; a retained tensor gets it as .grad."""
     hooks = node.hooks
     for hook in list(hooks.tensor.get(nr, {}).values()):
         changed = hook(g)
@@ -242,6 +244,7 @@ def tensor_hooks(node: Node, nr: int, g: Tensor) -> Tensor:
 
 
 def leaf_hooks(t: Tensor, g: Tensor) -> Tensor:
+    """The gradient of a leaf after its hooks."""
     for hook in list((extras(t).hooks or {}).values()):
         changed = hook(g)
         g = g if changed is None else changed
@@ -249,6 +252,7 @@ def leaf_hooks(t: Tensor, g: Tensor) -> Tensor:
 
 
 def run_prehooks(node: Node, grads: tuple[Grad, ...]) -> tuple[Grad, ...]:
+    """The gradients of a node's outputs after the hooks that come before it."""
     for hook in list(node.hooks.pre.values()):
         changed = hook(grads)
         if changed is not None:
@@ -257,6 +261,7 @@ def run_prehooks(node: Node, grads: tuple[Grad, ...]) -> tuple[Grad, ...]:
 
 
 def run_posthooks(node: Node, made: tuple[Grad, ...], given: tuple[Grad, ...]) -> tuple[Grad, ...]:
+    """The gradients that a node made after the hooks that follow it; given: those of its outputs."""
     for hook in list(node.hooks.post.values()):
         changed = hook(made, given)
         if changed is not None:
@@ -349,6 +354,7 @@ def _warn_of_cycle() -> None:
 
 
 def check_outputs(outputs: Sequence[Tensor]) -> None:
+    """RuntimeError for a tensor that does not require a gradient."""
     for i, t in enumerate(outputs):
         if not t._rg:
             fail(RuntimeError, f"element {i} of tensors does not require grad and does not have a grad_fn")

@@ -35,6 +35,7 @@ class FunctionCtx(Node):
         self.to_save: tuple[Any, ...] = ()
 
     def name(self) -> str:
+        """The class's name with "Backward", as in PyTorch."""
         return type(self).__name__
 
     def save_for_backward(self, *tensors: Tensor | None) -> None:
@@ -159,10 +160,12 @@ class Function(metaclass=_FunctionMeta):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> Any:
+        """Keep on ctx what `backward` needs, where `forward` does not take ctx."""
         raise NotImplementedError("setup_context is not implemented.")
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
+        """The gradients of `forward`'s arguments from those of its results; one, or None, for each argument."""
         raise NotImplementedError(
             "You must implement either the backward or vjp method for your custom autograd.Function "
             "to use it with backward mode AD."

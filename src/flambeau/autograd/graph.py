@@ -40,6 +40,7 @@ def increment_version(tensor: Tensor | Iterable[Tensor]) -> None:
 
 
 def current_hooks() -> tuple[Callable[..., Any], Callable[..., Any]] | None:
+    """(pack, unpack) of the innermost `saved_tensors_hooks`, or None."""
     return _HOOKS[-1] if _HOOKS else None
 
 

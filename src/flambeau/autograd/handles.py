@@ -22,6 +22,7 @@ class RemovableHandle:
         self.extra_dict_ref = tuple(weakref.ref(d) for d in extra)
 
     def remove(self) -> None:
+        """Take the hook away; once is enough."""
         EDITS[0] += 1
         for ref in (self.hooks_dict_ref, *self.extra_dict_ref):
             table = ref()

@@ -112,6 +112,7 @@ class set_grad_enabled(_Mode):
         LOCAL.s.grad = self.before
 
     def clone(self) -> set_grad_enabled:
+        """The same mode, to be entered anew."""
         return type(self)(self.mode)
 
     def __repr__(self) -> str:
@@ -142,6 +143,7 @@ class inference_mode(_Mode):
         LOCAL.s.grad, LOCAL.s.inference = self.before
 
     def clone(self) -> inference_mode:
+        """The same mode, to be entered anew."""
         return type(self)(self.mode)
 
 

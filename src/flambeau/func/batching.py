@@ -59,6 +59,7 @@ def vmap(
 
 
 def at(t: Any, dim: int | None, i: int) -> Any:
+    """Sample i of an argument that is batched along dim; one that is not, whole."""
     return t.select(dim, i) if isinstance(t, Tensor) and dim is not None else t  # type: ignore[attr-defined]
 
 

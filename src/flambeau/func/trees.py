@@ -33,4 +33,5 @@ def change(fn: Callable[[Any], Any], tree: Any) -> Any:
 
 
 def tensors(tree: Any) -> list[Any]:
+    """The tensors among the leaves of a tree, in order."""
     return [x for x in leaves(tree) if isinstance(x, Tensor)]

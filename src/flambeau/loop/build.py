@@ -68,6 +68,7 @@ class Value:
 
     @property
     def type(self) -> str:
+        """The type of the expression, as "f32"."""
         return self.expr.type
 
     def cast(self, type: str) -> Value:
@@ -84,9 +85,11 @@ class Value:
         return Value(Op(type, "bitcast", self.expr))
 
     def eq(self, other: Operand) -> Value:
+        """Whether both are equal, as b1."""
         return op("eq", self, other)
 
     def ne(self, other: Operand) -> Value:
+        """Whether the two differ, as b1; NaN differs from itself."""
         return op("ne", self, other)
 
     def __neg__(self) -> Value:

@@ -80,6 +80,8 @@ class Get(Expr):
 
 
 class Op(Expr):
+    """An operation of `spec.OPS` on expressions."""
+
     __slots__ = ("args", "op")
 
     def __init__(self, type: str, op: str, *args: Expr):
@@ -107,11 +109,15 @@ class HReduce(Expr):
 
 
 class Stmt:
+    """The base of statements."""
+
     __slots__ = ()
 
 
 @dataclass(slots=True, eq=False)
 class Let(Stmt):
+    """Give an expression a name, once."""
+
     name: str
     value: Expr
 
@@ -135,6 +141,8 @@ class Set(Stmt):
 
 @dataclass(slots=True, eq=False)
 class Store(Stmt):
+    """Write an element of a buffer."""
+
     buf: str
     index: Expr
     value: Expr
@@ -175,6 +183,8 @@ class VFor(Stmt):
 
 @dataclass(slots=True, eq=False)
 class If(Stmt):
+    """Run one of two blocks."""
+
     cond: Expr
     then: list[Stmt]
     orelse: list[Stmt] = field(default_factory=list)
@@ -182,6 +192,8 @@ class If(Stmt):
 
 @dataclass(slots=True, eq=False)
 class While(Stmt):
+    """Repeat a block as long as a condition holds."""
+
     cond: Expr
     body: list[Stmt]
 
@@ -250,6 +262,7 @@ class Kernel:
 
 
 def i64(value: int) -> Const:
+    """A constant of type i64."""
     return Const("i64", value)
 
 
@@ -261,4 +274,5 @@ def op(name: str, *args: Expr) -> Op:
 
 
 def cast(type: str, value: Expr) -> Expr:
+    """A value in another type; itself if it has that type."""
     return value if value.type == type else Op(type, "cast", value)

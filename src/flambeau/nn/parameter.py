@@ -107,6 +107,7 @@ class UninitializedTensorMixin:
 
     @property
     def shape(self) -> Any:
+        """RuntimeError: the shape is known after the first forward pass."""
         raise RuntimeError(
             "Can't access the shape of an uninitialized parameter or buffer. This error usually happens in "
             "`load_state_dict` when trying to load an uninitialized parameter into an initialized one. Call "
@@ -114,6 +115,7 @@ class UninitializedTensorMixin:
         )
 
     def share_memory_(self) -> Any:
+        """RuntimeError: there is no memory before the first forward pass."""
         raise RuntimeError(
             "Can't share memory on an uninitialized parameter or buffer. Call `forward` to initialize the "
             "parameters before calling `module.share_memory()`."

@@ -46,6 +46,7 @@ class Registry(dict):
             del owner.__dict__[name]
 
     def pop(self, name: str, *default: Any) -> Any:
+        """As dict's, and the module forgets the name."""
         if name not in self:
             return dict.pop(self, name, *default)
         value = self[name]
@@ -53,19 +54,23 @@ class Registry(dict):
         return value
 
     def popitem(self) -> tuple[str, Any]:
+        """As dict's, and the module forgets the name."""
         name, value = dict.popitem(self)
         self._unmirror(name, value)
         return name, value
 
     def clear(self) -> None:
+        """Remove every entry."""
         for name in list(self):
             del self[name]
 
     def update(self, items: Mapping[str, Any] | Iterable[tuple[str, Any]] = (), **more: Any) -> None:
+        """Set every entry, as single assignments do."""
         for name, value in dict(items, **more).items():
             self[name] = value
 
     def setdefault(self, name: str, default: Any = None) -> Any:
+        """As dict's; a new entry is set as by assignment."""
         if name not in self:
             self[name] = default
         return self[name]
@@ -75,6 +80,7 @@ class Registry(dict):
         return self
 
     def copy(self) -> dict:
+        """The entries as a plain dict."""
         return dict(self)
 
     def __reduce_ex__(self, protocol: Any) -> tuple:

@@ -43,6 +43,7 @@ def run(entry: Entry, node: OpNode, grads: tuple[Tensor | None, ...]) -> tuple[T
 
 
 def trace_backward(entry: Entry, form: Form, plan: Any, grads: Any, saved: list[Any], node: OpNode) -> Any:
+    """(form, places): an entry's formulas traced for these metadata, and where each input's gradient is."""
     trace = Trace()
     g = [None if x is None else trace.operand(x._meta) for x in grads]
     values = [trace.number(type(a)) if type(a) in NUMBERS else trace.operand(a._meta) for a in saved]
@@ -70,10 +71,12 @@ def trace_backward(entry: Entry, form: Form, plan: Any, grads: Any, saved: list[
 
 
 def differentiable(grads: Any, saved: list[Any]) -> bool:
+    """Whether a gradient or a saved value has a history, so that the formulas must run on tensors."""
     return any(g is not None and g._rg for g in grads) or any(type(a) not in NUMBERS and a._rg for a in saved)
 
 
 def operands_of(grads: list[Any]) -> list[Any]:
+    """The gradients that are there."""
     return [g for g in grads if g is not None]
 
 

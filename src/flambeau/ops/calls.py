@@ -38,6 +38,7 @@ def finish_call(S: Any, form: Form, operands: tuple[Any, ...]) -> Any:
 
 
 def finish_inplace(S: Any, form: Form, operands: tuple[Any, ...], name: str) -> Any:
+    """Record the in-place form of an op on operands[0], with or without gradient, and return that tensor."""
     t = operands[0]
     if S.grad:
         gradient.check_inplace(t, name)
@@ -191,6 +192,7 @@ def _flat(values: tuple[Any, ...]) -> list[Any]:
 
 
 def static_value(v: Any) -> Any:
+    """Lists as tuples, so that a form's key can hold them."""
     return tuple(static_value(x) for x in v) if isinstance(v, (list, tuple)) and type(v) is not Val else v
 
 
@@ -239,6 +241,7 @@ def _normal(entry: Entry, p: str, v: Any) -> Any:
 
 
 def normal_static(x: Any) -> Any:
+    """A static argument as Python's own number, text or None."""
     if type(x) in NUMBERS or x is None or isinstance(x, str):
         return x
     if isinstance(x, Tensor) and x._meta.ndim == 0:

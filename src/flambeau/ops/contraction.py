@@ -63,6 +63,7 @@ def three(x: Val, lead: tuple[int, ...]) -> Val:
 
 
 def same_dtype(name: str, *vals: Val) -> None:
+    """RuntimeError unless all operands have one dtype."""
     if any(v.dtype is not vals[0].dtype for v in vals):
         kinds = {
             "float32": "float",
@@ -204,6 +205,7 @@ def linear(input: T, weight: T, bias: OT = None) -> Any:
 
 
 def row(x: Val) -> Val:
+    """A vector as a matrix of one row."""
     return x.view_as((1, *x.shape), (0, *x.strides), x.off) if x.ndim == 1 else x
 
 

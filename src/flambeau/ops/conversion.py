@@ -60,6 +60,8 @@ def check(where: Any) -> None:
 
 
 def conversion(name: str, target: dtypes.dtype) -> None:
+    """Publish the method that casts to one dtype."""
+
     def convert(self: Any, memory_format: Any = None) -> Any:
         return self if self.dtype is target else _to_copy(self, target)
 

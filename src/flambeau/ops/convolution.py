@@ -28,6 +28,7 @@ def tuple_of(value: Any, n: int, what: str) -> Sizes:
 
 
 def output_size(x: Any, w: Any, stride: Sizes, padding: Sizes, dilation: Sizes) -> Sizes:
+    """The spatial extents of a convolution's result."""
     return tuple(
         (n + 2 * p - d * (k - 1) - 1) // s + 1
         for n, k, s, p, d in zip(x.shape[2:], w.shape[2:], stride, padding, dilation)

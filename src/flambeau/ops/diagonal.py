@@ -194,6 +194,7 @@ def trace(self: T) -> Any:
 
 
 def diag_embed_of(grad: Any, shape: tuple[int, ...]) -> Any:
+    """A number's gradient on the diagonal of a matrix of zeros."""
     return diagonal_backward(grad.expand((min(shape),)), shape, 0, 0, 1)
 
 

@@ -90,6 +90,7 @@ class Entry:
 
     @property
     def node_type(self) -> type[OpNode]:
+        """The class of the entry's gradient nodes, made on first need."""
         if self._node_type is None:
             title = (
                 self.facts.get("node")
@@ -147,6 +148,7 @@ class Entry:
         return form
 
     def trace(self, values: tuple[Any, ...], into: bool) -> Form:
+        """The form of a call: the body run on traced operands; into: the in-place form."""
         trace = Trace()
         args: list[Any] = []
         names: list[Any] = []
@@ -191,6 +193,7 @@ class Entry:
         return form
 
     def call(self, *args: Any) -> Any:
+        """The body, with its keyword arguments given by position."""
         n = len(self.positional)
         return self.fn(*args[:n], **dict(zip(self.keyword, args[n:])))
 
@@ -211,6 +214,7 @@ class Entry:
         return result
 
     def inline_value(self, p: str, v: Any) -> Any:
+        """An argument as the body wants it while it is traced."""
         kind = self.kinds[p]
         if kind in ("N", "TN", "OTN", "ON") and type(v) in NUMBERS:
             return as_val(v)
@@ -225,6 +229,7 @@ class Entry:
         return names
 
     def result_names(self, form: Form) -> list[str]:
+        """The name of each result, as gradients refer to them."""
         if form.into >= 0:
             return ["result"]
         return list(self.results) if len(form.outs) > 1 else [self.results[0]]
@@ -232,6 +237,7 @@ class Entry:
     # --- backward -------------------------------------------------------------------------------------------------
 
     def backward(self, node: OpNode, grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+        """The gradients of a node's inputs, aligned with its edges."""
         global _run_backward
         if _run_backward is None:
             from .backward import run as _run_backward
@@ -334,6 +340,7 @@ def op(**facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def grad_plan(form: Form, needs: int) -> GradPlan:
+    """Which gradients a form computes if the inputs of these bits need one."""
     plan = form.plans.get(needs)
     if plan is None:
         plan = form.plans[needs] = GradPlan(form, needs)

@@ -55,5 +55,6 @@ FAMILIES = [
 
 
 def load() -> None:
+    """Import every family, in order."""
     for name in FAMILIES:
         importlib.import_module("." + name, __package__)

@@ -96,6 +96,7 @@ def trace(
     numbers: dict[str, Any],
     statics: dict[str, Any],
 ) -> Form:
+    """The form of a rule over lists of tensors of these metadata."""
     t = Trace()
     t.each = True
     columns = [[t.operand(x._meta) for x in column] for column in lists]
@@ -113,4 +114,5 @@ def trace(
 
 
 def write(old: Val, new: Any) -> None:
+    """Write a new value into an operand, broadcast and cast."""
     store(old, expand(cast(new, old.dtype), tuple(old.shape)))

@@ -17,15 +17,18 @@ INDEX = "an index"  # a label: negative values are out of range
 
 
 def check_index(name: str, index: Any) -> None:
+    """RuntimeError unless the index is int32 or int64."""
     if index.dtype is not int64 and index.dtype is not int32:
         fail(RuntimeError, f"{name}(): Expected dtype int32/int64 for index; got {index.dtype.name}")
 
 
 def zeros(shape: tuple[int, ...], like: Any) -> Any:
+    """Zeros of a shape in the dtype of another tensor."""
     return FUNCTIONS["full"](tuple(shape), 0, dtype=like.dtype)
 
 
 def base_shape(form: Any) -> tuple[int, ...]:
+    """The shape of a form's first operand."""
     return tuple(form.trace.operands[0].shape)
 
 
@@ -237,12 +240,14 @@ def values(t: Any) -> Any:
 
 
 def from_values(array: Any, dtype: Any = None) -> Any:
+    """A tensor of an array's values."""
     from ..stream.host import from_data
 
     return from_data(array, dtype)
 
 
 def truth_of(t: Any) -> Any:
+    """A mask as an array of truth values."""
     a = values(t)
     return a & 0x7FFF if t.dtype.name == "bfloat16" else a
 

@@ -61,6 +61,7 @@ def signature(entry: Entry, out: bool) -> str:
 
 
 def has_out(entry: Entry, inplace: bool) -> bool:
+    """Whether the generated function takes out=."""
     return not inplace and not entry.facts.get("no_out")
 
 

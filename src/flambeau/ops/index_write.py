@@ -54,6 +54,7 @@ def _checked(name: str, dest: Val, dim: int, index: Val, source: Val | None) -> 
 
 
 def write(dest: Val, d: int, index: Val, source: Val, mode: str, label: str = INDEX) -> None:
+    """Combine rows of source into dest at the places of a vector along d; mode: "set", "add", ..."""
     dest = one(dest)
     n = index.shape[0]
     shape = tuple(n if e == d else m for e, m in enumerate(dest.shape))

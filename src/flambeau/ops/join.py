@@ -79,6 +79,7 @@ def cat(tensors: Any, dim: int = 0, *, out: Any = None, axis: Any = None) -> Any
 
 
 def as_list(tensors: Any, name: str) -> list[Any]:
+    """The tensors of an argument; TypeError for one tensor, an error if there are none."""
     if not isinstance(tensors, (list, tuple)):
         if hasattr(tensors, "ndim"):
             raise TypeError(f"{name}(): argument 'tensors' (position 1) must be tuple of Tensors, not Tensor")

@@ -110,6 +110,7 @@ def offer(S: Any, func: Any, values: Any, args: tuple[Any, ...], kwargs: dict[st
 
 
 def dispatch(S: Any, entry: Any, values: tuple[Any, ...], out: Any, inplace: bool) -> Any:
+    """Offer a call of an entry to modes and classes, with the arguments as the user gave them."""
     if not S.modes and S.trace is not None:
         return NOT_HANDLED
     func = entry.wrapper_inplace if inplace and hasattr(entry, "wrapper_inplace") else entry.wrapper
@@ -132,10 +133,12 @@ def dispatch(S: Any, entry: Any, values: tuple[Any, ...], out: Any, inplace: boo
 
 
 def dispatch_view(S: Any, name: str, made: Any, self: Any, args: tuple[Any, ...]) -> Any:
+    """Offer a call of a view to modes and classes."""
     if not isinstance(self, Tensor) and not hasattr(type(self), "__torch_function__"):
         raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(self).__name__}")
     return offer(S, made, (self,), (self, *args), {})
 
 
 def plain(t: Any) -> bool:
+    """Whether a tensor's class takes no part in dispatch."""
     return type(t) in PLAIN

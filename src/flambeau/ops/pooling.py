@@ -27,6 +27,7 @@ def pooled_extent(n: int, k: int, s: int, p: int, d: int, ceil_mode: bool) -> in
 def extents(
     name: str, x: Any, taps: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, ceil_mode: bool
 ) -> Sizes:
+    """The number of windows along each dimension; RuntimeError for settings that make no sense."""
     for k, s, p, d in zip(taps, stride, padding, dilation):
         if k <= 0:
             fail(RuntimeError, f"{name}: kernel size should be greater than zero, but got {list(taps)}")
@@ -55,6 +56,7 @@ def extents(
 
 
 def windows(kind: str, ins: tuple[Val, ...], outs: list[Any], attrs: tuple[Any, ...]) -> list[Val]:
+    """The node of a pool; results without elements need none."""
     if numel(outs[0][0]) == 0:
         return [expand(const(0, d), s) for s, d in outs]
     return opaque("pool", ins, outs, (kind, *attrs))
@@ -165,6 +167,7 @@ def batched(n: int, name: str, x: Any) -> tuple[Any, bool]:
 def max_pool(
     n: int, input: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> tuple[Any, Any]:
+    """(maxima, their positions) of windows in n dimensions."""
     name = f"max_pool{n}d"
     x, single = batched(n, name, input)
     taps = tuple_of(kernel_size, n, "kernel_size")
@@ -185,6 +188,7 @@ def avg_pool(
     include: bool,
     divisor: Any,
 ) -> Any:
+    """The means of windows in n dimensions."""
     name = f"avg_pool{n}d"
     x, single = batched(n, name, input)
     taps = tuple_of(kernel_size, n, "kernel_size")
@@ -199,6 +203,7 @@ def avg_pool(
 
 
 def adaptive_size(n: int, size: Any, x: Any) -> Sizes:
+    """The output size in n dimensions: None keeps the input's extent."""
     size = (size,) * n if isinstance(size, int) or size is None else tuple(size)
     if len(size) != n or any(s is not None and s < 0 for s in size):
         fail(
@@ -209,6 +214,7 @@ def adaptive_size(n: int, size: Any, x: Any) -> Sizes:
 
 
 def adaptive(n: int, kind: str, input: Any, output_size: Any) -> Any:
+    """Pooling over windows chosen such that the output has the given size."""
     if n > 1 and input.ndim <= n:
         fail(ValueError, f"adaptive_{kind}_pool{n}d: Input dimension should be at least {n + 1}")
     x, single = batched(n, f"adaptive_{kind}_pool{n}d", input)

@@ -88,6 +88,7 @@ def _restore(state: list[int]) -> Generator:
 
 
 def FUNCTIONS_device(device: Any) -> Any:
+    """The device of a generator, checked."""
     from ..stream.host import check_device
 
     return check_device(device)
@@ -111,10 +112,12 @@ def default_generator() -> Generator:
 
 
 def state_of(generator: Any) -> Tensor:
+    """The state of a generator, or of the default one, as a tensor."""
     return (generator if generator is not None else default_generator())._state
 
 
 def drawn(kind: str, state: Val, shape: tuple[int, ...], d: dtype, *rest: Val, bits: int = 0) -> Val:
+    """The node of a draw: it writes the generator's state and gives the numbers."""
     return opaque("draw", (state, *rest), [(shape, d)], (("writes", (0,)), kind, bits))[0]
 
 

@@ -199,6 +199,7 @@ def late(S: Stream, form: Form, operands: tuple[Any, ...], code: list[Any], resu
 
 
 def note_effects(S: Stream, form: Form, operands: tuple[Any, ...]) -> None:
+    """Note what an instruction does besides computing: checks (with the line of the call) and writes."""
     if form.checks:
         S.sites.append(site())
     for i in form.writes:
@@ -209,6 +210,7 @@ def note_effects(S: Stream, form: Form, operands: tuple[Any, ...]) -> None:
 
 
 def refuse_write(name: str, t: Tensor) -> None:
+    """The error of writing to a read-only tensor."""
     fail(
         RuntimeError,
         f"{name}: the tensor is read-only and cannot be written in place",
@@ -241,6 +243,7 @@ def guarded(S: Stream, form: Form, operand: int, st: Storage) -> int:
 
 
 def snapshot(st: Storage) -> Storage:
+    """A copy, made now, of memory that others may write."""
     from ..stream.backend import current
 
     device = current()
@@ -375,6 +378,7 @@ def _inplace(
 
 
 def edge_of(t: Tensor) -> Any:
+    """The edge that leads to a tensor's node."""
     gf = t._gf
     if t._vw is not None or gf is None:
         return gradient.edge(t)

@@ -30,6 +30,7 @@ def kept(x: Val, dims: tuple[int, ...], shape: tuple[int, ...]) -> Val:
 
 
 def reduced(kind: str, x: Val, dims: tuple[int, ...], keepdim: bool, out: dtype | None = None) -> Val:
+    """A reduction over dims; keepdim leaves them with extent 1."""
     r = reduce_(kind, x, dims, out)
     return kept(r, dims, tuple(x.shape)) if keepdim else r
 
@@ -44,6 +45,7 @@ def spread(grad: Any, form: Any, dim: Any, keepdim: bool) -> Any:
 
 
 def count(shape: Any, dims: tuple[int, ...]) -> int:
+    """The number of elements that a reduction over dims combines."""
     return numel([shape[d] for d in dims])
 
 
@@ -172,6 +174,8 @@ def _extreme_back(grad: Any, self: Any, result: Any, form: Any, dim: Any, keepdi
 
 
 def extreme(name: str, kind: str, doc: str) -> Any:
+    """Declare amax or amin."""
+
     def body(self: T, dim: Dims = (), keepdim: bool = False) -> Any:
         if self.ndim > 64:
             fail(RuntimeError, f"{name}: only tensors with up to 64 dims are supported; got {self.ndim}")
@@ -226,6 +230,8 @@ def _coordinates(shape: tuple[int, ...], dim: int) -> Any:
 
 
 def extreme_dim(name: str, kind: str, arg: str, result: Any) -> Any:
+    """Declare max or min along one dimension, with places."""
+
     def body(self: T, dim: int, keepdim: bool = False) -> Any:
         if self.ndim == 0:
             wrap_dim(dim, 0, name)
@@ -320,6 +326,8 @@ def min(
 
 
 def arg_extreme(name: str, doc: str) -> Any:
+    """Declare argmax or argmin."""
+
     def body(self: T, dim: int | None = None, keepdim: bool = False) -> Any:
         x = cast(self, uint8) if self.dtype is bool_ else self
         if dim is None:
@@ -344,6 +352,8 @@ argmin = arg_extreme("argmin", "The position of the smallest element (the first 
 
 
 def test_of(name: str, kind: str, doc: str) -> Any:
+    """Declare all or any."""
+
     def body(self: T, dim: Dims = None, keepdim: bool = False) -> Any:
         dims = wrap_dims(dim, self.ndim, name)
         out = reduced(kind, truth(self), dims, keepdim)

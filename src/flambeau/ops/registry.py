@@ -41,6 +41,7 @@ FAMILY: dict[str, str] = {}  # public name -> the family (file) that declares it
 
 
 def publish(name: str, made: Callable[..., Any], facts: dict[str, Any]) -> None:
+    """Enter a function under its names: the package's functions, methods, nn.functional and other faces."""
     gradient.BOOK[name] = made
     if name[0] != "_":
         source = facts.get("rule") or getattr(getattr(made, "entry", None), "fn", made)

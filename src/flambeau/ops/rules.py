@@ -25,6 +25,7 @@ SCALAR_NAMES |= {"complex128": "ComplexDouble"}
 
 
 def scalar_name(d: Any) -> str:
+    """PyTorch's name of a dtype in messages, as "Float"."""
     return SCALAR_NAMES.get(d.name, d.name)
 
 

@@ -54,6 +54,7 @@ def both_forms(name: str, body: Any, grads: dict[str, Any], node: str = "", chec
 
 
 def signature(fn: Any) -> str:
+    """The parameters of a function as source text."""
     code = fn.__code__
     names = list(code.co_varnames[: code.co_argcount])
     defaults = fn.__defaults__ or ()
@@ -66,6 +67,7 @@ def signature(fn: Any) -> str:
 
 
 def options(fn: Any) -> str:
+    """The keyword arguments of a call as source text."""
     code = fn.__code__
     keyword = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
     return "".join(f", {k}={k}" for k in keyword)
@@ -107,6 +109,7 @@ def _check(name: str, dest: Val, dim: int, index: Val, src: Val | None) -> int:
 
 
 def one(v: Val) -> Val:
+    """A tensor of no dimensions as one of one element."""
     return v if v.ndim else v.view_as((1,), (1,), v.off)
 
 
@@ -245,6 +248,7 @@ both_forms("_scatter_with", _scatter_with, None)  # type: ignore[arg-type]
 
 
 def identity(mode: str, d: Any) -> Any:
+    """What changes nothing under a way of combining, in a dtype."""
     if mode in ("add", "mul"):
         return int(mode == "mul")
     if d.is_floating_point:
@@ -307,12 +311,15 @@ class Places:
         self.dim, self.index, self.by_index = dim, index, by_index
 
     def read(self, x: Any) -> Any:
+        """The elements at the places."""
         return index_select(x, self.dim, self.index) if self.by_index else gather(x, self.dim, self.index)
 
     def add(self, x: Any, source: Any) -> Any:
+        """x with source added at the places."""
         return FUNCTIONS["index_add" if self.by_index else "scatter_add"](x, self.dim, self.index, source)
 
     def clear(self, x: Any) -> Any:
+        """x with 0 at the places."""
         if self.by_index:
             return FUNCTIONS["index_fill"](x, self.dim, self.index, 0)
         return FUNCTIONS["_scatter_value"](x, self.dim, self.index, 0)

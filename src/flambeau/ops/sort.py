@@ -65,6 +65,7 @@ def _sort(self: T, dim: int, descending: bool) -> Any:
 
 
 def pair(result: Any, out: Any, input: Any = None) -> Any:
+    """A pair of results, written into the tensors given as out=; RuntimeError if one of them lies over the input."""
     for o in out or ():
         apart("kthvalue", o, input)
     return result if out is None else type(result)(*[into(o, r) for o, r in zip(out, result)])
@@ -140,6 +141,7 @@ def pick(x: Val, d: int, at: Val) -> Val:
 def both_picked(
     values: Val, places: Val, d: int, at: Val, keepdim: bool, whole: tuple[int, ...]
 ) -> tuple[Val, Val]:
+    """The value and its place at one position of sorted rows."""
     v, i = pick(values, d, at), pick(places, d, at)
     return (kept(v, (d,), whole), kept(i, (d,), whole)) if keepdim else (v, i)
 
@@ -170,6 +172,7 @@ def _kthvalue(self: T, k: int, dim: int, keepdim: bool) -> Any:
 
 
 def at_place(values: Val, places: Val, d: int, k: int, keepdim: bool) -> tuple[Val, Val]:
+    """The k-th value of sorted rows and its place."""
     out = []
     for v in (values, places):
         w = FUNCTIONS["select"](v, d, k)
@@ -184,6 +187,7 @@ def kthvalue(input: Any, k: int, dim: int = -1, keepdim: bool = False, *, out: A
 
 
 def is_nan(x: Val) -> Val:
+    """Where x is NaN."""
     return map_("ne", x, x, out=bool_)
 
 
@@ -205,6 +209,8 @@ def middle(values: Val, d: int, skip_nan: bool) -> Val:
 
 
 def median_of(name: str, result: Any, skip_nan: bool) -> Any:
+    """Declare a median along a dimension."""
+
     @op(
         name=f"_{name}_dim",
         method=False,

@@ -84,10 +84,12 @@ def unbind(input: Any, dim: int = 0) -> tuple[Any, ...]:
 
 
 def geometry(x: Any) -> tuple[int, ...]:
+    """The strides of a tensor or a traced value."""
     return x._meta.strides if isinstance(x, Tensor) else x.strides
 
 
 def cut(self: Any, name: str, dim: int, lengths: Sequence[int]) -> tuple[Any, ...]:
+    """Views of consecutive pieces of the given lengths along dim."""
     shape, strides = tuple(self.shape), geometry(self)
     each, starts, at = [], [], 0
     for n in lengths:
@@ -117,6 +119,7 @@ def split_with_sizes(input: Any, split_sizes: Any, dim: int = 0) -> tuple[Any, .
 
 
 def dim_of(x: Any, dim: int, name: str) -> int:
+    """A dimension counted from 0; RuntimeError for a tensor without dimensions."""
     if x.ndim == 0:
         fail(RuntimeError, f"{name} expects at least a 1-dimensional tensor")
     return wrap_dim(dim, x.ndim, name)

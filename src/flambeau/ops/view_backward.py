@@ -41,6 +41,7 @@ def laid_out(self: Val, base_meta: Any) -> Val:
 
 
 def window(out: Val, view_meta: Any, offset: int) -> Val:
+    """The part of a buffer that a view showed."""
     return out.view_as(tuple(view_meta.shape), view_meta.strides, offset)
 
 

@@ -46,6 +46,7 @@ class ViewBackward(record.Node):
 def make_view(
     rule: Callable[..., Any], grad: Callable[..., Any], facts: dict[str, Any]
 ) -> Callable[..., Any]:
+    """The public function of a view: rule gives its geometry, grad its gradient."""
     name = facts.get("name") or rule.__name__
     title = facts.get("node") or "".join(w[:1].upper() + w[1:] for w in name.split("_")) + "Backward0"
     node_type = type(

@@ -53,10 +53,12 @@ class Emitter:
         return name
 
     def fresh(self, prefix: str) -> str:
+        """A name that is not taken yet."""
         self.count += 1
         return f"{prefix}{self.count}"
 
     def literal(self, x: Any) -> str:
+        """A value as source text: itself, or the name of a constant."""
         if x is None or type(x) in (bool, int):
             return repr(x)
         return self.constant(x)
@@ -81,6 +83,7 @@ class Emitter:
         raise Refused(f"the call returns a {type(x).__name__} that it has made")
 
     def storage(self, st: Storage) -> str:
+        """The name of a storage: one that is there, or one that the replay makes. Refused for outside memory."""
         known = self.storages.get(id(st))
         if known is not None:
             return known
@@ -97,6 +100,7 @@ class Emitter:
         return f"s{sid}"
 
     def version(self, v: Version | None) -> str:
+        """The name of a counter of writes, made anew."""
         if v is None:
             return "None"
         name = self.names.get(id(v))
@@ -107,6 +111,7 @@ class Emitter:
         return name
 
     def tensor(self, t: Tensor) -> str:
+        """The name of a tensor, made anew unless it was there before. Refused for hooks and classes of their own."""
         name = self.names.get(id(t))
         if name is not None:
             return name
@@ -139,6 +144,7 @@ class Emitter:
 
     @staticmethod
     def of(kind: type) -> str:
+        """The argument that gives a tensor's class where it is not Tensor."""
         return "" if kind is Tensor else f", {kind.__name__}"
 
     def counted(self, v: Version | None, n: int) -> str:
@@ -169,6 +175,7 @@ class Emitter:
         return self.names[id(top)]
 
     def made(self, n: Node) -> str:
+        """The name of a node of the graph that the call leaves."""
         if type(n) is AccumulateGrad:
             owner = self.names.get(id(n.variable))
             if owner is None:
@@ -191,6 +198,7 @@ class Emitter:
         return name
 
     def saved(self, name: str, n: Node) -> None:
+        """Append the lines that give a node what it saved, with the numbers of writes that it expects."""
         saved = getattr(n, "saved", None)
         self.lines.append(f"{name}.saved = {self.part(saved)}")
         versions = n.versions if hasattr(n, "versions") else None
@@ -221,6 +229,7 @@ class Emitter:
         )
 
     def is_plain(self, x: Any) -> bool:
+        """Whether a value is one that source text can name."""
         if x is None or type(x) in VALUES or (isinstance(x, SHARED) and not isinstance(x, Storage)):
             return True
         return isinstance(x, (tuple, list)) and all(map(self.is_plain, x))

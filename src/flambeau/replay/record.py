@@ -36,6 +36,7 @@ class Inputs:
             self.add(f"options[{name!r}]", x)
 
     def add(self, text: str, x: Any) -> None:
+        """Note an argument and the test that another call's argument must pass. Refused for unknown classes."""
         kind = type(x)
         if isinstance(x, Tensor):
             if kind not in PLAIN:
@@ -58,6 +59,7 @@ class Inputs:
             self.roots.append(x)
 
     def constant(self, x: Any) -> str:
+        """The name of an object that the source text refers to."""
         self.constants.append(x)
         return f"c{len(self.constants) - 1}"
 
@@ -76,6 +78,7 @@ class Before:
 
     @staticmethod
     def now(t: Tensor) -> tuple[Any, ...]:
+        """What of a tensor a call may change."""
         return t._st, t._meta, t._off, t._rg, t._gf, t._nr, None if t._vw is None else t._vw[0]
 
 
@@ -224,18 +227,21 @@ class Recording:
 
 
 def memory_of(st: Storage) -> Any:
+    """The bytes of a storage."""
     import ctypes
 
     return (ctypes.c_char * st.nbytes).from_address(st.ptr) if st.nbytes and st.ptr else b""
 
 
 def written(form: Any, line: Any) -> list[int]:
+    """The slots that an instruction writes in place."""
     from ..stream.program import written as slots
 
     return slots(form, line)
 
 
 def named(fact: Any) -> str:
+    """What a fact is about, in words."""
     kind, holder, key, _ = fact
     if kind in ("item", "attr") and type(key) is str:
         return f"'{key}'"

@@ -103,6 +103,7 @@ class State:
                 break
 
     def visit(self, x: Any, todo: list[Any]) -> None:
+        """Note what an object holds; what it refers to is to be visited next."""
         kind = type(x)
         if kind in VALUES or id(x) in self.seen:
             return
@@ -140,11 +141,13 @@ class State:
             self.instance(x, todo)
 
     def note(self, facts: list[Fact], kind: str, holder: Any, key: Any, value: Any, todo: list[Any]) -> None:
+        """Note one fact: (kind, holder, key, value)."""
         facts.append((kind, holder, key, value))
         if type(value) not in VALUES:
             todo.append(value)
 
     def function(self, f: Any, todo: list[Any]) -> None:
+        """Note the variables that a function closes over, its defaults and the globals it names."""
         inner = getattr(f, "__wrapped_by_capture__", None)
         if inner is not None:
             todo.append(inner)
@@ -170,12 +173,14 @@ class State:
                     self.every = True
 
     def dictionary(self, d: Any, facts: list[Fact], todo: list[Any]) -> None:
+        """Note the entries of a dict; of a large one only their number."""
         facts.append(("len", d, None, len(d)))
         if len(d) <= MOST_ITEMS:
             for key, value in d.items():
                 self.note(facts, "item", d, key, value, todo)
 
     def sequence(self, items: list[Any], todo: list[Any]) -> None:
+        """Note the entries of a list; of a long one only their number."""
         self.facts.append(("len", items, None, len(items)))
         if len(items) <= MOST_ITEMS:
             for i, value in enumerate(items):
@@ -207,6 +212,7 @@ class State:
                     todo.append(value)
 
     def instance(self, x: Any, todo: list[Any]) -> None:
+        """Note the attributes of an object that its code may name."""
         self.type(type(x), todo, made=True)
         if hasattr(x, "__dict__"):
             self.some(vars(x), self.facts, todo)

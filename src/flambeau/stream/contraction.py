@@ -38,6 +38,7 @@ def several_rows(layout: Any, m: int, n: int, k: int) -> bool:
 
 
 def whole(buf: Any) -> PVal:
+    """All of a buffer as a value."""
     return PVal(buf, buf.shape, buf.strides, 0)
 
 

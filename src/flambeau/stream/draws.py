@@ -70,6 +70,7 @@ def draw(node: PNode) -> Sequence[Launch]:
 
 
 def make(kind: str, dtype: str, bits: int, source: str):  # type: ignore[no-untyped-def]
+    """The kernel of a kind of random numbers."""
     if kind == "manual_seed":
         return kernels.manual_seed()
     if kind == "integers":

@@ -60,6 +60,7 @@ def split(code: tuple[Any, ...]) -> list[tuple[Any, tuple[int, ...]]]:
 
 
 def promised(lines: list[tuple[Any, tuple[int, ...]]]) -> list[int]:
+    """The slots of the storages that the instructions make."""
     out: list[int] = []
     for form, line in lines:
         count = len(form.outs)
@@ -90,6 +91,7 @@ class Novelty:
 
     @classmethod
     def threshold(cls, new: bool) -> int:
+        """How often a sequence must have come before it is planned; new: this one never came before."""
         cls.level += ((1.0 if new else 0.0) - cls.level) * 0.02
         cls.settled += new
         return 2 if cls.level < cls.HIGH else 12
@@ -171,6 +173,7 @@ def remember(known: Known) -> None:
 
 
 def run(progress: Progress, slots: list[Any], pending: int) -> None:
+    """Run a sequence as a whole if that pays, else instruction by instruction."""
     known = progress.known
     new = not known.seen
     known.seen += 1
@@ -181,6 +184,7 @@ def run(progress: Progress, slots: list[Any], pending: int) -> None:
 
 
 def identities(slots: list[Any]) -> dict[int, int]:
+    """The slot of every storage, by its identity."""
     return {id(x): n for n, x in enumerate(slots) if type(x) is Storage}
 
 
@@ -216,6 +220,7 @@ def give_back(S: Stream, progress: Progress, slots: list[Any], sites: list[Any],
 
 
 def checks_in(lines: Sequence[tuple[Any, Any]]) -> int:
+    """How many of the instructions noted where they were called."""
     return sum(form.checks for form, _ in lines)
 
 
@@ -408,6 +413,7 @@ def flush_at_bound(S: Stream) -> None:
 
 
 def flush_part(S: Stream) -> None:
+    """A bound was passed: run up to the last recurrence of the opening instruction."""
     if not S.code:
         return  # another thread was faster
     lines = split(tuple(S.code))
@@ -496,6 +502,7 @@ def before_fork() -> None:
 
 
 def after_fork() -> None:
+    """In the parent: streams are usable again."""
     for S in STREAMS:
         try:
             S.lock.release()
@@ -504,6 +511,7 @@ def after_fork() -> None:
 
 
 def after_fork_in_child() -> None:
+    """In the child: fresh locks; nothing runs in other threads."""
     if ENTERING.locked():
         ENTERING.release()
     for S in STREAMS:

@@ -82,6 +82,7 @@ def repeat(lines: list[Line], j: int, i: int) -> int:
 
 
 def note(forms: tuple[Any, ...]) -> None:
+    """Count a body; one that came often enough becomes a path from the root."""
     if len(_candidates) > 4096:
         _candidates.clear()
     met = _candidates[forms] = _candidates.get(forms, 0) + 1

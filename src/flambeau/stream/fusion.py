@@ -54,6 +54,7 @@ def join_products(groups: list[Group]) -> list[tuple[Group, TailBound | None]]:
 
 
 def first_reader(node: PNode) -> Group | None:
+    """The earliest group that reads a node's result, or None."""
     readers = [g for g, _, _ in node.outs[0].reads]
     return min(readers, key=lambda g: g.index, default=None)
 
@@ -148,6 +149,7 @@ def bind(
     stores: list[Any],
     triples: list[tuple[int, ...]],
 ) -> TailBound:
+    """What a tail reads and writes, with the accumulator among its values."""
     written = {i for _, i in stores}
     left = [i for i in range(len(builder.accesses)) if i != mine or i in written]
     new = {old: k for k, old in enumerate(left)}
@@ -213,6 +215,7 @@ def shared(first: list[tuple[int, str]], then: list[tuple[int, str]]) -> set[int
 
 
 def feeds(first: list[tuple[int, str]], then: list[tuple[int, str]]) -> bool:
+    """Whether the first use writes what the second touches."""
     written = {b for b, mode in first if mode != "r"}
     return any(b in written for b, _ in then)
 
@@ -227,10 +230,12 @@ def aliased(nest: Nest, ids: Sequence[int], common: set[int]) -> Nest:
 
 
 def uses(bound: Bound) -> list[tuple[int, str]]:
+    """(buffer, mode) of every access of a nest."""
     return [(b.id, mode) for (b, _, _), mode in zip(bound.bufs, bound.modes)]
 
 
 def tail_uses(tail: TailBound) -> list[tuple[int, str]]:
+    """(buffer, mode) of every access of a tail."""
     return [(a.buf.id, mode) for a, mode in zip(tail.bufs, tail.modes)]
 
 
@@ -283,9 +288,11 @@ class Traffic:
         self.reads = {b for b, mode in pairs if mode != "w"}
 
     def independent(self, other: Traffic) -> bool:
+        """Whether two launches may run in either order."""
         return not (self.writes & other.writes or self.writes & other.reads or self.reads & other.writes)
 
     def add(self, other: Traffic) -> None:
+        """Count another launch's reads and writes in."""
         self.reads |= other.reads
         self.writes |= other.writes
 
@@ -322,6 +329,7 @@ def join_lists(launches: list[Any]) -> list[Any]:
 
 
 def extend(launch: Any, x: Any) -> None:
+    """Append another launch's buffers, numbers and checks."""
     launch.bufs = launch.bufs + x.bufs
     launch.ints = launch.ints + x.ints
     launch.numbers = launch.numbers + x.numbers

@@ -31,6 +31,7 @@ class AccumulateGrad(Node):
         return ()
 
     def name(self) -> str:
+        """PyTorch's name of the node."""
         return "torch::autograd::AccumulateGrad"
 
     def release(self) -> None:
@@ -83,6 +84,7 @@ def refuse_rebuilt(t: Tensor, mode: str) -> None:
 
 
 def edge(t: Tensor) -> tuple[Node, int] | None:
+    """(node, output number) of what made t, its accumulator for a leaf, None if t needs no gradient."""
     node = t._gf if t._vw is None else grad_fn(t)
     if node is not None:
         return (node, t._nr)
@@ -106,6 +108,7 @@ class AsStridedBackward0(Node):
 
 
 def view_node(base: Tensor, t: Tensor) -> Node:
+    """The node of a view, anew, from its place in the base."""
     node = AsStridedBackward0()
     node.edges = (edge(base),)
     node.base_meta, node.out, node.offset = base._meta, t._meta, t._off - base._off
@@ -130,6 +133,7 @@ class CopySlices(Node):
         return BOOK["copy_slices_backward"](self, g)
 
     def name(self) -> str:
+        """PyTorch's name of the node."""
         return "torch::autograd::CopySlices"
 
     def release(self) -> None:
@@ -137,6 +141,7 @@ class CopySlices(Node):
 
 
 def is_differentiable_view(t: Tensor) -> bool:
+    """Whether t is a view that shares its base's history."""
     return t._vw is not None
 
 

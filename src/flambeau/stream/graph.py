@@ -70,13 +70,16 @@ class Val:
 
     @property
     def ndim(self) -> int:
+        """The number of dimensions."""
         return len(self.shape)
 
     @property
     def meta(self) -> Meta:
+        """Shape, strides and dtype as one interned object."""
         return intern_meta(tuple(self.shape), self.strides, self.dtype)
 
     def view_as(self, shape: Shape, strides: Shape, off: int) -> Val:
+        """Another view of the same buffer."""
         return Val(self.buf, shape, strides, off, 2 if shape else self.level)
 
     def __repr__(self) -> str:
@@ -97,6 +100,7 @@ class Trace:
         self.numbers: set[int] = set()  # which operands are Python numbers
 
     def operand(self, meta: Meta) -> Val:
+        """The next operand, a tensor of this metadata."""
         buf = Buffer(len(self.operands), meta.shape, meta.strides, meta.dtype)
         self.operands.append(buf)
         return Val(buf, meta.shape, meta.strides, 0, 2 if meta.ndim else 1)
@@ -115,6 +119,7 @@ class Trace:
 def emit(
     kind: str, op: str, ins: tuple[Val, ...], attrs: Any, outs: Sequence[tuple[Shape, Shape, dtype]]
 ) -> list[Val]:
+    """Append a node to the trace under way; its results as values."""
     node = GNode(kind, op, ins, attrs)
     vals = []
     for shape, strides, d in outs:
@@ -132,6 +137,7 @@ def const(value: Any, d: dtype) -> Val:
 
 
 def as_val(x: Any, like: dtype | None = None) -> Val:
+    """A traced value as it is; a number as a constant of promotion level 0."""
     if type(x) is Val:
         return x
     from ..dtypes import number_dtype
@@ -142,6 +148,7 @@ def as_val(x: Any, like: dtype | None = None) -> Val:
 
 
 def cast(x: Val, d: dtype) -> Val:
+    """x in another dtype. NotImplementedError for complex numbers."""
     if x.dtype is d:
         return x
     if x.buf.dtype.is_complex or d.is_complex:
@@ -172,6 +179,7 @@ def promote(*operands: Val) -> dtype:
 
 
 def expand(x: Val, shape: Shape) -> Val:
+    """x broadcast to a shape. RuntimeError where it does not fit."""
     if tuple(x.shape) == tuple(shape):
         return x
     lead = len(shape) - len(x.shape)
@@ -298,10 +306,12 @@ def contiguous(x: Val) -> Val:
 
 
 def short(v: Val) -> str:
+    """The short name of a value's dtype, as "f32"."""
     return v.dtype.short
 
 
 def from_short(name: str) -> dtype:
+    """The dtype of a short name."""
     return BY_SHORT[name]
 
 

@@ -31,6 +31,7 @@ def check_device(device: Any, name: str = "tensor") -> Any:
 
 
 def new_storage(nbytes: int) -> Storage:
+    """Memory of nbytes on the current device."""
     block = current().alloc(nbytes)
     return Storage(nbytes, block, block.ptr)
 
@@ -65,6 +66,7 @@ def infer_dtype(data: Any) -> dtype | None:
 
 
 def from_data(data: Any, d: Any = None) -> Tensor:
+    """A tensor of nested lists, numbers, arrays or tensors; d: its dtype (default: that of the data)."""
     if isinstance(data, (np.ndarray, np.generic)):
         array = np.asarray(data)
         found = dtypes.BY_NUMPY.get(array.dtype.newbyteorder("="))
@@ -132,6 +134,7 @@ def plain_array(data: Any, found: Any) -> np.ndarray:
 
 
 def check_rectangular(data: Any, shape: Sequence[int], depth: int) -> None:
+    """ValueError where nested lists have unequal lengths."""
     if depth == len(shape):
         if isinstance(data, (list, tuple)):
             raise TypeError(

@@ -52,6 +52,8 @@ class Bound:
 
 
 class Access:
+    """How a nest reads or writes a buffer: strides along the group's axes, mode, the storage it may overlap."""
+
     __slots__ = ("alias", "buf", "mode", "off", "offslot", "strides", "type")
 
     def __init__(self, v: PVal, strides: list[int], mode: str):
@@ -64,10 +66,13 @@ COUNTED = ("f32", "f64", "i64")
 
 
 def is_count(value: Any) -> bool:
+    """Whether a constant may be an argument of the kernel: a whole number above 2."""
     return type(value) in (int, float) and 2 < value < 1 << 53 and value == int(value)
 
 
 class NestBuilder:
+    """Turns a group into the nest of its kernel and what is bound to it."""
+
     def __init__(self, group: Group):
         self.group = group
         self.values: list[tuple[Any, ...]] = []
@@ -84,11 +89,13 @@ class NestBuilder:
         self.checks: dict[int, tuple[Any, ...]] = {}
 
     def build(self) -> Bound:
+        """The nest and its arguments."""
         for node, at in self.group.nodes:
             self.node(node, at)
         return self.finish()
 
     def value(self, v: tuple[Any, ...]) -> int:
+        """The number of a value; equal ones are one."""
         key = repr(v) if v[0] == "const" else v
         i = self.known.get(key)
         if i is None:
@@ -97,6 +104,7 @@ class NestBuilder:
         return i
 
     def access(self, v: PVal, at: tuple[int, ...], mode: str) -> int:
+        """The number of an access; equal ones are one."""
         strides = [0] * len(self.group.extents)
         for d, a in enumerate(at):
             if a >= 0:
@@ -111,6 +119,7 @@ class NestBuilder:
         return i
 
     def node(self, node: PNode, at: tuple[int, ...]) -> None:
+        """Add the value that a node computes, or its store."""
         kind = node.kind
         if kind == "store":
             dest, value = node.ins
@@ -140,6 +149,7 @@ class NestBuilder:
         self.stores.append((value, access))
 
     def take(self, node: PNode, at: tuple[int, ...]) -> int:
+        """Add an indexed read."""
         src = node.ins[0]
         indexed, dims, label = node.attrs
         strides = [0] * len(self.group.extents)
@@ -161,6 +171,7 @@ class NestBuilder:
         return v
 
     def read(self, v: PVal, at: tuple[int, ...]) -> int:
+        """The value of an operand: computed in the group, inlined, a number, or loaded."""
         buf = v.buf
         if (buf.inline and not buf.bytes_exist and buf.group is not self.group) or buf.number:
             return self.inline(v, at)
@@ -209,6 +220,7 @@ class NestBuilder:
     # --- axes -----------------------------------------------------------------------------------------------------
 
     def finish(self) -> Bound:
+        """Order the axes and put nest and arguments together."""
         group = self.group
         kept, reduced = self.order_axes()
         self.relate_aliases()
@@ -274,6 +286,7 @@ class NestBuilder:
         return any(f is not None and len(f.writes) > 1 for f in forms) and not self.take_ints
 
     def title(self) -> str:
+        """What the kernel is called in listings: its operations."""
         names: list[str] = []
         for node, _ in self.group.nodes:
             name = node.form.name if node.form is not None else node.op
@@ -282,6 +295,7 @@ class NestBuilder:
         return "_".join(names[:4]) + (f"_{len(names)}" if len(names) > 4 else "")
 
     def order_axes(self) -> tuple[list[int], list[int]]:
+        """(kept, reduced) axes, the innermost last, by their strides."""
         group = self.group
         removed = group.reduced or frozenset()
         kept = [a for a in range(len(group.extents)) if a not in removed]
@@ -314,6 +328,7 @@ class NestBuilder:
         return axes
 
     def relate_aliases(self) -> None:
+        """Mark accesses to buffers that share memory with one that is written."""
         written = {acc.buf.id for acc in self.accesses if acc.mode != "r"}
         count: dict[int, int] = {}
         for acc in self.accesses:
@@ -322,6 +337,7 @@ class NestBuilder:
             acc.alias = acc.buf.id in written and count[acc.buf.id] > 1
 
     def mode(self, kept: int, reduced: int, columns: list[list[int]]) -> str:
+        """The schedule: "map", "row" or "col"."""
         if not reduced:
             return "map"
         if not kept:

@@ -60,14 +60,18 @@ class PVal:
 
     @property
     def view(self) -> tuple[Any, ...]:
+        """What makes two views of one buffer equal."""
         return (self.shape, self.strides, self.off, self.offslot)
 
     @property
     def key(self) -> tuple[Any, ...]:
+        """What makes two reads equal: buffer, version and view."""
         return (self.buf.id, self.version, self.shape, self.strides, self.off, self.offslot)
 
 
 class PNode:
+    """A node of a program: a graph's node with its place, shape and form."""
+
     __slots__ = ("attrs", "dead", "form", "ins", "kind", "op", "outs", "shape", "where")
 
     def __init__(self, kind: str, op: str, ins: list[PVal], attrs: Any, outs: list[PBuf], shape: Any):
@@ -110,6 +114,7 @@ class Builder:
         self.written: set[int] = set()  # slots that are written in place: their storages are nobody else's
 
     def buffer(self, shape: Any, strides: Any, dtype: Any, sid: int = -1) -> PBuf:
+        """A new buffer; sid: the storage it is."""
         buf = PBuf(len(self.bufs), shape, strides, dtype, sid)
         self.bufs.append(buf)
         if sid >= 0:
@@ -117,6 +122,7 @@ class Builder:
         return buf
 
     def external(self, sid: int, operand: Any, number: bool) -> PBuf:
+        """The buffer of a storage or number of the name table."""
         buf = self.by_sid.get(sid)
         if buf is None:
             buf = self.buffer((), (), operand.dtype, sid)
@@ -147,6 +153,7 @@ class Builder:
             self.node(node, operands, made, form)
 
     def node(self, g: GNode, operands: list[tuple[PBuf, int]], made: dict[int, PBuf], form: Any) -> None:
+        """Add one node of a form, or find its equal."""
         ins = [self.value(v, operands, made) for v in g.ins]
         shape = g.outs[0].shape if g.outs else (ins[0].shape if ins else ())
         key: Any = None
@@ -184,6 +191,7 @@ class Builder:
                 ins[i].buf.version += 1
 
     def value(self, v: Val, operands: list[tuple[PBuf, int]], made: dict[int, PBuf]) -> PVal:
+        """A graph's view as a view of a program's buffer."""
         src = v.buf.src
         if isinstance(src, int):
             buf, offslot = operands[src]

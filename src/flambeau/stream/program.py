@@ -170,6 +170,7 @@ def follow(launch: Launch, x: Launch) -> Launch | None:
 
 
 def launches_of(group: Group, tail: Any = None) -> list[Launch]:
+    """The launches of a group: its recipe's, or the one of its nest."""
     if group.opaque is not None:
         return recipes.launches(group.opaque, tail)
     if not group.nodes:
@@ -200,6 +201,7 @@ def nest_launch(nests: list[Bound]) -> Launch:
 def assemble(
     launches: list[Launch], builder: Builder, slots: Sequence[Any], kept: Any, promised: set[int]
 ) -> Program:
+    """The program of launches: slots, memory of temporaries, entries."""
     program = Program(frozenset(s for s in promised if kept(s)))
     program.launches = launches
     place_memory(program, launches, builder, slots)
@@ -344,6 +346,7 @@ def place_memory(program: Program, launches: list[Launch], builder: Builder, slo
 
 
 def size_of(b: PBuf) -> int:
+    """The bytes that a buffer spans."""
     n = 1
     for e, s in zip(b.shape, b.strides):
         if e == 0:

@@ -26,6 +26,8 @@ RECIPES: dict[str, Callable[..., Sequence[Any]]] = {}
 
 
 def recipe(name: str) -> Callable[[Callable[..., Sequence[Any]]], Callable[..., Sequence[Any]]]:
+    """Register the recipe of an opaque node."""
+
     def declare(fn: Callable[..., Sequence[Any]]) -> Callable[..., Sequence[Any]]:
         RECIPES[name] = fn
         return fn

@@ -24,6 +24,7 @@ def axes_of(x: Any, out: Any, dim: int) -> list[tuple[int, tuple[int, ...]]]:
 
 
 def parts_of(rows: int, work: int) -> int:
+    """How many parts rows are divided into for so much work."""
     return 1 if work < SERIAL_WORK else max(1, min(rows, 4 * current().get_num_threads()))
 
 

@@ -32,6 +32,7 @@ class Scheduler:
         self.stored = -1  # the last group that writes such memory: later checks come after it
 
     def run(self, nodes: list[PNode]) -> list[Group]:
+        """The groups of the nodes, in an order in which they may run."""
         for node in nodes:
             if node.kind in ("const", "number"):
                 node.outs[0].inline = 1
@@ -61,6 +62,7 @@ class Scheduler:
         return self.groups
 
     def wait(self, node: PNode) -> None:
+        """Put a node off until something reads it."""
         self.waiting[node.outs[0].id] = len(self.waiting_on), node
         self.waiting_on[node.outs[0].id] = []
         for v in node.ins:
@@ -135,6 +137,7 @@ class Scheduler:
         return cost if cost <= INLINE_COST else 0
 
     def place_opaque(self, node: PNode) -> None:
+        """Give an opaque node a group of its own."""
         lo = 0
         writes = opaque_writes(node)
         self.place_checks()
@@ -172,6 +175,7 @@ class Scheduler:
             buf.inline = cost  # earlier groups read it, too: they go on computing it themselves
 
     def after_writes(self, v: PVal) -> int:
+        """The first group that may read v."""
         lo = v.buf.group.index + 1 if v.buf.group is not None and not v.buf.writes else 0
         for group, w, _, _ in v.buf.writes:
             if group.index + 1 > lo and overlap(w, v):
@@ -179,6 +183,7 @@ class Scheduler:
         return lo
 
     def after_accesses(self, v: PVal) -> int:
+        """The first group that may write v."""
         lo = self.after_writes(v)
         for group, r, _ in v.buf.reads:
             if group.index + 1 > lo and overlap(r, v):
@@ -188,6 +193,7 @@ class Scheduler:
     # --- map, reduce, take, store ---------------------------------------------------------------------------------
 
     def place(self, node: PNode) -> None:
+        """Put a node into the best group there is, or open one."""
         for out in node.outs:
             self.waiting.pop(out.id, None)
         if node.kind == "store" and node.ins[0].buf.bytes_exist:
@@ -229,9 +235,11 @@ class Scheduler:
         return latest
 
     def reading(self, node: PNode) -> list[PVal]:
+        """The operands that a node loads."""
         return [v for v in (node.ins[1:] if node.kind == "store" else node.ins) if not v.buf.inline]
 
     def best_group(self, node: PNode, hint: Group | None) -> tuple[Group | None, tuple[int, ...]]:
+        """(the group that a node fits best, its axes), or (None, ())."""
         latest = self.latest(node)
         domain = self.domain(node)
         recent = self.recent.get(domain)
@@ -256,6 +264,7 @@ class Scheduler:
         return not group.loads and bool(self.reading(node))  # a group that only fills memory is open to all
 
     def domain(self, node: PNode) -> tuple[int, ...]:
+        """The extents a node runs over."""
         shape = node.ins[0].shape if node.kind == "reduce" else node.shape
         return tuple([n for n in shape if n > 1])
 
@@ -289,6 +298,7 @@ class Scheduler:
         return tuple(axis)
 
     def level_of(self, used: list[int], group: Group) -> int | None:
+        """How many of a group's axes the used ones are, if they can be nested; None if not."""
         if len(used) == len(group.extents):
             return 2
         if group.reduced is not None and set(used) == set(range(len(group.extents))) - group.reduced:
@@ -296,6 +306,7 @@ class Scheduler:
         return None
 
     def admits(self, node: PNode, group: Group, axis: list[int], level: int) -> bool:
+        """Whether a node may join a group at these axes."""
         if node.kind == "reduce":
             order = tuple([axis[d] for d in node.attrs if axis[d] >= 0])
             removed = frozenset(order)
@@ -315,6 +326,7 @@ class Scheduler:
         return True
 
     def store_fits(self, node: PNode, group: Group, axis: list[int]) -> bool:
+        """Whether a write may join: nothing in the group reads what it overwrites elsewhere."""
         dest = node.ins[0]
         if dest.buf.bytes_exist and group.index <= self.checked:
             return False
@@ -366,6 +378,7 @@ class Scheduler:
         return tuple([buf.at[d] if d >= 0 else -1 for d in dims])
 
     def open_group(self, node: PNode) -> tuple[Group, tuple[int, ...]]:
+        """A group for a node that fits nowhere."""
         lo = 0
         for v in self.reading(node):
             lo = max(lo, self.after_writes(v))
@@ -381,6 +394,7 @@ class Scheduler:
         return self.new_group(tuple(extents), None, lo), tuple(at)
 
     def new_group(self, extents: tuple[int, ...], opaque: PNode | None, lo: int) -> Group:
+        """An empty group, not before group number lo."""
         group = Group(len(self.groups), extents, opaque)
         self.groups.append(group)
         if opaque is None:
@@ -388,6 +402,7 @@ class Scheduler:
         return group
 
     def add(self, node: PNode, group: Group, at: tuple[int, ...]) -> None:
+        """Enter a node into a group: its reads, writes and buffers."""
         for v in node.ins if node.kind != "store" else node.ins[1:]:
             buf = v.buf
             if buf.inline:
@@ -428,5 +443,6 @@ class Scheduler:
                 group.buffers.add(out.id)
 
     def inline_reads(self, buf: PBuf, group: Group) -> None:
+        """Enter what a buffer is computed from where that is computed again."""
         if buf.bytes_exist and not buf.number:
             group.buffers.add(buf.id)

@@ -39,6 +39,7 @@ _metas: dict[tuple[Shape, Shape, dtype, device], Meta] = {}
 
 
 def intern_meta(shape: Shape, strides: Shape, d: dtype, where: device = CPU) -> Meta:
+    """The one object of this shape, strides, dtype and device."""
     key = (shape, strides, d, where)
     found = _metas.get(key)
     if found is None:
@@ -52,6 +53,7 @@ def intern_meta(shape: Shape, strides: Shape, d: dtype, where: device = CPU) -> 
 
 
 def fresh_meta(shape: Shape, d: dtype, where: device = CPU) -> Meta:
+    """The metadata of a new row-major tensor."""
     return intern_meta(tuple(shape), contiguous_strides(shape), d, where)
 
 
@@ -85,6 +87,8 @@ class Storage:
 
 
 class StorageInfo:
+    """What is unusual about a storage."""
+
     __slots__ = ("exported", "owner", "poison", "readonly", "resizable")
 
     def __init__(self) -> None:
@@ -141,6 +145,7 @@ new_object = object.__new__
 
 
 def make_tensor(st: Storage, meta: Meta, off: int = 0, cls: type = Tensor) -> Tensor:
+    """A tensor over a storage, without history."""
     t: Any = new_object(cls)
     t._st = st
     t._off = off
@@ -155,6 +160,7 @@ def make_tensor(st: Storage, meta: Meta, off: int = 0, cls: type = Tensor) -> Te
 
 
 def extras(t: Tensor) -> Extras:
+    """What few tensors have, made on first need."""
     x = t._x
     if x is None:
         x = t._x = Extras()
@@ -206,16 +212,19 @@ class Node:
         self.metadata_: Any = None
 
     def name(self) -> str:
+        """The class's name, as in PyTorch."""
         return type(self).__name__
 
     @property
     def metadata(self) -> dict[str, Any]:
+        """A dict for the user's and anomaly detection's notes."""
         if self.metadata_ is None:
             self.metadata_ = {}
         return self.metadata_
 
     @property
     def next_functions(self) -> tuple[tuple[Node | None, int], ...]:
+        """(node, output number) for each input; (None, 0) where none is needed."""
         return tuple((None, 0) if e is None else e for e in self.edges)
 
     def __repr__(self) -> str:

@@ -32,10 +32,13 @@ def shape_of(size: tuple[Any, ...], name: str) -> tuple[int, ...]:
 
 
 def finish(t: Tensor, requires_grad: bool) -> Tensor:
+    """A new tensor, requiring a gradient if asked."""
     return t.requires_grad_() if requires_grad else t  # type: ignore[attr-defined]
 
 
 def filler(name: str, value: int) -> Any:
+    """The constructor of tensors filled with one number."""
+
     def make(
         *size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None, **rest: Any
     ) -> Tensor:
@@ -50,6 +53,7 @@ def filler(name: str, value: int) -> Any:
 
 
 def into(out: Tensor, t: Tensor) -> Tensor:
+    """The tensor given as out=, resized if its shape differs, with t written into it."""
     if tuple(out._meta.shape) != tuple(t._meta.shape):
         OPS["resize_"](out, tuple(t._meta.shape))
     return OPS["copy_"](out, t)
@@ -237,6 +241,8 @@ def eye(
 
 
 def like(name: str, value: int | None) -> Any:
+    """The constructor of tensors in another's shape."""
+
     def make(
         input: Tensor,
         *,
@@ -275,6 +281,8 @@ def full_like(
 
 
 def new(make: Any) -> Any:
+    """The method new_* of a constructor: dtype and device of the tensor."""
+
     def method(
         self: Tensor, *args: Any, dtype: Any = None, requires_grad: bool = False, **rest: Any
     ) -> Tensor:
@@ -299,6 +307,8 @@ def new_tensor(
 
 
 def tri_indices(name: str, pick: Any) -> Any:
+    """The function that lists the places of a triangle."""
+
     def make(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int64, **rest: Any) -> Tensor:
         return from_data(np.stack(pick(row, offset, col)).astype(np.int64), dtype)
 
@@ -392,6 +402,7 @@ def begin(self: Tensor, *args: Any, **rest: Any) -> None:
 
 
 def install() -> None:
+    """Bind the constructors' methods."""
     for make in (zeros, ones, empty):
         setattr(Tensor, "new_" + make.__name__, new(make))
     Tensor.new_full = lambda self, size, value, *, dtype=None, requires_grad=False, **rest: finish(  # type: ignore[attr-defined]

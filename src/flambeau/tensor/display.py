@@ -14,6 +14,8 @@ from .create import as_numpy
 
 
 class Options:
+    """The settings of `set_printoptions`."""
+
     precision, threshold, edgeitems, linewidth, sci_mode = 4, 1000.0, 3, 80, None
 
 
@@ -86,9 +88,11 @@ class Formatter:
 
     @staticmethod
     def integer(v: float) -> str:
+        """A whole number among floats, with its point."""
         return f"{v:.0f}." if math.isfinite(v) else str(float(v))
 
     def format(self, v: Any) -> str:
+        """One element as text."""
         if not self.floating:
             text = str(v)
         elif self.sci:

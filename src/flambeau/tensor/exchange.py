@@ -200,6 +200,7 @@ def rebuild(
     requires_grad: bool,
     attributes: dict[str, Any],
 ) -> Tensor:
+    """A tensor from what pickling kept of it."""
     from .create import from_bytes
 
     t = from_bytes(a, d, shape)
@@ -264,6 +265,7 @@ def contains(self: Tensor, element: Any) -> bool:
 
 
 def delitem(self: Tensor, at: Any) -> None:
+    """TypeError: a tensor's elements cannot be deleted."""
     raise TypeError("Tensor does not support deleting items")
 
 
@@ -278,6 +280,7 @@ def map_(self: Tensor, other: Tensor, function: Any) -> Tensor:
 
 
 def each(name: str, self: Tensor, function: Any, others: tuple[Tensor, ...]) -> Tensor:
+    """A Python function applied to each element, in place."""
     if self._rg:
         raise TypeError(
             f"Can't call {name}() on Variable that requires grad. Use var.detach().{name}() instead."
@@ -333,6 +336,7 @@ FUNCTIONS = {
 
 
 def install() -> None:
+    """Bind the methods of exchange."""
     from . import dlpack
 
     display.install()

@@ -19,6 +19,7 @@ from ..stream.value import NUMBERS, Tensor
 
 
 def install() -> None:
+    """Bind indexing and assignment."""
     from . import storage
 
     storage.install()
@@ -81,6 +82,7 @@ def setitem(self: Any, index: Any, value: Any) -> None:
 
 
 def plain_value(view: Any, value: Any) -> Any:
+    """What is assigned, as a number or a tensor."""
     if type(value) in NUMBERS:
         return value
     if isinstance(value, (np.number, np.bool_)):
@@ -93,6 +95,7 @@ def plain_value(view: Any, value: Any) -> Any:
 
 
 def put(view: Any, value: Any) -> None:
+    """Write a value into a view."""
     value = value if isinstance(value, Tensor) else plain_value(view, value)
     if type(value) in NUMBERS:
         FUNCTIONS["fill_"](view, value)
@@ -128,6 +131,7 @@ def as_items(index: Any) -> list[Any]:
 
 
 def item(i: Any) -> Any:
+    """One part of an index in its simplest form."""
     kind = type(i)
     if kind is int or kind is slice or i is None or i is Ellipsis or kind is Val:
         return i
@@ -162,6 +166,7 @@ def item(i: Any) -> Any:
 
 
 def from_list(data: Any) -> Any:
+    """A list of an index as a tensor."""
     from .create import from_data
 
     if isinstance(data, list) and not data:
@@ -175,6 +180,7 @@ def from_list(data: Any) -> Any:
 
 
 def at(x: Any, dim: int, i: int) -> Any:
+    """The view at one place of a dimension. IndexError out of range."""
     shape = x.shape
     if not shape:
         fail(
@@ -189,6 +195,7 @@ def at(x: Any, dim: int, i: int) -> Any:
 
 
 def bound(s: slice, n: int) -> tuple[int, int, int]:
+    """(start, stop, step) of a slice within n elements. ValueError for a step below 1."""
     step = 1 if s.step is None else number(s.step)
     if step <= 0:
         raise ValueError("step must be greater than zero")
@@ -200,6 +207,7 @@ def bound(s: slice, n: int) -> tuple[int, int, int]:
 
 
 def number(x: Any) -> int:
+    """An index as an int. TypeError for what is none."""
     try:
         return int(x.__index__())
     except (AttributeError, TypeError):
@@ -207,6 +215,7 @@ def number(x: Any) -> int:
 
 
 def cut(x: Any, dim: int, s: slice, always: bool = False) -> Any:
+    """The view of a slice; always: also of one that takes everything."""
     n = x.shape[dim]
     start, stop, step = bound(s, n)
     if not always and start == 0 and stop == n and step == 1:
@@ -257,6 +266,7 @@ def apply_basic(x: Any, items: list[Any]) -> tuple[Any, list[tuple[int, Any]]]:
 
 
 def at_dim(x: Any, dim: int, i: int) -> Any:
+    """The view at one place, counted from the end if negative. IndexError out of range."""
     n = x.shape[dim]
     if not -n <= i < n:
         fail(IndexError, f"index {i} is out of bounds for dimension {dim} with size {n}")
@@ -277,6 +287,7 @@ def rest(items: list[Any]) -> int:
 
 
 def check_mask(x: Any, dim: int, mask: Any) -> None:
+    """IndexError unless a mask's extents are those of the dimensions it indexes."""
     for d, n in enumerate(mask.shape):
         if x.shape[dim + d] != n:
             fail(
@@ -305,5 +316,6 @@ def expand_masks(x: Any, picks: list[tuple[int, Any]]) -> tuple[tuple[int, ...],
 
 
 def gather(x: Any, picks: list[tuple[int, Any]]) -> Any:
+    """The elements that tensors of an index pick."""
     dims, indices = expand_masks(x, picks)
     return FUNCTIONS["_index"](x, indices, dims)

@@ -15,6 +15,8 @@ from .creation import finish, into, shape_of
 
 
 def sampler(name: str, kind: str, values: tuple[float, float]) -> Any:
+    """The function that draws tensors of one distribution."""
+
     def make(
         *size: Any, generator: Any = None, out: Any = None, dtype: Any = None, device: Any = None, **rest: Any
     ) -> Tensor:
@@ -35,6 +37,8 @@ rand, randn = sampler("rand", "uniform", (0.0, 1.0)), sampler("randn", "normal",
 
 
 def sampler_like(name: str, make: Any) -> Any:
+    """The function that draws in another tensor's shape."""
+
     def like(
         input: Tensor,
         *,

@@ -56,6 +56,7 @@ class UntypedStorage:
     __len__ = size
 
     def element_size(self) -> int:
+        """Bytes of an element."""
         return self._kind.itemsize
 
     def resize_(self, size: int) -> UntypedStorage:
@@ -69,6 +70,7 @@ class UntypedStorage:
         return as_numpy(self._tensor())
 
     def tolist(self) -> list[Any]:
+        """The elements as Python numbers."""
         return self._array().tolist()
 
     def __getitem__(self, i: Any) -> Any:
@@ -82,26 +84,33 @@ class UntypedStorage:
         return iter(self.tolist())
 
     def copy_(self, other: UntypedStorage, non_blocking: bool = False) -> UntypedStorage:
+        """Take over the elements of another storage."""
         self._array()[:] = other._array()
         return self
 
     def fill_(self, value: Any) -> UntypedStorage:
+        """Set every element."""
         self._array()[:] = value
         return self
 
     def clone(self) -> UntypedStorage:
+        """A copy."""
         return type(self)(self._tensor().clone()._st, self._kind)  # type: ignore[attr-defined]
 
     def cpu(self) -> UntypedStorage:
+        """The storage itself: it is on the CPU."""
         return self
 
     def untyped(self) -> UntypedStorage:
+        """The same memory as bytes."""
         return UntypedStorage(self._st)
 
     def is_shared(self) -> bool:
+        """Whether other processes see it: no."""
         return False
 
     def share_memory_(self) -> UntypedStorage:
+        """The storage itself: worker processes are forked, and get tensors by pickling."""
         return self
 
     @property
@@ -124,10 +133,12 @@ class TypedStorage(UntypedStorage):
     dtype = property(lambda self: self._kind)
 
     def pickle_storage_type(self) -> str:
+        """The name of the elements' type."""
         return self._kind.name
 
 
 def typed(st: Storage, kind: dtype) -> Tensor:
+    """A storage as a vector of one type."""
     return make_tensor(st, intern_meta((st.nbytes // kind.itemsize,), (1,), kind))
 
 
@@ -345,6 +356,7 @@ def dim_order(self: Any, *, ambiguity_check: Any = False) -> tuple[int, ...]:
 
 
 def install() -> None:
+    """Bind the methods of storages."""
     for name, fn in METHODS.items():
         setattr(Tensor, name, fn)
     for cls in (Tensor, Val):

@@ -59,6 +59,7 @@ class Lanes:
         return ("f32" if type in ("f16", "bf16") else type, *(["i64"] if arg else []))
 
     def add(self, x: Value, position: Value) -> None:
+        """Take one more element; position: where it stands, for argmax and argmin."""
         b = self.b
         if not self.arg:
             self.acc.set(op(self.kind, self.acc.get(), x.cast(self.work)))
@@ -135,6 +136,7 @@ class Total:
             self.at = b.reg("where", const("i64", 2**62), lanes=lanes)
 
     def fold(self, x: Any) -> None:
+        """Combine what the lanes of a chunk came to with the chunks before."""
         b = self.b
         if not self.arg:
             self.acc.set(op(self.kind, self.acc.get(), x.cast(self.work)))
@@ -144,6 +146,7 @@ class Total:
         self.at.set(at)
 
     def result(self) -> Value:
+        """The combination of all chunks, in the type of the result."""
         if self.arg:
             return self.b.let(self.at.get(), "arg")
         return self.b.let(self.acc.get().cast(self.via).cast(self.out), "sum")

@@ -49,6 +49,7 @@ class Nest:
 
 
 def expensive(value: tuple[Any, ...]) -> bool:
+    """Whether a value is worth keeping rather than computing twice: an indexed read, a mathematical function."""
     return value[0] == "take" or (value[0] == "map" and (value[1] in MATH1 or value[1] in MATH2))
 
 
@@ -84,6 +85,7 @@ class Analysis:
 
 
 def dependencies(v: tuple[Any, ...]) -> tuple[int, ...]:
+    """The numbers of the values that a value is computed from."""
     if v[0] == "map":
         return v[3:]
     if v[0] == "reduce":

@@ -111,6 +111,7 @@ def kernel(spec: Scatter) -> Kernel:
 
 
 def each(f: _Frame) -> None:
+    """Every element by itself; those that may meet in one place come in order."""
     b, spec = f.b, f.spec
     count: Value = const("i64", 1)
     for n in f.r:
@@ -124,10 +125,12 @@ def each(f: _Frame) -> None:
 
 
 def stride(kind: object, given: Value) -> Value:
+    """A stride: the argument, or the constant that the kernel was made for."""
     return given if kind == "s" else const("i64", kind)  # type: ignore[arg-type]
 
 
 def rows(f: _Frame) -> None:
+    """Rows of elements at a time: their indices do not depend on the free axes."""
     b, spec = f.b, f.spec
     count: Value = const("i64", 1)
     for n in f.r[:-1]:

@@ -112,6 +112,7 @@ def kernel(spec: Sort) -> Kernel:
 
 
 def move(f: _Rows, to: Value, at: Value) -> None:
+    """Copy an element of the work space, with its place."""
     f.work[to] = f.work[at]
     if not f.spec.packed:
         f.work[to + f.n * 2] = f.work[at + f.n * 2]
