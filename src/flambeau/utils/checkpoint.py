@@ -16,14 +16,15 @@ from ..stream.capture import outside
 from ..stream.value import LOCAL
 
 __all__ = [
-    *(
-        "CheckpointError",
-        "CheckpointFunction",
-        "check_backward_validity",
-        "checkpoint",
-        "checkpoint_sequential",
-    ),
-    *("detach_variable", "noop_context_fn", "set_checkpoint_debug_enabled", "set_checkpoint_early_stop"),
+    "CheckpointError",
+    "CheckpointFunction",
+    "check_backward_validity",
+    "checkpoint",
+    "checkpoint_sequential",
+    "detach_variable",
+    "noop_context_fn",
+    "set_checkpoint_debug_enabled",
+    "set_checkpoint_early_stop",
 ]
 
 _UNSAID = (
@@ -111,9 +112,9 @@ def checkpoint(
     """function(*args, **kwargs), keeping only its arguments: backward computes the rest again.
 
     preserve_rng_state (True): random numbers are the same the second time. use_reentrant: True runs a backward within
-    backward (at least one argument must require a gradient); False makes one node whose gradients are those of the call.
-    context_fn gives contexts for the first and the second computation, determinism_check="none" leaves out the comparison
-    of both results' metadata.
+    backward (one argument at least must require a gradient); False makes one node, with the gradients of the call.
+    context_fn gives contexts for the first and the second computation; determinism_check="none" leaves out the
+    comparison of both results' metadata.
     """
     if use_reentrant is None:
         warnings.warn(_UNSAID, stacklevel=2)
