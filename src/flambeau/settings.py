@@ -29,10 +29,20 @@ def synchronize() -> None:
 
 
 def memory_stats() -> dict[str, int]:
-    """Bytes of tensors: live, their peak, and what the allocator holds."""
+    """Bytes: live (in use), cached (free, kept), mapped (all); counted and peak: blocks from 64 KiB on, now and most.
+
+    torch.synchronize() first, where work may be pending; `reset_peak_memory_stats` begins the peak anew.
+    """
     from .device import memory
 
     return memory.memory_stats()
+
+
+def reset_peak_memory_stats() -> None:
+    """Begin the peak of `memory_stats` anew at what is in use now."""
+    from .device import memory
+
+    memory.reset_peak()
 
 
 def get_num_interop_threads() -> int:

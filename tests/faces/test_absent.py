@@ -39,16 +39,6 @@ def test_mixed_precision_switches_itself_off() -> None:
         torch.autocast("cpu", dtype=torch.bfloat16)
 
 
-def test_compile_hands_the_function_back() -> None:
-    def twice(x):
-        return x * 2
-
-    with pytest.warns(UserWarning, match="not there yet"):
-        assert torch.compile(twice) is twice
-    with pytest.warns(UserWarning):
-        assert torch.compile(fullgraph=True)(twice) is twice
-
-
 def test_one_process_has_no_group() -> None:
     group = torch.distributed
     assert not group.is_available() and not group.is_initialized()
@@ -70,12 +60,3 @@ def test_switches_of_backends_can_be_set() -> None:
     cudnn.benchmark = cudnn.deterministic = True
     torch.backends.cuda.matmul.allow_tf32 = True
     assert not torch.backends.mps.is_available() and torch.backends.cudnn.benchmark
-
-
-def test_checkpoint_computes_what_it_would_without() -> None:
-    from flambeau.utils.checkpoint import checkpoint, checkpoint_sequential
-
-    x = torch.tensor([1.0, 2.0], requires_grad=True)
-    checkpoint(lambda a, b: (a * b).sum(), x, x, use_reentrant=False).backward()
-    assert x.grad.tolist() == [2.0, 4.0]
-    assert checkpoint_sequential([torch.exp, torch.log], 2, torch.ones(1), use_reentrant=True).item() == 1.0

@@ -39,6 +39,7 @@ _slabs: dict[bool, list[int]] = {
 _counts = [0, 0]  # bytes of live counted blocks, their peak
 _mapped = [0, 0]  # bytes mapped: in all, in slabs
 _lock = threading.RLock()
+DESCRIBE: list[Any] = []  # what says which tensors hold the memory (stream/live.py)
 
 
 class Block:
@@ -210,9 +211,10 @@ def _map(size: int, asked: int) -> int:
     live = memory_stats()["live"]
     fail(
         OutOfMemoryError,
-        f"alloc: out of memory; asked for {_readable(asked)}, tensors hold {_readable(live)}"
-        + (f" of at most {_readable(limit)}" if limit else ""),
-        "free tensors, use smaller batches, or raise FLAMBEAU_MEMORY_LIMIT",
+        f"alloc: out of memory; asked for {readable(asked)}, tensors hold {readable(live)}"
+        + (f" of at most {readable(limit)}" if limit else ""),
+        "free tensors, use smaller batches, or raise FLAMBEAU_MEMORY_LIMIT"
+        + "".join(call() for call in DESCRIBE),
     )
 
 
@@ -314,7 +316,8 @@ def reset_peak() -> None:
     _counts[1] = _counts[0]
 
 
-def _readable(nbytes: int) -> str:
+def readable(nbytes: int) -> str:
+    """A number of bytes for people."""
     for unit, scale in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if nbytes >= scale:
             return f"{nbytes / scale:.2f} {unit}"

@@ -342,18 +342,48 @@ class _Builder:
         for sid, nbytes in program.outputs:
             if sid not in used:
                 raise Refused("something keeps a tensor that the call makes")
+            if program.parts:
+                lines.append(f"s{sid} = Storage({slots[sid].nbytes})")
+                continue
             lines.append(f"b{sid} = alloc({nbytes})")
             lines.append(f"s{sid} = Storage({slots[sid].nbytes}, b{sid}, b{sid}.ptr)")
         for sid in used - ours:
             lines.append(f"s{sid} = Storage({slots[sid].nbytes}, alloc({slots[sid].nbytes}))")
         e.scope["alloc"] = current().alloc
         arena = "0"
-        if program.arena:
+        if program.arena and not program.parts:
             lines.append(f"arena = alloc({program.arena})")
             arena = "arena.ptr"
         lines += self.numbers(program)
-        lines += self.table(program, names, arena, slots)
+        lines += (self.in_parts if program.parts else self.table)(program, names, arena, slots)
         return lines
+
+    def in_parts(self, program: Any, names: dict[int, str], arena: str, slots: list[Any]) -> list[str]:
+        """Run a program whose memory comes and goes: it is given a table of names, as a flush gives it."""
+        table = [f"{sid}: {name}" for sid, name in names.items()]
+        table += [f"{sid}: {text}" for sid, text in self.given(program, slots).items()]
+        self.e.scope |= {
+            "run_parts": programs.run_parts,
+            "fill": programs.filler(program),
+            "program": program,
+        }
+        return self.run_all(f"run_parts(program, {{{', '.join(table)}}}, fill)")
+
+    def run_all(self, text: str) -> list[str]:
+        """Run a program of several native calls; an error in it takes the actions back."""
+        actions = "".join(self.e.constant(a) + ", " for a in self.r.session.actions)
+        return [f"try: {text}", "except BaseException:", f" for x in ({actions}): x.undo()", " raise"]
+
+    def given(self, program: Any, slots: list[Any]) -> dict[int, str]:
+        """The numbers that the program reads, as text."""
+        r, e = self.r, self.e
+        offsets = {slot: f"({e.names[key]}._off + {delta})" for slot, (key, delta) in r.offsets().items()}
+        wanted = [
+            *program.floats,
+            *program.wholes,
+            *(slot >> 4 for _, _, slot in program.pointers if slot >= 0),
+        ]
+        return {s: self.moved.get(s) or offsets.get(s) or e.constant(slots[s]) for s in wanted}
 
     def stranger(self, sid: int, st: Storage) -> str:
         """A storage that belongs to no tensor known: a generator's state, a constant."""
@@ -378,19 +408,17 @@ class _Builder:
 
     def table(self, program: Any, names: dict[int, str], arena: str, slots: list[Any]) -> list[str]:
         """Fill the table of a frame and run the program."""
-        e, r = self.e, self.r
+        e = self.e
         lines = [f"p{sid} = {name}.ptr" for sid, name in names.items()]
         bases = [f"p{sid}" for sid in program.externals] + [arena]
-        offsets = {slot: f"({e.names[key]}._off + {delta})" for slot, (key, delta) in r.offsets().items()}
+        given = self.given(program, slots)
         values = []
         for i, off, slot in program.pointers:
             text = f"{bases[i]} + {off}" if off else bases[i]
             if slot >= 0:
-                sid = slot >> 4
-                text += f" + {offsets.get(sid, slots[sid])} * {1 << ((slot & 15) - 1)}"
+                text += f" + {given[slot >> 4]} * {1 << ((slot & 15) - 1)}"
             values.append(text)
-        for sid in (*program.floats, *program.wholes):
-            values.append(self.moved.get(sid) or offsets.get(sid) or e.constant(slots[sid]))
+        values += [given[sid] for sid in (*program.floats, *program.wholes)]
         e.scope |= {"run_program": programs.execute, "program": program}
         if len(program.segments) == 1 and program.segments[0][0] is not None:
             native, idle, _ = program.segments[0]
@@ -407,10 +435,5 @@ class _Builder:
                 "idle.append(f)",
             ]
         elif program.launches:
-            lines += [
-                f"try: run_program(program, ({', '.join(values)},))",
-                "except BaseException:",
-                f" for x in ({''.join(e.constant(a) + ', ' for a in r.session.actions)}): x.undo()",
-                " raise",
-            ]
+            lines += self.run_all(f"run_program(program, ({', '.join(values)},))")
         return lines

@@ -16,6 +16,7 @@ from typing import Any
 from .. import config
 from ..errors import place
 from . import fragments
+from . import live as _live  # noqa: F401  (tells what holds the memory when there is none left)
 from . import program as programs
 from .program import STATS, Program
 from .value import ENTERING, STREAMS, Storage, StorageInfo, Stream

@@ -22,6 +22,9 @@ from .value import AT_FIRST_KERNEL
 KERNELS: dict[Any, Any] = {}  # (device name, nest or recipe key) -> (handle, epilogue, names of parameters)
 STATS = {"kernels": 0, "planned": 0, "runs": 0, "launches": 0, "hits": 0, "units": 0}
 ARENA_ALIGN = 64
+# A program over so many bytes runs in up to so many native calls; temporaries from OWN_BLOCK bytes on have memory only
+# from the first to the last call that needs them, results from the first: as if its launches ran one by one.
+LARGE, MOST_PARTS, OWN_BLOCK = 4 << 20, 24, 64 << 10
 
 
 class Launch:
@@ -87,6 +90,17 @@ def _settled() -> Any:
     raise AssertionError("the kernel of a settled launch exists")
 
 
+class Part:
+    """A native call of several: what has to be there when it begins, what is not needed after it."""
+
+    __slots__ = ("dying", "outputs", "starting")
+
+    def __init__(self) -> None:
+        self.outputs: list[tuple[int, int]] = []  # (slot, bytes)
+        self.starting: list[tuple[int, int]] = []  # (number of the block, bytes)
+        self.dying: list[int] = []
+
+
 class Program:
     """What a key of the stream has become. kept: the promised slots that it gives bytes; see `run`."""
 
@@ -96,6 +110,12 @@ class Program:
         self.segments: list[Any] = []
         self.outputs: list[tuple[int, int]] = []  # (slot, bytes)
         self.arena = 0
+        self.parts: list[Part] = []  # of a program whose memory comes and goes while it runs
+        self.cuts: frozenset[int] = frozenset()  # the launches that begin a part
+        self.blocks: list[
+            tuple[int, int, int]
+        ] = []  # temporaries with memory of their own: bytes, first, last launch
+        self.born: dict[int, int] = {}  # the first launch of each output
         self.externals: list[int] = []
         self.pointers: list[
             tuple[int, int, int]
@@ -207,20 +227,19 @@ def assemble(
     place_memory(program, launches, builder, slots)
     device = current()
     handles = kernels_of(device, [x for x in launches if x.call is None])
-    floats: dict[int, int] = {}
-    wholes: dict[int, int] = {}
-    for x in launches:
-        for sid, kind in x.numbers:
-            if type(sid) is tuple:
-                continue
-            (floats if kind == "d" else wholes).setdefault(sid, len(floats if kind == "d" else wholes))
+    floats, wholes = arguments(launches)
     program.floats, program.wholes = list(floats), list(wholes)
     first_float = 1 + len(program.pointers)
     first_whole = first_float + len(floats)
     first_constant = first_whole + len(wholes)
     constants: dict[int, int] = {}
     entries: list[Any] = []
-    for x in launches:
+    ends: list[int] = []
+    for at, x in enumerate(launches):
+        if at in program.cuts and entries:
+            program.segments.append((entries, None))
+            ends.append(at)
+            entries = []
         where_buf = [1 + p for p in x.bufs]
         where_int = [first_constant + constants.setdefault(v, len(constants)) for v in x.ints]
         where_num = [
@@ -231,6 +250,7 @@ def assemble(
         ]
         if x.call is not None:
             program.segments.append((entries, x))
+            ends.append(at + 1)
             entries = []
             continue
         handle, epilogue, params = handles[id(x)]
@@ -245,6 +265,8 @@ def assemble(
             where = [parameter(n, x, where_buf, by_name, first_constant, constants) for n in params]
         entries.append((handle, where, x.parts, epilogue))
     program.segments.append((entries, None))
+    if program.cuts:
+        program.parts = parts_of(program, [*ends, len(launches)])
     program.constants = list(constants)
     count = first_constant + len(constants)
     made: list[Any] = []
@@ -257,6 +279,33 @@ def assemble(
     program.fill = f"={n}q{len(floats)}d{len(wholes)}q"
     program.fixed = (f"={len(constants)}q", 8 * first_constant)
     return program
+
+
+def arguments(launches: list[Launch]) -> tuple[dict[int, int], dict[int, int]]:
+    """The slots that are read as floats and as whole numbers, numbered as they come."""
+    floats: dict[int, int] = {}
+    wholes: dict[int, int] = {}
+    for x in launches:
+        for sid, kind in x.numbers:
+            if type(sid) is not tuple:
+                table = floats if kind == "d" else wholes
+                table.setdefault(sid, len(table))
+    return floats, wholes
+
+
+def parts_of(program: Program, ends: list[int]) -> list[Part]:
+    """When the memory of a program comes and goes; ends: where the launches of each segment end."""
+    made = [Part() for _ in ends]
+
+    def segment(at: int) -> Part:
+        return next(part for part, end in zip(made, ends) if at < end)
+
+    for sid, nbytes in program.outputs:
+        segment(program.born.get(sid, 0)).outputs.append((sid, nbytes))
+    for n, (nbytes, first, last) in enumerate(program.blocks):
+        segment(first).starting.append((n, nbytes))
+        segment(last).dying.append(n)
+    return made
 
 
 def bits(value: float, kind: str) -> int:
@@ -314,6 +363,15 @@ def place_memory(program: Program, launches: list[Launch], builder: Builder, slo
             first.setdefault(buf.id, at)
             last[buf.id] = at
     temps = [b for b in bufs.values() if not (b.bytes_exist or b.kept)]
+    outputs = [b for b in builder.bufs if b.kept and not b.bytes_exist]
+    total = sum(map(size_of, temps)) + sum(map(size_of, outputs))
+    apart: dict[int, int] = {}
+    if total >= LARGE and len(launches) >= MOST_PARTS // 2:
+        step = -(-len(launches) // MOST_PARTS)
+        program.cuts = frozenset(range(step, len(launches), step))
+        apart = {b.id: n for n, b in enumerate(b for b in temps if size_of(b) >= OWN_BLOCK)}
+        program.blocks = [(size_of(b), first[b.id], last[b.id]) for b in temps if b.id in apart]
+        temps = [b for b in temps if b.id not in apart]
     taken: list[tuple[int, int, int, int]] = []  # (offset, end, first, last)
     at_offset: dict[int, int] = {}
     for b in sorted(temps, key=lambda b: first[b.id]):
@@ -334,15 +392,17 @@ def place_memory(program: Program, launches: list[Launch], builder: Builder, slo
             slot = offslot if offslot < 0 else offslot * 16 + size.bit_length()
             if buf.bytes_exist or buf.kept:
                 key = (index[buf.sid], off * size, slot)
+            elif buf.id in apart:
+                key = (len(bases) + 1 + apart[buf.id], off * size, slot)
             else:
-                key = (-1, at_offset[buf.id] + off * size, slot)
+                key = (len(bases), at_offset[buf.id] + off * size, slot)
             places.append(pointers.setdefault(key, len(pointers)))
         for k in range(len(x.scratch)):
-            places.append(pointers.setdefault((-1, scratch[at, k], -1), len(pointers)))
+            places.append(pointers.setdefault((len(bases), scratch[at, k], -1), len(pointers)))
         x.bufs = places
     program.pointers = list(pointers)
-    kept = [b for b in builder.bufs if b.kept and not b.bytes_exist]
-    program.outputs = [(b.sid, size_of(b)) for b in kept]
+    program.outputs = [(b.sid, size_of(b)) for b in outputs]
+    program.born = {b.sid: first.get(b.id, 0) for b in outputs}
 
 
 def size_of(b: PBuf) -> int:
@@ -374,14 +434,17 @@ def run(program: Program, slots: list[Any], progress: Any = None) -> None:
     program.runs += 1
     STATS["runs"] += 1
     STATS["launches"] += len(program.launches)
+    fill = program.filler
+    if fill is None:
+        fill = interpreted if program.runs < 3 else filler(program)
+    if program.parts:
+        run_parts(program, slots, fill, progress)
+        return
     for sid, nbytes in program.outputs:
         st = slots[sid]
         block = device.alloc(nbytes)
         st.block, st.ptr = block, block.ptr
     arena = device.alloc(program.arena) if program.arena else None
-    fill = program.filler
-    if fill is None:
-        fill = interpreted if program.runs < 3 else filler(program)
     execute(program, fill(slots, arena.ptr if arena is not None else 0, program), progress)
 
 
@@ -392,34 +455,63 @@ def new_frame(program: Program, native: Any) -> Any:
     return frame
 
 
+def run_parts(program: Program, slots: Any, fill: Any, progress: Any = None) -> None:
+    """Run a program call by call, giving and taking memory between them."""
+    device = current()
+    arena = device.alloc(program.arena) if program.arena else None
+    base = arena.ptr if arena is not None else 0
+    blocks: list[Any] = [None] * len(program.blocks)
+    temps = [0] * len(program.blocks)
+    position = 0
+    for part, segment in zip(program.parts, program.segments):
+        for sid, nbytes in part.outputs:
+            st = slots[sid]
+            st.block = device.alloc(nbytes)
+            st.ptr = st.block.ptr
+        for n, nbytes in part.starting:
+            blocks[n] = device.alloc(nbytes)
+            temps[n] = blocks[n].ptr
+        if progress is not None:
+            progress.started = True
+        position = run_segment(program, segment, fill(slots, base, program, temps), position, progress)
+        for n in part.dying:
+            blocks[n] = None
+
+
 def execute(program: Program, values: Sequence[Any], progress: Any = None) -> None:
     """Run a program whose table begins with these values."""
     position = 0
     if progress is not None:
         progress.started = True
-    for native, idle, call in program.segments:
-        if native is not None:
-            try:
-                frame = idle.pop()
-            except IndexError:
-                frame = new_frame(program, native)
-            struct.pack_into(program.fill, frame.table, 8, *values)
-            failed = native.run(frame)
-            if failed >= 0:
-                error = frame.error
-                idle.append(frame)
-                raise check_error(program, position + failed, error, progress)
-            idle.append(frame)
-            position += native.count
-        if call is not None:
-            call.call([values[p] for p in call.bufs])
-            position += 1
+    for segment in program.segments:
+        position = run_segment(program, segment, values, position, progress)
 
 
-def interpreted(slots: list[Any], arena: int, program: Program) -> Sequence[Any]:
+def run_segment(program: Program, segment: Any, values: Sequence[Any], position: int, progress: Any) -> int:
+    """One native call and the Python function after it; the number of the launch that follows."""
+    native, idle, call = segment
+    if native is not None:
+        try:
+            frame = idle.pop()
+        except IndexError:
+            frame = new_frame(program, native)
+        struct.pack_into(program.fill, frame.table, 8, *values)
+        failed = native.run(frame)
+        error = frame.error if failed >= 0 else None
+        idle.append(frame)
+        if error is not None:
+            raise check_error(program, position + failed, error, progress)
+        position += native.count
+    if call is not None:
+        call.call([values[p] for p in call.bufs])
+        position += 1
+    return position
+
+
+def interpreted(slots: Any, arena: int, program: Program, temps: Sequence[int] = ()) -> Sequence[Any]:
     """What is written into the table for a run: addresses, floats, whole numbers."""
-    bases = [slots[s].ptr for s in program.externals]
-    bases.append(arena)
+    bases = [slots[s].ptr for s in program.externals]  # results that are not there yet have the address 0
+    bases += (arena, *temps)
     values = [
         bases[i] + off if slot < 0 else bases[i] + off + slots[slot >> 4] * (1 << ((slot & 15) - 1))
         for i, off, slot in program.pointers
@@ -432,7 +524,9 @@ def interpreted(slots: list[Any], arena: int, program: Program) -> Sequence[Any]
 def filler(program: Program) -> Any:
     """`interpreted` for this program as one expression: made when a program comes again."""
     names = [f"b{k}" for k in range(len(program.externals))] + ["arena"]
+    names += [f"t{k}" for k in range(len(program.blocks))]
     lines = [f" b{k} = slots[{s}].ptr" for k, s in enumerate(program.externals)]
+    lines += [f" t{k} = temps[{k}]" for k in range(len(program.blocks))]
     parts = []
     for i, off, slot in program.pointers:
         index = f" + slots[{slot >> 4}] * {1 << ((slot & 15) - 1)}" if slot >= 0 else ""
@@ -440,7 +534,11 @@ def filler(program: Program) -> Any:
     parts += [f"slots[{s}]" for s in (*program.floats, *program.wholes)]
     scope: dict[str, Any] = {}
     text = "\n".join(
-        ("def fill(slots, arena, program):", *lines, f" return ({''.join(p + ', ' for p in parts)})")
+        (
+            "def fill(slots, arena, program, temps=()):",
+            *lines,
+            f" return ({''.join(p + ', ' for p in parts)})",
+        )
     )
     exec(text, scope)
     program.filler = scope["fill"]

@@ -18,6 +18,7 @@ from .nodes import Group, PBuf, PNode, PVal, alignment, opaque_writes, overlap
 MAX_NODES = 160
 MAX_BUFFERS = 40
 INLINE_COST = 8
+HEAVY = 1 << 14
 
 
 class Scheduler:
@@ -28,6 +29,10 @@ class Scheduler:
         self.recent: dict[tuple[int, ...], Group] = {}
         self.waiting: dict[int, tuple[int, PNode]] = {}  # result -> (when it came, node)
         self.waiting_on: dict[int, list[int]] = {}  # buffer -> results of waiting nodes that read it
+        self.heavy: list[list[int]] = [
+            [],
+            [],
+        ]  # waiting reductions of large values: since the last opaque node, before
         self.checked = -1  # the last group with a check: memory that had its bytes is written after it
         self.stored = -1  # the last group that writes such memory: later checks come after it
 
@@ -63,6 +68,8 @@ class Scheduler:
 
     def wait(self, node: PNode) -> None:
         """Put a node off until something reads it."""
+        if node.kind == "reduce" and numel(node.ins[0].shape) >= HEAVY:
+            self.heavy[0].append(node.outs[0].id)
         self.waiting[node.outs[0].id] = len(self.waiting_on), node
         self.waiting_on[node.outs[0].id] = []
         for v in node.ins:
@@ -160,6 +167,15 @@ class Scheduler:
         for buf in node.outs:
             buf.mat, buf.group = True, group
             buf.writes.append((group, PVal(buf, buf.shape, buf.strides, 0), (), None))
+        self.lighten()
+
+    def lighten(self) -> None:
+        """Reductions of large values do not wait for long: what they read would stay in memory for them."""
+        new, old = self.heavy
+        self.heavy = [[], new]
+        for out in old:
+            if out in self.waiting:
+                self.place(self.waiting[out][1])
 
     def materialise(self, v: PVal) -> None:
         """v must have memory: its producer stores it."""

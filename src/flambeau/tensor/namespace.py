@@ -68,7 +68,14 @@ LAZY: dict[str, tuple[str, str]] = {
 LAZY |= {
     name: ("flambeau.settings", name)
     for name in (
-        *("set_eager", "synchronize", "memory_stats", "get_num_threads", "set_num_threads"),
+        *(
+            "set_eager",
+            "synchronize",
+            "memory_stats",
+            "reset_peak_memory_stats",
+            "get_num_threads",
+            "set_num_threads",
+        ),
         *("get_num_interop_threads", "set_num_interop_threads", "get_default_device", "set_default_device"),
         *("use_deterministic_algorithms", "are_deterministic_algorithms_enabled"),
         *("get_float32_matmul_precision", "set_float32_matmul_precision"),

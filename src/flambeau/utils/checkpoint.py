@@ -112,8 +112,8 @@ def checkpoint(
     """function(*args, **kwargs), keeping only its arguments: backward computes the rest again.
 
     preserve_rng_state (True): random numbers are the same the second time. use_reentrant: True runs a backward within
-    backward (at least one argument must require a gradient); False makes one node whose gradients are those of the
-    call. context_fn gives contexts for the first and the second computation, determinism_check="none" leaves out the
+    backward (one argument at least must require a gradient); False makes one node, with the gradients of the call.
+    context_fn gives contexts for the first and the second computation; determinism_check="none" leaves out the
     comparison of both results' metadata.
     """
     if use_reentrant is None:
