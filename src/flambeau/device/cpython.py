@@ -96,6 +96,7 @@ class Function:
         self.n = 0
 
     def text(self) -> str:
+        """The function."""
         result, *parameters = self.signature
         given = ", ".join(f"{_TYPES[c]} %a{i}" for i, c in enumerate(parameters))
         kind = "" if self.exported else "internal "

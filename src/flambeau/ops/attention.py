@@ -49,7 +49,7 @@ def _back_to(x: Any, lead: Sizes) -> Any:
     x = x.view_as((batch, heads, rows, size), (x.strides[0], size, heads * size, 1), x.off)
     if len(lead) == 2:
         return x
-    strides = view_strides((batch, heads), x.strides[:2], lead)
+    strides: Any = view_strides((batch, heads), x.strides[:2], lead)
     if strides is None:
         x = contiguous(x)
         strides = view_strides((batch, heads), x.strides[:2], lead)

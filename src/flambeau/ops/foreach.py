@@ -29,6 +29,13 @@ class Known:
 
     __slots__ = ("form", "metas", "names", "rule", "statics", "types")
 
+    form: Form
+    metas: list[Any]
+    names: list[str]
+    rule: Any
+    statics: dict[str, Any]
+    types: list[type]
+
 
 def apply(
     rule: Callable[..., Any],

@@ -25,7 +25,7 @@ def several_rows(layout: Any, m: int, n: int, k: int) -> bool:
     met = SEEN.setdefault(layout, set())
     met.add(m)
     several = len(met) > MANY
-    places = [(layout, n, k)]
+    places: list[Any] = [(layout, n, k)]
     if m == n:
         places.append((layout, "rows", k))
     if m == k:

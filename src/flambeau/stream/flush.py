@@ -332,7 +332,7 @@ def run_pieces(lines: list[Any], slots: list[Any], progress: Progress, freeing: 
     last = fragments.last_uses(lines)
     compiling = Novelty.compiling()
     for start, stop, node in fragments.parse(lines):
-        found = node and fragments.program_of(node, lines[start:stop], stop, slots, last, compiling)
+        found: Any = node and fragments.program_of(node, lines[start:stop], stop, slots, last, compiling)
         if found is not None:
             programs.run(found[0], found[1], progress)
             progress.done = stop

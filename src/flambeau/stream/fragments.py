@@ -136,7 +136,9 @@ _SPARE = _references([object()], [0])[0]
 
 def renumbered(lines: list[Line], key: tuple[int, ...]) -> tuple[list[Line], list[int]]:
     """The instructions with the slot numbers of a wiring, and the numbers that they promise."""
-    local, outs, at = [], [], 0
+    local: list[Line] = []
+    outs: list[int] = []
+    at = 0
     for form, line in lines:
         end = at + len(line)
         local.append((form, key[at:end]))

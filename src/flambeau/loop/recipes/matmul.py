@@ -272,10 +272,10 @@ class _Nest:
             for r, sums in enumerate(acc):
                 self.stage[x + r * spec.lanes] = sums.get()
         count = const("i64", spec.rows) if spec.even else b.let(minimum(f["m"] - i0, spec.rows), "count")
-        with b.for_("r", 0, count) as r:
-            at = b.let(r * spec.lanes, "at")
+        with b.for_("r", 0, count) as row:
+            at = b.let(row * spec.lanes, "at")
             with b.vfor("x", 0, cols, lanes, full=not part) as x:
-                f.emit(self.stage[at + x], self.batch, i0 + r, j0 + x)
+                f.emit(self.stage[at + x], self.batch, i0 + row, j0 + x)
 
     def place(self, batch: Value, row: Value, col: Value) -> Value:
         """Where the sum of an element is kept between k blocks, in the workspace."""

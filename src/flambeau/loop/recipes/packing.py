@@ -6,7 +6,7 @@ they rewrite what is already there; panels therefore have `SPARE` rows of slack 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..build import Buffer, Builder, Register, Value, const, minimum, select
 from ..ir import SIZE
@@ -98,7 +98,7 @@ def rows_panel(
     ld: Value,
     step: Value,
     kc: Value,
-    mask: Value | None,
+    mask: Any,
     dst: Buffer,
     at: Value,
     lanes: int,

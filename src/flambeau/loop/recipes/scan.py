@@ -6,6 +6,7 @@ Sums and products of float32 run in float64, those of 16-bit floats in float32, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ..build import Builder, Register, Value, const, maximum, minimum, op, select
 from ..ir import FLOATS, Kernel
@@ -56,7 +57,7 @@ def kernel(spec: Scan) -> Kernel:
 
     def rows(first: Value, number: int) -> None:
         """Some rows at a time: their chains do not wait for each other."""
-        begun = [
+        begun: list[tuple[Any, ...]] = [
             (_Chain(b, spec, 0), *decode(b, b.let(first + k) if k else first, extents, (x_a, o_a)))
             for k in range(number)
         ]

@@ -134,6 +134,7 @@ def insert(f: _Rows, low: Value, at: Value, key: Value, place: Value) -> None:
 
 
 def merge_row(f: _Rows, base: Value, x0: Value, v0: Value) -> None:
+    """Sort one row: runs by insertion, then merged between two halves of the work space."""
     fill(f, base, x0)
     done = merge_sort(f, base, f.n)
     emit_first(f, v0, x0, done)
@@ -147,6 +148,7 @@ def fill(f: _Rows, base: Value, x0: Value) -> None:
 
 
 def put(f: _Rows, to: Value, key: Value, place: Value) -> None:
+    """Write an entry: a key with its place in it, or both apart."""
     f.work[to] = key
     if not f.spec.packed:
         f.work[to + f.n * 2] = place

@@ -60,9 +60,11 @@ class Wide:
         return self.b.let(value.ne(0)) if self.type_of(i) == "b1" else value
 
     def keep(self, i: int, at: Value, value: Value) -> None:
+        """A value of a column into scratch."""
         self.b.store(self.known[i], at, value.cast("u8") if self.type_of(i) == "b1" else value)
 
     def type_of(self, i: int) -> str:
+        """The type of a map or a reduction."""
         v = self.nest.values[i]
         return v[3] if v[0] == "reduce" else v[2]  # type: ignore[no-any-return]
 
@@ -114,6 +116,7 @@ class Wide:
         lower.outer(list(range(self.inner)), nest.split == "outer", inside)
 
     def store(self, stores: list[tuple[int, int]]) -> None:
+        """Write values at the place that the loops are at."""
         lower = self.lower
         for v, access in stores:
             self.b.store(lower.bufs[access], lower.address(access), lower.get(v))
@@ -139,6 +142,7 @@ class Wide:
         self.each_column(body, done=p)
 
     def one_pass(self, p: int) -> None:
+        """Walk the rows once: the reductions of pass p, and the stores that are ready in it."""
         lower, b, nest = self.lower, self.b, self.nest
         reduces, stores = lower.work(p)
         if not (reduces or stores or lower.stash_of(p)[1]):
@@ -176,9 +180,11 @@ class Wide:
             b.store(buffer, f, const(buffer.type, int(start) if type(start) is bool else start))
 
     def lane_type(self, r: int) -> str:
+        """What a reduction accumulates in."""
         return Lanes.types(self.nest.values[r])[0]
 
     def element(self, reduces: list[int], stores: list[tuple[int, int]], p: int, at: Value) -> None:
+        """One element of a row: its stores, and its share of each reduction."""
         lower, b = self.lower, self.b
         lower.element(reduces, stores, p)
         for r in reduces:

@@ -135,6 +135,20 @@ def to_python(f: Function, context: str, args: str, n: str, held: tuple[str, ...
     f.ret("null")
 
 
+def key_parts(f: Function, context: str, args: str, n: str, to: tuple[str, ...], key_of: str) -> str:
+    """The key of the form; what it is made of goes to the operands, their counts and what is held."""
+    letters, defaults = f.call("PyBytes_AsString", f.load(context, LETTERS)), f.load(context, DEFAULTS)
+    key = f.call("PyTuple_New", n)
+    f.store(key, key_of)
+    with f.each(n) as i:
+        letter = f.value(f"zext i8 {f.load(letters, i, 'i8')} to i64")
+        default = f.item(f.at(defaults, ITEMS), i)
+        part = f.call("part", f.item(args, i), letter, default, *to)
+        f.jump_if(f.test("eq", part, "null"), "odd")
+        f.put(part, f.at(key, ITEMS), i)
+    return key
+
+
 def op_call(m: Module, s_: Offsets, form_: Offsets) -> None:
     """flambeau_op: the builtin of every op that has one, told apart by its context."""
     f = m.function("flambeau_op", "pppi", exported=True)
@@ -151,15 +165,7 @@ def op_call(m: Module, s_: Offsets, form_: Offsets) -> None:
     S = f.call("current")
     f.jump_if(f.test("eq", S, "null"), "failed")
     f.jump_if(f.test("ne", f.load(S, s_.depth), f.object("zero")), "odd")
-    letters, defaults = f.call("PyBytes_AsString", f.load(context, LETTERS)), f.load(context, DEFAULTS)
-    key = f.call("PyTuple_New", n)
-    f.store(key, key_of)
-    with f.each(n) as i:
-        letter = f.value(f"zext i8 {f.load(letters, i, 'i8')} to i64")
-        default = f.item(f.at(defaults, ITEMS), i)
-        part = f.call("part", f.item(args, i), letter, default, operands, counts, held)
-        f.jump_if(f.test("eq", part, "null"), "odd")
-        f.put(part, f.at(key, ITEMS), i)
+    key = key_parts(f, context, args, n, (operands, counts, held), key_of)
     form = f.call("PyDict_GetItemWithError", f.load(context, CACHE), key)
     f.jump_if(f.test("eq", form, "null"), "odd")
     f.keep(form, form_of, 0)

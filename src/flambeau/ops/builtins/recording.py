@@ -241,12 +241,7 @@ def commit(m: Module, t_: Offsets, st_: Offsets, s_: Offsets, form_: Offsets) ->
     total = f.load(pending, kind="i64")
     with f.when(f.test("ne", count, 0, "i64")):
         f.swap(f.call("PyLong_FromSsize_t", total), S, s_.pending_bytes)
-    long = f.test("sgt", f.load(code, SIZE, "i64"), f.call("PyLong_AsSsize_t", f.load(S, s_.bound)), "i64")
-    large = f.test("sgt", total, f.call("PyLong_AsSsize_t", f.load(S, s_.byte_bound)), "i64")
-    with f.when(f.value(f"or i1 {long}, {large}")):
-        done = f.invoke(f.object("flush_at_bound"), S)
-        f.jump_if(f.test("eq", done, "null"), "failed")
-        f.decref(done)
+    flush_when_long(f, S, code, total, s_)
     f.ret(0)
     f.label("odd")
     f.call("PyErr_Clear")
@@ -257,6 +252,16 @@ def commit(m: Module, t_: Offsets, st_: Offsets, s_: Offsets, form_: Offsets) ->
     f.call("drop", results, count)
     f.ret(2)
     f.end()
+
+
+def flush_when_long(f: Function, S: str, code: str, total: str, s_: Offsets) -> None:
+    """Run what is recorded if a bound was passed."""
+    long = f.test("sgt", f.load(code, SIZE, "i64"), f.call("PyLong_AsSsize_t", f.load(S, s_.bound)), "i64")
+    large = f.test("sgt", total, f.call("PyLong_AsSsize_t", f.load(S, s_.byte_bound)), "i64")
+    with f.when(f.value(f"or i1 {long}, {large}")):
+        done = f.invoke(f.object("flush_at_bound"), S)
+        f.jump_if(f.test("eq", done, "null"), "failed")
+        f.decref(done)
 
 
 def drop(m: Module) -> None:
@@ -369,10 +374,10 @@ def history(f: Function, made: str, of: tuple[str, ...], o: dict[type, Offsets])
         f.keep(f.load(t, t_.meta), made, node_.out)
         with f.when(f.test("ne", kept, 0, "i64")):
             result = f.call("PyTuple_New", 4)
-            for k, x in enumerate(
+            for j, x in enumerate(
                 (f.load(t, t_.st), f.load(t, t_.off), f.load(t, t_.meta), f.object("zero"))
             ):
-                f.keep(x, result, ITEMS + 8 * k)
+                f.keep(x, result, ITEMS + 8 * j)
             f.call("add", f.load(made, node_.saved), result)
         f.jump("history")
     metas = f.call("PyTuple_New", count)
