@@ -118,6 +118,8 @@ class Function:
         name = self._name()
         of = kind if count == 1 else f"[{count} x {kind}]"
         self.variables.append(f"  {name} = alloca {of}, align 8")
+        if count == 1:  # whatever is jumped over
+            self.variables.append(f"  store {kind} {'null' if kind == 'ptr' else 0}, ptr {name}, align 8")
         if first is not None:
             self.store(first, name, kind=kind)
         return name

@@ -198,13 +198,11 @@ def commit(m: Module, t_: Offsets, st_: Offsets, s_: Offsets, form_: Offsets) ->
     S, form, operands, n, results = (f"%a{i}" for i in range(5))
     false = f.object("False")
     outs = f.load(form, form_.outs)
-    f.jump_if(f.test("eq", outs, "null"), "odd")
     count, out = f.load(outs, SIZE, "i64"), f.load(outs, ITEMS)
-    made = f.var("i64", "0")
+    made, site = f.var("i64", "0"), f.var()
     f.jump_if(f.test("sgt", count, RESULTS, "i64"), "odd")
     for at in (s_.eager, s_.flush_after):
         f.jump_if(f.test("ne", f.load(S, at), false), "odd")
-    site = f.var("ptr", "null")
     with f.when(f.test("ne", f.load(form, form_.checks), false)):
         f.store(f.invoke(f.object("site")), site)
         f.jump_if(f.test("eq", f.load(site), "null"), "odd")

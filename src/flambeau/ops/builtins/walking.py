@@ -87,11 +87,13 @@ def gradients(m: Module, o: Table) -> None:
     f.jump_if(f.test("slt", more, 0, "i64"), "odd")
     back, where = f.load(found, ITEMS), f.load(found, ITEMS + 8)
     count = f.load(f.load(back, form_.outs), SIZE, "i64")
-    f.incref(found)  # what is recorded may run anything
+    f.incref(found)  # recording may run anything
+    f.incref(saved)
     with f.when(f.test("ne", count, 0, "i64")):
         done = f.call("record", S, back, operands, f.whole("add", more, 1), results)
         with f.when(f.test("ne", done, 0, "i64")):
             f.decref(found)
+            f.decref(saved)
             f.jump("odd")  # with an error, or a case for Python
     answer = f.call("PyTuple_New", wanted)
     with f.each(wanted) as k:
@@ -110,6 +112,7 @@ def gradients(m: Module, o: Table) -> None:
     f.call("drop", results, count)
     f.call("drop", f.at(made, 8), f.load(made, kind="i64"))
     f.decref(found)
+    f.decref(saved)
     f.ret(answer)
     f.label("odd")
     f.call("drop", f.at(made, 8), f.load(made, kind="i64"))
