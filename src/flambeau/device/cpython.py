@@ -79,7 +79,7 @@ class Module:
         lines += self.globals
         lines.append("define ptr @flambeau_objects() nounwind {\n  ret ptr @objects\n}")
         for name in sorted(self.used):
-            result, *arguments = _API[name]
+            result, arguments = _API[name][0], _API[name][1:]
             types = ", ".join("..." if c == "." else _TYPES[c] for c in arguments)
             lines.append(f"declare {_TYPES[result]} @{name}({types})")
         lines += [f.text() for f in self.functions]
@@ -97,7 +97,7 @@ class Function:
 
     def text(self) -> str:
         """The function."""
-        result, *parameters = self.signature
+        result, parameters = self.signature[0], self.signature[1:]
         given = ", ".join(f"{_TYPES[c]} %a{i}" for i, c in enumerate(parameters))
         kind = "" if self.exported else "internal "
         head = f"define {kind}{_TYPES[result]} @{self.name}({given}) nounwind {{"
@@ -159,8 +159,8 @@ class Function:
         if signature is None:
             signature = _API[name]
             self.module.used.add(name)
-        result, *kinds = signature
-        many = kinds[-1:] == ["."]
+        result, kinds = signature[0], signature[1:]
+        many = kinds[-1:] == "."
         types = [_TYPES[c] for c in kinds if c != "."] + ["ptr"] * (len(arguments) - len(kinds) + many)
         given = ", ".join(f"{t} {a}" for t, a in zip(types, arguments, strict=True))
         callee = f"{_TYPES[result]} (ptr, ...)" if many else _TYPES[result]

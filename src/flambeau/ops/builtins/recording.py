@@ -380,17 +380,17 @@ def history(f: Function, made: str, of: tuple[str, ...], o: dict[type, Offsets])
         f.jump("history")
     metas = f.call("PyTuple_New", count)
     f.store(metas, made, node_.out)
-    with f.each(count) as k:
-        meta = f.load(f.item(results, k), t_.meta)
+    with f.each(count) as i:
+        meta = f.load(f.item(results, i), t_.meta)
         f.incref(meta)
-        f.put(meta, f.at(metas, ITEMS), k)
+        f.put(meta, f.at(metas, ITEMS), i)
     f.label("history")
-    with f.each(count) as k, f.when(f.test("eq", f.item(diff, k), true)):
-        t = f.item(results, k)
+    with f.each(count) as i, f.when(f.test("eq", f.item(diff, i), true)):
+        t = f.item(results, i)
         for at, x in ((t_.gf, made), (t_.rg, true)):
             f.incref(x)
             f.swap(x, t, at)
-        f.swap(f.call("PyLong_FromSsize_t", k), t, t_.nr)
+        f.swap(f.call("PyLong_FromSsize_t", i), t, t_.nr)
 
 
 def record_grad(m: Module, o: dict[type, Offsets]) -> None:
