@@ -6,7 +6,6 @@ Sums and products of float32 run in float64, those of 16-bit floats in float32, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from ..build import Builder, Register, Value, const, maximum, minimum, op, select
 from ..ir import FLOATS, Kernel
@@ -57,10 +56,10 @@ def kernel(spec: Scan) -> Kernel:
 
     def rows(first: Value, number: int) -> None:
         """Some rows at a time: their chains do not wait for each other."""
-        begun: list[tuple[Any, ...]] = [
-            (_Chain(b, spec, 0), *decode(b, b.let(first + k) if k else first, extents, (x_a, o_a)))
-            for k in range(number)
-        ]
+        begun: list[tuple[_Chain, Value, Value]] = []
+        for k in range(number):
+            x0, o0 = decode(b, b.let(first + k) if k else first, extents, (x_a, o_a))
+            begun.append((_Chain(b, spec, 0), x0, o0))
         with b.for_("i", 0, n) as i:
             for chain, x0, o0 in begun:
                 step(chain, i, x0, o0)
