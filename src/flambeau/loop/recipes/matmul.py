@@ -283,8 +283,8 @@ class _Nest:
         b, f, spec, batch, stage = self.b, self.f, self.spec, self.batch, self.stage
         assert stage is not None
         with b.vfor("x", 0, lanes, lanes, full=True) as x:
-            for r, sums in enumerate(acc):
-                stage[x + r * spec.lanes] = sums.get()
+            for place, sums in enumerate(acc):
+                stage[x + place * spec.lanes] = sums.get()
         cols = b.let(minimum(self.je - j0, lanes), "cols") if part else const("i64", lanes)
         count = const("i64", spec.rows) if spec.even else b.let(minimum(f["m"] - i0, spec.rows), "count")
         with b.for_("r", 0, count) as r:
