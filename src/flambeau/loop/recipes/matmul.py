@@ -14,6 +14,8 @@ that do not exist repeat the last row and are not stored; the last column panel 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..build import Buffer, Register, Value, const, minimum
 from ..ir import Kernel
 from . import packing
@@ -75,7 +77,8 @@ class _Nest:
 
     def __init__(self, f: Frame, ap: Buffer | None):
         self.f, self.b, self.spec, self.ap = f, f.b, f.spec, ap
-        if f.spec.staged:
+        self.stage = None
+        if f.spec.staged or f.spec.tail or not f.spec.even:
             self.stage = f.b.alloc("stage", f.spec.acc, f.spec.rows * f.spec.lanes)
 
     def chunk(self, jc: Value, je: Value) -> None:
@@ -233,49 +236,71 @@ class _Nest:
     def finish(self, i0: Value, j0: Value, acc: list[Register], lanes: int, part: bool) -> None:
         """Add the sums of earlier k blocks; keep the sums, or hand them to the epilogue after the last block."""
         b, f, spec = self.b, self.f, self.spec
-        cols = b.let(minimum(self.je - j0, lanes), "cols") if part else const("i64", lanes)
+        if part or spec.staged:
+            self.by_rows(i0, j0, acc, lanes, part)
+        elif spec.even:
+            self.at_once(i0, j0, acc, lanes)
+        else:
+            with b.if_(i0 + spec.rows <= f["m"]):
+                self.at_once(i0, j0, acc, lanes)
+            with b.else_():
+                self.by_rows(i0, j0, acc, lanes, part)
 
-        def rows(emit) -> None:
-            with b.vfor("x", 0, cols, lanes, full=not part) as x:
-                for r in range(spec.rows):
-                    if spec.even or r == 0:
-                        emit(r, j0 + x)
-                    else:
-                        with b.if_(i0 + r < f["m"]):
-                            emit(r, j0 + x)
-
-        def final() -> None:
-            if spec.staged:
-                self.staged(i0, j0, acc, lanes, cols, part)
-            else:
-                rows(lambda r, col: f.emit(acc[r].get(), self.batch, i0 + r, col))
-
-        if not spec.blocks:
-            final()
+    def settle(self, add: Callable[..., None], emit: Callable[..., None], keep: Callable[..., None]) -> None:
+        """What is to be done with the sums of this k block. add, keep: take the sums so far and their places."""
+        b, f = self.b, self.f
+        if not self.spec.blocks:
+            emit()
             return
         store, place = (f.c, f.c_index) if f.partial is not None else (f.work, self.place)
-        assert store is not None
         with b.if_(self.kb > 0):
-            rows(lambda r, col: acc[r].set(store[place(self.batch, i0 + r, col)] + acc[r].get()))
+            add(store, place)
         if f.partial is not None:
-            final()
+            emit()
             return
         with b.if_(self.kb + self.kc >= f["k"]):
-            final()
+            emit()
         with b.else_():
-            rows(lambda r, col: b.store(store, place(self.batch, i0 + r, col), acc[r].get()))
+            keep(store, place)
 
-    def staged(self, i0: Value, j0: Value, acc: list[Register], lanes: int, cols: Value, part: bool) -> None:
-        """The epilogue in a loop over the rows of the tile, which pass through scratch."""
-        b, f, spec = self.b, self.f, self.spec
+    def at_once(self, i0: Value, j0: Value, acc: list[Register], lanes: int) -> None:
+        """All rows of a whole tile, out of its registers."""
+        b, f, batch = self.b, self.f, self.batch
+
+        def rows(do: Callable[[Register, Value, Value], None]) -> None:
+            with b.vfor("x", 0, lanes, lanes, full=True) as x:
+                for r, sums in enumerate(acc):
+                    do(sums, i0 + r, j0 + x)
+
+        self.settle(
+            lambda store, at: rows(lambda t, r, c: t.set(store[at(batch, r, c)] + t.get())),
+            lambda: rows(lambda t, r, c: f.emit(t.get(), batch, r, c)),
+            lambda store, at: rows(lambda t, r, c: b.store(store, at(batch, r, c), t.get())),
+        )
+
+    def by_rows(self, i0: Value, j0: Value, acc: list[Register], lanes: int, part: bool) -> None:
+        """A loop over the rows that exist, through scratch: less code where it runs seldom or is long for a row."""
+        b, f, spec, batch, stage = self.b, self.f, self.spec, self.batch, self.stage
+        assert stage is not None
         with b.vfor("x", 0, lanes, lanes, full=True) as x:
-            for r, sums in enumerate(acc):
-                self.stage[x + r * spec.lanes] = sums.get()
+            for place, sums in enumerate(acc):
+                stage[x + place * spec.lanes] = sums.get()
+        cols = b.let(minimum(self.je - j0, lanes), "cols") if part else const("i64", lanes)
         count = const("i64", spec.rows) if spec.even else b.let(minimum(f["m"] - i0, spec.rows), "count")
-        with b.for_("r", 0, count) as row:
-            at = b.let(row * spec.lanes, "at")
-            with b.vfor("x", 0, cols, lanes, full=not part) as x:
-                f.emit(self.stage[at + x], self.batch, i0 + row, j0 + x)
+        with b.for_("r", 0, count) as r:
+            first, row = b.let(r * spec.lanes, "first"), b.let(i0 + r, "row")
+
+            def columns(do: Callable[[Value, Value], None]) -> None:
+                with b.vfor("x", 0, cols, lanes, full=not part) as x:
+                    do(first + x, j0 + x)
+
+            self.settle(
+                lambda store, at: columns(
+                    lambda i, c: b.store(stage, i, store[at(batch, row, c)] + stage[i])
+                ),
+                lambda: columns(lambda i, c: f.emit(stage[i], batch, row, c)),
+                lambda store, at: columns(lambda i, c: b.store(store, at(batch, row, c), stage[i])),
+            )
 
     def place(self, batch: Value, row: Value, col: Value) -> Value:
         """Where the sum of an element is kept between k blocks, in the workspace."""
