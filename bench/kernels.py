@@ -1,6 +1,6 @@
 """Contraction, convolution and pooling kernels beside PyTorch: microseconds, and how many times faster ours are.
 
-    python bench/kernels.py [matmul [square] [skinny] ...] [conv] [pool] [--threads 2] [--rounds 3] [--public]
+    python bench/kernels.py [matmul [square] [skinny] ...] [conv] [resnet] [pool] [--threads 2] [--rounds 3] [--public]
 
 Ours through the device's runner, PyTorch through its Python API (out= where there is one) in a process of its own:
 two pools of spinning threads on the same cores would measure each other.
@@ -227,6 +227,23 @@ def public_matmul(a: torch.Tensor, b: torch.Tensor, batch: int) -> Callable[[], 
     return call
 
 
+RESNET50 = [  # channels in and out, width of the kernel, stride, width of the image: each distinct convolution
+    (3, 64, 7, 2, 224),
+    *((i, o, 1, 1, 56) for i, o in ((64, 64), (64, 256), (256, 64), (256, 128))),
+    (64, 64, 3, 1, 56),
+    (128, 128, 3, 2, 56),
+    (256, 512, 1, 2, 56),
+    *((i, o, 1, 1, 28) for i, o in ((128, 512), (512, 128), (512, 256))),
+    (128, 128, 3, 1, 28),
+    (256, 256, 3, 2, 28),
+    (512, 1024, 1, 2, 28),
+    *((i, o, 1, 1, 14) for i, o in ((256, 1024), (1024, 256), (1024, 512))),
+    (256, 256, 3, 1, 14),
+    (512, 512, 3, 2, 14),
+    (1024, 2048, 1, 2, 14),
+    *((i, o, 1, 1, 7) for i, o in ((512, 2048), (2048, 512))),
+    (512, 512, 3, 1, 7),
+]
 CONVS = [
     ((4, 3, 32, 32), (6, 3, 5, 5), 1, 0),
     ((4, 6, 14, 14), (16, 6, 5, 5), 1, 0),
@@ -245,9 +262,15 @@ CONVS = [
 ]
 
 
-def convs(threads: int) -> Iterator[Case]:
+def resnet(threads: int) -> Iterator[Case]:
+    """The convolutions of ResNet-50, batch 8."""
+    cases = [((8, i, size, size), (o, i, k, k), s, k // 2) for i, o, k, s, size in RESNET50]
+    return convs(threads, cases)
+
+
+def convs(threads: int, cases: Sequence[tuple] = CONVS) -> Iterator[Case]:
     """Convolutions, forward and both gradients."""
-    for x_shape, w_shape, stride, padding in CONVS:
+    for x_shape, w_shape, stride, padding in cases:
         groups = x_shape[1] // w_shape[1]
         x, w = aligned(x_shape), aligned(w_shape)
         xt, wt = torch.from_numpy(x), torch.from_numpy(w)
@@ -350,7 +373,7 @@ def pooled(
     return *prepared(kernel, pool.args(kernel, p), buffers, p.parts), out, p.parts
 
 
-GROUPS = {"matmul": matmuls, "conv": convs, "pool": pools}
+GROUPS = {"matmul": matmuls, "conv": convs, "resnet": resnet, "pool": pools}
 
 
 def cases(names: Sequence[str], threads: int, only: Sequence[str]) -> Iterator[Case]:

@@ -47,6 +47,10 @@ CASES = [
     Case((2, 4, 9, 21), (4, 2, 3, 2), stride=2, padding=1, groups=2),
     Case((1, 2, 2, 2), (3, 2, 2, 2)),
     Case((2, 2, 5, 5), (3, 2, 1, 1), stride=2),
+    Case((5, 60, 7, 7), (96, 60, 3, 3), padding=1),
+    Case((3, 33, 9, 8), (40, 33, 3, 3), stride=2, padding=1, dilation=2),
+    Case((3, 62, 9, 7), (60, 31, 1, 1), stride=2, groups=2),
+    Case((2, 30, 4, 5, 3), (29, 30, 2, 1, 2), stride=2, padding=1),
 ]
 KINDS = ("forward", "data", "weight")
 
@@ -142,7 +146,7 @@ def test_channels_last(case: Case, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("case", [CASES[1], CASES[3], CASES[4], CASES[11]], ids=str)
+@pytest.mark.parametrize("case", [CASES[k] for k in (1, 3, 4, 11, 14, 15, 16)], ids=str)
 def test_same_bits(case: Case, kind: str) -> None:
     a = arrays(case)
     want = bits(compute(kind, case, a))

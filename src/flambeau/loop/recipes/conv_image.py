@@ -24,8 +24,9 @@ INTS = (
 """n: images; g: groups; ci, co: channels of a group in the source and in the output. By axis, s: extents of the source,
 o: of the output, k: taps, j: dilation, t: stride, p: zeros before the source in the copy, a: padding of the
 convolution, e: extents of a plane of the copy. x, y, w: strides of source, output, weights (group, output channel,
-source channel, taps). go, gk: pieces into which output channels (weight rows) are cut; pg: panels at a time; zero: is
-there padding; ws, ts: elements of workspace and table of a part; wp: where its second half begins."""
+source channel, taps). go, gk: pieces into which output channels (weight rows) are cut; pg: panels (by channels:
+images) at a time; zero: is there padding; ws, ts: elements of workspace and table of a part; wp: where its second half
+begins."""
 
 
 class ConvSpec(NamedTuple):
@@ -34,7 +35,8 @@ class ConvSpec(NamedTuple):
     kind: "forward", "data" (gradient of the input, transposed convolution), "weight" or "thin" (weights
     of groups of few channels). x, y: are columns of the
     source and the output contiguous. strided: is there a stride. narrow: as in contraction.Spec, for packing the
-    output's gradient in blocks of `block`. flat: no depth. grouped: more than one group."""
+    output's gradient in blocks of `block` ("unit": weights of neighbouring output channels are neighbours). flat: no
+    depth. grouped: more than one group. by: what the lanes of a forward or data tile are, "pixels" or "channels"."""
 
     kind: str
     dtype: str
@@ -47,6 +49,7 @@ class ConvSpec(NamedTuple):
     narrow: str = "no"
     flat: bool = True
     grouped: bool = False
+    by: str = "pixels"
 
 
 def integers(b: Builder, spec: ConvSpec) -> dict[str, Value]:
@@ -69,7 +72,7 @@ class Image:
 
     def __init__(self, b: Builder, ints: dict[str, Value], spec: ConvSpec, work: Buffer, at: Value):
         self.b, self.ints, self.work, self.at = b, ints, work, at
-        self.split = spec.strided and spec.kind != "data"
+        self.split = spec.strided and spec.kind != "data" and spec.by == "pixels"
         one = const("i64", 1)
         self.fh, self.fw = (ints["th"], ints["tw"]) if self.split else (one, one)
         self.pitch = ints["ew"]
@@ -83,13 +86,13 @@ class Image:
         with b.if_(self.ints["zero"].ne(0)), b.vfor("z", 0, self.volume * channels + slack, 16) as z:
             self.work[self.at + z] = 0
 
-    def copy(self, src: Buffer, base: Value, channels: Operand) -> None:
-        """Copy `channels` channels of the source image that begins at `base`."""
+    def copy(self, src: Buffer, base: Value, channels: Operand, shift: Operand = 0) -> None:
+        """Copy `channels` channels of the source image that begins at `base` (to `shift` elements further on)."""
         b, i = self.b, self.ints
         last = b.let(minimum(i["ed"], i["sd"] + i["pd"]))
         with b.for_("c", 0, channels) as c, b.for_("z", i["pd"], last) as z:
             row0 = b.let(base + c * i["xc"] + (z - i["pd"]) * i["xd"])
-            to = b.let(self.at + c * self.volume + z * self.slice)
+            to = b.let(self.at + shift + c * self.volume + z * self.slice)
             if not self.split:
                 self._plane(src, row0, to, const("i64", 0), const("i64", 0))
                 return

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 from ..ir import SIZE, Kernel
 from .contraction import Epilogue, ceil_div
-from .conv import conv, weight_pitch
+from .conv import conv
+from .conv_channels import BLOCK, channels_workspace
 from .conv_image import AXES, ConvSpec, fixed_ints
+from .conv_pixels import weight_pitch
 from .conv_weight import THIN, conv_weight, thin_workspace, workspace
 from .packing import SPARE
 from .planning import Strides, Vectors, even_rows, registers, tile
@@ -81,30 +83,54 @@ def plan(
     of y must be dense."""
     if kind == "data":
         return _data(g, x, w, y, dtype, target, threads)
+    if g.taps == (1, 1, 1) and g.padding == (0, 0, 0) and g.stride != (1, 1, 1):
+        x = (
+            *x[:2],
+            *(s * t for s, t in zip(x[2:], g.stride, strict=True)),
+        )  # reads every `stride`-th element only
+        g = g._replace(size=g.out, stride=(1, 1, 1), dilation=(1, 1, 1))
+    x, y, g = _flattened(x, y, g)
+    by = (
+        "channels"
+        if kind == "forward" and _by_channels(g.cout // g.groups, target, dtype, y, g.out)
+        else "pixels"
+    )
     ints = _shared(g) | _axes("s", g.size) | _axes("o", g.out) | _axes("p", g.padding)
     ints |= {"ci": g.cin // g.groups, "co": g.cout // g.groups}
-    ints |= _axes("e", _copied(g))
+    steps = (1, 1, 1) if by == "channels" else (1, g.stride[1], g.stride[2])
+    ints |= _axes("e", _apart(_copied(g, steps)))
     ints |= _strides(x, y) | {"wg": g.cout // g.groups * w[0], "wo": w[0], "wc": w[1]} | _axes("w", w[2:])
     ints["zero"] = int(
-        any(g.padding) or any(e * s > n for e, s, n in zip(_copied(g), _steps(g), g.size, strict=True))
+        any(g.padding) or any(ints["e" + a] * s > n for a, s, n in zip(AXES, steps, g.size, strict=True))
     )
-    channel = ints["ed"] * ints["eh"] * ints["ew"] * g.stride[1] * g.stride[2]
+    channel = ints["ed"] * ints["eh"] * ints["ew"] * steps[1] * steps[2]
     how = _flags(g)
     if kind == "forward":
         return _tiles(
-            ConvSpec("forward", dtype, 1, 1, 1, x[4] == 1, y[4] == 1, **how), ints, channel, target, threads
+            ConvSpec("forward", dtype, 1, 1, 1, x[4] == 1, y[4] == 1, by=by, **how),
+            ints,
+            channel,
+            target,
+            threads,
         )
     spec = ConvSpec("weight", dtype, 1, 1, 1, x[4] == 1, y[4] == 1, **how)
     return _weights(spec, ints, channel, target, threads)
 
 
+def _flattened(
+    x: Sequence[int], y: Sequence[int], g: Geometry
+) -> tuple[Sequence[int], Sequence[int], Geometry]:
+    """A convolution without neighbours over dense planes, as one over a single row."""
+    plain = g.taps == (1, 1, 1) and g.padding == (0, 0, 0) and g.stride == (1, 1, 1)
+    if not (plain and _dense(x, g.size) and _dense(y, g.size)):
+        return x, y, g
+    row = (1, 1, g.size[0] * g.size[1] * g.size[2])
+    return (*x[:2], 0, 0, x[4]), (*y[:2], 0, 0, y[4]), g._replace(size=row, out=row)
+
+
 def _flags(g: Geometry) -> dict[str, Any]:
     flat = g.size[0] == g.taps[0] == g.stride[0] == g.dilation[0] == 1 and g.padding[0] == 0
     return {"strided": max(g.stride) > 1, "grouped": g.groups > 1, "flat": flat}
-
-
-def _steps(g: Geometry) -> tuple[int, int, int]:
-    return 1, g.stride[1], g.stride[2]
 
 
 def _shared(g: Geometry) -> dict[str, int]:
@@ -120,10 +146,23 @@ def _strides(x: Sequence[int], y: Sequence[int]) -> dict[str, int]:
     }
 
 
-def _copied(g: Geometry) -> tuple[int, int, int]:
+def _copied(g: Geometry, steps: tuple[int, int, int]) -> tuple[int, int, int]:
     """Extents of a residue plane of the input's copy."""
     needed = [(g.out[a] - 1) * g.stride[a] + (g.taps[a] - 1) * g.dilation[a] + 1 for a in range(3)]
-    return needed[0], ceil_div(needed[1], g.stride[1]), ceil_div(needed[2], g.stride[2])
+    return needed[0], ceil_div(needed[1], steps[1]), ceil_div(needed[2], steps[2])
+
+
+def _apart(extent: tuple[int, int, int]) -> tuple[int, int, int]:
+    """A row more where channels would lie a large power of two apart, and so share lines of the first cache."""
+    d, h, w = extent
+    return (d, h + 1, w) if d * h * w % 128 == 0 else extent
+
+
+def _by_channels(channels: int, target: Vectors, dtype: str, out: Sequence[int], size: Sequence[int]) -> bool:
+    """Whether lanes shall be output channels: there are enough, and planes are written in one piece."""
+    lanes = 2 * target.vector_bits // 8 // SIZE[dtype]
+    full = channels * 5 >= ceil_div(channels, lanes) * lanes * 4
+    return full and channels >= lanes and out[4] == 1 and _dense(out, (size[0], size[1], size[2]))
 
 
 def _data(
@@ -135,59 +174,91 @@ def _data(
     target: Vectors,
     threads: int,
 ) -> ConvPlan:
+    x, y, g = _flattened(x, y, g)
     before = [max(0, ceil_div((g.taps[a] - 1) * g.dilation[a] - g.padding[a], g.stride[a])) for a in range(3)]
     extent = [
         ceil_div(g.size[a], g.stride[a]) + (g.stride[a] - 1 + g.padding[a]) // g.stride[a] + before[a]
         for a in range(3)
     ]
+    by = "channels" if _by_channels(g.cin // g.groups, target, dtype, x, g.size) else "pixels"
+    extent = list(_apart((extent[0], extent[1], extent[2])))
     ints = _shared(g) | _axes("s", g.out) | _axes("o", g.size) | _axes("p", before) | _axes("e", extent)
     ints |= {"ci": g.cout // g.groups, "co": g.cin // g.groups, "zero": 1}
     ints |= _strides(y, x) | {"wg": g.cout // g.groups * w[0], "wo": w[1], "wc": w[0]} | _axes("w", w[2:])
     strided = max(g.stride) > 1
     how = _flags(g)
-    spec = ConvSpec("data", dtype, 1, 1, 1, y[4] == 1, x[4] == 1 and not strided, **how)
+    spec = ConvSpec("data", dtype, 1, 1, 1, y[4] == 1, x[4] == 1 and not strided, by=by, **how)
     return _tiles(spec, ints, extent[0] * extent[1] * extent[2], target, threads)
 
 
 def _tiles(spec: ConvSpec, ints: dict[str, int], channel: int, target: Vectors, threads: int) -> ConvPlan:
     """Tile and parts of a forward or data kernel; channel: elements of one channel's copy."""
+    if spec.by == "channels":
+        return _channel_tiles(spec, ints, channel, target, threads)
     size = SIZE[spec.dtype]
     vector = target.vector_bits // 8 // size
     steps = [ints["t" + a] if spec.kind == "data" else 1 for a in AXES]
     plane = ceil_div(ints["oh"], steps[1]) * ints["ew"]
     rows, nv = tile(ints["co"], plane, vector, registers(target), False)
-    taps = ints["kd"] * ints["kh"] * ints["kw"]
-    phases = steps[0] * steps[1] * steps[2]
+    k = ints["ci"] * ints["kd"] * ints["kh"] * ints["kw"]
     panels = ceil_div(ints["co"], rows)
-    units = ints["n"] * ints["g"] * phases
-    work = (
-        ints["n"]
-        * ints["g"]
-        * ints["co"]
-        * ints["ci"]
-        * taps
-        * ints["od"]
-        * ints["oh"]
-        * ints["ow"]
-        // phases
-    )
+    units, work = _units(spec, ints)
     parts = max(1, min(threads, units * panels, work >> 16))
     ints["go"] = 1 if units % parts == 0 or units >= 4 * parts else min(panels, parts)
     rows = even_rows(ints["co"], rows, ints["go"])
     panels = ceil_div(ints["co"], rows)
-    k = ints["ci"] * taps
     ints["pg"] = max(1, min(panels, 128 * 1024 // (rows * k * size)))
-    dense = spec.kind == "forward" and (ints["wc"], ints["wd"], ints["wh"], ints["ww"]) == (
-        taps,
-        ints["kh"] * ints["kw"],
-        ints["kw"],
-        1,
-    )
-    narrow = "no" if dense and ints["co"] >= vector and k >= vector else "yes"
+    narrow = "no" if _rowwise(spec, ints) and ints["co"] >= vector and k >= vector else "yes"
     spec = spec._replace(rows=rows, lanes=nv * vector, block=vector, narrow=narrow)
     ints["wp"] = ints["ci"] * channel + spec.lanes
     ints["ws"] = ints["wp"] + (ceil_div(panels, ints["go"]) * (k + SPARE) + SPARE) * weight_pitch(spec) + 64
     ints["ts"] = 2 * k
+    return ConvPlan(spec, ints, parts, ints["ws"] * size, ints["ts"] * 8)
+
+
+def _units(spec: ConvSpec, ints: dict[str, int]) -> tuple[int, int]:
+    """How many (image, group, residue) there are, and multiply-adds in all."""
+    phases = ints["td"] * ints["th"] * ints["tw"] if spec.kind == "data" else 1
+    work = ints["n"] * ints["g"] * ints["co"] * ints["ci"] // phases
+    for a in AXES:
+        work *= ints["k" + a] * ints["o" + a]
+    return ints["n"] * ints["g"] * phases, work
+
+
+def _rowwise(spec: ConvSpec, ints: dict[str, int]) -> bool:
+    """Whether the weights of an output channel follow each other in the order of k."""
+    high, wide = ints["kh"] * ints["kw"], ints["kw"]
+    weights = (ints["wc"], ints["wd"], ints["wh"], ints["ww"])
+    return spec.kind == "forward" and weights == (ints["kd"] * high, high, wide, 1)
+
+
+def _channel_tiles(
+    spec: ConvSpec, ints: dict[str, int], channel: int, target: Vectors, threads: int
+) -> ConvPlan:
+    """As `_tiles`, with output channels as lanes."""
+    size = SIZE[spec.dtype]
+    vector = target.vector_bits // 8 // size
+    steps = [ints["t" + a] if spec.kind == "data" else 1 for a in AXES]
+    area = 1
+    for a, s in zip(AXES, steps, strict=True):
+        area *= ceil_div(ints["o" + a], s)
+    top = 6 if registers(target) == 16 else 14
+    lanes = 2 * vector
+    panels, work = ceil_div(ints["co"], lanes), _units(spec, ints)[1]
+    ints["pg"] = max(1, min(ints["n"], 2 * BLOCK // area))
+    rows = min(top, area * ints["pg"])
+    units = ceil_div(ints["n"], ints["pg"]) * ints["g"]
+    parts = max(1, min(threads, units * panels, work >> 16))
+    k = ints["ci"] * ints["kd"] * ints["kh"] * ints["kw"]
+    # each part copies the images of its channels, or packs the weights of its images: the larger is shared out
+    heavy = ints["co"] * k > ints["n"] * ints["ci"] * channel
+    if panels >= parts and (heavy or (units % parts and units < 4 * parts)):
+        ints["go"] = parts
+    narrow = "unit" if ints["wo"] == 1 else "yes"
+    if _rowwise(spec, ints) and k >= vector:
+        narrow = "no"
+    spec = spec._replace(rows=rows, lanes=lanes, block=vector, narrow=narrow)
+    ints |= channels_workspace(spec, ints, channel, area)
     return ConvPlan(spec, ints, parts, ints["ws"] * size, ints["ts"] * 8)
 
 

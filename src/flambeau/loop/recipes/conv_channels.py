@@ -1,0 +1,241 @@
+"""Convolution, forward and backward to the data, with output channels as the lanes of a tile.
+
+The sums of `conv_pixels`, element by element in the same order, so the bits are the same; rows of a tile are output
+positions, whose elements of the image are broadcast. No position is wasted, however narrow the map, several small
+images make one run of positions, and strides need no split image. One k block of a panel of weights ([k][lanes]) stays
+in the first cache while a block of positions passes, the positions in the second while a few panels pass; the sums of
+a block are transposed in scratch and handed on channel by channel.
+"""
+
+from __future__ import annotations
+
+from ..build import Builder, Value, const, minimum, select
+from ..ir import SIZE, Kernel
+from . import packing
+from .contraction import KC, Epilogue, ceil_div, muladd, round_up
+from .conv_image import ConvSpec, Image, integers
+from .conv_pixels import Nest
+
+BLOCK = 96  # positions whose sums are kept at a time
+
+
+def block_size(spec: ConvSpec) -> int:
+    """Positions of a block: whole tiles."""
+    return ceil_div(BLOCK, spec.rows) * spec.rows
+
+
+def panels_at_once(spec: ConvSpec) -> int:
+    """Panels that pass a block of positions: their sums take 48 KiB."""
+    return max(1, 48 * 1024 // (round_up(block_size(spec), spec.block) * spec.lanes * SIZE[spec.dtype]))
+
+
+def conv_channels(spec: ConvSpec, epilogue: Epilogue | None, name: str) -> Kernel:
+    """As `conv.conv`; a unit is a few images of a group and piece of the output channels, with all residues."""
+    b = Builder(name)
+    x, w = b.buf("x", spec.dtype), b.buf("w", spec.dtype)
+    y = b.buf("y", spec.dtype, "w") if epilogue is None else None
+    work, table = b.buf("work", spec.dtype, "rw"), b.buf("table", "i64", "rw")
+    ints = integers(b, spec)
+    image = Image(b, ints, spec, work, b.let(b.tid * ints["ws"], "at"))
+    out = b.alloc(
+        "sums", spec.dtype, round_up(block_size(spec), spec.block) * spec.lanes * panels_at_once(spec)
+    )
+    nest = Channels(b, spec, ints, image, w, table, out, epilogue(b) if epilogue else None, y)
+    size = b.let(ints["ci"] * image.volume, "size")
+    image.clear(ints["ci"] * ints["pg"], 16)
+    cells = b.let(ints["go"] * ints["g"], "cells")
+    turns = b.let((ints["n"] + ints["pg"] - 1) // ints["pg"], "turns")
+    lo, hi = b.partition(cells * turns)
+    before = b.reg("before", -1, "i64")
+    with b.for_("u", lo, hi) as u:
+        cell = b.let(u // turns, "cell")
+        nest.first = b.let(u % turns * ints["pg"], "n")
+        nest.images = b.let(minimum(ints["n"] - nest.first, ints["pg"]), "images")
+        nest.cell(cell)
+        with b.if_(cell.ne(before.get())):
+            before.set(cell)
+            nest.prepare()
+        with b.for_("m", 0, nest.images) as m:
+            base = (nest.first + m) * ints["xn"] + nest.group * ints["ci"] * ints["xc"]
+            image.copy(x, b.let(base), ints["ci"], b.let(m * size))
+        with b.for_("residue", 0, nest.residues) as residue:
+            nest.enter(residue)
+            nest.panels()
+    return b.kernel()
+
+
+class Channels(Nest):
+    """The loops over a unit; `out` holds [panel][position][lane]."""
+
+    first: Value
+    images: Value
+
+    def __init__(self, b: Builder, spec: ConvSpec, ints: dict[str, Value], image: Image, *others: object):
+        super().__init__(b, spec, ints, image, *others)  # type: ignore[arg-type]
+        self.size = block_size(spec)
+        self.wide = round_up(self.size, spec.block)
+        self.turned = b.alloc("turned", spec.dtype, self.wide * spec.lanes)
+        self.split = spec.kind == "data" and spec.strided
+        self.residues = b.let(ints["td"] * ints["th"] * ints["tw"]) if self.split else const("i64", 1)
+        self.every = b.let(self.all_taps * ints["ci"], "every")
+        self.tables = (self.t0, b.let(self.t0 + self.every), b.let(self.t0 + 2 * self.every, "starts"))
+        self.places = b.let(self.tables[2] + self.residues + 1, "places")
+        self.weights = self.packed
+        area = const("i64", 1)
+        for a, s in zip("dhw", self.step, strict=True):
+            area = area * ((ints["o" + a] + s - 1) // s)
+        self.area = b.let(area, "area")  # positions of the largest residue
+
+    def panel_width(self) -> int:
+        """Output channels of a panel."""
+        return self.spec.lanes
+
+    def cell(self, cell: Value) -> None:
+        """Fix the group and the panels."""
+        self.place(const("i64", 0), cell)
+
+    def enter(self, residue: Value) -> None:
+        """Fix the residue of the output position, its tables and its packed weights."""
+        b, i = self.b, self.ints
+        zero = const("i64", 0)
+        self.phase = (zero, zero, zero)
+        if self.split:
+            self.phase = (
+                b.let(residue // (i["th"] * i["tw"])),
+                b.let(residue // i["tw"] % i["th"]),
+                b.let(residue % i["tw"]),
+            )
+        self.extent = tuple(
+            b.let((i["o" + a] - q + s - 1) // s) for a, q, s in zip("dhw", self.phase, self.step, strict=True)
+        )
+        start = b.let(self.table[self.tables[2] + residue], "start")
+        self.k = b.let(self.table[self.tables[2] + residue + 1] - start, "k")
+        self.t0, self.t1 = b.let(self.tables[0] + start, "t0"), b.let(self.tables[1] + start, "t1")
+        self.t2 = b.let(self.places + residue * self.area * i["pg"], "t2")
+        before = (start + residue * packing.SPARE) * self.spec.lanes
+        self.packed = b.let(self.weights + (self.p1 - self.p0) * before, "packed")
+
+    def prepare(self) -> None:
+        """Tables and weights of all residues."""
+        b = self.b
+        self.table[self.tables[2]] = 0
+        with b.for_("residue", 0, self.residues) as residue:
+            self.table[self.tables[2] + residue + 1] = self.table[self.tables[2] + residue]
+            self.enter(residue)
+            self.taps()
+            k = b.let(self.count.get(), "k")
+            self.table[self.tables[2] + residue + 1] = self.table[self.tables[2] + residue] + k
+            self.positions()
+            self.fill(k)
+
+    def positions(self) -> None:
+        """A table: where in the copies an output's first tap lies, for each output of all images."""
+        b, i, image = self.b, self.ints, self.image
+        one = const("i64", 1)
+        step = tuple(i["t" + a] for a in "dhw") if self.spec.kind == "forward" else (one, one, one)
+        depth, high, wide = self.extent
+        with b.for_("m", 0, i["pg"]) as m, b.for_("z", 0, depth) as z, b.for_("y", 0, high) as y:
+            line = b.let(self.t2 + ((m * depth + z) * high + y) * wide)
+            from_ = b.let(m * i["ci"] * image.volume + z * step[0] * image.slice + y * step[1] * image.pitch)
+            with b.vfor("x", 0, wide, 8) as x:
+                self.table[line + x] = image.at + from_ + x * step[2]
+
+    def fill(self, k: Value) -> None:
+        """Copy the weights of panels p0..p1-1 as [panel][k][lane]."""
+        b, i, spec, work = self.b, self.ints, self.spec, self.image.work
+        w0 = b.let(self.group * i["wg"])
+        with b.for_("p", self.p0, self.p1) as p:
+            at = b.let(self.packed + (p - self.p0) * self.panel_size(k))
+            o0 = b.let(p * spec.lanes)
+            if spec.narrow == "no":
+                window = packing.Window(o0, i["co"], const("i64", 0), k, k)
+                packing.transposed_panel(
+                    b, self.w, w0, i["wo"], window, spec.block, work, at, spec.lanes, spec.lanes
+                )
+                return
+            left = b.let(i["co"] - o0)
+            step = const("i64", 1) if spec.narrow == "unit" else i["wo"]
+            with b.for_("kk", 0, k) as kk:
+                source = b.let(w0 + o0 * step + self.table[self.t1 + kk])
+                with b.vfor("r", 0, minimum(left, spec.lanes), spec.block) as r:
+                    work[at + kk * spec.lanes + r] = self.w[source + r * step]
+
+    def panels(self) -> None:
+        """All outputs of this unit and residue."""
+        b, lanes, many = self.b, self.spec.lanes, panels_at_once(self.spec)
+        length = b.let(self.images * self.extent[0] * self.extent[1] * self.extent[2], "length")
+        with b.for_("p", 0, length, self.size) as p, b.for_("pa", self.p0, self.p1, many) as pa:
+            stop, pb = b.let(minimum(p + self.size, length)), b.let(minimum(pa + many, self.p1))
+            with b.if_(self.k.eq(0)), b.vfor("x", 0, self.wide * lanes * many, lanes, full=True) as x:
+                self.out[x] = 0
+            with b.for_("kb", 0, self.k, KC) as kb:
+                end = b.let(minimum(kb + KC, self.k))
+                with b.for_("panel", pa, pb) as panel:
+                    weights = b.let(self.packed + (panel - self.p0) * self.panel_size(self.k))
+                    sums = b.let((panel - pa) * (self.wide * lanes))
+                    with b.for_("q", p, stop, self.spec.rows) as q:
+                        self.rows(weights, kb, end, b.let(sums + (q - p) * lanes), q, b.let(length - 1))
+            with b.for_("panel", pa, pb) as panel:
+                self.turn(b.let((panel - pa) * (self.wide * lanes)), b.let(stop - p))
+                self.hand_on(b.let(panel * lanes, "o0"), p, stop)
+
+    def rows(self, panel: Value, kb: Value, stop: Value, to: Value, q: Value, last: Value) -> None:
+        """One tile, one k block."""
+        b, spec, table, work = self.b, self.spec, self.table, self.image.work
+        at = [b.let(table[self.t2 + minimum(q + r, last)], "at") for r in range(spec.rows)]
+        acc = [b.reg("acc", 0, spec.dtype, spec.lanes) for _ in at]
+        with b.for_("k", kb, stop) as k:
+            tap = b.let(table[self.t0 + k])
+            weight = b.let(panel + k * spec.lanes)
+            with b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
+                value = b.let(work[weight + x])
+                for a, row in zip(acc, at, strict=True):
+                    a.set(muladd(work[row + tap], value, a.get()))
+        with b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
+            for r, a in enumerate(acc):
+                place = to + r * spec.lanes + x
+                self.out[place] = select(kb > 0, self.out[place] + a.get(), a.get())
+
+    def turn(self, sums: Value, count: Value) -> None:
+        """Transpose the sums of a panel: [lane][position]."""
+        b, spec = self.b, self.spec
+        with b.for_("q", 0, count, spec.block) as q:
+            for v in range(0, spec.lanes, spec.block):
+                from_, to = b.let(sums + q * spec.lanes + v), b.let(q + v * self.wide)
+                ld = const("i64", spec.lanes)
+                packing.transposed(b, self.out, from_, ld, spec.block, self.turned, to, self.wide)
+
+    def hand_on(self, o0: Value, p: Value, stop: Value) -> None:
+        """Hand the sums to the epilogue: plane by plane, or row by row where the output is made by residues."""
+        b, i = self.b, self.ints
+        depth, high, wide = self.extent
+        line_size = wide if self.split else b.let(depth * high * wide)
+        with b.for_("line", p // line_size, (stop + line_size - 1) // line_size) as line:
+            start = b.let(line * line_size - p)
+            lo, hi = b.let(-minimum(start, 0)), b.let(minimum(line_size, stop - p - start))
+            image, base, step = self.first + line, const("i64", 0), const("i64", 1)
+            if self.split:
+                image = self.first + line // (depth * high)
+                z, y = line // high % depth * i["td"] + self.phase[0], line % high * i["th"] + self.phase[1]
+                base, step = (z * i["oh"] + y) * i["ow"] + self.phase[2], i["tw"]
+            image, base = b.let(image), b.let(base)
+            with b.for_("r", 0, minimum(i["co"] - o0, self.spec.lanes)) as r:
+                channel = b.let(self.group * i["co"] + o0 + r)
+                from_ = b.let(r * self.wide + start)
+                if self.y is not None:
+                    plane = b.let(image * i["yn"] + channel * i["yc"] + base)
+                    with b.vfor("x", lo, hi, self.spec.block) as x:
+                        self.y[plane + x * step] = self.turned[from_ + x]
+                elif self.emit is not None:
+                    with b.vfor("x", lo, hi, self.spec.block) as x:
+                        self.emit(self.turned[from_ + x], image, channel, base + x * step)
+
+
+def channels_workspace(spec: ConvSpec, ints: dict[str, int], channel: int, area: int) -> dict[str, int]:
+    """The sizes of a kernel; channel: elements of one channel's copy, area: positions of the largest residue."""
+    residues = ints["td"] * ints["th"] * ints["tw"] if spec.kind == "data" else 1
+    k = ints["ci"] * ints["kd"] * ints["kh"] * ints["kw"]
+    panels = ceil_div(ceil_div(ints["co"], spec.lanes), ints["go"])
+    image = ints["pg"] * ints["ci"] * channel + 16
+    total = image + (panels * (k + residues * packing.SPARE) + packing.SPARE) * spec.lanes + 64
+    return {"wp": image, "ws": total, "ts": 2 * k + residues * (area * ints["pg"] + 1) + 17}
