@@ -19,6 +19,10 @@ class OutOfMemoryError(RuntimeError, MemoryError):
     """No memory for a tensor, even after the cache was given back (as `torch.OutOfMemoryError`, a RuntimeError)."""
 
 
+class TooLargeError(OutOfMemoryError):
+    """A tensor that all of the memory could not hold: trying again is of no use."""
+
+
 def fail(exc: type[BaseException], what: str, hint: str = "", /, **operands: Any) -> NoReturn:
     """Raise exc("{what}; got {operands}; {hint}"); `what` begins with the op: "add: shapes do not broadcast"."""
     raise exc(message(what, hint, **operands)) from None

@@ -248,3 +248,15 @@ def test_routines_take_bfloat16() -> None:
     weights = torch.rand(3, 20).bfloat16()
     assert torch.multinomial(weights, 3).shape == (3, 3)
     assert x.unique().dtype is torch.bfloat16
+
+
+def test_a_tensor_larger_than_memory_is_refused_once() -> None:
+    before = torch.ones(3) * 2
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="out of memory"):
+            huge = torch.zeros(10**12) + 1
+            huge.sum().item()
+        assert (torch.ones(3) + 1).tolist() == [2.0] * 3
+    with pytest.raises(torch.OutOfMemoryError):
+        torch.empty(10**12)
+    assert before.tolist() == [2.0] * 3

@@ -15,7 +15,7 @@ import threading
 from typing import Any
 
 from .. import config
-from ..errors import OutOfMemoryError, fail
+from ..errors import OutOfMemoryError, TooLargeError, fail
 from . import limits
 
 ALIGN = 64
@@ -210,7 +210,7 @@ def _map(size: int, asked: int) -> int:
             empty_cache()
     live = memory_stats()["live"]
     fail(
-        OutOfMemoryError,
+        TooLargeError if limit and size > limit else OutOfMemoryError,
         f"alloc: out of memory; asked for {readable(asked)}, tensors hold {readable(live)}"
         + (f" of at most {readable(limit)}" if limit else ""),
         "free tensors, use smaller batches, or raise FLAMBEAU_MEMORY_LIMIT"

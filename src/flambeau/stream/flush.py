@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import config
-from ..errors import place
+from ..errors import TooLargeError, place
 from . import fragments
 from . import live as _live  # noqa: F401  (tells what holds the memory when there is none left)
 from . import program as programs
@@ -206,6 +206,8 @@ def passing(error: BaseException) -> bool:
     """Whether the same flush may succeed later (an interrupt, no memory, what LLVM or the system refuses).
 
     An error of any other type is one of planning, and would come at every attempt."""
+    if isinstance(error, TooLargeError):
+        return False
     return isinstance(error, (MemoryError, RuntimeError, OSError)) or not isinstance(error, Exception)
 
 
