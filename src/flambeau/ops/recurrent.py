@@ -57,9 +57,9 @@ def _composed_back(grads: Any, gates: Any, h0: Any, c0: Any, w_hh: Any, reverse:
     for t in order:
         i, f, g, o = parts(gates[t] + matmul(h, w_hh.t()), 4)
         i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
-        kept.append((i, f, g, o, h, c))
+        before = (i, f, g, o, h, c)
         c = f * c + i * g
-        kept[-1] += (c.tanh(),)
+        kept.append((*before, c.tanh()))
         h = o * kept[-1][-1]
     dh, dc, dw = h0 * 0, c0 * 0, w_hh * 0
     found: dict[int, Any] = {}
