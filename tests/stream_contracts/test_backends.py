@@ -10,6 +10,7 @@ import pytest
 
 import flambeau as torch
 from flambeau import config
+from flambeau.ops.recurrent import _lstm_steps
 from flambeau.stream import program
 from flambeau.stream.access import synchronize
 from flambeau.tensor.create import as_numpy
@@ -44,6 +45,17 @@ def attended() -> list[Any]:
     y = F.scaled_dot_product_attention(q, k, k, is_causal=True)
     y.square().sum().backward()
     return [y, q.grad, k.grad]
+
+
+def recurrent() -> list[Any]:
+    x, h, w = (
+        r(3, 2, 20).requires_grad_(),
+        r(2, 5, seed=1).requires_grad_(),
+        r(20, 5, seed=2).requires_grad_(),
+    )
+    y, cells, _ = _lstm_steps(x, h, h, w, True)
+    (y.square().sum() + cells.sum()).backward()
+    return [y, x.grad, h.grad, w.grad]
 
 
 def pooled() -> list[Any]:
@@ -101,6 +113,7 @@ PROGRAMS: dict[str, Callable[[], list[Any]]] = {
     "linear": lambda: [F.linear(r(5, 8), r(3, 8), r(3))],
     "convolution": convolved,
     "attention": attended,
+    "recurrence": recurrent,
     "pooling": pooled,
     "cross entropy": lambda: [F.cross_entropy(r(6, 10), ints(1, 2, 3, 4, 5, 9), label_smoothing=0.1)],
     "training step": trained,

@@ -51,8 +51,7 @@ def _back_to(x: Any, lead: Sizes) -> Any:
         return x
     strides: Any = view_strides((batch, heads), x.strides[:2], lead)
     if strides is None:
-        x = contiguous(x)
-        strides = view_strides((batch, heads), x.strides[:2], lead)
+        return contiguous(x).reshape([*lead, rows, size])
     return x.view_as((*lead, rows, size), (*strides, *x.strides[-2:]), x.off)
 
 

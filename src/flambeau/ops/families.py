@@ -48,6 +48,7 @@ FAMILIES = [
     "dropouts",
     "attention",
     "cells",
+    "recurrent",
     "lowrank",
     "sampling",
     "operators",

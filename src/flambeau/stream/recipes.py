@@ -18,6 +18,7 @@ FILES = (
     "contraction",
     "draws",
     "pooling",
+    "recurrence",
     "rows",
     "scatter",
     "external",

@@ -53,6 +53,12 @@ def relu_step(
 STEPS: dict[str, Step] = {"LSTM": lstm_step, "GRU": gru_step, "RNN_TANH": tanh_step, "RNN_RELU": relu_step}
 
 
+def _whole(gates: Tensor, state: tuple) -> bool:
+    """Whether all steps are one op: there is something to do, in float32 or float64."""
+    kinds = (torch.float32, torch.float64)
+    return gates.numel() > 0 and gates.dtype in kinds and all(s.dtype == gates.dtype for s in state)
+
+
 def _run(
     step: Step, x: Tensor, state: tuple, weights: tuple, sizes: list[int] | None, reverse: bool
 ) -> tuple[Tensor, tuple]:
@@ -60,6 +66,11 @@ def _run(
     b_ih, b_hh, w_hr)."""
     w_ih, w_hh, b_ih, b_hh, w_hr = weights
     gates = ops.linear(x, w_ih, b_ih)
+    if step is lstm_step and sizes is None and w_hr is None and _whole(gates, state):
+        gates = gates if b_hh is None else gates + b_hh
+        output, cells, _ = ops._lstm_steps(gates, *state, w_hh, reverse)
+        last = 0 if reverse else -1
+        return output, (output[last], cells[last])
     if sizes is not None:
         return _run_packed(step, gates, state, (w_hh, b_hh, w_hr), sizes, reverse)
     outputs = []
