@@ -1,7 +1,7 @@
 """Every entry of the book of ops, with its sample inputs and its gradients, on the two tiny devices.
 
 `python` interprets the loop IR and gives the bits of `cpu`; `null` compiles every kernel for this CPU and x86-64-v3.
-A fixed eighth of the samples runs always, all of them in the slow tests.
+A fixed eighth of the samples runs always, all of them with `-m exhaustive`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from . import samples
 
 FEW = [name for name in samples.ALL if zlib.crc32(name.encode()) % 8 == 0]
 OTHERS = [name for name in samples.ALL if name not in FEW]
-EVERY = [*FEW, *[pytest.param(name, marks=pytest.mark.slow) for name in OTHERS]]
+EVERY = [*FEW, *[pytest.param(name, marks=pytest.mark.exhaustive) for name in OTHERS]]
 
 
 @pytest.fixture(autouse=True)

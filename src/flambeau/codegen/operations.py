@@ -296,6 +296,8 @@ class Operations:
         line, b1 = self.line, llvm_type("b1", width)
         if type == "f16" and self.target.half:
             half = f"<{width} x half>" if width else "half"
+            # The fence: LLVM would make one conversion, a call, of this one and one from f64 to f32 before it.
+            x = self.intrinsic("arithmetic.fence", "f32", [x], width)
             return line(f"bitcast {half} {line(f'fptrunc {f} {x} to {half}')} to {h}")
         bits = line(f"bitcast {f} {x} to {i}")
         if type == "f16":

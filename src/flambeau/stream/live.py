@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import os.path
 import sys
 from typing import Any
@@ -18,7 +19,9 @@ def tensors() -> list[tuple[int, Tensor]]:
     """(bytes of the storage, tensor) of one tensor of each storage that has memory, largest first."""
     found: dict[int, Tensor] = {}
     for x in gc.get_objects():
-        if isinstance(x, Tensor):
+        if issubclass(
+            type(x), Tensor
+        ):  # not isinstance: an object's __class__ may be a property of anybody's
             st = getattr(x, "_st", None)
             if isinstance(st, Storage) and st.block is not None:
                 known = found.get(id(st))
@@ -34,8 +37,13 @@ def names() -> dict[int, str]:
     while frame is not None:
         code = frame.f_code
         if not code.co_filename.startswith((_PACKAGE, "<flambeau")):
-            for name, value in frame.f_locals.items():
+            local = frame.f_locals
+            for name, value in local.items():
                 note(found, name, value, f"{code.co_filename}:{frame.f_lineno}")
+            # Before 3.13 f_locals of a function is a copy that the frame keeps: it would hold what the user deletes.
+            copied = sys.version_info < (3, 13) and code.co_flags & inspect.CO_OPTIMIZED
+            if copied and frame.f_trace is None and sys.gettrace() is None:
+                local.clear()
         frame = frame.f_back
     return found
 

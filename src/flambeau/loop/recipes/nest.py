@@ -264,10 +264,10 @@ class _Lower:
         }
         if nest.kept + nest.reduced == 0 or (nest.mode == "map" and nest.kept == 0):
             with nullcontext() if once else b.if_(b.tid.eq(0)):
+                for i in sorted(everything):  # all is read before anything is written
+                    self.get(i)
                 for i, access in nest.stores:
                     b.store(self.bufs[access], self.address(access), self.get(i))
-                for i in sorted(everything):
-                    self.get(i)
             return
         if nest.split == "chunks":
             self.shared_chunks(everything)
@@ -329,18 +329,24 @@ class _Lower:
         return 64 if sizes and all(t in ("b1", "u8", "i8") for t in sizes) and not self.taken else LANES
 
     def rows(self, everything: set[int]) -> None:
-        nest, b = self.nest, self.b
+        nest = self.nest
 
         def inside() -> None:
             self.hoist_bases()
             self.scope_values(everything, 1, 0)
             for p in range(max(self.facts.pass_) + 1):
                 self.row_pass(p)
-            for v, access in nest.stores:
-                if self.facts.depth[v] < 2 and not self.full(access):
-                    b.store(self.bufs[access], self.address(access), self.get(v))
+            self.store_rows()
 
         self.outer(list(range(nest.kept)), nest.split == "outer", inside)
+
+    def store_rows(self) -> None:
+        """Write what is one value for all elements of a row; all is read before anything is written."""
+        rows = [(v, a) for v, a in self.nest.stores if self.facts.depth[v] < 2 and not self.full(a)]
+        for v, _ in rows:
+            self.get(v)
+        for v, access in rows:
+            self.b.store(self.bufs[access], self.address(access), self.get(v))
 
     def full(self, access: int) -> bool:
         return any(c != 0 for c in self.nest.accesses[access][3][self.nest.kept :])
@@ -471,7 +477,7 @@ class _Lower:
 
     def shared_chunks(self, everything: set[int]) -> None:
         """A reduction of everything in one pass: the parts share the chunks, the epilogue folds their results."""
-        b, nest, facts = self.b, self.nest, self.facts
+        b, nest = self.b, self.nest
         reduces, stores = self.work(0)
         self.scope_values(everything, 1, 0)
         count, bounds = self.chunk_bounds()
@@ -491,9 +497,7 @@ class _Lower:
                     totals[k].fold(found if totals[k].arg else found[0])
             for k in reduces:
                 self.scopes[-1][k] = totals[k].result()
-            for v, access in nest.stores:
-                if facts.depth[v] < 2 and not self.full(access):
-                    b.store(self.bufs[access], self.address(access), self.get(v))
+            self.store_rows()
 
     def chunk_bounds(self) -> tuple[Value, Callable[[Value], tuple[Value, Value, Value, Value]]]:
         """How many chunks there are, and the bounds of chunk q: outer lo and hi, inner lo and hi."""
@@ -531,9 +535,7 @@ class _Lower:
                 self.scope_values(everything, 1, 0)
                 for p in range(max(self.facts.pass_) + 1):
                     self.column_pass(p)
-                for v, access in nest.stores:
-                    if self.facts.depth[v] < 2 and not self.full(access):
-                        b.store(self.bufs[access], self.address(access), self.get(v))
+                self.store_rows()
                 self.scopes.pop()
                 self.base, self.based = before, based
             del self.coords[inner]

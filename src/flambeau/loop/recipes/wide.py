@@ -118,6 +118,8 @@ class Wide:
     def store(self, stores: list[tuple[int, int]]) -> None:
         """Write values at the place that the loops are at."""
         lower = self.lower
+        for v, _ in stores:  # all is read before anything is written
+            lower.get(v)
         for v, access in stores:
             self.b.store(lower.bufs[access], lower.address(access), lower.get(v))
 

@@ -31,8 +31,8 @@ def unpack(m: Module, o: Table) -> None:
             version = f.load(counter)
             with f.when(f.test("ne", version, none)):
                 now, before = f.load(version, v_.n), f.load(a, ITEMS + 24)
-                number, then = f.call("PyLong_AsSsize_t", now), f.call("PyLong_AsSsize_t", before)
-                same = f.test("eq", number, then, "i64")
+                number, saw = f.call("PyLong_AsSsize_t", now), f.call("PyLong_AsSsize_t", before)
+                same = f.test("eq", number, saw, "i64")
                 f.jump_unless(same, "odd")
             st, off, meta = (f.load(a, ITEMS + 8 * i) for i in range(3))
             t = f.call("tensor", st, meta, off)
