@@ -124,3 +124,13 @@ def test_memory_does_not_hold_the_scores() -> None:
     F.scaled_dot_product_attention(x, x, x).sum().backward()
     flambeau.synchronize()
     assert memory.memory_stats()["peak"] - before < 4096 * 4096 * 4 // 8
+
+
+def test_dropout() -> None:
+    """The weights are those of the composed form, with the random numbers of `dropout`."""
+    q, k, v = (flambeau.randn(2, 3, 5, 4) for _ in range(3))
+    flambeau.manual_seed(3)
+    got = flambeau.nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=0.5)
+    flambeau.manual_seed(3)
+    weights = flambeau.nn.functional.dropout((q @ k.transpose(-2, -1) / 2).softmax(-1), 0.5)
+    assert flambeau.allclose(got, weights @ v, atol=1e-6)

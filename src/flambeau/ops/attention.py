@@ -11,7 +11,7 @@ from ..shapes import numel, view_strides
 from ..stream.graph import Val, cast, contiguous, expand, map_, opaque, reduce_
 from ..stream.value import LOCAL
 from .contraction import matmul
-from .entry import FACES, FUNCTIONS, OT, T, composite, op
+from .entry import FUNCTIONS, OT, T, composite, op
 from .softmax import softmax
 
 Sizes = tuple[int, ...]
@@ -195,5 +195,5 @@ def scaled_dot_product_attention(
     key, value = (_repeated(x, query, enable_gqa) for x in (key, value))
     weights = _weights(query, key, attn_mask, is_causal, factor)
     if dropout_p > 0.0:
-        weights = FACES["nn.functional"]["dropout"](weights, dropout_p, True)
+        weights = FUNCTIONS["dropout"](weights, dropout_p, True)
     return matmul(weights, value)
