@@ -148,7 +148,7 @@ def test_references_do_not_drift() -> None:
     S.flush()
     gc.collect()
     after, then = counts(watched), len(gc.get_objects())
-    assert then - alive < 50
+    assert then - alive < 150  # a leak would be one object a round at least
     assert all(abs(b - a) < 60 for a, b in zip(before, after)), list(zip(watched, before, after))
 
 
