@@ -71,6 +71,12 @@ def reduced(name: str) -> dict[str, Call]:
 
 
 CALLS: dict[str, Call] = {
+    "gates of an LSTM": lambda s: torch._lstm_gates(s.x(3, 16), s.x(3, 4)),
+    "steps of an LSTM": lambda s: torch._lstm_steps(s.x(3, 2, 16), s.x(2, 4), s.x(2, 4), s.x(16, 4), False),
+    "attention": lambda s: torch.nn.functional.scaled_dot_product_attention(
+        s.x(1, 2, 3, 4), s.x(1, 2, 5, 4), s.x(1, 2, 5, 4)
+    ),
+    "gates of a GRU": lambda s: torch._gru_gates(s.x(3, 12), s.x(3, 12), s.x(3, 4)),
     "add alpha": lambda s: torch.add(s.x(3, 4), s.x(4), alpha=0.3),
     "add number": lambda s: s.x(3, 4) + 2,
     "div floor": lambda s: torch.div(s.x(3, 4), s.x(4), rounding_mode="floor"),
@@ -338,6 +344,8 @@ def derived() -> dict[str, Call]:
 
 # Entries of matrices, and those that want some operand of another type: all in CALLS.
 SHAPED = {
+    "_gru_gates",
+    "_lstm_gates",
     "mm",
     "bmm",
     "addmm",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import fail
 from ..stream.graph import map_
 from .entry import FUNCTIONS, T, op
 from .view import slice_
@@ -13,6 +14,17 @@ def parts(x: Any, count: int) -> list[Any]:
     """Equal parts along the last dimension."""
     size = x.shape[-1] // count
     return [slice_(x, x.ndim - 1, k * size, (k + 1) * size, 1) for k in range(count)]
+
+
+def fitting(name: str, count: int, state: Any, *gates: Any) -> None:
+    """RuntimeError for gates that are not `count` parts of the state's size."""
+    if any(tuple(x.shape) != (*state.shape[:-1], count * state.shape[-1]) for x in gates):
+        fail(
+            RuntimeError,
+            f"{name}: gates have {count} parts of the size of the state",
+            gates=gates[0],
+            state=state,
+        )
 
 
 def joined(values: list[Any]) -> Any:
@@ -62,6 +74,7 @@ def _lstm_gates(gates: T, c0: T) -> Any:
 
     gates (N, 4 H) in the order i, f, g, o; c0 (N, H). Hochreiter and Schmidhuber (1997), with the forget gate of
     Gers et al. (2000)."""
+    fitting("_lstm_gates", 4, c0, gates)
     i, f, g, o = parts(gates, 4)
     i, f, g, o = map_("sigmoid", i), map_("sigmoid", f), map_("tanh", g), map_("sigmoid", o)
     c = map_("add", map_("mul", f, c0), map_("mul", i, g))
@@ -93,6 +106,7 @@ def _gru_gates(x_gates: T, h_gates: T, h0: T) -> Any:
     """(n + z (h0 - n), (r, z, n)) with r, z = sigmoid and n = tanh(n_x + r n_h).
 
     x_gates, h_gates (N, 3 H) in the order r, z, n; h0 (N, H). Cho et al. (2014)."""
+    fitting("_gru_gates", 3, h0, x_gates, h_gates)
     r_x, z_x, n_x = parts(x_gates, 3)
     r_h, z_h, n_h = parts(h_gates, 3)
     r, z = map_("sigmoid", map_("add", r_x, r_h)), map_("sigmoid", map_("add", z_x, z_h))
