@@ -79,7 +79,7 @@ def derive(entry: Entry, values: Any, key: Any) -> Form | None:
         return None
     structure, extents = found
     kin = entry.kin.get(structure)
-    if kin is None or kin.pattern is None or not kin.differs(extents) <= kin.varied:
+    if kin is None or kin.refused or kin.pattern is None or not kin.differs(extents) <= kin.varied:
         return None
     return derived(kin, values, extents)
 
@@ -101,7 +101,7 @@ def note(key: Any, form: Form) -> None:
         return
     outs = results(form, extents) if alike(kin.first, form) else None
     if outs is None or kin.outs not in (None, outs):
-        kin.refused, kin.pattern = True, None
+        kin.refused = True  # forms derived before keep their pattern
         return
     kin.varied |= kin.differs(extents)
     if kin.pattern is None:
@@ -137,13 +137,14 @@ def walked(shape: Any, strides: Any) -> list[tuple[int, int]]:
 
 def results(form: Form, extents: list[int]) -> Any:
     """The shape of each result in numbers of extents, and its dtype; None if a result is not contiguous."""
+    numbers = {n: i for i, n in enumerate(extents)}
     outs = []
     for meta, off, nbytes in form.outs:
         if off or not meta.contiguous or nbytes != meta.nbytes:
             return None
-        if any(n != 1 and n not in extents for n in meta.shape):
+        if any(n != 1 and n not in numbers for n in meta.shape):
             return None
-        outs.append((tuple([-1 if n == 1 else extents.index(n) for n in meta.shape]), meta.dtype))
+        outs.append((ids_of(meta.shape, numbers), meta.dtype))
     return outs
 
 

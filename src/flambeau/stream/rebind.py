@@ -69,12 +69,13 @@ class Recipe:
         self.scratch = [(SIZE[kind], factors(n, primes)) for kind, n in stashed]
         self.axes = factors(numel(bound.extents), primes)
 
-    def product(self, ids: tuple[int, ...], extents: Sequence[int]) -> int:
-        """The product of some extents."""
-        n = 1
-        for i in ids:
-            n *= extents[i]
-        return n
+
+def product(ids: tuple[int, ...], extents: Sequence[int]) -> int:
+    """The product of some extents."""
+    n = 1
+    for i in ids:
+        n *= extents[i]
+    return n
 
 
 def factors(n: int, primes: Sequence[int]) -> tuple[int, ...]:
@@ -136,9 +137,9 @@ def dims_of(access: Access, shape: Any, extents: Sequence[int]) -> list[int] | N
 def program(p: Pattern, extents: Sequence[int], outputs: list[tuple[int, int]]) -> Program:
     """The program of an instruction with these extents (by number). outputs: (slot, bytes) of the results."""
     quick = p.quick
-    if quick is not None and quick.product(quick.axes, extents) * len(p.builder.values) < SERIAL_WORK:
-        ints = [quick.product(ids, extents) for ids in quick.ints]
-        sizes = [size * quick.product(ids, extents) for size, ids in quick.scratch]
+    if quick is not None and product(quick.axes, extents) * len(p.builder.values) < SERIAL_WORK:
+        ints = [product(ids, extents) for ids in quick.ints]
+        sizes = [size * product(ids, extents) for size, ids in quick.scratch]
         return filled(quick.known, ints, sizes, outputs)
     bound = bind(p, extents)
     known = p.programs.get((bound.nest, bound.parts))
