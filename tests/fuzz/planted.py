@@ -14,9 +14,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 import programs
 
 from flambeau.autograd import engine
-from flambeau.ops import record
+from flambeau.ops import builtins, record
+from flambeau.ops.builtins import walking
 from flambeau.stream import flush, fragments, nests, nodes, schedule
 from flambeau.stream import program as planning
+from flambeau.stream.value import Node
 
 BUGS: dict[str, Callable[[], None]] = {}
 
@@ -126,7 +128,27 @@ def a_gradient_is_not_added_to_the_one_before() -> None:
         if g is not None:
             slots[nr] = g
 
+    def receive_slot(buffers: Any, node: Any, number: int, g: Any) -> None:
+        slots = buffers.setdefault(node, [None] * len(node.out))
+        if g is not None:
+            slots[number] = g
+
+    def generated(m: Any, o: Any) -> None:
+        f = m.function("receive", "ipppp")
+        buffers, node, number, g = (f"%a{i}" for i in range(4))
+        with f.when(f.test("ne", f.load(f.load(node, o[Node].out), walking.TYPE), f.object("tuple"))):
+            with f.when(f.test("ne", g, f.object("None"))):
+                f.call("PyDict_SetItem", buffers, node, g)
+                f.ret(0)
+            with f.when(f.test("eq", f.call("PyDict_GetItemWithError", buffers, node), "null")):
+                f.call("PyDict_SetItem", buffers, node, g)
+            f.ret(0)
+        f.decref(f.invoke(f.object("receive_slot"), buffers, node, number, g))
+        f.ret(0)
+        f.end()
+
     engine._Walk.receive = receive  # type: ignore[method-assign]
+    builtins.receive_slot, walking.receive = receive_slot, generated  # the walk is a builtin, too
 
 
 @bug
