@@ -14,6 +14,7 @@ from flambeau.device import cpython
 from flambeau.ops import builtins, record
 from flambeau.ops.builtins import recording
 from flambeau.ops.registry import ENTRIES
+from flambeau.stream import flush, fragments
 from flambeau.stream.value import LOCAL, Storage, new_object
 
 pytestmark = pytest.mark.skipif(not cpython.supported(), reason="no builtins for this interpreter")
@@ -198,3 +199,56 @@ def test_offsets_are_checked() -> None:
         for slot in recording.SLOTS[cls].split():
             cpython.check_offset(x, slot, cpython.offset_of(cls, slot))
     assert new_object(Storage) is not None
+
+
+def chains(n: int) -> torch.Tensor:
+    """A body that comes n times, between others; with views that have offsets, and a write."""
+    x, w = torch.arange(6.0), torch.arange(1.0, 7.0)
+    h = x[1:4]
+    for i in range(n):
+        h = torch.tanh(torch.relu(h * w[:3] + 0.5 * i) - w[3:])
+    h[1:].mul_(2)
+    return torch.cat([h, h.exp()])
+
+
+def test_pieces_are_those_that_python_finds() -> None:
+    for _ in range(8):  # learns the body
+        chains(5).sum().item()
+        chains(7).sum().item()
+    kept = chains(6)
+    S = LOCAL.s
+    code, slots = tuple(S.code), S.slots
+    lines = flush.split(code)
+    promised, count, words = fragments.BUILTINS["survey"](code, slots)
+    assert (promised, count) == (flush.promised(lines), len(lines))
+    starts = [0]
+    for _, line in lines:
+        starts.append(starts[-1] + 1 + len(line))
+    last = list(memoryview(words).cast("q")[::2])[: len(slots)]
+    assert last == [starts[at] for _, at in sorted(fragments.last_uses(lines).items())]
+    at, names = 0, {}
+    for first, stop, node in fragments.parse(lines):
+        end, length, found, name, local = fragments.BUILTINS["piece"](code, at, slots, words, fragments.ROOT)
+        assert (at, end, length, found) == (starts[first], starts[stop], stop - first, node)
+        flat = [flush.real(sid) for _, line in lines[first:stop] for sid in line]
+        if node is not None:
+            assert [id(x) for x in local] == [id(slots[sid]) for sid in dict.fromkeys(flat)]
+            names[name] = length
+        elif local is not None:
+            assert [id(x) for x in local] == [id(slots[sid]) for sid in flat] and not lines[first][0].writes
+        else:
+            plain = len(set(flat)) == len(flat) and not lines[first][0].writes
+            assert not plain or min(lines[first][1]) < 0
+        at = end
+    assert at == len(code) and max(names.values()) > 1
+    assert kept.isfinite().all()
+
+
+def test_a_piece_by_its_name_has_the_same_bits() -> None:
+    results = []
+    for change in (builtins.remove, builtins.install):
+        change()
+        for _ in range(8):
+            found = [chains(n).tolist() for n in (5, 9, 6, 11, 7)]
+        results.append(found)
+    assert results[0] == results[1]

@@ -33,13 +33,32 @@ class Known:
 
     later: how often it must have come before it is worth another try, after one that found no kernels."""
 
-    __slots__ = ("code", "later", "lines", "programs", "promised", "seen")
+    __slots__ = ("_lines", "_promised", "code", "later", "programs", "seen")
 
     def __init__(self, code: tuple[Any, ...], seen: int, later: int):
         self.code, self.seen, self.later = code, seen, later
         self.programs: list[Program] = []
-        self.lines = split(code)
-        self.promised = promised(self.lines)
+        self._lines: Any = None
+        self._promised: Any = None
+
+    @property
+    def lines(self) -> list[tuple[Any, tuple[int, ...]]]:
+        """The instructions: a form, and its slot numbers."""
+        if self._lines is None:
+            self._lines = split(self.code)
+        return self._lines
+
+    @property
+    def promised(self) -> list[int]:
+        """The slots of the storages that the sequence makes."""
+        if self._promised is None:
+            self._promised = promised(self.lines)
+        return self._promised
+
+    @property
+    def single(self) -> bool:
+        """Whether this is one instruction."""
+        return len(self.code) <= 1 + 2 * self.code[0].slots and len(self.lines) == 1
 
 
 def split(code: tuple[Any, ...]) -> list[tuple[Any, tuple[int, ...]]]:
@@ -178,7 +197,7 @@ def run(progress: Progress, slots: list[Any], pending: int) -> None:
     known = progress.known
     new = not known.seen
     known.seen += 1
-    single = len(known.lines) == 1 and known.lines[0][0].kin is None
+    single = known.single and known.code[0].kin is None
     whole = known.programs or single or known.seen >= max(Novelty.threshold(new), known.later)
     if not (whole and run_whole(known, slots, progress, single or Novelty.compiling())):
         run_units(known, slots, pending, progress)
@@ -300,11 +319,15 @@ FREEING = 8 << 20  # bytes promised from which dead results are freed while inst
 
 def run_units(known: Known, slots: list[Any], pending: int, progress: Progress) -> None:
     """Each instruction by the program of its own form."""
+    freeing, learning = pending > FREEING, len(known.code) >= 32 and fragments.learning()
+    if fragments.BUILTINS and fragments.ROOT.next and not (freeing or learning):
+        run_pieces_natively(known, slots, progress)
+        return
     lines = known.lines
     STATS["units"] += len(lines)
-    freeing = pending > FREEING
     if len(lines) >= 8:
-        fragments.learn(lines)
+        if learning:
+            fragments.learn(lines)
         if fragments.ROOT.next:
             run_pieces(lines, slots, progress, freeing)
             return
@@ -345,6 +368,45 @@ def run_pieces(lines: list[Any], slots: list[Any], progress: Progress, freeing: 
         if freeing:
             del found
             free_dead([sid for _, line in lines[start:stop] for sid in line], slots, last, stop - 1)
+
+
+def run_pieces_natively(known: Known, slots: list[Any], progress: Progress) -> None:
+    """`run_pieces`, where builtins find the pieces and name them: nothing of the rest is taken apart."""
+    code = known.code
+    known._promised, lines, words = fragments.BUILTINS["survey"](code, slots)
+    STATS["units"] += lines
+    piece, root, compiling = fragments.BUILTINS["piece"], fragments.ROOT, Novelty.compiling()
+    at, n, last = 0, len(code), None
+    while at < n:
+        stop, count, node, name, local = piece(code, at, slots, words, root)
+        program = code[at].plain_unit if node is None else node.named.get(name)
+        if program is None or local is None:
+            local = None  # what it refers to would seem to be in use
+            last = last or memoryview(words).cast("q")[::2]
+            program, local = find_piece(code[at:stop], stop, node, name, slots, last, compiling)
+        if program is not None:
+            programs.run(program, local, progress)
+            progress.done += count
+            progress.started = False
+        else:
+            first = progress.done
+            for k, (form, line) in enumerate(split(code[at:stop])):
+                run_unit(form, line, slots, first + k, progress)
+        at = stop
+
+
+def find_piece(
+    code: tuple[Any, ...], stop: int, node: Any, name: Any, slots: list[Any], last: Any, compiling: bool
+) -> Any:
+    """The program of a piece that has none by its name, and its slots; (None, None): it runs by instructions."""
+    if node is None:
+        return None, None
+    found = fragments.program_of(node, split(code), stop, slots, last, compiling)
+    if found is None:
+        return None, None
+    if name is not None:
+        node.named[name] = found[0]
+    return found
 
 
 def free_dead(line: Sequence[int], slots: list[Any], last: dict[int, int], at: int) -> None:

@@ -9,25 +9,29 @@ earlier result) once that has come a few times.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from . import program as programs
 from .program import STATS
 
 Line = tuple[Any, tuple[int, ...]]
-SHORTEST, LONGEST = 3, 48  # instructions of a fragment
+SHORTEST, LONGEST = 2, 48  # instructions of a fragment
 MET = 3  # times a run is met before it is a fragment, and a wiring before it is planned
 MOST = 96  # fragments, and programs of fragments
 
 
 class Node:
-    """A place in the trie of forms; wirings: those of the fragment that ends here, or None."""
+    """A place in the trie of forms; wirings: those of the fragment that ends here, or None.
 
-    __slots__ = ("next", "wirings")
+    named: programs by the names that the builtin `piece` gives to their occurrences."""
+
+    __slots__ = ("named", "next", "wirings")
 
     def __init__(self) -> None:
         self.next: dict[Any, Node] = {}
         self.wirings: dict[Any, Wiring] | None = None
+        self.named: dict[bytes, Any] = {}
 
 
 class Wiring:
@@ -44,14 +48,22 @@ class Wiring:
 
 
 ROOT = Node()
+BUILTINS: dict[
+    str, Callable[..., Any]
+] = {}  # survey and piece (ops/builtins/cutting.py), where there are builtins
 _candidates: dict[tuple[Any, ...], int] = {}
-_count = {"fragments": 0, "programs": 0, "idle": 0}
+_count = {"fragments": 0, "programs": 0, "idle": 0, "met": 0}
+
+
+def learning() -> bool:
+    """Whether new fragments are looked for in this sequence: where none were found for a while, in few."""
+    _count["met"] += 1
+    every = 1 if _count["idle"] < 8 else 8 if _count["idle"] < 50 else 64
+    return _count["fragments"] < MOST and not _count["met"] % every
 
 
 def learn(lines: list[Line]) -> None:
     """Note the runs of forms that occur a second time in this sequence."""
-    if _count["fragments"] >= MOST or _count["idle"] > 200:
-        return
     before = _count["fragments"]
     last: dict[Any, int] = {}
     i, n = 0, len(lines)
@@ -148,7 +160,7 @@ def renumbered(lines: list[Line], key: tuple[int, ...]) -> tuple[list[Line], lis
 
 
 def program_of(
-    node: Node, lines: list[Line], stop: int, slots: list[Any], last: dict[int, int], compiling: bool = True
+    node: Node, lines: list[Line], stop: int, slots: list[Any], last: Any, compiling: bool = True
 ) -> Any:
     """(program, its slots) of a fragment's occurrence, or None while its wiring is too new. lines: the occurrence."""
     flat = [sid for _, line in lines for sid in line]
@@ -164,6 +176,7 @@ def program_of(
     if found is None:
         if len(node.wirings) > 256:
             node.wirings.clear()
+            node.named.clear()
         found = node.wirings[key] = Wiring(renumbered(lines, key)[1])
     found.met += 1
     outs = [names[n] for n in found.outs]
@@ -185,6 +198,7 @@ def program_of(
     if len(found.programs) >= 2:
         _count["programs"] -= len(found.programs)
         found.programs.clear()
+        node.named.clear()
     _count["programs"] += 1
     found.programs.append(p)
     STATS["fragments"] = STATS.get("fragments", 0) + 1

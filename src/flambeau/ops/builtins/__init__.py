@@ -9,12 +9,12 @@ import ctypes
 from typing import Any
 
 from ...errors import site
-from ...stream import gradient
+from ...stream import fragments, gradient
 from ...stream.value import ENTERING, LOCAL, PLAIN, RELEASED, Extras, Node, Storage, Stream, Tensor, Version
 from .. import calls, record
 from ..record import Form, GradPlan
 
-BUILTINS = ("op", "commit", "record_grad", "walk", "count")
+BUILTINS = ("op", "commit", "record_grad", "walk", "count", "survey", "piece")
 NAMES = ("flambeau_objects", *[f"flambeau_{name}" for name in BUILTINS])
 COMMIT, RECORD_GRAD = record.commit, record.record_grad  # the definitions in Python
 ADDRESSES: dict[str, int] = {}
@@ -60,7 +60,7 @@ def receive_slot(buffers: dict[Any, Any], node: Any, number: int, g: Any) -> Non
 def module() -> Any:
     """All functions."""
     from ...device.cpython import Module
-    from . import calling, recording, walking
+    from . import calling, cutting, recording, walking
 
     o = {cls: recording.Offsets(cls) for cls in recording.SLOTS}
     m = Module()
@@ -86,6 +86,11 @@ def module() -> Any:
     calling.recorders(m)
     for part in ("unpack", "gradients", "leaf", "receive", "distribute", "walk", "count"):
         getattr(walking, part)(m, o)
+    cutting.survey(m, o[Form])
+    cutting.step(m, o[Form])
+    cutting.longest(m, o[fragments.Node])
+    cutting.number_of(m)
+    cutting.piece(m, o[Form])
     return m
 
 
@@ -122,6 +127,7 @@ def install() -> None:
         MADE["commit"], MADE["record_grad"], lambda context: cpython.builtin("op", op, cpython.FAST, context)
     )
     gradient.BOOK["walk"], gradient.BOOK["count"] = MADE["walk"], MADE["count"]
+    fragments.BUILTINS["survey"], fragments.BUILTINS["piece"] = MADE["survey"], MADE["piece"]
 
 
 def remove() -> None:
@@ -129,3 +135,4 @@ def remove() -> None:
     calls.use(COMMIT, RECORD_GRAD, None)
     for name in ("walk", "count"):
         gradient.BOOK.pop(name, None)
+    fragments.BUILTINS.clear()

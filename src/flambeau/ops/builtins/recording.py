@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ...device import cpython
 from ...device.cpython import ITEMS, SIZE, TYPE, Function, Module
+from ...stream.fragments import Node as Fragment
 from ...stream.gradient import AccumulateGrad
 from ...stream.value import Extras, Meta, Node, Storage, Stream, Tensor, Version
 from ..record import Form, GradPlan
@@ -21,7 +22,8 @@ SLOTS: dict[type, str] = {
     AccumulateGrad: "variable",
     Meta: "contiguous",
     Node: "edges form hooks metadata_ needs out result_version saved versions",
-    Form: "backward checks diff into outs plans structure writes",
+    Form: "backward checks diff into outs plans slots structure writes",
+    Fragment: "next wirings",
     GradPlan: "inputs node_type results saved_args",
     Stream: "bound byte_bound code depth eager flush_after grad ids pending_bytes sites slots written",
 }
