@@ -451,6 +451,19 @@ def write_to_view_made_without_grad(torch):
     v.add_(1)
 
 
+@error("A view was created in no_grad mode and is being modified inplace with grad mode enabled.")
+def write_of_what_needs_a_gradient_to_view_made_without(torch):
+    with torch.no_grad():
+        v = torch.zeros(3)[1:]
+    v.add_(leaf(torch)[2:])
+
+
+@error("This view is the output of a function that returns multiple views.")
+def write_of_what_needs_a_gradient_to_output_of_unbind(torch):
+    a = (leaf(torch) * 1).unbind()[1]
+    a.add_(leaf(torch)[0])
+
+
 @error("you can only change requires_grad flags of leaf variables.")
 def requires_grad_of_result(torch):
     y = leaf(torch) * 2

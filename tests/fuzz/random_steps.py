@@ -120,6 +120,9 @@ class Machine:
             except RuntimeError as error:
                 self.errors += f" {len(self.lines)}"
                 self.lines.append(f"  {kind.__name__}: {str(error)[:90]}")
+                if self.reference and kind is backward:  # how far it came is nobody's promise
+                    for t in self.leaves:
+                        t.grad = None
             self.flush()
         return self.results()
 

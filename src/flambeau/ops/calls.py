@@ -41,7 +41,9 @@ def finish_inplace(S: Any, form: Form, operands: tuple[Any, ...], name: str) -> 
     """Record the in-place form of an op on operands[0], with or without gradient, and return that tensor."""
     t = operands[0]
     if S.grad:
-        gradient.check_inplace(t, name)
+        gradient.check_inplace(
+            t, t._vw is not None and any(type(a) not in NUMBERS and a._rg for a in operands)
+        )
         needs = 0
         for i, a in enumerate(operands):
             if type(a) not in NUMBERS and a._rg:

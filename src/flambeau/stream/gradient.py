@@ -145,21 +145,22 @@ def is_differentiable_view(t: Tensor) -> bool:
     return t._vw is not None
 
 
-def check_inplace(t: Tensor, name: str) -> None:
-    """The errors of writing into t while gradients are recorded; `name` is the op's."""
+def check_inplace(t: Tensor, needs: bool) -> None:
+    """The errors of writing into t while gradients are recorded; needs: whether an operand needs a gradient."""
     if not LOCAL.s.grad:
         return
     if t._vw is not None:
         base, mode, _ = t._vw
         grad_fn(t)
-        if mode == "multi" and (t._rg or base._rg):
+        needs = needs or t._rg or base._rg
+        if mode == "multi" and needs:
             raise RuntimeError(
                 f"Output 0 of {type(t._gf).__name__ if t._gf is not None else 'UnbindBackward0'} is a view and is "
                 "being modified inplace. This view is the output of a function that returns multiple views. Such "
                 "functions do not allow the output views to be modified inplace. You should replace the inplace "
                 "operation by an out-of-place one."
             )
-        if mode == "no_grad" and (t._rg or base._rg):
+        if mode == "no_grad" and needs:
             raise RuntimeError(
                 "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that "
                 "this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both "
