@@ -285,3 +285,27 @@ def test_a_duplicate_parameter_is_warned_of():
     p = fl.tensor([1.0], requires_grad=True)
     with pytest.warns(UserWarning, match="duplicate parameters"):
         fl.optim.SGD([p, p])
+
+
+def test_numbers_of_a_rule_are_rounded_as_those_of_its_ops():
+    """In bfloat16 `p.add(g, alpha=-lr)` rounds alpha; so does the rule that holds it."""
+    fl.manual_seed(0)
+    p, g = fl.randn(500).bfloat16(), fl.randn(500).bfloat16()
+    x = fl.nn.Parameter(p.clone())
+    x.grad = g
+    fl.optim.SGD([x], lr=0.1).step()
+    assert fl.equal(x.detach(), p.add(g, alpha=-0.1))
+
+
+def test_lbfgs_keeps_the_step_as_it_was_given():
+    x = fl.nn.Parameter(fl.ones(3))
+    optimizer = fl.optim.LBFGS([x], max_iter=3)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = ((x - fl.tensor([1.0, 2.0, 3.0])) ** 2).sum() ** 2
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert type(optimizer.state[x]["t"]) is int

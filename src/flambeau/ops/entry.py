@@ -204,8 +204,11 @@ class Entry:
         trace: Any = S.trace
         alone, trace.each = trace.each, False
         start = len(trace.nodes)
+        given = [self.inline_value(p, v) for p, v in zip(self.params, args)]
+        if alone:
+            trace.given = {v.buf for v in given if type(v) is Val and v.level == 0}
         try:
-            result = self.call(*[self.inline_value(p, v) for p, v in zip(self.params, args)])
+            result = self.call(*given)
         finally:
             S.depth -= 1
             trace.each = alone

@@ -11,6 +11,7 @@ from typing import Any
 from ..dtypes import bfloat16, dtype, float16, float32
 from ..shapes import contiguous_strides
 from ..stream.graph import Buffer, GNode, Trace, Val, cast, const, emit
+from ..stream.value import LOCAL
 
 ROUND = ("round",)
 
@@ -22,7 +23,9 @@ def is_low(d: dtype) -> bool:
 
 def rounded(x: Val, d: dtype) -> Val:
     """An operand in d; a number (or a tensor of no dimensions) is rounded to few bits here and now."""
-    if x.level == 2 or not is_low(d) or x.dtype is d or type(x.buf.src) is GNode:
+    if x.level == 2 or not is_low(d) or x.dtype is d:
+        return cast(x, d)
+    if type(x.buf.src) is GNode and x.buf not in LOCAL.s.trace.given:  # the op's own
         return cast(x, d)
     out = emit("map", "cast", (x,), ROUND, [(x.shape, x.strides, d)])[0]
     out.level = x.level

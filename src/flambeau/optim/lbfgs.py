@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import flambeau as torch
 
 from ..errors import fail
+from .apply import number
 from .arguments import check
 from .optimizer import Optimizer
 
@@ -163,7 +164,7 @@ class LBFGS(Optimizer):
         for iteration in range(1, group["max_iter"] + 1):
             before = loss
             state["n_iter"] += 1
-            direction, t = _direction(state, grad, group), float(group["lr"])
+            direction, t = _direction(state, grad, group), number(group["lr"])
             if state["n_iter"] == 1:
                 t = min(1.0, 1.0 / float(grad.abs().sum())) * t
             state.update(d=direction, prev_flat_grad=grad.clone(), prev_loss=loss)

@@ -90,9 +90,12 @@ class Val:
 
 
 class Trace:
-    """The nodes of one op, and its operands as buffers. each: it holds several ops, of which each rounds its result."""
+    """The nodes of one op, and its operands as buffers. each: it holds several ops, of which each rounds its result.
+
+    given: of these, the numbers that the op under way was called with."""
 
     each = False
+    given: Any = frozenset()
 
     def __init__(self) -> None:
         self.nodes: list[GNode] = []
