@@ -112,8 +112,8 @@ def a_tensor_that_is_seen_is_taken_for_dead() -> None:
 @bug
 def a_temporary_ends_too_early() -> None:
     """A wrong lifetime in the arena."""
-    right = planning.fit
-    planning.fit = lambda taken, nbytes, first, last: right(taken, nbytes, first, first)
+    right = planning.Space.fit
+    planning.Space.fit = lambda space, nbytes, last: right(space, nbytes, space.now)  # type: ignore[method-assign]
 
 
 @bug

@@ -53,12 +53,12 @@ def planned_from(times: int) -> Iterator[None]:
     """A sequence is planned as a whole when it comes for that time."""
     from flambeau.stream.flush import Novelty
 
-    before = Novelty.__dict__["threshold"]
-    Novelty.threshold = classmethod(lambda cls, new: times)  # type: ignore[assignment]
+    before = Novelty.__dict__["plans"]
+    Novelty.plans = classmethod(lambda cls, known, *_: known.seen >= times)  # type: ignore[assignment]
     try:
         yield
     finally:
-        Novelty.threshold = before  # type: ignore[method-assign]
+        Novelty.plans = before  # type: ignore[method-assign]
 
 
 def eagerly(seed: int, steps: int, dtype: str, **options: Any) -> Machine:

@@ -114,7 +114,7 @@ def _watched_run(flushes: list[Flush]) -> Callable[..., None]:
         known = progress.known
         flushes.append(Flush([_instruction(form) for form, _ in known.lines], []))
         known.programs.clear()
-        flush.run_whole(known, slots, progress)
+        flush.run_whole(known, slots, progress, True)
 
     return run
 

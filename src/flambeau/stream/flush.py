@@ -22,21 +22,22 @@ from .program import STATS, Program
 from .value import ENTERING, STREAMS, Storage, StorageInfo, Stream
 
 CACHE: OrderedDict[Any, Known] = OrderedDict()  # the sequences that have a program
-MET: dict[
-    int, tuple[int, int]
-] = {}  # `seen` and `later` of others, by hash: what never comes again is not kept
+MET: dict[int, tuple[int, ...]] = {}  # the `history` of others, by hash: what never comes again is not kept
 NUMBERS = (int, float, bool)
 
 
 class Known:
     """What is known of a key: how often it came, which slots it promises, the programs made for it.
 
-    later: how often it must have come before it is worth another try, after one that found no kernels."""
+    later: how often it must have come before it is worth another try, after one that found no kernels. first, last:
+    the numbers of the flushes with which it came (0: never). size, calls: its instructions, and the programs that it
+    took to run them."""
 
-    __slots__ = ("_lines", "_promised", "code", "later", "programs", "seen")
+    __slots__ = ("_lines", "_promised", "calls", "code", "first", "last", "later", "programs", "seen", "size")
 
-    def __init__(self, code: tuple[Any, ...], seen: int, later: int):
-        self.code, self.seen, self.later = code, seen, later
+    def __init__(self, code: tuple[Any, ...], history: tuple[int, ...] = (0, 0, 0, 0, 0, 0)):
+        self.code = code
+        self.seen, self.later, self.first, self.last, self.size, self.calls = history
         self.programs: list[Program] = []
         self._lines: Any = None
         self._promised: Any = None
@@ -59,6 +60,10 @@ class Known:
     def single(self) -> bool:
         """Whether this is one instruction."""
         return len(self.code) <= 1 + 2 * self.code[0].slots and len(self.lines) == 1
+
+    def note(self) -> None:
+        """Keep what is known of a key that has no program."""
+        MET[hash(self.code)] = self.seen, self.later, self.first, self.last, self.size, self.calls
 
 
 def split(code: tuple[Any, ...]) -> list[tuple[Any, tuple[int, ...]]]:
@@ -105,16 +110,40 @@ class Novelty:
     is planned as a whole, and once no instruction has been new for a while, only from kernels that exist: others would
     be compiled for nothing."""
 
-    level = 0.0
+    level = 0.0  # the share of new keys among those without a program
+    unplanned = 1.0  # the share of flushes without a program among the last few
     settled = 0  # new sequences since an instruction was planned for the first time
+    flushes = hits = 0  # those without a program so far; the others up to the last of them
     HIGH, SETTLED = 0.3, 64
+    # Planning an instruction takes as long as so many calls of small programs; a sequence that comes again within a few
+    # flushes is expected to go on doing so for some thousand.
+    PLANNING, HORIZON, DOUBT, CALM = 30, 3000, 40, 0.6
 
     @classmethod
-    def threshold(cls, new: bool) -> int:
-        """How often a sequence must have come before it is planned; new: this one never came before."""
+    def note(cls, new: bool) -> int:
+        """A key without a program came, a new one or not; the number of this flush."""
         cls.level += ((1.0 if new else 0.0) - cls.level) * 0.02
         cls.settled += new
-        return 2 if cls.level < cls.HIGH else 12
+        hits = STATS["hits"]
+        cls.unplanned *= 0.9 ** min(max(hits - cls.hits, 0), 100)
+        cls.unplanned += (1 - cls.unplanned) * 0.1
+        cls.hits = hits
+        cls.flushes += 1
+        return cls.flushes + hits
+
+    @classmethod
+    def plans(cls, known: Known, now: int, pending: int) -> bool:
+        """Whether a sequence has come often enough: a program may be expected to earn what planning it takes.
+
+        A loop of fixed shape brings its sequence again at once, and where most flushes of late had programs, one more
+        may cost what it wants. Any other has come as often as it may be expected to come (the rule of who rents
+        skis), or often within few flushes."""
+        if known.seen < (2 if cls.level < cls.HIGH else 12):
+            return False
+        if now - known.last <= 2 or cls.unplanned < cls.CALM:
+            return True
+        uses = max(known.seen, cls.HORIZON * (known.seen - 1) // (now - known.first + cls.DOUBT))
+        return uses * (known.calls + (pending >> 16)) >= cls.PLANNING * known.size
 
     @classmethod
     def compiling(cls) -> bool:
@@ -176,12 +205,8 @@ def look_up(code: tuple[Any, ...]) -> Known:
     if known is not None:
         CACHE.move_to_end(code)
         return known
-    name = hash(code)
-    seen, later = MET.get(name, (0, 0))
-    if len(MET) >= 16 * config.program_cache:
-        MET.clear()
-    MET[name] = seen + 1, later
-    return Known(code, seen, later)
+    history = MET.get(hash(code))
+    return Known(code) if history is None else Known(code, history)
 
 
 def remember(known: Known) -> None:
@@ -195,12 +220,21 @@ def remember(known: Known) -> None:
 def run(progress: Progress, slots: list[Any], pending: int) -> None:
     """Run a sequence as a whole if that pays, else instruction by instruction."""
     known = progress.known
-    new = not known.seen
     known.seen += 1
+    if known.programs:
+        if not run_whole(known, slots, progress, Novelty.compiling()):
+            run_units(known, slots, pending, progress)
+        return
+    now = Novelty.note(known.seen == 1)
     single = known.single and known.code[0].kin is None
-    whole = known.programs or single or known.seen >= max(Novelty.threshold(new), known.later)
+    whole = single or (known.seen >= known.later and Novelty.plans(known, now, pending))
+    known.first, known.last = known.first or now, now
     if not (whole and run_whole(known, slots, progress, single or Novelty.compiling())):
+        if len(MET) >= 16 * config.program_cache:
+            MET.clear()
+        known.note()
         run_units(known, slots, pending, progress)
+        known.note()
 
 
 def identities(slots: list[Any]) -> dict[int, int]:
@@ -286,7 +320,7 @@ def repeatable(known: Known, form: Any) -> bool:
     return True
 
 
-def run_whole(known: Known, slots: list[Any], progress: Progress, compiling: bool = True) -> bool:
+def run_whole(known: Known, slots: list[Any], progress: Progress, compiling: bool) -> bool:
     """False if nothing ran: a kernel does not exist and may not be compiled."""
     counts = references(slots)
     live = [s for s in known.promised if counts[s] > _SPARE]
@@ -302,8 +336,6 @@ def run_whole(known: Known, slots: list[Any], progress: Progress, compiling: boo
         made = programs.plan(known.lines, slots, wanted.__contains__, set(known.promised), compiling)
         if made is None:
             known.later = 2 * known.seen
-            if not known.programs:
-                MET[hash(known.code)] = known.seen, known.later
             return False
         if len(known.programs) >= 2:
             known.programs.clear()
@@ -318,11 +350,18 @@ FREEING = 8 << 20  # bytes promised from which dead results are freed while inst
 
 
 def run_units(known: Known, slots: list[Any], pending: int, progress: Progress) -> None:
-    """Each instruction by the program of its own form."""
+    """Each instruction by the program of its own form, or several by that of a fragment."""
+    before = STATS["units"], STATS["runs"]
     freeing, learning = pending > FREEING, len(known.code) >= 32 and fragments.learning()
     if fragments.BUILTINS and fragments.ROOT.next and not (freeing or learning):
         run_pieces_natively(known, slots, progress)
-        return
+    else:
+        run_each(known, slots, progress, freeing, learning)
+    known.size, known.calls = STATS["units"] - before[0], STATS["runs"] - before[1]
+
+
+def run_each(known: Known, slots: list[Any], progress: Progress, freeing: bool, learning: bool) -> None:
+    """The same, the instructions taken apart. freeing: dead results go at once; learning: fragments are looked for."""
     lines = known.lines
     STATS["units"] += len(lines)
     if len(lines) >= 8:

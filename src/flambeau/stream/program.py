@@ -6,6 +6,7 @@ extents and strides (written once when the frame is made).
 
 from __future__ import annotations
 
+import bisect
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -372,15 +373,7 @@ def place_memory(program: Program, launches: list[Launch], builder: Builder, slo
         apart = {b.id: n for n, b in enumerate(b for b in temps if size_of(b) >= OWN_BLOCK)}
         program.blocks = [(size_of(b), first[b.id], last[b.id]) for b in temps if b.id in apart]
         temps = [b for b in temps if b.id not in apart]
-    taken: list[tuple[int, int, int, int]] = []  # (offset, end, first, last)
-    at_offset: dict[int, int] = {}
-    for b in sorted(temps, key=lambda b: first[b.id]):
-        at_offset[b.id] = fit(taken, size_of(b), first[b.id], last[b.id])
-    scratch: dict[tuple[int, int], int] = {}
-    for at, x in enumerate(launches):
-        for k, nbytes in enumerate(x.scratch):
-            scratch[at, k] = fit(taken, nbytes, at, at)
-    program.arena = max((end for _, end, _, _ in taken), default=0)
+    program.arena, at_offset, scratch = arena(launches, temps, first, last)
     bases: list[int] = sorted({b.sid for b in bufs.values() if b.bytes_exist or b.kept})
     program.externals = bases
     index = {sid: i for i, sid in enumerate(bases)}
@@ -415,17 +408,61 @@ def size_of(b: PBuf) -> int:
     return n * b.dtype.itemsize
 
 
-def fit(taken: list[tuple[int, int, int, int]], nbytes: int, first: int, last: int) -> int:
-    """The lowest arena offset that is free from launch `first` to `last`."""
-    size = (max(nbytes, 1) + ARENA_ALIGN + ARENA_ALIGN - 1) & -ARENA_ALIGN
-    busy = sorted((o, e) for o, e, f, last_ in taken if f <= last and first <= last_)
-    offset = 0
-    for o, e in busy:
-        if offset + size <= o:
-            break
-        offset = max(offset, e)
-    taken.append((offset, offset + size, first, last))
-    return offset
+def arena(
+    launches: list[Launch], temps: list[PBuf], first: dict[int, int], last: dict[int, int]
+) -> tuple[int, dict[int, int], dict[tuple[int, int], int]]:
+    """The size of the arena, the offset of each temporary and of each launch's scratch: memory is taken where it is
+    first written and given back after the last launch that needs it."""
+    starting: dict[int, list[PBuf]] = {}
+    for b in temps:
+        starting.setdefault(first[b.id], []).append(b)
+    space, offsets, scratch = Space(), {}, {}
+    for at, x in enumerate(launches):
+        space.now = at
+        for b in starting.get(at, ()):
+            offsets[b.id] = space.fit(size_of(b), last[b.id])
+        for k, nbytes in enumerate(x.scratch):
+            scratch[at, k] = space.fit(nbytes, at)
+        space.leave()
+    return space.end, offsets, scratch
+
+
+class Space:
+    """The arena while launches are walked through: what is free below `end`, what ends with which launch."""
+
+    __slots__ = ("end", "free", "now", "taken")
+
+    def __init__(self) -> None:
+        self.now = 0  # the launch that is walked through
+        self.free: list[tuple[int, int]] = []  # (offset, end), in order, none next to another
+        self.taken: dict[int, list[tuple[int, int]]] = {}
+        self.end = 0
+
+    def fit(self, nbytes: int, last: int) -> int:
+        """The lowest offset of so many free bytes, taken until launch `last` is over."""
+        size = (max(nbytes, 1) + ARENA_ALIGN + ARENA_ALIGN - 1) & -ARENA_ALIGN
+        free = self.free
+        for k, (offset, end) in enumerate(free):
+            if offset + size <= end:
+                free[k : k + 1] = [(offset + size, end)] if offset + size < end else []
+                break
+        else:
+            offset = free.pop()[0] if free and free[-1][1] == self.end else self.end
+            self.end = offset + size
+        self.taken.setdefault(last, []).append((offset, offset + size))
+        return offset
+
+    def leave(self) -> None:
+        """The launch is over."""
+        free = self.free
+        for offset, end in self.taken.pop(self.now, ()):
+            k = bisect.bisect(free, (offset, end))
+            if k < len(free) and free[k][0] == end:
+                end = free.pop(k)[1]
+            if k and free[k - 1][1] == offset:
+                k -= 1
+                offset = free.pop(k)[0]
+            free.insert(k, (offset, end))
 
 
 def run(program: Program, slots: list[Any], progress: Any = None) -> None:

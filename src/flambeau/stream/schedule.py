@@ -33,6 +33,7 @@ class Scheduler:
             [],
             [],
         ]  # waiting reductions of large values: since the last opaque node, before
+        self.takes: set[int] = set()  # results of indexed reads that have waited
         self.checked = -1  # the last group with a check: memory that had its bytes is written after it
         self.stored = -1  # the last group that writes such memory: later checks come after it
 
@@ -70,6 +71,8 @@ class Scheduler:
         """Put a node off until something reads it."""
         if node.kind == "reduce" and numel(node.ins[0].shape) >= HEAVY:
             self.heavy[0].append(node.outs[0].id)
+        if node.kind == "take":
+            self.takes.add(node.outs[0].id)
         self.waiting[node.outs[0].id] = len(self.waiting_on), node
         self.waiting_on[node.outs[0].id] = []
         for v in node.ins:
@@ -84,6 +87,9 @@ class Scheduler:
 
     def place_checks(self) -> None:
         """Indexed reads may fail: they come before writes that cannot be undone, with all that waits for them."""
+        self.takes = {out for out in self.takes if out in self.waiting}
+        if not self.takes:
+            return
         marked: dict[int, PNode] = {}
         inner: set[int] = set()
         for out, (_, node) in self.waiting.items():
