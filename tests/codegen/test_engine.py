@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import codegen_native as native
 import numpy as np
@@ -150,6 +151,17 @@ def test_code_for_every_target(name: str) -> None:
     assert isinstance(assembly, str) and VECTORS[name] in assembly
     assert ("zmm" in assembly) == (name == "x86-64-v4")
     assert "define void @k_maths_0" in str(engine.emit([b.kernel()], on, "llvm"))
+
+
+def test_caches_are_read_or_assumed(tmp_path: Path) -> None:
+    assert target.caches(str(tmp_path)) == target.CACHES
+    for index, (level, kind, size) in enumerate(
+        ((1, "Data", "48K"), (1, "Instruction", "64K"), (2, "Unified", "2M"))
+    ):
+        (folder := tmp_path / f"index{index}").mkdir()
+        for name, text in (("level", level), ("type", kind), ("size", size)):
+            (folder / name).write_text(f"{text}\n")
+    assert target.caches(str(tmp_path)) == (48 << 10, 2 << 20, target.CACHES[2])
 
 
 def test_a_target_needs_a_known_name() -> None:

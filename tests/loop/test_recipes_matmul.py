@@ -106,10 +106,14 @@ def test_thin(m: int, n: int, k: int, layout: str) -> None:
 
 @pytest.mark.parametrize("layout", ["nn", "nt", "tn", "tt"])
 def test_large(layout: str) -> None:
+    """Several blocks of rows, columns and k: the same bits whatever the caches."""
     a, b, c = problem(150, 1100, 512, layout)
     p = planned(a, b, c, threads=2)
     assert p.spec.pack_b and p.parts == 2
     check(a, b, compute(p, a, b, c))
+    tiny = planned(a, b, c, TINY)
+    assert tiny.ints["mp"] * tiny.spec.rows < 150 and tiny.ints["nc"] < 1100
+    assert bits(compute(tiny, a, b, np.zeros_like(c))) == bits(c)
 
 
 def test_batched_and_strided_output() -> None:
@@ -120,10 +124,23 @@ def test_batched_and_strided_output() -> None:
     check(a, shared, compute(planned(a, shared, c), a, shared, c, nt=3))
 
 
-def variants(p: Plan) -> list[Spec]:
-    """Other kernels for the same problem."""
+TINY = Machine(256, caches=(1 << 10, 8 << 10, 64 << 10))
+
+
+def variants(p: Plan) -> list[Plan]:
+    """Other kernels and other caches for the same problem."""
     if p.spec.kind != "gemm":
         return []
+    found = []
+    for spec in other_specs(p):
+        for on in (WIDE, TINY):
+            ints = planning.blocking(spec, p.ints, on)
+            one = spec.single and p.ints["n"] <= ints["nc"]
+            found.append(Plan(spec._replace(single=one), ints, p.parts, 4 * ints["ws"]))
+    return found
+
+
+def other_specs(p: Plan) -> list[Spec]:
     s = p.spec._replace(even=False, tail=p.spec.lanes)
     other = s._replace(pack_a=not s.pack_a, narrow="yes")
     return [
@@ -143,11 +160,10 @@ def test_same_bits(m: int, n: int, k: int, layout: str) -> None:
     first = planned(a, b, c)
     want = bits(compute(first, a, b, c, nt=1))
     others = [(first, 2), (first, 3), (planned(a, b, c, generic=True), 2)]
-    others += [(planned(a, b, c, on), 1) for on in (NARROW, SMALL)]
-    others += [(first._replace(spec=spec), 1) for spec in variants(first)]
+    others += [(planned(a, b, c, on), 1) for on in (NARROW, SMALL, TINY)]
+    others += [(other, 1) for other in variants(first)]
     for p, nt in others:
-        room = p._replace(work=p.work + 4 * 500 * max(n, 64))  # other tiles need other workspaces
-        assert bits(compute(room, a, b, np.full_like(c, 7), nt=nt)) == want, p.spec
+        assert bits(compute(p, a, b, np.full_like(c, 7), nt=nt)) == want, p.spec
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from flambeau.loop.ir import (
     Load,
     Num,
     Op,
+    Prefetch,
     Reg,
     Set,
     Stmt,
@@ -100,6 +101,9 @@ BROKEN = {
     "the value must be f32, is i64": [Store("y", i64(0), N)],
     "the mask must be b1, is i64": [Store("y", i64(0), ONE, N)],
     "all lanes store to one place": [vfor(Store("y", i64(0), ONE))],
+    "a prefetch inside a vfor": [vfor(Prefetch("x", i64(0)))],
+    "is read-only; in `prefetch": [Prefetch("x", i64(0), write=True)],
+    "the index must be i64, is f32; in `prefetch": [Prefetch("x", ONE)],
     # registers and lanes
     "register acc has 8 lanes, read outside": [LANES, let(GET)],
     "register acc has 8 lanes, read in a vfor of 16": [LANES, vfor(let(GET), width=16)],

@@ -28,6 +28,8 @@ kernel everything(n: i64, alpha: num f64, count: num i64, x: f32[r], y: f32[rw, 
         if ((j % 3) == 0):
             check 7, (left > 0), left, j
             tmp[j] = bf16(x[j])
+            prefetch x[(j + 64)]
+            prefetch y[j] write
         else:
             while (left > 0):
                 left = (left - 1)

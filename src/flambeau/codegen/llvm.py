@@ -394,6 +394,10 @@ class Emitter(Memory):
         self.jump(head)
         self.block(done)
 
+    def _prefetch(self, s: ir.Prefetch) -> None:
+        pointer = self._address(self.buffers[s.buf], self.scalar(s.index))
+        self.out.append(f"  call void @llvm.prefetch.p0(ptr {pointer}, i32 {int(s.write)}, i32 3, i32 1)")
+
     def _check(self, s: ir.Check) -> None:
         cond = self.value(s.cond)
         width, failed = (cond.width, "") if cond.width else (0, "")
@@ -474,4 +478,5 @@ _STATEMENTS: dict[type, Callable[[Emitter, Any], None]] = {
     ir.While: Emitter._while,
     ir.Alloc: Emitter._alloc,
     ir.Check: Emitter._check,
+    ir.Prefetch: Emitter._prefetch,
 }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from .. import config
 
+CACHES = (32 << 10, 512 << 10, 8 << 20)
 NAMES = ("x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64")
 
 
@@ -11,11 +14,21 @@ class Target:
     """A CPU: LLVM's triple, CPU name and feature string, and the facts that change what is emitted.
 
     vector_bits: widest vector; fma: fused multiply-add in hardware; half: f16 <-> f32 conversions in hardware;
-    avx512: masks and vscalef."""
+    avx512: masks and vscalef; caches: bytes of the first, second and last cache of data that a core has or shares
+    (they choose blocks, never what is computed)."""
 
-    __slots__ = ("avx512", "cpu", "features", "fma", "half", "name", "triple", "vector_bits")
+    __slots__ = ("avx512", "caches", "cpu", "features", "fma", "half", "name", "triple", "vector_bits")
 
-    def __init__(self, name: str, triple: str, cpu: str, features: str, has: frozenset[str]):
+    def __init__(
+        self,
+        name: str,
+        triple: str,
+        cpu: str,
+        features: str,
+        has: frozenset[str],
+        caches: tuple[int, int, int] | None = None,
+    ):
+        self.caches = caches or CACHES
         self.name, self.triple, self.cpu, self.features = name, triple, cpu, features
         arm = triple.startswith(("aarch64", "arm64"))
         self.avx512 = {"avx512f", "avx512vl", "avx512bw", "avx512dq"} <= has
@@ -50,8 +63,22 @@ def host() -> Target:
         features = llvm.get_host_cpu_features()
         has = frozenset(name for name, present in features.items() if present)
         triple = llvm.get_process_triple()
-        _targets["host"] = Target("host", triple, llvm.get_host_cpu_name(), features.flatten(), has)
+        _targets["host"] = Target("host", triple, llvm.get_host_cpu_name(), features.flatten(), has, caches())
     return _targets["host"]
+
+
+def caches(folder: str = "/sys/devices/system/cpu/cpu0/cache") -> tuple[int, int, int]:
+    """Bytes of this machine's first, second and last cache as Linux tells them, usual sizes elsewhere."""
+    found = {}
+    for index in Path(folder).glob("index*"):
+        try:
+            level, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
+            if kind != "Instruction":
+                found[int(level)] = int(size[:-1]) << {"K": 10, "M": 20}[size[-1]]
+        except (OSError, ValueError, KeyError, IndexError):
+            continue
+    sizes = [found.get(level) or usual for level, usual in zip((1, 2, 3), CACHES)]
+    return sizes[0], max(sizes[:2]), max(sizes)
 
 
 def named(name: str) -> Target:

@@ -48,6 +48,7 @@ from .ir import (
     Load,
     Num,
     Op,
+    Prefetch,
     Reg,
     Set,
     Stmt,
@@ -346,6 +347,10 @@ class Builder:
     def check(self, cond: Operand, code: int, value: Operand, position: Operand) -> None:
         """Leave the kernel with an error record (code, value, position) if cond is false."""
         self.emit(Check(expr(cond, "b1"), code, expr(value, "i64"), expr(position, "i64")))
+
+    def prefetch(self, buf: Buffer, index: Operand, write: bool = False) -> None:
+        """Have the line of buf[index] brought near, for an access that comes soon (not inside a vfor)."""
+        self.emit(Prefetch(buf.name, expr(index, "i64"), write))
 
     # blocks
 

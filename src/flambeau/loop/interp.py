@@ -28,6 +28,7 @@ from .ir import (
     Load,
     Num,
     Op,
+    Prefetch,
     Reg,
     Set,
     Stmt,
@@ -376,4 +377,5 @@ _STATEMENTS: dict[type, Callable] = {
     While: _Translator.while_,
     Alloc: _Translator.alloc,
     Check: _Translator.check,
+    Prefetch: lambda translator, s: translator.emit("pass"),
 }

@@ -220,6 +220,15 @@ class Check(Stmt):
 
 
 @dataclass(slots=True, eq=False)
+class Prefetch(Stmt):
+    """Advice: the line of buf[index] is wanted soon, to be written if `write`. The index may lie outside the buffer."""
+
+    buf: str
+    index: Expr
+    write: bool = False
+
+
+@dataclass(slots=True, eq=False)
 class Buf:
     """A buffer parameter; mode is "r", "w" or "rw". Two buffers never overlap unless both have alias = True."""
 

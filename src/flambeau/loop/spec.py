@@ -33,7 +33,7 @@ MAX_SCRATCH = 64 * 1024
 RESERVED = frozenset(
     ("true", "false", "inf", "nan", "for", "vfor", "if", "else", "while", "let", "reg", "alloc")
 )
-RESERVED |= {"check", "kernel", "epilogue"}
+RESERVED |= {"check", "prefetch", "kernel", "epilogue"}
 
 _INTS = frozenset(SIGNED + UNSIGNED)
 _FLOATS = frozenset(FLOATS)
@@ -334,6 +334,14 @@ class _Verifier:
             )
         )
 
+    def prefetch(self, s: ir.Prefetch) -> None:
+        if self.width:
+            self.fail("a prefetch inside a vfor")
+        scope = self.find(s.buf, "buf")
+        if s.write and "w" not in scope.mode:
+            self.fail(f"buffer {s.buf} is read-only")
+        self.uniform(s.index, "i64", "the index")
+
 
 _SHAPES: dict[str, Callable[[str, list[str]], bool]] = {
     "same": lambda result, types: all(t == result for t in types),
@@ -362,6 +370,7 @@ _STMT: dict[type, Callable] = {
     ir.While: _Verifier.while_,
     ir.Alloc: _Verifier.alloc,
     ir.Check: _Verifier.check,
+    ir.Prefetch: _Verifier.prefetch,
 }
 
 

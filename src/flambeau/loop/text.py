@@ -37,6 +37,7 @@ from .ir import (
     Load,
     Num,
     Op,
+    Prefetch,
     Reg,
     Set,
     Stmt,
@@ -181,6 +182,8 @@ def _show_block(body: list[Stmt], indent: str, lines: list[str]) -> None:
             lines.append(f"{indent}alloc {s.name}: {s.type}[{s.size}]")
         elif isinstance(s, Check):
             lines.append(f"{indent}check {s.code}, {', '.join(t)}")
+        elif isinstance(s, Prefetch):
+            lines.append(f"{indent}prefetch {s.buf}[{t[0]}]{' write' if s.write else ''}")
         else:
             lines.append(indent + _head(s, t))
             _show_block(s.then if isinstance(s, If) else s.body, deeper, lines)  # type: ignore[attr-defined]
@@ -214,6 +217,8 @@ def _roots(s: Stmt) -> tuple[Expr, ...]:
         return (s.cond,)
     if isinstance(s, Check):
         return (s.cond, s.value, s.position)
+    if isinstance(s, Prefetch):
+        return (s.index,)
     return (s.init,) if isinstance(s, Reg) else ()
 
 
@@ -499,6 +504,12 @@ class _Parser:
             parts.append(self.expr())
         return self.done(Check(parts[0], code, parts[1], parts[2]))
 
+    def prefetch(self, depth: int) -> Stmt:
+        name = self.take()
+        self.known(self.buffers, name)
+        index, _ = self.subscript()
+        return self.done(Prefetch(name, index, self.accept("write")))
+
     def for_(self, depth: int) -> Stmt:
         var = self.loop_var()
         unroll = self.take() == "unroll"
@@ -554,6 +565,7 @@ _STATEMENTS = {
     "reg": _Parser.reg,
     "alloc": _Parser.alloc,
     "check": _Parser.check,
+    "prefetch": _Parser.prefetch,
     "for": _Parser.for_,
     "vfor": _Parser.vfor,
     "if": _Parser.if_,

@@ -139,8 +139,11 @@ def _choice(launch: program.Launch) -> str:
     spec = launch.key[0] if type(launch.key) is tuple and launch.key else launch.key
     if type(spec) is not Spec:
         return ""
+    blocks = ""
+    if rows := launch.values.get("mp", 0) * spec.rows:
+        blocks = f", {rows} rows and {launch.values['nc']} columns at a time"
     parts = f", {launch.parts} parts" if launch.parts > 1 else ""
-    return spec.describe() + parts
+    return spec.describe() + blocks + parts
 
 
 def _instruction(form: Any) -> str:

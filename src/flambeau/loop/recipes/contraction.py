@@ -107,8 +107,10 @@ INTS = (
     "gr",
     "gc",
     "nc",
+    "mp",
     "ws",
     "wp",
+    "wa",
     "cb",
     "ci",
     "cj",
@@ -127,7 +129,7 @@ class Frame:
         self.c = b.buf("c", spec.out, "rw" if in_place and spec.blocks else "w") if epilogue is None else None
         self.partial: Buffer | None = self.c if in_place and spec.blocks else None
         self.work: Buffer | None = None
-        if spec.kind == "gemm" and (spec.pack_b or (spec.blocks and not in_place)):
+        if spec.kind == "gemm" and (spec.pack_a or spec.pack_b or (spec.blocks and not in_place)):
             self.work = b.buf("work", spec.acc, "rw")
         fixed = fixed_ints(spec)
         names = INTS if epilogue is None else INTS[:-3]

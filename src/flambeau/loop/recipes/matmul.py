@@ -4,9 +4,10 @@ Vector lanes run over j, the rows of a tile are separate accumulators, and A is 
 
     for u in units of this part:            (a batch, a group of row panels, a group of columns)
       for jc in columns, nc at a time:
-        for kb in 0..k, 384 at a time:      [pack B[kb, jc] into panels of `lanes` columns]
-          for p in row panels:              [pack A[p, kb], `rows` rows]
-            for jr in column panels:        acc[rows][lanes] = fma chain over the k block; add to the earlier blocks
+        for kb in 0..k, KC at a time:       [pack B[kb, jc] into panels of `lanes` columns: in the last cache]
+          for pb in row panels, mp at a time:    [pack A[pb, kb] into panels of `rows` rows: in the second cache]
+            for jr in column panels:             (a panel of B stays in the first cache)
+              for p in row panels pb..: acc[rows][lanes] = fma chain over the k block; add to the earlier blocks
 
 Every element is a chain of its own, so tile, packing and number of parts never change a bit. Rows of the last panel
 that do not exist repeat the last row and are not stored; the last column panel is masked.
@@ -15,9 +16,10 @@ that do not exist repeat the last row and are not stored; the last column panel 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-from ..build import Buffer, Register, Value, const, minimum
-from ..ir import Kernel
+from ..build import Register, Value, const, minimum, select
+from ..ir import SIZE, Kernel
 from . import packing
 from .contraction import KC, Epilogue, Frame, Spec, muladd, round_up
 
@@ -26,8 +28,7 @@ def gemm(spec: Spec, epilogue: Epilogue | None = None, name: str = "gemm") -> Ke
     """The kernel of a "gemm" spec; see the top of the file."""
     f = Frame(spec, epilogue, name)
     b, rows, lanes = f.b, spec.rows, spec.lanes
-    a_size = (KC + packing.SPARE) * a_pitch(spec)
-    nest = _Nest(f, b.alloc("ap", spec.acc, a_size) if spec.pack_a else None)
+    nest = _Nest(f)
     nest.w0 = b.let(b.tid * f["ws"], "w0")
     panels = b.let((f["m"] + (rows - 1)) // rows, "panels")
     columns = b.let((f["n"] + (lanes - 1)) // lanes, "columns")
@@ -72,11 +73,13 @@ class _Nest:
     w0: Value
     jc: Value
     je: Value
+    pb: Value
+    pe: Value
     kb: Value
     kc: Value
 
-    def __init__(self, f: Frame, ap: Buffer | None):
-        self.f, self.b, self.spec, self.ap = f, f.b, f.spec, ap
+    def __init__(self, f: Frame):
+        self.f, self.b, self.spec = f, f.b, f.spec
         self.stage = None
         if f.spec.staged or f.spec.tail or not f.spec.even:
             self.stage = f.b.alloc("stage", f.spec.acc, f.spec.rows * f.spec.lanes)
@@ -96,20 +99,39 @@ class _Nest:
 
     def block(self) -> None:
         """One k block of a chunk."""
-        b, rows = self.b, self.spec.rows
-        if self.spec.pack_b:
-            with b.for_("jp", self.jc, self.je, self.spec.lanes) as jp:
-                self.pack_b(jp)
-        with b.for_("p", self.p0, self.p1) as p:
-            self.panel(b.let(p * rows, "i0"))
+        b, spec = self.b, self.spec
+        whole = self.je
+        if spec.tail:
+            whole = b.let(self.jc + (self.je - self.jc) // spec.lanes * spec.lanes, "whole")
+        with b.for_("pb", self.p0, self.p1, self.f["mp"]) as pb:
+            self.pb, self.pe = pb, b.let(minimum(pb + self.f["mp"], self.p1), "pe")
+            if spec.pack_a:
+                with b.for_("p", pb, self.pe) as p:
+                    self.pack_a(p)
+            if spec.pack_a or spec.pack_b:
+                self.columns(whole, self.column)
+            else:
+                with b.for_("p", pb, self.pe) as p:
+                    i0 = b.let(p * spec.rows, "i0")
+                    rows = [b.let(row + self.kb * self.f["ak"], "ar") for row in self.a_rows(i0)]
+                    self.columns(whole, partial(self.tile, i0, rows))
+
+    def columns(self, whole: Value, do: Callable[..., None]) -> None:
+        """do(column, lanes, mask) for each column panel: the mask is there for the last one, which may not be whole."""
+        b, spec = self.b, self.spec
+        with b.for_("jr", self.jc, whole, spec.lanes) as jr:
+            do(jr, spec.lanes, None)
+        if spec.tail:
+            with b.if_(whole < self.je):
+                do(whole, spec.tail, packing.live(b, self.je - whole, spec.tail, spec.dtype))
 
     def panel_at(self, j: Value) -> Value:
         """Where the packed panel of column j begins in the workspace (after its spare rows)."""
         size = (self.depth + packing.SPARE) * self.spec.lanes
         return self.w0 + (j - self.jc) // self.spec.lanes * size + packing.SPARE * self.spec.lanes
 
-    def pack_b(self, j: Value) -> None:
-        """One panel of B, `lanes` columns from j on."""
+    def pack_b(self, j: Value, part: bool) -> None:
+        """One panel of B, `lanes` columns from j on. part: fewer exist."""
         f, b, spec, work = self.f, self.b, self.spec, self.f.work
         assert work is not None
         at = b.let(self.panel_at(j), "at")
@@ -122,40 +144,36 @@ class _Nest:
 
         def rows() -> None:
             base = b.let(self.b0 + self.kb * f["bk"] + j * f["bj"])
-            left = self.je - j
-
-            def panel(mask: Value | None) -> None:
-                packing.rows_panel(b, f.bm, base, f["bk"], f["bj"], self.kc, mask, work, at, spec.lanes)
-
-            if not spec.tail:
-                panel(None)
-                return
-            with b.if_(left >= spec.lanes):
-                panel(None)
-            with b.else_():
-                panel(packing.live(b, left, spec.lanes, spec.dtype))
+            mask = packing.live(b, self.je - j, spec.lanes, spec.dtype) if part else None
+            packing.rows_panel(b, f.bm, base, f["bk"], f["bj"], self.kc, mask, work, at, spec.lanes)
 
         self.choose(spec.b == "col", f["n"], blocks, rows)
 
-    def pack_a(self, i0: Value) -> Value:
-        """The panel of A from row i0 on, into `ap`; returns where it begins."""
-        f, b, spec, ap = self.f, self.b, self.spec, self.ap
-        assert ap is not None
+    def a_panel(self, p: Value) -> Value:
+        """Where the packed panel p of A begins in the workspace (after its spare rows)."""
+        pitch = a_pitch(self.spec)
+        first = self.w0 + self.f["wa"] + packing.SPARE * pitch
+        return first + (p - self.pb) * ((self.depth + packing.SPARE) * pitch)
+
+    def pack_a(self, p: Value) -> None:
+        """The panel p of A, all rows of a tile."""
+        f, b, spec, work = self.f, self.b, self.spec, self.f.work
+        assert work is not None
         pitch = a_pitch(spec)
-        start = const("i64", packing.SPARE * pitch)
+        i0, start = b.let(p * spec.rows, "i0"), b.let(self.a_panel(p), "at")
 
         def blocks() -> None:
             window = packing.Window(i0, f["m"], self.kb, self.kc, f["k"])
-            packing.transposed_panel(b, f.a, self.a0, f["ai"], window, spec.block, ap, start, pitch, pitch)
+            packing.transposed_panel(b, f.a, self.a0, f["ai"], window, spec.block, work, start, pitch, pitch)
 
         def rows() -> None:
+            places = self.a_rows(i0)
             with b.for_("kk", 0, self.kc) as kk:
                 step = b.let((self.kb + kk) * f["ak"])
-                for r, row in enumerate(self.a_rows(i0)):
-                    ap[start + kk * pitch + r] = f.a[row + step].cast(spec.acc)
+                for r, row in enumerate(places):
+                    work[start + kk * pitch + r] = f.a[row + step].cast(spec.acc)
 
         self.choose(spec.a == "row", f["m"], blocks, rows)
-        return start
 
     def choose(self, transposed: bool, extent: Value, blocks, rows) -> None:
         """Pack by transposed blocks where the layout asks for it and there is room for them, else row by row."""
@@ -179,48 +197,87 @@ class _Nest:
         last = b.let(f["m"] - 1)
         return [b.let(self.a0 + minimum(i0 + r, last) * f["ai"], "ar") for r in range(self.spec.rows)]
 
-    def panel(self, i0: Value) -> None:
-        """All tiles of one row panel."""
+    def column(self, j0: Value, lanes: int, mask: Value | None) -> None:
+        """The tiles of a column panel with all row panels of a block."""
         b, f, spec = self.b, self.f, self.spec
-        if spec.pack_a:
-            start = self.pack_a(i0)
-            a_rows = [start + r for r in range(spec.rows)]
-            a_step: Value = const("i64", a_pitch(spec))
-        else:
-            a_rows = [b.let(row + self.kb * f["ak"], "ar") for row in self.a_rows(i0)]
-            a_step = f["ak"]
-        whole = self.je
-        if spec.tail:
-            whole = b.let(self.jc + (self.je - self.jc) // spec.lanes * spec.lanes, "whole")
-        with b.for_("jr", self.jc, whole, spec.lanes) as jr:
-            self.tile(i0, jr, spec.lanes, a_rows, a_step)
-        if spec.tail:
-            with b.if_(whole < self.je):
-                self.tile(i0, whole, spec.tail, a_rows, a_step, part=True)
-
-    def tile(
-        self, i0: Value, j0: Value, lanes: int, a_rows: list[Value], a_step: Value, part: bool = False
-    ) -> None:
-        """One register tile: the k loop, then what is done with its sums. part: fewer than `lanes` columns exist."""
-        b, f, spec = self.b, self.f, self.spec
-        mask = None
+        first = self.pb.eq(self.p0)
         if spec.pack_b:
-            assert f.work is not None
-            source = f.work
-            base, step = b.let(self.panel_at(j0), "bp"), const("i64", spec.lanes)
+            with b.if_(first):
+                self.pack_b(j0, mask is not None)
+        with b.for_("p", self.pb, self.pe) as p:
+            i0 = b.let(p * spec.rows, "i0")
+            if spec.pack_a:
+                start = b.let(self.a_panel(p), "ap")
+                a_rows = [start + r for r in range(spec.rows)]
+                self.fetch_a(p, j0)
+            else:
+                a_rows = [b.let(row + self.kb * f["ak"], "ar") for row in self.a_rows(i0)]
+            if spec.pack_b and mask is None:
+                with b.if_(first):
+                    self.fetch_b(p, j0)
+            self.tile(i0, a_rows, j0, lanes, mask)
+
+    def fetch(self, i0: Value, j0: Value) -> None:
+        """Have the sums of earlier k blocks brought near while the tile is computed."""
+        f, b, spec = self.f, self.b, self.spec
+        if not spec.blocks or spec.c != "row":
+            return
+        store, place = (f.c, f.c_index) if f.partial is not None else (f.work, self.place)
+        assert store is not None
+        for r in range(spec.rows):
+            b.prefetch(store, place(self.batch, i0 + r, j0), write=True)
+
+    def fetch_a(self, p: Value, j0: Value) -> None:
+        """Have a share of what is packed next brought near: each tile the lines of a few k steps of its panel."""
+        f, b, spec = self.f, self.b, self.spec
+        more = self.pe < self.p1
+        row = (select(more, self.pe, self.p0) + (p - self.pb)) * spec.rows
+        kb = select(more, self.kb, self.kb + self.kc)
+        at, column = self.a0 + row * f["ai"] + kb * f["ak"], (j0 - self.jc) // spec.lanes
+        if spec.a == "row":
+            step = b.let(column * (64 // SIZE[spec.dtype]))
+            with b.if_(step < self.kc):
+                for r in range(spec.rows):
+                    b.prefetch(f.a, at + step + r * f["ai"])
+        elif spec.a == "col":
+            share = b.let(self.kc * spec.lanes // (self.je - self.jc) + 1)
+            first = b.let(column * share)
+            with b.for_("i", first, minimum(first + share, self.kc)) as i:
+                b.prefetch(f.a, at + i * f["ak"])
+
+    def fetch_b(self, p: Value, j0: Value) -> None:
+        """The same for the next panel of B: each tile a share of the panel."""
+        f, b, spec = self.f, self.b, self.spec
+        line = 64 // SIZE[spec.dtype]
+        share = b.let((self.kc + (self.pe - self.pb) - 1) // (self.pe - self.pb))
+        first = b.let((p - self.pb) * share)
+        at = b.let(self.b0 + self.kb * f["bk"] + (j0 + spec.lanes) * f["bj"])
+        with b.for_("i", first, minimum(first + share, self.kc)) as i:
+            if spec.b == "col":
+                b.prefetch(f.bm, at + i % spec.lanes * f["bj"] + i // spec.lanes * line)
+            else:
+                b.prefetch(f.bm, at + i * f["bk"])
+
+    def tile(self, i0: Value, a_rows: list[Value], j0: Value, lanes: int, mask: Value | None) -> None:
+        """One register tile: the k loop, then what is done with its sums. mask: of the columns that exist."""
+        b, f, spec = self.b, self.f, self.spec
+        self.fetch(i0, j0)
+        if spec.pack_b:
+            base, step, loaded = b.let(self.panel_at(j0), "bp"), const("i64", spec.lanes), None
         else:
-            source = f.bm
             base, step = b.let(self.b0 + self.kb * f["bk"] + j0 * f["bj"], "bp"), f["bk"]
-            mask = packing.live(b, self.je - j0, lanes, spec.dtype) if part else None
+            loaded = mask
         acc = [b.reg("acc", 0, spec.acc, lanes) for _ in range(spec.rows)]
-        a = self.ap or f.a
+        a, source = f.work if spec.pack_a else f.a, f.work if spec.pack_b else f.bm
+        assert a is not None and source is not None
+        a_step = const("i64", a_pitch(spec)) if spec.pack_a else f["ak"]
 
         def at(kk: Value) -> None:
             row = b.let(base + kk * step)
             ka = b.let(kk * a_step)
             with b.vfor("x", 0, lanes, lanes, full=True) as x:
                 index = row + x * (1 if spec.pack_b else f["bj"])
-                value = b.let(source.load(index, mask).cast(spec.acc))
+                value = b.let(source.load(index, loaded).cast(spec.acc))
                 for r in range(spec.rows):
                     acc[r].set(muladd(a[a_rows[r] + ka].cast(spec.acc), value, acc[r].get()))
 
@@ -231,7 +288,7 @@ class _Nest:
         if spec.unroll > 1:
             with b.for_("kk", main, self.kc) as kk:
                 at(kk)
-        self.finish(i0, j0, acc, lanes, part)
+        self.finish(i0, j0, acc, lanes, mask is not None)
 
     def finish(self, i0: Value, j0: Value, acc: list[Register], lanes: int, part: bool) -> None:
         """Add the sums of earlier k blocks; keep the sums, or hand them to the epilogue after the last block."""

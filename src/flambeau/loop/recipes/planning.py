@@ -13,14 +13,17 @@ from ..build import Builder
 from ..ir import SIZE, Kernel
 from .contraction import KC, Emit, Epilogue, Spec, accumulator, ceil_div, fixed_ints, round_up
 from .gemv import CHUNK, rows_kernel, stream_kernel
-from .matmul import gemm
+from .matmul import a_pitch, gemm
+from .packing import SPARE
 
 
 class Vectors(Protocol):
-    """What a target must tell: the bits of a vector register and LLVM's triple."""
+    """What a target must tell: the bits of a vector register, LLVM's triple, and bytes of the three caches (of data;
+    the last as far as one thread may count on it)."""
 
     vector_bits: int
     triple: str
+    caches: tuple[int, int, int]
 
 
 class Strides(NamedTuple):
@@ -166,7 +169,7 @@ def _stream(
 
 
 def _unused(ints: dict[str, int]) -> dict[str, int]:
-    return ints | {"gr": 1, "gc": 1, "nc": 0, "ws": 0, "wp": 0}
+    return ints | {"gr": 1, "gc": 1, "nc": 0, "mp": 0, "ws": 0, "wp": 0, "wa": 0}
 
 
 def _vector(spec: Spec, target: Vectors) -> int:
@@ -179,6 +182,7 @@ def _parts(ints: dict[str, int], threads: int, units: int) -> int:
     return max(1, min(threads, units, work >> 16))
 
 
+KEPT = 512  # columns at a time where sums are kept in the workspace between k blocks
 FLOPS_A_LOAD = 16  # multiply-adds in the time that packing an element takes
 TILES = {32: ((14, 2), (24, 1), (6, 4)), 16: ((6, 2), (12, 1), (3, 4))}
 
@@ -242,17 +246,38 @@ def _gemm(
     if not generic:
         rows = even_rows(m, rows, gr)
         spec = spec._replace(rows=rows)
-    nc = min(512 // lanes * lanes, round_up(n, lanes))
-    packed = nc // lanes * (min(k, KC) + 16) * lanes if pack_b else 0
-    kept = ceil_div(ceil_div(m, rows), gr) * rows * nc
-    if (plain and spec.out == spec.acc) or not spec.blocks:
-        kept = 0
+    ints = blocking(spec, ints | {"gr": gr, "gc": gc}, target, plain)
     if not generic:
-        spec = spec._replace(
-            even=m % rows == 0, tail=tail_lanes(n, lanes, vector), single=gr == gc == 1 and n <= nc
-        )
-    ints = ints | {"gr": gr, "gc": gc, "nc": nc, "ws": packed + kept, "wp": packed}
-    return Plan(spec, ints, parts, (packed + kept) * size)
+        single = gr == gc == 1 and n <= ints["nc"]
+        spec = spec._replace(even=m % rows == 0, tail=tail_lanes(n, lanes, vector), single=single)
+    return Plan(spec, ints, parts, ints["ws"] * size)
+
+
+def blocking(spec: Spec, ints: dict[str, int], target: Vectors, plain: bool = True) -> dict[str, int]:
+    """`ints` with the blocks of columns and rows that the target's caches hold, and where they lie in the workspace.
+
+    A block of A takes about a quarter of the second cache (with it the panels of B that pass), one of B an eighth of
+    the last. Where one of B fits the second, the panels of A pass one by one."""
+    m, n, size, rows, lanes = ints["m"], ints["n"], SIZE[spec.acc], spec.rows, spec.lanes
+    depth, pitch = min(ints["k"], KC), a_pitch(spec) if spec.pack_a else rows
+    _, second, last = target.caches
+    columns, panels = ceil_div(ceil_div(n, lanes), ints["gc"]), ceil_div(ceil_div(m, rows), ints["gr"])
+    keeps = spec.blocks and not (plain and spec.out == spec.acc)
+    most = min(last // 8, 2 << 20) // (depth * lanes * size or 1)
+    nc = balanced(columns, min(most, KEPT // lanes) if keeps else most) * lanes
+    mp = balanced(panels, second * 5 // 16 // (depth * pitch * size or 1))
+    if spec.pack_a and nc * depth * size <= second // 4:
+        mp = 1
+    packed_b = nc * (depth + SPARE) if spec.pack_b else 0
+    packed_a = mp * (depth + SPARE) * pitch if spec.pack_a else 0
+    kept = panels * rows * nc if keeps else 0
+    places = {"wa": packed_b, "wp": packed_b + packed_a, "ws": packed_b + packed_a + kept}
+    return ints | {"nc": nc, "mp": mp} | places
+
+
+def balanced(count: int, most: int) -> int:
+    """How many of `count` at a time, at most `most`, such that the pieces are about equal."""
+    return ceil_div(count, ceil_div(count, max(most, 1))) if count else 1
 
 
 def _packing(spec: Spec, ints: dict[str, int], size: int) -> tuple[bool, bool]:
