@@ -307,20 +307,13 @@ def conv(
     """Ours, ready to run."""
     all_strides = [five(a.shape) for a in (x, w, y)]
     result = np.zeros_like({"forward": y, "data": x, "weight": w}[kind])
-    one = conv_planning.pointwise(kind, g, *all_strides)
-    if one is not None:
-        p = planning.plan(one.m, one.n, one.k, one.batch, one.strides, "f32", DEVICE.target(), threads)
-        kernel = planning.build(p.spec)
-        buffers = {"a": w, "b": x if kind == "forward" else y, "c": result}
-        params = planning.args(kernel, p)
-    else:
-        p = conv_planning.plan(kind, g, *all_strides, "f32", DEVICE.target(), threads)
-        kernel = conv_planning.build(p.spec)
-        buffers = {"x": x, "w": w, "y": y} | {{"forward": "y", "data": "x", "weight": "w"}[kind]: result}
-        if kind == "data":
-            buffers |= {"x": y, "y": result}
-        buffers["table"] = np.zeros(p.table * p.parts + 64, np.uint8)
-        params = conv_planning.args(kernel, p)
+    p = conv_planning.plan(kind, g, *all_strides, "f32", DEVICE.target(), threads)
+    kernel = conv_planning.build(p.spec)
+    buffers = {"x": x, "w": w, "y": y} | {{"forward": "y", "data": "x", "weight": "w"}[kind]: result}
+    if kind == "data":
+        buffers |= {"x": y, "y": result}
+    buffers["table"] = np.zeros(p.table * p.parts + 64, np.uint8)
+    params = conv_planning.args(kernel, p)
     buffers["work"] = aligned((p.work * p.parts // 4 + 16,))
     return *prepared(kernel, params, buffers, p.parts), result, p.parts
 

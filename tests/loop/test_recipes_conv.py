@@ -10,7 +10,7 @@ import pytest
 from tests.loop.recipe_runner import NARROW, SMALL, WIDE, Machine, bits, elements, random, run
 
 from flambeau.loop.build import Builder
-from flambeau.loop.recipes import conv_planning, planning
+from flambeau.loop.recipes import conv_planning
 from flambeau.loop.recipes.contraction import Emit, Epilogue
 from flambeau.loop.recipes.conv_planning import Geometry
 
@@ -51,6 +51,8 @@ CASES = [
     Case((3, 33, 9, 8), (40, 33, 3, 3), stride=2, padding=1, dilation=2),
     Case((3, 62, 9, 7), (60, 31, 1, 1), stride=2, groups=2),
     Case((2, 30, 4, 5, 3), (29, 30, 2, 1, 2), stride=2, padding=1),
+    Case((5, 400, 7, 7), (96, 400, 1, 1)),
+    Case((2, 64, 9, 13), (64, 64, 1, 1), stride=2),
 ]
 KINDS = ("forward", "data", "weight")
 
@@ -139,14 +141,14 @@ def test_float64(case: Case, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["forward", "data"])
-@pytest.mark.parametrize("case", [CASES[1], CASES[6]], ids=str)
+@pytest.mark.parametrize("case", [CASES[1], CASES[6], CASES[18]], ids=str)
 def test_channels_last(case: Case, kind: str) -> None:
     a = {k: np.moveaxis(np.ascontiguousarray(np.moveaxis(v, 1, -1)), -1, 1) for k, v in arrays(case).items()}
     assert close(compute(kind, case, a), reference(kind, case.geometry(), a))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("case", [CASES[k] for k in (1, 3, 4, 11, 14, 15, 16)], ids=str)
+@pytest.mark.parametrize("case", [CASES[k] for k in (1, 3, 4, 11, 14, 15, 16, 18, 19)], ids=str)
 def test_same_bits(case: Case, kind: str) -> None:
     a = arrays(case)
     want = bits(compute(kind, case, a))
@@ -156,7 +158,13 @@ def test_same_bits(case: Case, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    "case", [Case((2, 2, 4, 5), (3, 2, 3, 2), 1, 1), Case((1, 2, 5, 5), (2, 1, 3, 3), 2, 1, 1, 2)], ids=str
+    "case",
+    [
+        Case((2, 2, 4, 5), (3, 2, 3, 2), 1, 1),
+        Case((1, 2, 5, 5), (2, 1, 3, 3), 2, 1, 1, 2),
+        Case((2, 3, 5, 13), (32, 3, 1, 1)),
+    ],
+    ids=str,
 )
 def test_interpreter(case: Case, kind: str) -> None:
     a = arrays(case)
@@ -202,20 +210,14 @@ def test_epilogue_of_strided_gradient() -> None:
     assert bits(out) == bits(1 + compute("data", case, a))
 
 
-def test_pointwise() -> None:
-    """A 1x1 convolution is a contraction."""
-    case = Case((3, 20, 6, 7), (9, 20, 1, 1))
-    a, g = arrays(case), case.geometry()
-    for kind, names in (("forward", "wxy"), ("data", "wyx")):
-        c = conv_planning.pointwise(kind, g, *(elements(a[k]) for k in "xwy"))
-        assert c is not None
-        p = planning.plan(c.m, c.n, c.k, c.batch, c.strides, "f32", WIDE)
-        kernel = planning.build(p.spec)
-        result = np.zeros_like(a[RESULT[kind]])
-        buffers = dict(zip("abc", (a[names[0]], a[names[1]], result)))
-        run(kernel, planning.args(kernel, p), buffers | {"work": np.zeros(p.work + 64, np.uint8)})
-        assert close(result, reference(kind, g, a))
-    assert conv_planning.pointwise("forward", CASES[0].geometry(), *(elements(a[k]) for k in "xwy")) is None
+def test_one_tap_reads_its_source() -> None:
+    """Without a copy in the workspace, which would be as large as the images."""
+    case = Case((8, 256, 7, 7), (64, 256, 1, 1))
+    g, a = case.geometry(), arrays(case)
+    strides = [elements(a[name]) for name in "xwy"]
+    p = conv_planning.plan("forward", g, *strides, "f32", WIDE)
+    padded = conv_planning.plan("forward", g._replace(padding=(0, 1, 1)), *strides, "f32", WIDE)
+    assert p.spec.direct and not padded.spec.direct and p.ints["wp"] == 0 < padded.ints["wp"]
 
 
 def test_one_kernel_for_many_shapes() -> None:

@@ -4,12 +4,13 @@ The sums of `conv_pixels`, element by element in the same order, so the bits are
 positions, whose elements of the image are broadcast. No position is wasted, however narrow the map, several small
 images make one run of positions, and strides need no split image. One k block of a panel of weights ([k][lanes]) stays
 in the first cache while a block of positions passes, the positions in the second while a few panels pass; the sums of
-a block are transposed in scratch and handed on channel by channel.
+a block are transposed in scratch and handed on channel by channel. A convolution of one tap without padding reads its
+source directly: a block of positions is packed as [tile][k][row], and the image is not copied.
 """
 
 from __future__ import annotations
 
-from ..build import Builder, Value, const, minimum, select
+from ..build import Buffer, Builder, Value, const, minimum, select
 from ..ir import SIZE, Kernel
 from . import packing
 from .contraction import KC, Epilogue, ceil_div, muladd, round_up
@@ -29,6 +30,20 @@ def panels_at_once(spec: ConvSpec) -> int:
     return max(1, 48 * 1024 // (round_up(block_size(spec), spec.block) * spec.lanes * SIZE[spec.dtype]))
 
 
+TOGETHER = 4  # tiles that are packed at a time: their positions are neighbours and share lines
+
+
+def positions_pitch(spec: ConvSpec) -> int:
+    """Elements from one k to the next in packed positions."""
+    return round_up(spec.rows, spec.block)
+
+
+def block_room(spec: ConvSpec, k: int) -> int:
+    """Elements of a block of packed positions."""
+    tiles = round_up(block_size(spec) // spec.rows, TOGETHER)
+    return tiles * (k * positions_pitch(spec) + 16) if spec.direct else 0
+
+
 def conv_channels(spec: ConvSpec, epilogue: Epilogue | None, name: str) -> Kernel:
     """As `conv.conv`; a unit is a few images of a group and piece of the output channels, with all residues."""
     b = Builder(name)
@@ -41,8 +56,10 @@ def conv_channels(spec: ConvSpec, epilogue: Epilogue | None, name: str) -> Kerne
         "sums", spec.dtype, round_up(block_size(spec), spec.block) * spec.lanes * panels_at_once(spec)
     )
     nest = Channels(b, spec, ints, image, w, table, out, epilogue(b) if epilogue else None, y)
+    nest.source = x if spec.direct else work
     size = b.let(ints["ci"] * image.volume, "size")
-    image.clear(ints["ci"] * ints["pg"], 16)
+    if not spec.direct:
+        image.clear(ints["ci"] * ints["pg"], 16)
     cells = b.let(ints["go"] * ints["g"], "cells")
     turns = b.let((ints["n"] + ints["pg"] - 1) // ints["pg"], "turns")
     lo, hi = b.partition(cells * turns)
@@ -55,9 +72,12 @@ def conv_channels(spec: ConvSpec, epilogue: Epilogue | None, name: str) -> Kerne
         with b.if_(cell.ne(before.get())):
             before.set(cell)
             nest.prepare()
-        with b.for_("m", 0, nest.images) as m:
-            base = (nest.first + m) * ints["xn"] + nest.group * ints["ci"] * ints["xc"]
-            image.copy(x, b.let(base), ints["ci"], b.let(m * size))
+        if spec.direct:
+            nest.base = b.let(nest.first * ints["xn"] + nest.group * ints["ci"] * ints["xc"], "base")
+        else:
+            with b.for_("m", 0, nest.images) as m:
+                base = (nest.first + m) * ints["xn"] + nest.group * ints["ci"] * ints["xc"]
+                image.copy(x, b.let(base), ints["ci"], b.let(m * size))
         with b.for_("residue", 0, nest.residues) as residue:
             nest.enter(residue)
             nest.panels()
@@ -69,6 +89,8 @@ class Channels(Nest):
 
     first: Value
     images: Value
+    source: Buffer
+    base: Value = const("i64", 0)
 
     def __init__(self, b: Builder, spec: ConvSpec, ints: dict[str, Value], image: Image, *others: object):
         super().__init__(b, spec, ints, image, *others)  # type: ignore[arg-type]
@@ -123,6 +145,9 @@ class Channels(Nest):
             self.table[self.tables[2] + residue + 1] = self.table[self.tables[2] + residue]
             self.enter(residue)
             self.taps()
+            if self.spec.direct:
+                with b.vfor("c", 0, self.ints["ci"], 16) as c:
+                    self.table[self.t0 + c] = c * self.ints["xc"]
             k = b.let(self.count.get(), "k")
             self.table[self.tables[2] + residue + 1] = self.table[self.tables[2] + residue] + k
             self.positions()
@@ -136,9 +161,15 @@ class Channels(Nest):
         depth, high, wide = self.extent
         with b.for_("m", 0, i["pg"]) as m, b.for_("z", 0, depth) as z, b.for_("y", 0, high) as y:
             line = b.let(self.t2 + ((m * depth + z) * high + y) * wide)
-            from_ = b.let(m * i["ci"] * image.volume + z * step[0] * image.slice + y * step[1] * image.pitch)
+            across = step[2]
+            if self.spec.direct:
+                from_ = b.let(m * i["xn"] + z * i["xd"] + y * i["xh"])
+                across = i["xw"]
+            else:
+                from_ = m * i["ci"] * image.volume + z * step[0] * image.slice + y * step[1] * image.pitch
+                from_ = b.let(image.at + from_)
             with b.vfor("x", 0, wide, 8) as x:
-                self.table[line + x] = image.at + from_ + x * step[2]
+                self.table[line + x] = from_ + x * across
 
     def fill(self, k: Value) -> None:
         """Copy the weights of panels p0..p1-1 as [panel][k][lane]."""
@@ -164,28 +195,66 @@ class Channels(Nest):
         """All outputs of this unit and residue."""
         b, lanes, many = self.b, self.spec.lanes, panels_at_once(self.spec)
         length = b.let(self.images * self.extent[0] * self.extent[1] * self.extent[2], "length")
-        with b.for_("p", 0, length, self.size) as p, b.for_("pa", self.p0, self.p1, many) as pa:
-            stop, pb = b.let(minimum(p + self.size, length)), b.let(minimum(pa + many, self.p1))
-            with b.if_(self.k.eq(0)), b.vfor("x", 0, self.wide * lanes * many, lanes, full=True) as x:
-                self.out[x] = 0
-            with b.for_("kb", 0, self.k, KC) as kb:
-                end = b.let(minimum(kb + KC, self.k))
-                with b.for_("panel", pa, pb) as panel:
+        last = b.let(length - 1)
+        with b.for_("p", 0, length, self.size) as p:
+            stop = b.let(minimum(p + self.size, length))
+            if self.spec.direct:
+                with b.for_("q", p, stop, self.spec.rows * TOGETHER) as q:
+                    self.gather(b.let(self.packed_tile(p, q)), q, last)
+            with b.for_("pa", self.p0, self.p1, many) as pa:
+                pb = b.let(minimum(pa + many, self.p1))
+                with b.if_(self.k.eq(0)), b.vfor("x", 0, self.wide * lanes * many, lanes, full=True) as x:
+                    self.out[x] = 0
+                with b.for_("kb", 0, self.k, KC) as kb, b.for_("panel", pa, pb) as panel:
                     weights = b.let(self.packed + (panel - self.p0) * self.panel_size(self.k))
                     sums = b.let((panel - pa) * (self.wide * lanes))
                     with b.for_("q", p, stop, self.spec.rows) as q:
-                        self.rows(weights, kb, end, b.let(sums + (q - p) * lanes), q, b.let(length - 1))
-            with b.for_("panel", pa, pb) as panel:
-                self.turn(b.let((panel - pa) * (self.wide * lanes)), b.let(stop - p))
-                self.hand_on(b.let(panel * lanes, "o0"), p, stop)
+                        to = b.let(sums + (q - p) * lanes)
+                        self.rows(weights, kb, to, q, last, b.let(self.packed_tile(p, q)))
+                with b.for_("panel", pa, pb) as panel:
+                    self.turn(b.let((panel - pa) * (self.wide * lanes)), b.let(stop - p))
+                    self.hand_on(b.let(panel * lanes, "o0"), p, stop)
 
-    def rows(self, panel: Value, kb: Value, stop: Value, to: Value, q: Value, last: Value) -> None:
+    def tile_size(self) -> Value:
+        """Elements from one packed tile to the next: not a power of two, whose lines would share places."""
+        return self.k * positions_pitch(self.spec) + 16
+
+    def packed_tile(self, p: Value, q: Value) -> Value:
+        """Where the tile of positions q.. of the block from p on is packed."""
+        return self.image.at + self.ints["wb"] + (q - p) // self.spec.rows * self.tile_size()
+
+    def gather(self, to: Value, q: Value, last: Value) -> None:
+        """Pack a few tiles of positions, each as [k][row]."""
+        b, spec, table, work = self.b, self.spec, self.table, self.image.work
+        rows, pitch = spec.rows, positions_pitch(spec)
+        first = b.let(table[self.t2 + q] + self.base, "at")
+        run = b.reg("run", q + rows * TOGETHER <= last + 1, "b1")
+        with b.if_(run.get()), b.for_("r", 1, rows * TOGETHER) as r:
+            run.set(run.get() & (table[self.t2 + q + r] + self.base - r).eq(first))
+        with b.if_(run.get()), b.for_("k", 0, self.k) as k:
+            from_, put = b.let(first + table[self.t0 + k]), b.let(to + k * pitch)
+            with b.vfor("x", 0, pitch, pitch, full=True) as x:
+                for tile in range(TOGETHER):
+                    source = self.source.load(from_ + tile * rows + x, x < rows)
+                    work[put + tile * self.tile_size() + x] = source
+        with b.else_(), b.for_("t", 0, TOGETHER) as t:
+            at = [
+                b.let(table[self.t2 + minimum(q + t * rows + o, last)] + self.base, "at") for o in range(rows)
+            ]
+            with b.for_("k", 0, self.k) as k:
+                tap, put = b.let(table[self.t0 + k]), b.let(to + t * self.tile_size() + k * pitch)
+                for offset, row in enumerate(at):
+                    work[put + offset] = self.source[row + tap]
+
+    def rows(self, panel: Value, kb: Value, to: Value, q: Value, last: Value, packed: Value) -> None:
         """One tile, one k block."""
         b, spec, table, work = self.b, self.spec, self.table, self.image.work
-        at = [b.let(table[self.t2 + minimum(q + r, last)], "at") for r in range(spec.rows)]
+        at = [packed + r for r in range(spec.rows)]
+        if not spec.direct:
+            at = [b.let(table[self.t2 + minimum(q + r, last)], "at") for r in range(spec.rows)]
         acc = [b.reg("acc", 0, spec.dtype, spec.lanes) for _ in at]
-        with b.for_("k", kb, stop) as k:
-            tap = b.let(table[self.t0 + k])
+        with b.for_("k", kb, minimum(kb + KC, self.k)) as k:
+            tap = b.let(k * positions_pitch(spec) if spec.direct else table[self.t0 + k])
             weight = b.let(panel + k * spec.lanes)
             with b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
                 value = b.let(work[weight + x])
@@ -236,6 +305,11 @@ def channels_workspace(spec: ConvSpec, ints: dict[str, int], channel: int, area:
     residues = ints["td"] * ints["th"] * ints["tw"] if spec.kind == "data" else 1
     k = ints["ci"] * ints["kd"] * ints["kh"] * ints["kw"]
     panels = ceil_div(ceil_div(ints["co"], spec.lanes), ints["go"])
-    image = ints["pg"] * ints["ci"] * channel + 16
+    image = 0 if spec.direct else ints["pg"] * ints["ci"] * channel + 16
     total = image + (panels * (k + residues * packing.SPARE) + packing.SPARE) * spec.lanes + 64
-    return {"wp": image, "ws": total, "ts": 2 * k + residues * (area * ints["pg"] + 1) + 17}
+    return {
+        "wp": image,
+        "wb": total,
+        "ws": total + block_room(spec, k),
+        "ts": 2 * k + residues * (area * ints["pg"] + 1) + 17,
+    }

@@ -19,14 +19,14 @@ INTS = (
     *(f"x{axis}" for axis in "nc" + AXES),
     *(f"y{axis}" for axis in "nc" + AXES),
     *(f"w{axis}" for axis in "goc" + AXES),
-    *("go", "gk", "pg", "zero", "ws", "wp", "ts"),
+    *("go", "gk", "pg", "zero", "ws", "wp", "wb", "ts"),
 )
 """n: images; g: groups; ci, co: channels of a group in the source and in the output. By axis, s: extents of the source,
 o: of the output, k: taps, j: dilation, t: stride, p: zeros before the source in the copy, a: padding of the
 convolution, e: extents of a plane of the copy. x, y, w: strides of source, output, weights (group, output channel,
 source channel, taps). go, gk: pieces into which output channels (weight rows) are cut; pg: panels (by channels:
 images) at a time; zero: is there padding; ws, ts: elements of workspace and table of a part; wp: where its second half
-begins."""
+begins; wb: where packed positions lie."""
 
 
 class ConvSpec(NamedTuple):
@@ -36,7 +36,9 @@ class ConvSpec(NamedTuple):
     of groups of few channels). x, y: are columns of the
     source and the output contiguous. strided: is there a stride. narrow: as in contraction.Spec, for packing the
     output's gradient in blocks of `block` ("unit": weights of neighbouring output channels are neighbours). flat: no
-    depth. grouped: more than one group. by: what the lanes of a forward or data tile are, "pixels" or "channels"."""
+    depth. grouped: more than one group. by: what the lanes of a forward or data tile are, "pixels" or "channels".
+    direct (by channels): there is one tap and no padding; positions are packed as [tile][k][row] out of the source
+    itself, which needs no copy."""
 
     kind: str
     dtype: str
@@ -50,6 +52,7 @@ class ConvSpec(NamedTuple):
     flat: bool = True
     grouped: bool = False
     by: str = "pixels"
+    direct: bool = False
 
 
 def integers(b: Builder, spec: ConvSpec) -> dict[str, Value]:

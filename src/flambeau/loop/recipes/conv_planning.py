@@ -13,7 +13,7 @@ from .conv_image import AXES, ConvSpec, fixed_ints
 from .conv_pixels import weight_pitch
 from .conv_weight import THIN, conv_weight, thin_workspace, workspace
 from .packing import SPARE
-from .planning import Strides, Vectors, even_rows, registers, tile
+from .planning import Vectors, even_rows, registers, tile
 
 
 class Geometry(NamedTuple):
@@ -134,7 +134,7 @@ def _flags(g: Geometry) -> dict[str, Any]:
 
 
 def _shared(g: Geometry) -> dict[str, int]:
-    ints = {"n": g.images, "g": g.groups, "go": 1, "gk": 1, "pg": 1, "ws": 0, "wp": 0, "ts": 0}
+    ints = {"n": g.images, "g": g.groups, "go": 1, "gk": 1, "pg": 1, "ws": 0, "wp": 0, "wb": 0, "ts": 0}
     ints |= _axes("k", g.taps) | _axes("j", g.dilation) | _axes("t", g.stride) | _axes("a", g.padding)
     return ints
 
@@ -245,7 +245,9 @@ def _channel_tiles(
     top = 6 if registers(target) == 16 else 14
     lanes = 2 * vector
     panels, work = ceil_div(ints["co"], lanes), _units(spec, ints)[1]
-    ints["pg"] = max(1, min(ints["n"], 2 * BLOCK // area))
+    plain = all(ints[n + a] == 1 for n in "kt" for a in AXES) and not any(ints["p" + a] for a in AXES)
+    direct = plain
+    ints["pg"] = max(1, min(ints["n"], (4 if direct else 2) * BLOCK // area))
     rows = min(top, area * ints["pg"])
     units = ceil_div(ints["n"], ints["pg"]) * ints["g"]
     parts = max(1, min(threads, units * panels, work >> 16))
@@ -258,6 +260,7 @@ def _channel_tiles(
     if _rowwise(spec, ints) and k >= vector:
         narrow = "no"
     spec = spec._replace(rows=rows, lanes=lanes, block=vector, narrow=narrow)
+    spec = spec._replace(direct=direct)
     ints |= channels_workspace(spec, ints, channel, area)
     return ConvPlan(spec, ints, parts, ints["ws"] * size, ints["ts"] * 8)
 
@@ -298,34 +301,6 @@ def args(kernel: Kernel, p: ConvPlan) -> list[tuple[str, int | None]]:
     """(name, value) of every parameter of a kernel of this plan; None for buffers."""
     known = p.ints | fixed_ints(p.spec)
     return [(param.name, known.get(param.name)) for param in kernel.params]
-
-
-class Pointwise(NamedTuple):
-    """A 1x1 convolution as a contraction C[image, channel, position]: arguments of `planning.plan`.
-
-    Its buffers are a = weights, b = x (or the gradient of y), c = y (or the gradient of x)."""
-
-    m: int
-    n: int
-    k: int
-    batch: int
-    strides: Strides
-
-
-def pointwise(
-    kind: str, g: Geometry, x: Sequence[int], w: Sequence[int], y: Sequence[int]
-) -> Pointwise | None:
-    """The contraction that a "forward" or "data" convolution is; None if it is not one."""
-    plain = g.groups == 1 and g.taps == (1, 1, 1) and g.stride == (1, 1, 1) and g.padding == (0, 0, 0)
-    area = g.size[0] * g.size[1] * g.size[2]
-    if not plain or kind == "weight" or not (_dense(x, g.size) and _dense(y, g.size)):
-        return None
-    if kind == "forward":
-        strides = Strides(0, w[0], w[1], x[0], x[1], x[4], y[0], y[1], y[4])
-        return Pointwise(g.cout, area, g.cin, g.images, strides)
-    return Pointwise(
-        g.cin, area, g.cout, g.images, Strides(0, w[1], w[0], y[0], y[1], y[4], x[0], x[1], x[4])
-    )
 
 
 def _dense(strides: Sequence[int], size: tuple[int, int, int]) -> bool:

@@ -48,11 +48,12 @@ def transposed_panel(
     count: int,
 ) -> None:
     """dst[at + kk*pitch + x] = src[origin + (first+x)*ld + kb + kk] for x in 0..count-1 with first+x < limit, kk in
-    0..kc-1; limit and k are at least `size`."""
-    with b.for_("v", 0, count, size) as v:
+    0..kc-1; limit and k are at least `size`. Whole lines are read and written while they are near."""
+    line = max(size, 64 // SIZE[src.type])
+    with b.for_("q", 0, w.kc, line) as q, b.for_("v", 0, count, size) as v:
         lane0 = b.let(minimum(w.first + v, w.limit - size), "x")
-        with b.for_("q", 0, w.kc, size) as q:
-            ks = b.let(minimum(w.kb + q, w.k - size), "ks")
+        with b.for_("u", q, minimum(q + line, w.kc), size) as u:
+            ks = b.let(minimum(w.kb + u, w.k - size), "ks")
             place = b.let(at + (ks - w.kb) * pitch + (lane0 - w.first), "place")
             transposed(b, src, b.let(origin + lane0 * ld + ks), ld, size, dst, place, pitch)
 
