@@ -134,6 +134,23 @@ def test_max(case: Case, interpreted: bool) -> None:
     assert bits(back) == bits(want_back)
 
 
+@pytest.mark.parametrize("columns", [3, 5, 8, 14, 37])
+def test_max_of_narrow_rows_and_large_planes(columns: int) -> None:
+    """The last vector of a row overlaps the one before; planes whose elements need 64 bits are numbered so."""
+    case = Case((2, 3, 7, 2 * columns + 1), (3, 2), (2, 2))
+    x, shape = source(case), (2, 3, 3, columns)
+    p = pool.plan("max", case.x, elements(x), case.output(), "f32", case.taps, case.stride)
+    found = []
+    for spec in (p.spec, p.spec._replace(small=False), p.spec._replace(within=False, inside=False)):
+        for interpreted in (False, True):
+            y, index = np.zeros(shape, np.float32), np.full(shape, -1, np.int64)
+            kernel = pool.pool(spec)
+            buffers = {"x": x, "y": y, "index": index}
+            run(kernel, pool.args(kernel, p._replace(spec=spec)), buffers, 2, interpreted)
+            found.append(bits(y) + bits(index))
+    assert len(set(found)) == 1
+
+
 def test_max_of_integers_and_strides() -> None:
     case = Case((2, 3, 7, 9), (3, 3), (2, 2), (1, 1))
     x = source(case, np.int32)

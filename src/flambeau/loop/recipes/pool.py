@@ -1,8 +1,9 @@
 """Pooling over windows of up to three dimensions: maximum (with indices), average, their adaptive forms, backwards.
 
 Lanes run over the columns of one row of the output; the rows and depths of a window are loops whose bounds are cut to
-the source, its columns are unrolled and masked only where windows reach over the edge. Planes (image, channel) are
-shared among the parts. The maximum keeps the first of equal elements and the last NaN, as PyTorch does; indices count
+the source, its columns are unrolled and masked only where windows reach over the edge. The last vector of a row of
+maxima ends with the row and may compute some of them again: no lane is masked. Planes (image, channel) are shared among
+the parts. The maximum keeps the first of equal elements and the last NaN, as PyTorch does; indices count
 the source plane row-major."""
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ class PoolSpec(NamedTuple):
     """What identifies a pooling kernel: the key for caching.
 
     kind: "max", "max_back", "avg" or "avg_back"; "mean", "mean_back" for averages of whole dense planes. taps,
-    stride, dilation: by axis (depth, height, width). inside: no window reaches over the edge of a row. x: columns of
-    the source are contiguous. adaptive: windows are [o*s//n, ceil((o+1)*s/n)) of s elements for n outputs, and taps
+    stride, dilation: by axis (depth, height, width). inside: no window reaches over the edge of a row. within: nor over
+    the first and last rows and planes. small: the elements of a plane are numbered in 32 bits. x: columns of the source
+    are contiguous. adaptive: windows are [o*s//n, ceil((o+1)*s/n)) of s elements for n outputs, and taps
     are ignored. divide: what an average is divided by: "taps" in the source and its padding, "inside" the source, or
     "given"."""
 
@@ -34,6 +36,8 @@ class PoolSpec(NamedTuple):
     stride: tuple[int, int, int] = (1, 1, 1)
     dilation: tuple[int, int, int] = (1, 1, 1)
     inside: bool = False
+    within: bool = False
+    small: bool = True
     x: bool = True
     adaptive: bool = False
     divide: str = "taps"
@@ -75,23 +79,27 @@ class _Geometry:
         """The taps of a depth or row that lie in the source: t0, t1."""
         if self.spec.adaptive:
             return const("i64", 0), self.b.let(self.end(axis, o) - start)
+        if self.spec.within:
+            return const("i64", 0), const("i64", self.spec.taps[axis])
         d, k, s = self.spec.dilation[axis], self.spec.taps[axis], self.i["s" + AXES[axis]]
         t0 = self.b.let((maximum(-start, 0) + (d - 1)) // d)
         return t0, self.b.let(minimum((s - start + (d - 1)) // d, k))
 
     def columns(self, start: Value, x: Value, body) -> None:
-        """body(position, mask or None) for the columns of the window of output column x, inside a `vfor` or loop."""
+        """body(position, mask or None, how far from the first one) for the columns of the window of output column x,
+        inside a `vfor` or loop."""
         b, i, spec = self.b, self.i, self.spec
         if spec.adaptive:
             end = b.let(self.end(2, x))
             with b.for_("t", 0, (i["sw"] + i["ow"] - 1) // i["ow"] + 1) as t:
                 at = b.let(start + t)
-                body(at, b.let(at < end))
+                body(at, b.let(at < end), t)
             return
 
         def one(t: Value) -> None:
-            at = b.let(start + t * spec.dilation[2])
-            body(at, None if spec.inside else b.let((at >= 0) & (at < i["sw"])))
+            far = t * spec.dilation[2]
+            at = b.let(start + far)
+            body(at, None if spec.inside else b.let((at >= 0) & (at < i["sw"])), far)
 
         if spec.taps[2] <= 8:
             for known in range(spec.taps[2]):
@@ -129,37 +137,53 @@ def _rows(b: Builder, g: _Geometry, body) -> None:
 
 
 def _window(b: Builder, g: _Geometry, base: Value, z: Value, y: Value, body) -> tuple[Value, Value]:
-    """body(place of a source row in x, number of its first element in the plane) for the rows of a window."""
+    """body(place of a source row in x, number of its first element after that of the window's first row) for the rows
+    of a window."""
     i, d = g.i, g.spec.dilation
     z0, y0 = b.let(g.start(0, z)), b.let(g.start(1, y))
+    first = b.let(base + z0 * i["xd"] + y0 * i["xh"])
     za, zb = g.taps(0, z, z0)
     ya, yb = g.taps(1, y, y0)
-    with b.for_("kz", za, zb) as kz, b.for_("ky", ya, yb) as ky:
-        row, plane = b.let(y0 + ky * d[1]), b.let(z0 + kz * d[0])
-        body(b.let(base + plane * i["xd"] + row * i["xh"]), b.let((plane * i["sh"] + row) * i["sw"]))
+    few = g.spec.within and g.spec.taps[0] * g.spec.taps[1] <= 9
+    with b.for_("kz", za, zb, unroll=few) as kz, b.for_("ky", ya, yb, unroll=few) as ky:
+        row, plane = ky * d[1], kz * d[0]
+        body(b.let(first + plane * i["xd"] + row * i["xh"]), b.let((plane * i["sh"] + row) * i["sw"]))
     return z0, y0
 
 
 def _max(b: Builder, spec: PoolSpec) -> Kernel:
     x, y, index = b.buf("x", spec.dtype), b.buf("y", spec.dtype, "w"), b.buf("index", "i64", "w")
     g = _Geometry(b, spec)
-    lowest = LOWEST.get(spec.dtype, float("-inf"))
+    lowest, lanes, count = LOWEST.get(spec.dtype, float("-inf")), spec.lanes, "i32" if spec.small else "i64"
+
+    def columns(base: Value, zy: tuple[Value, Value], out: Value, ox: Value) -> None:
+        start = b.let(g.start(2, ox))
+        best = b.reg("best", const(spec.dtype, lowest), lanes=lanes if lanes > 1 else 0)
+        at = b.reg("at", const(count, 0), lanes=lanes if lanes > 1 else 0)  # how far it is from the first one
+        corner = ((g.start(0, zy[0]) * g.i["sh"] + g.start(1, zy[1])) * g.i["sw"]).cast(count)
+        if not spec.within:
+            at.set(_first(b, g, zy, start).cast(count) - corner - start.cast(count))
+
+        def line(source: Value, number: Value) -> None:
+            def one(p: Value, mask: Value | None, far: Value) -> None:
+                value = b.let(x.load(source + p * g.i["xw"], mask))
+                _compare(b, spec, value, (number + far).cast(count), mask, best, at)
+
+            g.columns(start, ox, one)
+
+        _window(b, g, base, *zy, line)
+        y[out + ox] = best.get()
+        index[out + ox] = (at.get() + (corner + start.cast(count))).cast("i64")
 
     def row(u: Value, base: Value, zy: tuple[Value, Value], out: Value) -> None:
-        with b.vfor("x", 0, g.i["ow"], spec.lanes) as ox:
-            start = b.let(g.start(2, ox))
-            best = b.reg("best", const(spec.dtype, lowest), lanes=spec.lanes)
-            at = b.reg("at", const("i64", 0), lanes=spec.lanes)
-            at.set(_first(b, g, zy, start))
-
-            def line(source: Value, number: Value) -> None:
-                g.columns(
-                    start, ox, lambda p, mask: _compare(b, spec, x, source, number, g, p, mask, best, at)
-                )
-
-            _window(b, g, base, *zy, line)
-            y[out + ox] = best.get()
-            index[out + ox] = at.get()
+        if lanes == 1:
+            with b.for_("x", 0, g.i["ow"]) as ox:
+                columns(base, zy, out, ox)
+            return
+        with b.for_("v", 0, g.i["ow"], lanes) as v:
+            first = b.let(minimum(v, g.i["ow"] - lanes))
+            with b.vfor("x", first, first + lanes, lanes, full=True) as ox:
+                columns(base, zy, out, ox)
 
     _rows(b, g, row)
     return b.kernel()
@@ -177,24 +201,14 @@ def _first(b: Builder, g: _Geometry, zy: tuple[Value, Value], start: Value) -> V
 
 
 def _compare(
-    b: Builder,
-    spec: PoolSpec,
-    x: Buffer,
-    source: Value,
-    number: Value,
-    g: _Geometry,
-    p: Value,
-    mask: Value | None,
-    best: Register,
-    at: Register,
+    b: Builder, spec: PoolSpec, value: Value, far: Value, mask: Value | None, best: Register, at: Register
 ) -> None:
-    value = b.let(x.load(source + p * g.i["xw"], mask))
     better = value > best.get()
     if spec.dtype in FLOATS:
         better = better | value.ne(value)
     better = b.let(better if mask is None else better & mask)
     best.set(select(better, value, best.get()))
-    at.set(select(better, number + p, at.get()))
+    at.set(select(better, far, at.get()))
 
 
 def _average(b: Builder, spec: PoolSpec) -> Kernel:
@@ -211,7 +225,7 @@ def _average(b: Builder, spec: PoolSpec) -> Kernel:
                 total.set(total.get() + x.load(source + p * g.i["xw"], mask).cast(type))
 
             def line(source: Value, number: Value) -> None:
-                g.columns(start, ox, lambda p, mask: tap(source, p, mask))
+                g.columns(start, ox, lambda p, mask, _: tap(source, p, mask))
 
             z0, y0 = _window(b, g, base, *zy, line)
             count = g.divisor((z0, y0, start), (*zy, ox))
@@ -360,12 +374,21 @@ def plan(
         kind, k, s = kind.replace("avg", "mean"), (1, 1, 1), (1, 1, 1)
         divisor = divisor if count == "given" else area
     lanes = 16 if SIZE[dtype] <= 4 else 8
-    spec = PoolSpec(kind, dtype, k, s, d, inside, strides[-1] == 1, adaptive, count, lanes)
+    within = inside and all(
+        p[a] == 0 and (o[a] - 1) * s[a] + (k[a] - 1) * d[a] < size[a] and kind == "max" for a in (0, 1)
+    )
+    if kind == "max":
+        while lanes > max(o[2], 1):
+            lanes //= 2
+        lanes = lanes if lanes >= 4 else 1
+    spec = PoolSpec(
+        kind, dtype, k, s, d, inside, within, area < 1 << 31, strides[-1] == 1, adaptive, count, lanes
+    )
     ints = {"n": x[0], "c": x[1], "div": divisor, "xn": strides[0], "xc": strides[1]}
     for name, values in (("s", size), ("o", o), ("p", p), ("x", three(strides[2:], 0))):
         ints |= {name + axis: v for axis, v in zip(AXES, values, strict=True)}
     work = x[0] * x[1] * (o[0] * o[1] * o[2] * k[0] * k[1] * k[2] + size[0] * size[1] * size[2])
-    return PoolPlan(spec, ints, max(1, min(threads, x[0] * x[1], work >> 14)))
+    return PoolPlan(spec, ints, max(1, min(threads, x[0] * x[1], work >> (12 if kind == "max" else 14))))
 
 
 def _whole(size: tuple[int, int, int], strides: tuple[int, int, int], kind: str) -> bool:
