@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..loop.recipes.nest import CHUNK, Analysis, Nest, chunk_count, dependencies, expensive, partials
@@ -10,7 +11,8 @@ from .nodes import Group, PBuf, PNode, PVal, alignment
 
 PARTS = 64  # the most parts worth making
 AROUND = 48 << 20  # bytes read and written that no cache holds until they are wanted again
-SERIAL_WORK = 24000  # elements x values below which one thread is faster
+SERIAL_WORK = 24000  # elements x weight of their values below which one thread is faster
+LONG, VECTOR = 8, 16  # what a mathematical function weighs; a row costs what so many elements cost
 
 
 class Bound:
@@ -255,7 +257,8 @@ class NestBuilder:
         for v in sorted(self.take_ints):
             for pair in self.take_ints[v]:
                 ints.extend(pair)
-        bound.work = numel(extents) * max(len(self.values), 1)
+        lanes = extents[-1 if mode == "row" else len(axes) - 1] if extents else 1
+        bound.work = work(extents, lanes, self.values)
         bound.nest = Nest(
             mode,
             len(axes),
@@ -415,6 +418,16 @@ class NestBuilder:
             strides[a] = step
             step *= extents[a]
         return [(v, strides) for v in sorted(later)]
+
+
+def weight(values: Sequence[tuple[Any, ...]]) -> int:
+    """Simple operations in the time that these values of an element take, about."""
+    return max(1, sum([LONG if v[0] == "map" and expensive(v) else 1 for v in values]))
+
+
+def work(extents: Sequence[int], inner: int, values: Sequence[tuple[Any, ...]]) -> int:
+    """What a nest costs, in simple operations on one element. inner: the extent whose elements are lanes."""
+    return numel(extents) // max(inner, 1) * (-(-inner // VECTOR) * VECTOR) * weight(values)
 
 
 def type_of(v: tuple[Any, ...], accesses: list[Any]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from ..loop.ir import SIZE
 from ..shapes import contiguous_strides, numel
 from .backend import current
-from .nests import SERIAL_WORK, Access, Bound, NestBuilder
+from .nests import SERIAL_WORK, Access, Bound, NestBuilder, weight
 from .nodes import Builder, Group, PVal, drop_dead
 from .program import ARENA_ALIGN, Program, kernels_of, nest_launch
 from .schedule import Scheduler
@@ -56,7 +56,7 @@ class Recipe:
     Found by planning for extents that are prime numbers: the factors of what comes out are the extents it is made of.
     axes: the extents whose product is the number of elements."""
 
-    __slots__ = ("axes", "ints", "known", "scratch")
+    __slots__ = ("axes", "ints", "known", "most", "scratch")
 
     def __init__(self, p: Pattern, known: Any):
         primes = PRIMES[: 1 + max(i for ids in p.ids for i in ids)]
@@ -68,6 +68,7 @@ class Recipe:
         ]  # the rest is for chunks, which only large sizes have
         self.scratch = [(SIZE[kind], factors(n, primes)) for kind, n in stashed]
         self.axes = factors(numel(bound.extents), primes)
+        self.most = SERIAL_WORK // weight(bound.nest.values)  # elements for one thread
 
 
 def product(ids: tuple[int, ...], extents: Sequence[int]) -> int:
@@ -137,7 +138,7 @@ def dims_of(access: Access, shape: Any, extents: Sequence[int]) -> list[int] | N
 def program(p: Pattern, extents: Sequence[int], outputs: list[tuple[int, int]]) -> Program:
     """The program of an instruction with these extents (by number). outputs: (slot, bytes) of the results."""
     quick = p.quick
-    if quick is not None and product(quick.axes, extents) * len(p.builder.values) < SERIAL_WORK:
+    if quick is not None and product(quick.axes, extents) < quick.most:
         ints = [product(ids, extents) for ids in quick.ints]
         sizes = [size * product(ids, extents) for size, ids in quick.scratch]
         return filled(quick.known, ints, sizes, outputs)

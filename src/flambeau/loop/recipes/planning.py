@@ -176,10 +176,11 @@ def _vector(spec: Spec, target: Vectors) -> int:
     return target.vector_bits // 8 // SIZE[spec.acc]
 
 
-def _parts(ints: dict[str, int], threads: int, units: int) -> int:
-    """How many parts are worth it: about 2**16 multiply-adds (a microsecond of a core) each."""
-    work = ints["batch"] * ints["m"] * ints["n"] * max(ints["k"], 1)
-    return max(1, min(threads, units, work >> 16))
+def _parts(ints: dict[str, int], threads: int, units: int, tile: int = 0) -> int:
+    """How many parts are worth it: about 2**15 multiply-adds (a microsecond of a core for small problems) each. tile:
+    elements of the result that a unit computes, whether they exist or not."""
+    results = units * tile if tile else ints["batch"] * ints["m"] * ints["n"]
+    return max(1, min(threads, units, results * max(ints["k"], 1) >> 15))
 
 
 KEPT = 512  # columns at a time where sums are kept in the workspace between k blocks
@@ -241,7 +242,7 @@ def _gemm(
         tail=lanes,
     )
     spec = spec._replace(unroll=1 if pack_a or rows * nv >= 12 else 2 if rows * nv >= 6 else 4)
-    parts = _parts(ints, threads, ints["batch"] * ceil_div(m, rows) * ceil_div(n, lanes))
+    parts = _parts(ints, threads, ints["batch"] * ceil_div(m, rows) * ceil_div(n, lanes), rows * lanes)
     gr, gc = _grid(ints, parts, rows, lanes)
     if not generic:
         rows = even_rows(m, rows, gr)
