@@ -147,6 +147,22 @@ def test_flags_attributes_and_modes_are_guards() -> None:
     assert bits(call.double()(x2)) == bits(model(x2))
 
 
+def test_the_default_dtype_is_a_guard() -> None:
+    @torch.compile
+    def f(n: int) -> Any:
+        return torch.ones(n) * 2
+
+    for _ in range(3):
+        assert f(3).dtype is torch.float32
+    assert replays(f) == 1
+    try:
+        torch.set_default_dtype(torch.float64)
+        assert f(3).dtype is torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert f(3).dtype is torch.float32
+
+
 def test_closure_and_global_values_are_guards() -> None:
     scale, table = 2.0, {"shift": 1.0, "list": [1.0]}
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..autograd.handles import EDITS
 from ..device.pool import POOL
+from ..dtypes import default_dtype
 from ..ops.record import snapshot
 from ..stream import explain, flush
 from ..stream import program as programs
@@ -129,8 +130,11 @@ class _Builder:
     def sources(self) -> None:
         """Names and tests of the tensors that were there before."""
         r, e = self.r, self.e
-        grad, inference, _ = r.modes
-        self.head.append(f"if S.grad is not {grad} or S.inference is not {inference}: return MISS")
+        grad, inference, kind = r.modes
+        e.scope["default_dtype"] = default_dtype
+        self.test(
+            [f"S.grad is {grad}", f"S.inference is {inference}", f"default_dtype() is {e.constant(kind)}"]
+        )
         tests = list(r.inputs.tests)
         arguments = {id(t): text for text, t in r.inputs.tensors}
         self.test(tests)
@@ -338,7 +342,7 @@ class _Builder:
                 continue
             names[sid] = places.get(sid) or self.stranger(sid, slots[sid])
         watched = sorted({n for sid, n in names.items() if sid not in ours})
-        lines.append(f"if POISONED[0] or len(STREAMS) > 1: settle(({', '.join(watched)},))")
+        lines.append(f"if POISONED[0] or len(STREAMS) > 1: settle(({''.join(f'{n}, ' for n in watched)}))")
         for sid, nbytes in program.outputs:
             if sid not in used:
                 raise Refused("something keeps a tensor that the call makes")
