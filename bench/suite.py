@@ -1,20 +1,24 @@
 """Every workload of the suite, flambeau beside PyTorch, as written and in each side's best mode.
 
-usage: python bench/suite.py [-k REGEX] [--rounds 5] [--best] [--write]
+usage: python bench/suite.py [-k REGEX] [--rounds 5] [--best] [--write] [--keep FILE]
 
 models.py (training steps and inference), dynamic.py (what changes at each step), operations.py (single operations).
 Each side and mode is a process of its own with two threads; they take turns round by round and medians are compared.
+Between two rounds there is a pause, in which the threads of the side before fall asleep.
 --best adds PyTorch with `torch.compile` on model and loss, and flambeau with `flambeau.compile` on the whole step, for
 the models (a dynamic program or a single operation has no better mode). --write writes bench/RESULTS_suite.md.
+--keep takes the workloads that are not measured now from a file and keeps all of them there: for a suite in parts.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import re
 import statistics
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +28,7 @@ from suite_tables import TABLES
 HERE = Path(__file__).resolve().parent
 MODES = {"torch": ("torch", False), "flambeau": ("flambeau", False)}
 BEST = {"torch best": ("torch", True), "flambeau best": ("flambeau", True)}
+PAUSE = 0.03  # seconds
 
 
 class Figures:
@@ -67,6 +72,7 @@ def measure(group: str, name: str, workers: dict[str, Side], modes: dict[str, An
             ready.append(mode)
     for _ in range(rounds):
         for mode in ready:
+            time.sleep(PAUSE)
             answer = workers[mode].ask(do="suite_round", group=group, name=name)
             if "error" in answer:
                 print(f"  {mode} {name}: {answer['error']}", file=sys.stderr)
@@ -112,6 +118,31 @@ def table(rows: list[Figures], best: bool) -> list[str]:
     return lines
 
 
+class Kept:
+    """Seconds of all rounds by workload and mode, in a file of JSON; without a file, nothing."""
+
+    def __init__(self, path: Path | None):
+        self.path = path
+        found = path is not None and path.exists()
+        self.times: dict[str, Any] = json.loads(path.read_text("utf-8")) if path and found else {}
+
+    def has(self, group: str, name: str) -> bool:
+        """Whether an earlier run measured a workload."""
+        return f"{group}:{name}" in self.times
+
+    def figures(self, group: str, name: str, title: str) -> Figures:
+        """What it measured."""
+        made = Figures(name, title)
+        made.times = self.times[f"{group}:{name}"]
+        return made
+
+    def add(self, group: str, row: Figures) -> None:
+        """Keep what was measured now."""
+        self.times[f"{group}:{row.name}"] = row.times
+        if self.path is not None:
+            self.path.write_text(json.dumps(self.times), encoding="utf-8")
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(
@@ -121,6 +152,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--best", action="store_true")
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
     lines = [
         "# The suite",
@@ -129,23 +161,28 @@ def main() -> None:
         f"Two threads each, medians of {options.rounds} rounds in which the sides take turns, results kept until they "
         "are read.",
     ]
+    kept = Kept(options.keep)
     everything: list[Figures] = []
     for group, works in TABLES.items():
         names = [n for n in works if re.search(options.k, f"{group}:{n}")]
-        if not names:
-            continue
         best = options.best and group == "models"
         modes = {**MODES, **(BEST if best else {})}
-        workers = {mode: Side(side) for mode, (side, _) in modes.items()}
+        workers = {mode: Side(side) for mode, (side, _) in modes.items()} if names else {}
         rows = []
-        for name in names:
-            rows.append(measure(group, name, workers, modes, options.rounds))
-            print(table(rows[-1:], best)[-1], flush=True)
+        for name, (_, title, _) in works.items():
+            if name in names:
+                rows.append(measure(group, name, workers, modes, options.rounds))
+                kept.add(group, rows[-1])
+                print(table(rows[-1:], best)[-1], flush=True)
+            elif kept.has(group, name):
+                rows.append(kept.figures(group, name, title))
         for worker in workers.values():
             worker.close()
-        everything += rows
-        ratios = [r for f in rows if (r := f.ratio()) is not None]
-        lines += ["", f"## {group}", "", *table(rows, best), "", f"Geometric mean: {mean(ratios)}."]
+        if rows:
+            everything += rows
+            ratios = [r for f in rows if (r := f.ratio()) is not None]
+            head = ["", f"## {group}", "", *table(rows, any("torch best" in f.times for f in rows))]
+            lines += [*head, "", f"Geometric mean: {mean(ratios)}."]
     ratios = [r for f in everything if (r := f.ratio()) is not None]
     bests = [r for f in everything if (r := f.best_ratio()) is not None]
     lines += ["", "## all", "", f"As written: {mean(ratios)}.", "", f"Best modes: {mean(bests)}."]
