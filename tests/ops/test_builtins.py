@@ -252,3 +252,42 @@ def test_a_piece_by_its_name_has_the_same_bits() -> None:
             found = [chains(n).tolist() for n in (5, 9, 6, 11, 7)]
         results.append(found)
     assert results[0] == results[1]
+
+
+def test_new_storages_and_tensors() -> None:
+    """Blocks leave the free list and come back to it; nothing drifts; without cached memory Python finds some."""
+    from flambeau.device.memory import free_list
+    from flambeau.stream import storages
+
+    torch.ones(3).sum().item()
+    made = storages.makers()
+    assert not storages.BUILTINS or made["fresh"] is not storages.fresh
+    home, meta = free_list(4096), torch.ones(8)._meta
+    assert home is not None and free_list(4096) is home and free_list(1 << 20) is None
+    for fresh in (made["fresh"], storages.fresh):
+        home.clear()
+        first = fresh(home, 4096, 4000)
+        ptr = first.ptr
+        assert (first.nbytes, first.block.nbytes, first.block.ptr, first.sid) == (4000, 4096, ptr, -1)
+        assert first.pend is first.home is first.info is None and not home
+        del first
+        assert home == [ptr]
+        again = fresh(home, 4096, 4000)
+        assert again.ptr == ptr and not home
+        del again
+
+    def rounds(n: int) -> None:
+        for _ in range(n):
+            st = made["fresh"](home, 4096, 4000)
+            t = made["plain"](made["holder"](4000, st.block, st.ptr), meta, 0)
+            t.fill_(1)
+            assert t.sum().item() == 8
+        del st, t
+        gc.collect()
+
+    rounds(20)
+    watched = [None, home, meta, Storage, torch.Tensor, -1, 0, False]
+    before, alive = counts(watched), len(gc.get_objects())
+    rounds(2000)
+    assert len(set(home)) == len(home) == 2 and len(gc.get_objects()) - alive < 100
+    assert all(abs(b - a) < 60 for a, b in zip(before, counts(watched)))

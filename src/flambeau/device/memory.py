@@ -135,6 +135,11 @@ def _class_of(nbytes: int) -> int:
     return size
 
 
+def free_list(nbytes: int) -> list[int] | None:
+    """The list from which `alloc(nbytes)` takes small blocks, always the same one; None for counted blocks."""
+    return _home(nbytes) if nbytes < COUNTED else None
+
+
 def _home(nbytes: int) -> list[int]:
     """The free list that serves nbytes (below COUNTED), remembered for the next time."""
     if len(_lists) >= 1 << 16:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..autograd.handles import EDITS
+from ..device.memory import free_list
 from ..device.pool import POOL
 from ..dtypes import default_dtype
 from ..ops.record import snapshot
@@ -349,8 +350,7 @@ class _Builder:
             if program.parts:
                 lines.append(f"s{sid} = Storage({slots[sid].nbytes})")
                 continue
-            lines.append(f"b{sid} = alloc({nbytes})")
-            lines.append(f"s{sid} = Storage({slots[sid].nbytes}, b{sid}, b{sid}.ptr)")
+            lines += self.storage(sid, nbytes, slots[sid].nbytes)
         for sid in used - ours:
             lines.append(f"s{sid} = Storage({slots[sid].nbytes}, alloc({slots[sid].nbytes}))")
         e.scope["alloc"] = current().alloc
@@ -361,6 +361,13 @@ class _Builder:
         lines += self.numbers(program)
         lines += (self.in_parts if program.parts else self.table)(program, names, arena, slots)
         return lines
+
+    def storage(self, sid: int, nbytes: int, size: int) -> list[str]:
+        """A new storage with a block of nbytes."""
+        home = free_list(nbytes)
+        if home is not None:
+            return [f"s{sid} = fresh({self.e.constant(home)}, {nbytes}, {size})"]
+        return [f"b{sid} = alloc({nbytes})", f"s{sid} = holder({size}, b{sid}, b{sid}.ptr)"]
 
     def in_parts(self, program: Any, names: dict[int, str], arena: str, slots: list[Any]) -> list[str]:
         """Run a program whose memory comes and goes: it is given a table of names, as a flush gives it."""

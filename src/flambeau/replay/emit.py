@@ -6,6 +6,7 @@ from typing import Any
 
 from ..ops.record import Form
 from ..stream.gradient import AccumulateGrad, accumulator
+from ..stream.storages import makers
 from ..stream.value import (
     PLAIN,
     RELEASED,
@@ -33,6 +34,7 @@ class Emitter:
         self.scope: dict[str, Any] = {
             "new": object.__new__, "Tensor": Tensor, "Storage": Storage, "Version": Version,
             "make_tensor": make_tensor, "version_of": version_of, "accumulator": accumulator, "extras": extras,
+            **makers(),
         }  # fmt: skip
         self.lines: list[str] = []
         self.names: dict[int, str] = {}  # of objects, by id
@@ -125,7 +127,8 @@ class Emitter:
         if source is not None:
             offset = f"{self.names[id(source)]}._off + {t._off - source._off}"
         st = self.storage(t._st)
-        self.lines.append(f"{name} = make_tensor({st}, {self.constant(t._meta)}, {offset}{self.of(kind)})")
+        make = "plain" if kind is Tensor else "make_tensor"
+        self.lines.append(f"{name} = {make}({st}, {self.constant(t._meta)}, {offset}{self.of(kind)})")
         if t._ver is not None:
             self.lines.append(f"{name}._ver = {self.version(t._ver)}")
         if t._rg:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
+from ...device.memory import Block
 from ...errors import site
-from ...stream import fragments, gradient
+from ...stream import fragments, gradient, storages
 from ...stream.value import ENTERING, LOCAL, PLAIN, RELEASED, Extras, Node, Storage, Stream, Tensor, Version
 from .. import calls, record
 from ..record import Form, GradPlan
 
-BUILTINS = ("op", "commit", "record_grad", "walk", "count", "survey", "piece")
+BUILTINS = ("op", "commit", "record_grad", "walk", "count", "survey", "piece", "fresh", "holder", "plain")
 NAMES = ("flambeau_objects", *[f"flambeau_{name}" for name in BUILTINS])
 COMMIT, RECORD_GRAD = record.commit, record.record_grad  # the definitions in Python
 ADDRESSES: dict[str, int] = {}
@@ -26,7 +27,7 @@ def objects() -> dict[str, Any]:
     others = [cls for cls in PLAIN if cls is not Tensor]
     return {
         **{"None": None, "True": True, "False": False, "zero": 0, "minus one": -1, "s": "s"},
-        **{c.__name__: c for c in (int, float, bool, list, tuple, Storage, Tensor)},
+        **{c.__name__: c for c in (int, float, bool, list, tuple, Storage, Tensor, Block)},
         **{"LOCAL": LOCAL, "Parameter": others[0] if others else Tensor, "entering": ENTERING.locked},
         **{"flush_at_bound": lambda S: S.flush_at_bound(), "edge": gradient.edge},
         **{
@@ -37,7 +38,12 @@ def objects() -> dict[str, Any]:
         },
         **{"accumulate": gradient.BOOK["accumulate_grad"], "receive_slot": receive_slot, "apply": apply},
         **{"site": site, "release": lambda node: node.release()},
-        **{"structured": calls.structured, "python commit": COMMIT, "python record_grad": RECORD_GRAD},
+        **{
+            "python fresh": storages.fresh,
+            "structured": calls.structured,
+            "python commit": COMMIT,
+            "python record_grad": RECORD_GRAD,
+        },
     }
 
 
@@ -60,7 +66,7 @@ def receive_slot(buffers: dict[Any, Any], node: Any, number: int, g: Any) -> Non
 def module() -> Any:
     """All functions."""
     from ...device.cpython import Module
-    from . import calling, cutting, recording, walking
+    from . import calling, cutting, recording, replaying, walking
 
     o = {cls: recording.Offsets(cls) for cls in recording.SLOTS}
     m = Module()
@@ -91,6 +97,10 @@ def module() -> Any:
     cutting.longest(m, o[fragments.Node])
     cutting.number_of(m)
     cutting.piece(m, o[Form])
+    replaying.new_storage(m, o[Storage])
+    replaying.fresh(m, o[Block])
+    replaying.holder(m)
+    replaying.plain(m)
     return m
 
 
@@ -128,6 +138,7 @@ def install() -> None:
     )
     gradient.BOOK["walk"], gradient.BOOK["count"] = MADE["walk"], MADE["count"]
     fragments.BUILTINS["survey"], fragments.BUILTINS["piece"] = MADE["survey"], MADE["piece"]
+    storages.BUILTINS.update((name, MADE[name]) for name in ("fresh", "holder", "plain"))
 
 
 def remove() -> None:
@@ -136,3 +147,4 @@ def remove() -> None:
     for name in ("walk", "count"):
         gradient.BOOK.pop(name, None)
     fragments.BUILTINS.clear()
+    storages.BUILTINS.clear()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ...device import cpython
 from ...device.cpython import ITEMS, SIZE, TYPE, Function, Module
+from ...device.memory import Block
 from ...stream.fragments import Node as Fragment
 from ...stream.gradient import AccumulateGrad
 from ...stream.value import Extras, Meta, Node, Storage, Stream, Tensor, Version
@@ -17,6 +18,7 @@ OPERANDS, RESULTS = 64, 16  # of more, the Python definitions record
 SLOTS: dict[type, str] = {
     Tensor: "_st _off _meta _rg _gf _nr _ver _vw _x",
     Storage: "block home info nbytes pend ptr sid",
+    Block: "_home nbytes ptr",
     Version: "n",
     Extras: "acc grad hooks post_hooks",
     AccumulateGrad: "variable",
