@@ -383,3 +383,25 @@ def test_explain_shows_a_captured_step(capsys: Any) -> None:
     assert len(found.flushes) == 1 and len(found.kernels) >= 3
     assert any("cross_entropy" in text or "nll" in text for text in found.flushes[0].instructions)
     assert "kernel" in capsys.readouterr().out
+
+
+def test_states_taken_away_or_exchanged() -> None:
+    """The states of parameters are found by what the optimizer's dictionary holds, in whatever way that changed."""
+
+    def between(program: Program, i: int) -> None:
+        state = program.optimizer.state
+        a, b = list(program.model.parameters())[1::2]
+        if i == 3:
+            state.clear()
+        if i == 6:
+            state[a] = dict(state[a])
+        if i == 8:
+            state[a]["momentum_buffer"] = state[a]["momentum_buffer"].clone()
+        if i == 10:
+            del state[b]
+
+    step = compare(lambda: Program(OPTIMIZERS["momentum"]), 16, between)
+    assert captured(step) >= 1
+    compare(
+        lambda: Program(OPTIMIZERS["adam"]), 9, lambda p, i: p.optimizer.state.clear() if i == 5 else None
+    )

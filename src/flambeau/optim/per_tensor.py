@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import is_
+from operator import is_, itemgetter
 from typing import Any
 
 import flambeau as torch
@@ -146,6 +146,7 @@ class _Plan:
         self.absent = [grad is None for grad in grads]
         self.live = [p for p, absent in zip(self.all, self.absent) if not absent]
         self.stateful = bool(optimizer.scalars) or any(optimizer.tensor_state(group, p) for p in self.live)
+        self.seen: tuple[list[Any], list[Any]] | None = None  # keys and values of the optimizer's state
         self.states: list[dict[str, Any]] = [optimizer.state[p] if self.stateful else {} for p in self.live]
         known = old.mirror() if old is not None else {}
         self.batches = self._batches(optimizer, group, grads, known)
@@ -213,12 +214,30 @@ class _Plan:
             return False
         if _layout(group) != self.layout:
             return False
-        if self.stateful and not all(map(is_, map(state.get, self.live), self.states)):
+        if self.stateful and not self._found(state):
             return False
         for name, (block, views, version) in self.blocks.items():
-            if block._version != version or not all(map(is_, [s.get(name) for s in self.states], views)):
+            if block._version != version or not self._has(name, views):
                 return False
         return True
+
+    def _found(self, state: Any) -> bool:
+        """Whether the parameters have the plan's states: all of `state` is as it was when they were looked up last."""
+        if self.seen is not None:
+            keys, values = self.seen
+            same = len(state) == len(keys) and all(map(is_, state, keys))
+            if same and all(map(is_, state.values(), values)):
+                return True
+        if not all(map(is_, map(state.get, self.live), self.states)):
+            return False
+        self.seen = list(state), list(state.values())
+        return True
+
+    def _has(self, name: str, views: list[Any]) -> bool:
+        try:
+            return all(map(is_, map(itemgetter(name), self.states), views))
+        except KeyError:
+            return False
 
     def run(self, optimizer: PerTensorOptimizer, group: dict[str, Any], grads: list[Any]) -> None:
         again = Again(optimizer, self, group) if LOCAL.s.capture is not None else None
