@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..device.memory import free_list
 from ..errors import Deferred
 from ..loop.recipes.nest import lower
 from . import fusion, recipes
@@ -18,6 +19,7 @@ from .backend import current
 from .nests import Bound, NestBuilder
 from .nodes import Builder, Group, PBuf, PVal, drop_dead
 from .schedule import Scheduler
+from .storages import BUILTINS, furnish
 from .value import AT_FIRST_KERNEL
 
 KERNELS: dict[Any, Any] = {}  # (device name, nest or recipe key) -> (handle, epilogue, names of parameters)
@@ -110,6 +112,7 @@ class Program:
         self.launches: list[Launch] = []
         self.segments: list[Any] = []
         self.outputs: list[tuple[int, int]] = []  # (slot, bytes)
+        self.wanted: Any = None  # the same with their free lists, once it ran
         self.arena = 0
         self.parts: list[Part] = []  # of a program whose memory comes and goes while it runs
         self.cuts: frozenset[int] = frozenset()  # the launches that begin a part
@@ -477,10 +480,10 @@ def run(program: Program, slots: list[Any], progress: Any = None) -> None:
     if program.parts:
         run_parts(program, slots, fill, progress)
         return
-    for sid, nbytes in program.outputs:
-        st = slots[sid]
-        block = device.alloc(nbytes)
-        st.block, st.ptr = block, block.ptr
+    wanted = program.wanted
+    if wanted is None:
+        wanted = program.wanted = tuple([(sid, n, free_list(n)) for sid, n in program.outputs])
+    BUILTINS.get("furnish", furnish)(slots, wanted)
     arena = device.alloc(program.arena) if program.arena else None
     execute(program, fill(slots, arena.ptr if arena is not None else 0, program), progress)
 

@@ -8,14 +8,26 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-from ...device.memory import Block
+from ...device.memory import Block, alloc
 from ...errors import site
 from ...stream import fragments, gradient, storages
 from ...stream.value import ENTERING, LOCAL, PLAIN, RELEASED, Extras, Node, Storage, Stream, Tensor, Version
 from .. import calls, record
 from ..record import Form, GradPlan
 
-BUILTINS = ("op", "commit", "record_grad", "walk", "count", "survey", "piece", "fresh", "holder", "plain")
+BUILTINS = (
+    "op",
+    "commit",
+    "record_grad",
+    "walk",
+    "count",
+    "survey",
+    "piece",
+    "fresh",
+    "furnish",
+    "holder",
+    "plain",
+)
 NAMES = ("flambeau_objects", *[f"flambeau_{name}" for name in BUILTINS])
 COMMIT, RECORD_GRAD = record.commit, record.record_grad  # the definitions in Python
 ADDRESSES: dict[str, int] = {}
@@ -40,6 +52,7 @@ def objects() -> dict[str, Any]:
         **{"site": site, "release": lambda node: node.release()},
         **{
             "python fresh": storages.fresh,
+            "alloc": alloc,
             "structured": calls.structured,
             "python commit": COMMIT,
             "python record_grad": RECORD_GRAD,
@@ -98,7 +111,9 @@ def module() -> Any:
     cutting.number_of(m)
     cutting.piece(m, o[Form])
     replaying.new_storage(m, o[Storage])
+    replaying.new_block(m, o[Block])
     replaying.fresh(m, o[Block])
+    replaying.furnish(m, o[Storage], o[Block])
     replaying.holder(m)
     replaying.plain(m)
     return m
@@ -138,7 +153,7 @@ def install() -> None:
     )
     gradient.BOOK["walk"], gradient.BOOK["count"] = MADE["walk"], MADE["count"]
     fragments.BUILTINS["survey"], fragments.BUILTINS["piece"] = MADE["survey"], MADE["piece"]
-    storages.BUILTINS.update((name, MADE[name]) for name in ("fresh", "holder", "plain"))
+    storages.BUILTINS.update((name, MADE[name]) for name in ("fresh", "furnish", "holder", "plain"))
 
 
 def remove() -> None:

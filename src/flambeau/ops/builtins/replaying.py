@@ -1,10 +1,10 @@
-"""What a replay makes at the end of a captured call, as builtin functions: storages of new memory, tensors of them.
+"""Storages and the memory of results as builtin functions, for replays and for programs.
 
-The definitions in Python are in replay/emit.py; they serve where there are no builtins, and where no memory is cached."""
+The definitions in Python, stream/storages.py, serve where there are no builtins and where no memory is cached."""
 
 from __future__ import annotations
 
-from ...device.cpython import ITEMS, SIZE, Function, Module
+from ...device.cpython import ITEMS, SIZE, Module
 from .recording import Offsets
 
 
@@ -24,40 +24,72 @@ def new_storage(m: Module, st_: Offsets) -> None:
     f.end()
 
 
+def new_block(m: Module, block_: Offsets) -> None:
+    """cached(free list, bytes): a block of the list; null, without an error, if it is empty."""
+    f = m.function("cached", "ppp")
+    home, nbytes = "%a0", "%a1"
+    f.jump_if(f.test("eq", f.load(home, SIZE, "i64"), 0, "i64"), "empty")
+    block = f.call("PyType_GenericAlloc", f.object("Block"), 0)
+    f.jump_if(f.test("eq", block, "null"), "failed")
+    f.keep(nbytes, block, block_.nbytes)
+    left = f.whole("sub", f.load(home, SIZE, "i64"), 1)  # making an object may have collected garbage
+    f.jump_if(f.test("slt", left, 0, "i64"), "taken")
+    f.store(left, home, SIZE, "i64")
+    f.store(f.item(f.load(home, ITEMS), left), block, block_.ptr)  # the list's reference
+    f.keep(home, block, block_.home)
+    f.ret(block)
+    f.label("taken")  # a block without memory: its finaliser puts None on a list that nobody reads
+    f.keep(f.object("None"), block, block_.ptr)
+    f.store(f.call("PyList_New", 0), block, block_.home)
+    f.decref(block)
+    f.jump("empty")
+    f.label("failed")
+    f.call("PyErr_Clear")
+    f.label("empty")
+    f.ret("null")
+    f.end()
+
+
 def fresh(m: Module, block_: Offsets) -> None:
     """flambeau_fresh(free list, bytes of the block, bytes of the storage): a storage of a cached block."""
     f = m.function("flambeau_fresh", "pppi", exported=True)
     args, n = "%a1", "%a2"
     home, nbytes, size = (f.item(args, i) for i in range(3))
-    count = f.load(home, SIZE, "i64")
-    f.jump_if(f.test("eq", count, 0, "i64"), "odd")
-    block = f.call("PyType_GenericAlloc", f.object("Block"), 0)
-    f.jump_if(f.test("eq", block, "null"), "failed")
-    left = f.whole("sub", f.load(home, SIZE, "i64"), 1)  # making an object may have collected garbage
-    f.jump_if(f.test("slt", left, 0, "i64"), "taken")
-    ptr = f.item(f.load(home, ITEMS), left)
-    f.store(left, home, SIZE, "i64")
-    f.store(ptr, block, block_.ptr)  # the list's reference
-    f.keep(nbytes, block, block_.nbytes)
-    f.keep(home, block, block_.home)
-    st = f.call("storage", size, block, ptr)
+    block = f.call("cached", home, nbytes)
+    f.jump_if(f.test("eq", block, "null"), "odd")
+    st = f.call("storage", size, block, f.load(block, block_.ptr))
     f.decref(block)
     f.ret(st)
-    f.label("taken")
-    drop_empty(f, block, block_)
     f.label("odd")
     f.ret(f.call("PyObject_Vectorcall", f.object("python fresh"), args, n, "null"))
-    f.label("failed")
-    f.ret("null")
     f.end()
 
 
-def drop_empty(f: Function, block: str, block_: Offsets) -> None:
-    """Let go of a block without memory: its finaliser puts None on a list that nobody reads."""
-    f.keep(f.object("None"), block, block_.ptr)
-    f.keep(f.object("None"), block, block_.nbytes)
-    f.store(f.call("PyList_New", 0), block, block_.home)
-    f.decref(block)
+def furnish(m: Module, st_: Offsets, block_: Offsets) -> None:
+    """flambeau_furnish(slots, ((slot, bytes, free list or None), ...)): these storages have memory; None."""
+    f = m.function("flambeau_furnish", "pppi", exported=True)
+    slots, wanted = f.load("%a1"), f.load("%a1", 8)
+    none, block_of = f.object("None"), f.var()
+    with f.each(f.load(wanted, SIZE, "i64")) as k:
+        one = f.item(f.at(wanted, ITEMS), k)
+        nbytes, home = f.load(one, ITEMS + 8), f.load(one, ITEMS + 16)
+        st = f.item(f.load(slots, ITEMS), f.call("PyLong_AsSsize_t", f.load(one, ITEMS)))
+        f.store("null", block_of)
+        with f.when(f.test("ne", home, none)):
+            f.store(f.call("cached", home, nbytes), block_of)
+        with f.when(f.test("eq", f.load(block_of), "null")):
+            f.store(f.invoke(f.object("alloc"), nbytes), block_of)
+            f.jump_if(f.test("eq", f.load(block_of), "null"), "failed")
+        block = f.load(block_of)
+        ptr = f.load(block, block_.ptr)
+        f.incref(ptr)
+        f.swap(ptr, st, st_.ptr)
+        f.swap(block, st, st_.block)
+    f.incref(none)
+    f.ret(none)
+    f.label("failed")
+    f.ret("null")
+    f.end()
 
 
 def holder(m: Module) -> None:
