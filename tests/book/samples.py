@@ -249,6 +249,8 @@ CALLS: dict[str, Call] = {
         s.x(3, 7).kthvalue(2).values,
     ],
     "mode": lambda s: s.x(3, 7).mode(1).values,
+    "runs": lambda s: [*torch._runs(s.i(3, 3, 1), True), *torch._runs_placed(s.i(3, 3, 1), s.i(2, 0, 1))],
+    "in order": lambda s: torch._in_order(s.i(3, 1, 2)),
     "bincount": lambda s: torch.bincount(s.i(0, 2, 2), s.plain(3)),
     "histc": lambda s: [torch.histc(s.plain(20), 4, 0, 1), torch.histc(s.plain(20), 3)],
     "searchsorted": lambda s: torch.searchsorted(s.i(1, 3, 5, 7), s.i(0, 3, 9), right=True),
@@ -344,6 +346,8 @@ def derived() -> dict[str, Call]:
 
 # Entries of matrices, and those that want some operand of another type: all in CALLS.
 SHAPED = {
+    "_in_order",
+    "_runs_placed",
     "_gru_gates",
     "_lstm_gates",
     "mm",

@@ -41,6 +41,65 @@ def test_order(kind: Any, shape: tuple[int, ...], dim: int) -> None:
         same(got[1], want[1])
 
 
+KINDS = ["float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"]
+
+
+def both(kind: str, n: int, rows: int = 3) -> tuple[Any, Any]:
+    """Equal tensors of a dtype, with repeated elements and, of floats, one NaN, infinities and both zeros."""
+    y = (torch.randn(rows, n, generator=torch.Generator().manual_seed(3)) * 50).to(getattr(torch, kind))
+    if y.dtype.is_floating_point and n > 20:
+        y[0, 5], y[1, 7], y[1, 8], y[1, 3], y[1, 4] = float("nan"), float("inf"), float("-inf"), -0.0, 0.0
+    wide = y.float() if kind == "bfloat16" else y
+    return flambeau.tensor(wide.numpy()).to(getattr(flambeau, kind)), y
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n", [1, 2, 37, 600, 9000])
+def test_ranks_and_first_ones_are_those_of_the_sorted_rows(kind: str, n: int) -> None:
+    x, y = both(kind, n)
+    values, places = (v.tolist() for v in y.sort(dim=1, stable=True))
+    for k in {1, (n + 1) // 2, n}:
+        got = x.kthvalue(k, 1)
+        assert got[1].tolist() == [row[k - 1] for row in places]
+        np.testing.assert_array_equal(got[0].tolist(), [row[k - 1] for row in values])
+        np.testing.assert_array_equal(x.t().kthvalue(k, 0, True)[1].tolist(), [got[1].tolist()])
+    for name in ("median", "nanmedian"):
+        if kind != "bool":
+            np.testing.assert_array_equal(getattr(x, name)(1)[0].tolist(), getattr(y, name)(1)[0].tolist())
+    for k in {1, min(n, 5), n // 8, n // 3}:
+        for largest in (False, True):
+            order = y.sort(dim=1, descending=largest, stable=True)[1][:, :k]
+            assert x.topk(k, 1, largest)[1].tolist() == order.tolist()
+            np.testing.assert_array_equal(
+                x.t().topk(k, 0, largest)[0].t().tolist(), y.gather(1, order).tolist()
+            )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n", [0, 1, 2, 37, 3000])
+def test_unique(kind: str, n: int) -> None:
+    def agree(got: Any, want: Any) -> None:
+        for g, w in zip(got, want, strict=True):
+            assert (tuple(g.shape), str(g.dtype)) == (tuple(w.shape), str(w.dtype))
+            np.testing.assert_array_equal(g.tolist(), w.tolist())
+
+    x, y = both(kind, n)
+    for a, b in ((x, y), (x.t()[::2], y.t()[::2]), (x[1:2].expand(4, n), y[1:2].expand(4, n))):
+        for flags in ({"return_inverse": True, "return_counts": True}, {"return_counts": True}):
+            agree(flambeau.unique(a, **flags), torch.unique(b, **flags))
+            if a.numel() != 1:  # where PyTorch leaves out the counts
+                agree(flambeau.unique_consecutive(a, **flags), torch.unique_consecutive(b, **flags))
+        agree((flambeau.unique(a),), (torch.unique(b),))
+
+
+def test_order_of_u64_and_bits_of_zeros() -> None:
+    given = np.array([2**63 + 5, 3, 2**64 - 1, 0, 3], np.uint64)
+    assert flambeau.tensor(given).sort()[0].tolist() == sorted(given.tolist())
+    assert flambeau.unique(flambeau.tensor(given)).tolist() == sorted(set(given.tolist()))
+    values = flambeau.tensor([0.0, -0.0, 1.0, -0.0, -1.0]).sort()[0]
+    assert values.signbit().tolist() == [True, False, True, True, False]
+
+
 @pytest.mark.parametrize("name", ["cumsum", "cumprod", "logcumsumexp"])
 @pytest.mark.parametrize(("shape", "dim"), [((9,), 0), ((5, 33), 0), ((4, 7, 3), 1), ((3, 40), -1)])
 def test_running(name: str, shape: tuple[int, ...], dim: int) -> None:

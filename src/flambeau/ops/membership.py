@@ -31,6 +31,19 @@ def _chosen(result: tuple[Any, Any, Any], inverse: bool, counts: bool) -> Any:
     return (out, *([inv] if inverse else []), *([cnt] if counts else []))
 
 
+def _distinct(x: Any, places: Any, shape: Any, inverse: bool, counts: bool) -> Any:
+    """The distinct neighbours in a vector; places: where its elements were in a tensor of the given shape."""
+    if not x.numel():
+        none = FUNCTIONS["full"]((0,), 0, dtype=int64)
+        return _chosen((x.clone(), none.reshape(shape), none.clone()), inverse, counts)
+    runs = FUNCTIONS["_runs"](x, inverse) if places is None else FUNCTIONS["_runs_placed"](x, places)
+    first, starts, number = runs[:3]
+    n = int(number.item())
+    out = first if n == len(first) else first[:n].clone()
+    ranks = runs[3].reshape(shape) if inverse else None
+    return _chosen((out, ranks, starts[1 : n + 1] - starts[:n] if counts else None), inverse, counts)
+
+
 @composite()
 def unique(
     input: Any,
@@ -40,32 +53,30 @@ def unique(
     dim: Any = None,
 ) -> Any:
     """The distinct elements (or slices along dim) in order; also where each element went, and how often it came."""
+    if dim is not None:
+        return _unique_slices(input, wrap_dim(dim, input.ndim, "unique"), return_inverse, return_counts)
+    x, places = input.detach().reshape(-1), None
+    if return_inverse:
+        x, places = FUNCTIONS["_sort"](x, 0, False)
+    else:
+        x = FUNCTIONS["_in_order"](x)
+    return _distinct(x, places, tuple(input.shape), return_inverse, return_counts)
+
+
+def _unique_slices(input: Any, d: int, inverse: bool, counts: bool) -> Any:
     import numpy as np
 
     a = _numbers(input)
-    if dim is not None:
-        d = wrap_dim(dim, input.ndim, "unique")
-        if a.size == 0 and a.shape[d] != 0 and 0 in a.shape:
-            fail(
-                RuntimeError,
-                "unique: There are 0 sized dimensions, and they aren't selected, so unique cannot be applied",
-            )
-        out, first, inv, cnt = np.unique(
-            a, return_index=True, return_inverse=True, return_counts=True, axis=d, equal_nan=False
+    if a.size == 0 and a.shape[d] != 0 and 0 in a.shape:
+        fail(
+            RuntimeError,
+            "unique: There are 0 sized dimensions, and they aren't selected, so unique cannot be applied",
         )
-        result = index_select(input, d, from_values(first.astype(np.int64)))
-        return _chosen(
-            (result, from_values(inv.reshape(-1).astype(np.int64)), from_values(cnt.astype(np.int64))),
-            return_inverse,
-            return_counts,
-        )
-    out, inv, cnt = np.unique(a.reshape(-1), return_inverse=True, return_counts=True, equal_nan=False)
-    whole = (
-        from_values(out, input.dtype),
-        from_values(inv.reshape(a.shape).astype(np.int64)),
-        from_values(cnt.astype(np.int64)),
+    _, first, inv, cnt = np.unique(
+        a, return_index=True, return_inverse=True, return_counts=True, axis=d, equal_nan=False
     )
-    return _chosen(whole, return_inverse, return_counts)
+    found = (index_select(input, d, from_values(first.astype(np.int64))), inv.reshape(-1), cnt)
+    return _chosen((found[0], *(from_values(v.astype(np.int64)) for v in found[1:])), inverse, counts)
 
 
 @composite()
@@ -73,28 +84,20 @@ def unique_consecutive(
     input: Any, return_inverse: bool = False, return_counts: bool = False, dim: Any = None
 ) -> Any:
     """Without the elements (or slices along dim) that equal the one before them."""
+    if dim is None:
+        x = input.detach().reshape(-1)
+        return _distinct(x, None, tuple(input.shape), return_inverse, return_counts)
     import numpy as np
 
-    a = _numbers(input)
-    if dim is None:
-        flat, shape = a.reshape(-1), a.shape
-        changed = flat[1:] != flat[:-1]
-    else:
-        d = wrap_dim(dim, input.ndim, "unique_consecutive")
-        flat = np.moveaxis(a, d, 0).reshape(a.shape[d], a.size // max(a.shape[d], 1))
-        shape = (a.shape[d],)
-        changed = (flat[1:] != flat[:-1]).any(1)
+    a, d = _numbers(input), wrap_dim(dim, input.ndim, "unique_consecutive")
+    flat = np.moveaxis(a, d, 0).reshape(a.shape[d], a.size // max(a.shape[d], 1))
+    changed = (flat[1:] != flat[:-1]).any(1)
     n = len(flat)
     starts = np.concatenate([np.zeros(min(n, 1), np.int64), np.flatnonzero(changed) + 1]).astype(np.int64)
     inv = np.concatenate([np.zeros(min(n, 1), np.int64), np.cumsum(changed)]).astype(np.int64)
-    cnt = np.diff(np.append(starts, n))
-    source = input.reshape(-1) if dim is None else input
-    out = index_select(source, 0 if dim is None else d, from_values(starts))
-    return _chosen(
-        (out, from_values(inv.reshape(shape)), from_values(cnt.astype(np.int64))),
-        return_inverse,
-        return_counts,
-    )
+    cnt = np.diff(np.append(starts, n)).astype(np.int64)
+    out = index_select(input, d, from_values(starts))
+    return _chosen((out, from_values(inv), from_values(cnt)), return_inverse, return_counts)
 
 
 # --- counting ---------------------------------------------------------------------------------------------------------

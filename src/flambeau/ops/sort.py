@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dtypes import bool_, int64
+from ..dtypes import bool_, int64, uint8
 from ..errors import fail
 from ..shapes import numel, wrap_dim
-from ..stream.graph import Val, const, index_, map_, opaque, reduce_, take
+from ..stream.graph import Val, cast, const, expand, index_, map_, opaque, reduce_, take
 from ..stream.graph import empty as _empty
 from .entry import FUNCTIONS, T, composite, op
 from .places import apart
@@ -31,13 +31,24 @@ def ordered(x: Val, d: int, descending: bool, k: int | None = None) -> tuple[Val
     if not numel(shape):
         return _empty(shape, x.dtype), _empty(shape, int64)
     if x.dtype is bool_:
-        from ..dtypes import uint8
-        from ..stream.graph import cast
-
         values, places = ordered(cast(x, uint8), d, descending, k)
         return cast(values, bool_), places
     values, places = opaque("sort", (x,), [(shape, x.dtype), (shape, int64)], (d, descending, count))
     return values, places
+
+
+def ranked(x: Val, d: int, at: Val, keepdim: bool) -> tuple[Val, Val]:
+    """(value, place) of the element of rank `at` in the rows along d; `at` has x's shape without d."""
+    if x.dtype is bool_:
+        v, p = ranked(cast(x, uint8), d, at, keepdim)
+        return cast(v, bool_), p
+    shape = tuple(at.shape)
+    if not numel(shape):
+        v, p = _empty(shape, x.dtype), _empty(shape, int64)
+    else:
+        v, p = opaque("select", (x, at), [(shape, x.dtype), (shape, int64)], (d,))
+    whole = tuple(x.shape)
+    return (kept(v, (d,), whole), kept(p, (d,), whole)) if keepdim else (v, p)
 
 
 def _spread_back(grads: Any, indices: Any, dim: int, form: Any) -> Any:
@@ -69,6 +80,34 @@ def pair(result: Any, out: Any, input: Any = None) -> Any:
     for o in out or ():
         apart("kthvalue", o, input)
     return result if out is None else type(result)(*[into(o, r) for o, r in zip(out, result)])
+
+
+@op(method=False)
+def _in_order(self: T) -> Any:
+    """The elements of a vector in order, without their places."""
+    if self.dtype is bool_:
+        return cast(_in_order(cast(self, uint8)), bool_)
+    if not numel(self.shape):
+        return _empty(tuple(self.shape), self.dtype)
+    return opaque("sort", (self,), [(tuple(self.shape), self.dtype)], (0, False, self.shape[0]))[0]
+
+
+def _found_runs(x: Val, places: tuple[Val, ...], ranks: bool) -> Any:
+    n = x.shape[0]
+    outs = [((n,), x.dtype), ((n + 1,), int64), ((1,), int64), *([((n,), int64)] if ranks else [])]
+    return tuple(opaque("runs", (x, *places), outs, (ranks,)))
+
+
+@op(method=False)
+def _runs(self: T, ranks: bool) -> Any:
+    """Of equal neighbours in a vector that is not empty: (first, starts, number, rank of each element)."""
+    return _found_runs(self, (), ranks)
+
+
+@op(method=False)
+def _runs_placed(self: T, places: T) -> Any:
+    """The same, the ranks written to the given places."""
+    return _found_runs(self, (places,), True)
 
 
 @composite()
@@ -167,17 +206,12 @@ def _kthvalue(self: T, k: int, dim: int, keepdim: bool) -> Any:
         fail(RuntimeError, f"kthvalue(): selected number k out of range for dimension {d}; got k={k}")
     if self.ndim == 0:
         return KthResult(map_("copy", self), const(0, int64))
-    values, places = ordered(self, d, False, k)
-    return KthResult(*at_place(values, places, d, k - 1, keepdim))
+    return KthResult(*ranked(self, d, expand(const(k - 1, int64), without(self, d)), keepdim))
 
 
-def at_place(values: Val, places: Val, d: int, k: int, keepdim: bool) -> tuple[Val, Val]:
-    """The k-th value of sorted rows and its place."""
-    out = []
-    for v in (values, places):
-        w = FUNCTIONS["select"](v, d, k)
-        out.append(map_("copy", FUNCTIONS["unsqueeze"](w, d) if keepdim else w))
-    return out[0], out[1]
+def without(x: Val, d: int) -> tuple[int, ...]:
+    """The shape of x without a dimension."""
+    return tuple(m for e, m in enumerate(x.shape) if e != d)
 
 
 @composite()
@@ -191,15 +225,12 @@ def is_nan(x: Val) -> Val:
     return map_("ne", x, x, out=bool_)
 
 
-def middle(values: Val, d: int, skip_nan: bool) -> Val:
-    """The place of the lower median in sorted rows. NaN is at the end: it wins, unless it is skipped."""
-    n = values.shape[d]
-    shape = tuple(m for e, m in enumerate(values.shape) if e != d)
-    from ..stream.graph import cast, expand
-
-    if not values.dtype.is_floating_point:
+def middle(x: Val, d: int, skip_nan: bool) -> Val:
+    """The rank of the lower median of each row. NaN is at the end: it wins, unless it is skipped."""
+    n, shape = x.shape[d], without(x, d)
+    if not x.dtype.is_floating_point:
         return expand(const((n - 1) // 2, int64), shape)
-    nans = reduce_("add", cast(is_nan(values), int64), (d,))
+    nans = reduce_("add", cast(is_nan(x), int64), (d,))
     good = map_("sub", const(n, int64), nans)
     if skip_nan:
         half = map_("idiv", map_("sub", good, const(1, int64)), const(2, int64))
@@ -222,10 +253,7 @@ def median_of(name: str, result: Any, skip_nan: bool) -> Any:
         d = _one_of(name, self, dim)
         if self.ndim == 0:
             return result(map_("copy", self), const(0, int64))
-        values, places = ordered(self, d, False)
-        return result(
-            *both_picked(values, places, d, middle(values, d, skip_nan), keepdim, tuple(self.shape))
-        )
+        return result(*ranked(self, d, middle(self, d, skip_nan), keepdim))
 
     @composite(name=name)
     def median(input: Any, dim: Any = None, keepdim: bool = False, *, out: Any = None) -> Any:

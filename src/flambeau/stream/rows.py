@@ -1,11 +1,13 @@
-"""Recipes of the nodes that work on rows: `sort` (also the k first), `scan`."""
+"""Recipes of the nodes that work on rows: `sort` (or the k first), `select` (the one of some rank), `runs`, `scan`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from ..loop.recipes import runs as find_runs
 from ..loop.recipes import scan as scans
+from ..loop.recipes import select as selects
 from ..loop.recipes import sort as sorts
 from ..shapes import numel
 from .backend import current
@@ -28,29 +30,82 @@ def parts_of(rows: int, work: int) -> int:
     return 1 if work < SERIAL_WORK else max(1, min(rows, 4 * current().get_num_threads()))
 
 
+def can_pack(dtype: Any, n: int) -> bool:
+    """Whether key and place share an i64."""
+    return dtype.itemsize <= 4 and dtype.short != "u32" and n < 2**31
+
+
 @recipe("sort")
 def sort(node: PNode) -> Sequence[Launch]:
-    """attrs: (dim, descending, k): all of a row if k is its length, else the k first."""
+    """attrs: (dim, descending, k): all of a row if k is its length, else the k first. Places may be left out."""
     dim, descending, k = node.attrs
-    x, values, places = node.ins[0], whole(node.outs[0]), whole(node.outs[1])
+    x, values = node.ins[0], whole(node.outs[0])
     n = x.shape[dim]
     if not numel(values.shape):
         return []
     axes = axes_of(x, values, dim)
     rows = numel([m for m, _ in axes])
     dtype = x.buf.dtype.short
-    packed = x.buf.dtype.itemsize <= 4 and dtype != "u32" and n < 2**31
+    packed = can_pack(x.buf.dtype, n)
     way = "radix" if 512 <= n < 2**31 else "merge"
     if 4 * k <= n:
         way = "few" if k <= sorts.FEW else "some"
-    spec = sorts.Sort(dtype, len(axes), descending, packed, way)
+    spec = sorts.Sort(dtype, len(axes), descending, packed, way, len(node.outs) > 1)
     parts = parts_of(rows, rows * n)
     ints = {"n": n, "k": k, "xs": x.strides[dim], "vs": values.strides[dim]}
     for i, (m, (xs, vs)) in enumerate(axes):
         ints |= {f"a{i}": m, f"x_a{i}": xs, f"v_a{i}": vs}
-    work = {"work": parts * n * 8 * (2 if packed else 4)}
-    bufs = {"x": x, "values": values, "places": places}
+    work = {"work": parts * n * 8 * (4 if spec.apart else 2)}
+    bufs = {"x": x, "values": values}
+    if spec.places:
+        bufs["places"] = whole(node.outs[1])
     return [named_launch(spec, lambda: sorts.kernel(spec), parts, "sort", bufs, ints, work)]
+
+
+@recipe("select")
+def select(node: PNode) -> Sequence[Launch]:
+    """attrs: (dim,); the ranks have the shape of the results."""
+    (dim,) = node.attrs
+    x, at = node.ins
+    values, places = (whole(b) for b in node.outs)
+    if not numel(values.shape):
+        return []
+    n, dims = x.shape[dim], [d for d in range(len(x.shape)) if d != dim]
+    axes = merged(
+        [
+            (m, (x.strides[d], values.strides[k], at.strides[k]))
+            for k, (d, m) in enumerate(zip(dims, values.shape))
+        ]
+    )
+    rows, dtype = numel(values.shape), x.buf.dtype.short
+    packed = can_pack(x.buf.dtype, n)
+    spec = sorts.Sort(dtype, len(axes), False, packed, "select")
+    digit = sorts.DIGIT if n >= 8192 else 8
+    parts = parts_of(rows, rows * n)
+    ints = {"n": n, "k": 1, "xs": x.strides[dim], "vs": 1}
+    for i, (m, (xs, vs, rs)) in enumerate(axes):
+        ints |= {f"a{i}": m, f"x_a{i}": xs, f"v_a{i}": vs, f"r_a{i}": rs}
+    work = {"work": parts * n * 8 * (1 if packed else 2)}
+    bufs = {"x": x, "values": values, "places": places, "at": at}
+    make = lambda: selects.kernel(spec, digit)
+    return [named_launch((spec, digit), make, parts, "select", bufs, ints, work)]
+
+
+@recipe("runs")
+def runs(node: PNode) -> Sequence[Launch]:
+    """Of equal neighbours in a vector: the first, where they start, their number; attrs: (whether also ranks,)."""
+    x, *places = node.ins
+    (ranks,) = node.attrs
+    names = ("first", "starts", "number", "ranks")
+    bufs = {"x": x} | {n: whole(b) for n, b in zip(names, node.outs)}
+    ints = {"n": x.shape[0], "xs": x.strides[0]}
+    if places:
+        bufs["places"], ints["ps"] = places[0], places[0].strides[0]
+    dtype = x.buf.dtype.short
+    spec = ("runs", dtype, ranks, bool(places))
+    return [
+        named_launch(spec, lambda: find_runs.kernel(dtype, ranks, bool(places)), 1, "runs", bufs, ints, {})
+    ]
 
 
 @recipe("scan")

@@ -2,48 +2,77 @@
 descending).
 
 Elements are compared as integer keys in the same order. Up to 32 bits, key and place are packed into one i64; otherwise
-keys and places are two arrays. A row has n elements; `work` holds 2n (packed) or 4n i64 for each part.
+keys and places are two arrays. A row has n elements; `work` holds 2n (4n, if places are apart) i64 for each part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..build import Builder, Value, const, minimum, select
-from ..ir import SIZE, Kernel
+from ..ir import FLOATS, SIZE, Kernel
 
 RUN = 16  # runs sorted by insertion before merging
 DIGIT = 11  # bits of a digit of the radix sort
+BLOCK = 64  # elements looked at together for one that belongs to the first ones
 FEW = 16  # up to so many first ones are kept sorted by insertion
 
 
 @dataclass(frozen=True)
 class Sort:
-    """dtype of the elements; number of row axes; order; way: see WAYS. Only the k first are stored."""
+    """dtype of the elements; number of row axes; order; way: see WAYS. Only the k first are stored.
+
+    places: whether they are wanted."""
 
     dtype: str
     axes: int
     descending: bool
     packed: bool
     way: str = "merge"
+    places: bool = True
+
+    @property
+    def apart(self) -> bool:
+        """Whether places are kept beside the keys; a key tells all but a zero's sign and a NaN's bits."""
+        return not self.packed and (self.places or self.dtype in FLOATS)
 
 
-def key_of(b: Builder, x: Value, descending: bool) -> Value:
-    """An i64 in the order of x; both zeros are equal, NaN is the largest."""
-    type = x.type
-    if type in ("f16", "bf16"):
+def narrow_key(b: Builder, x: Value, descending: bool) -> Value:
+    """An integer of x's size in the order of x (u64: i64); both zeros are equal, NaN is the largest."""
+    if x.type in ("f16", "bf16"):
         x = b.let(x.cast("f32"))
+    k = x
     if x.type in ("f32", "f64"):
         size = SIZE[x.type] * 8
         kind = f"i{size}"
         bits = b.let((x + 0.0).bitcast(kind))
         low = const(kind, 2 ** (size - 1) - 1)
         k = b.let(bits ^ ((bits >> const(kind, size - 1)) & low))
-        k = b.let(select(x.eq(x), k, low)).cast("i64")
-    else:
-        k = x.cast("i64")
+        k = b.let(select(x.eq(x), k, low))
+    elif x.type == "u64":
+        k = x.cast("i64") ^ const("i64", -(2**63))
+    return ~k if descending else k
+
+
+def key_of(b: Builder, x: Value, descending: bool) -> Value:
+    """The same as an i64."""
+    k = narrow_key(b, x, False).cast("i64")
     return b.let(~k if descending else k, "key")
+
+
+def value_of(b: Builder, key: Value, type: str, descending: bool) -> tuple[Value, Value]:
+    """(the element with that key, whether the key tells: not for zeros and NaN)."""
+    k = ~key if descending else key
+    if type not in FLOATS:
+        return (k ^ const("i64", -(2**63)) if type == "u64" else k).cast(type), const("b1", True)
+    wide = "f64" if type == "f64" else "f32"
+    kind = f"i{SIZE[wide] * 8}"
+    k = b.let(k.cast(kind), "k")
+    low = const(kind, 2 ** (SIZE[wide] * 8 - 1) - 1)
+    bits = k ^ ((k >> const(kind, SIZE[wide] * 8 - 1)) & low)
+    return bits.bitcast(wide).cast(type), k.ne(0) & k.ne(low)
 
 
 class _Rows:
@@ -53,7 +82,8 @@ class _Rows:
         self.spec, b = spec, Builder(f"sort_{spec.way}")
         self.b = b
         self.x = b.buf("x", spec.dtype)
-        self.values, self.places = b.buf("values", spec.dtype, "w"), b.buf("places", "i64", "w")
+        self.values = b.buf("values", spec.dtype, "w")
+        self.places = b.buf("places", "i64", "w") if spec.places else None
         self.work = b.buf("work", "i64", "rw")
         self.n, self.k = b.integer("n"), b.integer("k")
         self.xs, self.vs = b.integer("xs"), b.integer("vs")
@@ -74,9 +104,23 @@ class _Rows:
         k = key_of(b, b.let(self.x[x0 + i * self.xs], "x"), self.spec.descending)
         return (b.let((k << 32) | i) if self.spec.packed else k), i
 
-    def emit(self, x0: Value, v0: Value, i: Value, place: Value) -> None:
-        self.places[v0 + i * self.vs] = place
-        self.values[v0 + i * self.vs] = self.x[x0 + place * self.xs]
+    def emit(self, x0: Value, v0: Value, i: Value, at: Value) -> None:
+        """Store the entry at a position of `work` as the i-th."""
+        b, spec = self.b, self.spec
+        key = b.let(self.work[at], "key")
+        to = b.let(v0 + i * self.vs, "to")
+        value, known = value_of(
+            b, key >> const("i64", 32) if spec.packed else key, spec.dtype, spec.descending
+        )
+        if spec.dtype in FLOATS:
+            with b.if_(known):
+                self.values[to] = value
+            with b.else_():
+                self.values[to] = self.x[x0 + self.place(at) * self.xs]
+        else:
+            self.values[to] = value
+        if self.places is not None:
+            self.places[to] = self.place(at)
 
     def place(self, at: Value) -> Value:
         """The place kept at a position of `work` (that of the key, if unpacked: 2n further)."""
@@ -103,7 +147,7 @@ def kernel(spec: Sort) -> Kernel:
     """values[..., i], places[..., i] of the rows of x in order."""
     f = _Rows(spec)
     b = f.b
-    base = b.let(b.tid * f.n * (2 if spec.packed else 4), "base")
+    base = b.let(b.tid * f.n * (4 if spec.apart else 2), "base")
     lo, hi = f.rows
     with b.for_("row", lo, hi) as row:
         x0, v0 = f.base(row)
@@ -114,7 +158,7 @@ def kernel(spec: Sort) -> Kernel:
 def move(f: _Rows, to: Value, at: Value) -> None:
     """Copy an element of the work space, with its place."""
     f.work[to] = f.work[at]
-    if not f.spec.packed:
+    if f.spec.apart:
         f.work[to + f.n * 2] = f.work[at + f.n * 2]
 
 
@@ -129,7 +173,7 @@ def insert(f: _Rows, low: Value, at: Value, key: Value, place: Value) -> None:
         j.set(here - 1)
     end = b.let(j.get(), "end")
     f.work[end] = key
-    if not f.spec.packed:
+    if f.spec.apart:
         f.work[end + f.n * 2] = place
 
 
@@ -150,7 +194,7 @@ def fill(f: _Rows, base: Value, x0: Value) -> None:
 def put(f: _Rows, to: Value, key: Value, place: Value) -> None:
     """Write an entry: a key with its place in it, or both apart."""
     f.work[to] = key
-    if not f.spec.packed:
+    if f.spec.apart:
         f.work[to + f.n * 2] = place
 
 
@@ -158,7 +202,7 @@ def emit_first(f: _Rows, v0: Value, x0: Value, at: Value) -> None:
     """The k first of the sorted entries from `at` on."""
     b = f.b
     with b.for_("i", 0, f.k) as i:
-        f.emit(x0, v0, i, f.place(b.let(at + i)))
+        f.emit(x0, v0, i, b.let(at + i))
 
 
 def merge_sort(f: _Rows, base: Value, count: Value) -> Value:
@@ -167,7 +211,7 @@ def merge_sort(f: _Rows, base: Value, count: Value) -> Value:
     with b.for_("s", 0, count, RUN) as s, b.for_("i", s + 1, minimum(s + RUN, count)) as i:
         at = b.let(base + i, "at")
         key = b.let(f.work[at], "key")
-        place = key if f.spec.packed else b.let(f.work[at + n * 2], "place")
+        place = key if not f.spec.apart else b.let(f.work[at + n * 2], "place")
         insert(f, b.let(base + s), at, key, place)
     source, width = b.reg("source", 0, "i64"), b.reg("width", RUN, "i64")
     with b.while_(width.get() < count):
@@ -218,7 +262,7 @@ def radix_row(f: _Rows, base: Value, x0: Value, v0: Value) -> None:
                 at = bucket(key, d)
                 to = b.let(counts[at], "to")
                 counts[at] = to + 1
-                place = key if f.spec.packed else b.let(work[src + i + n * 2], "place")
+                place = key if not f.spec.apart else b.let(work[src + i + n * 2], "place")
                 put(f, b.let(dst + to.cast("i64")), key, place)
             source.set(n - source.get())
     emit_first(f, v0, x0, b.let(base + source.get(), "done"))
@@ -234,7 +278,7 @@ def merge(f: _Rows, src: Value, dst: Value, lo: Value, mid: Value, hi: Value) ->
         other = b.let(right < left, "other")
         to = b.let(dst + p + (q - mid), "to")
         work[to] = select(other, right, left)
-        if not f.spec.packed:
+        if f.spec.apart:
             work[to + f.n * 2] = work[src + select(other, q, p) + f.n * 2]
         step = b.let(other.cast("i64"), "step")
         i.set(p + (const("i64", 1) - step))
@@ -254,20 +298,40 @@ def few_row(f: _Rows, base: Value, x0: Value, v0: Value) -> None:
         key, place = f.entry(x0, i)
         insert(f, base, b.let(base + i), key, place)
     last = b.let(base + (k - 1), "last")
-    with b.for_("i", k, f.n) as i:
+    with blocks(f, x0, k, lambda: f.work[last], lambda end: const("b1", False)) as i:
         key, place = f.entry(x0, i)
         with b.if_(key < f.work[last]):
             insert(f, base, last, key, place)
     emit_first(f, v0, x0, base)
 
 
+@contextmanager
+def blocks(
+    f: _Rows, x0: Value, first: Value, limit: Callable[[], Value], always: Callable[[Value], Value]
+) -> Iterator[Value]:
+    """Loop over the elements from `first` on, but for blocks in which none has a key below the limit.
+
+    always(end): whether the block that ends there is not left out."""
+    b = f.b
+    with b.for_("s", first, f.n, BLOCK) as s:
+        end = b.let(minimum(s + BLOCK, f.n), "end")
+        below, hit = b.let(limit(), "below"), b.reg("hit", False, "b1", 16)
+        if f.spec.packed:
+            below = b.let(below >> const("i64", 32), "below")
+        with b.vfor("v", s, end, 16) as v:
+            key = b.let(narrow_key(b, b.let(f.x[x0 + v * f.xs], "x"), f.spec.descending), "key")
+            hit.set(hit.get() | (key < below.cast(key.type)))
+        with b.if_(hit.reduce("or") | always(end)), b.for_("i", s, end) as i:
+            yield i
+
+
 def some_row(f: _Rows, base: Value, x0: Value, v0: Value) -> None:
     """The k first: what is less than the kth so far is collected, and 4k of those are sorted now and then."""
-    b, n, k, work = f.b, f.n, f.k, f.work
+    b, n, k = f.b, f.n, f.k
     room = b.let(minimum(n, k * 4), "room")
     count, sieve = b.reg("count", 0, "i64"), b.reg("sieve", 0, "i64")
     limit = b.reg("limit", 0, "i64")
-    with b.for_("i", 0, n) as i:
+    with blocks(f, x0, const("i64", 0), limit.get, lambda end: sieve.get().eq(0) | end.eq(n)) as i:
         key, place = f.entry(x0, i)
         with b.if_(sieve.get().eq(0) | (key < limit.get())):
             put(f, b.let(base + count.get(), "to"), key, place)
@@ -276,7 +340,7 @@ def some_row(f: _Rows, base: Value, x0: Value, v0: Value) -> None:
             done = merge_sort(f, base, b.let(count.get(), "found"))
             with b.if_(done.ne(base)), b.for_("c", 0, k) as c:
                 move(f, b.let(base + c), b.let(done + c))
-            limit.set(work[base + (k - 1)])
+            limit.set(f.work[base + (k - 1)])
             count.set(k)
             sieve.set(1)
     emit_first(f, v0, x0, base)
