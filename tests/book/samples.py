@@ -241,6 +241,7 @@ CALLS: dict[str, Call] = {
     ],
     "put": lambda s: (s.x(3, 4) * 1).put(s.i(0, 5), s.x(2), True),
     "masked_scatter": lambda s: s.x(3, 4).masked_scatter(s.mask(3, 4), s.x(12)),
+    "across": lambda s: [s.x(20, 37).t().contiguous(), s.x(2, 17, 19).transpose(1, 2) * 2 + s.x(19, 17)],
     "sort": lambda s: [s.x(3, 7).sort(1).values, s.x(3, 7).sort(0, True).indices],
     "topk": lambda s: s.x(3, 7).topk(2).values,
     "medians": lambda s: [

@@ -175,3 +175,30 @@ def test_read_only_tensors_refuse_every_write() -> None:
 def test_errors(call: Callable[[Any], Any], exc: type[Exception], words: str) -> None:
     with pytest.raises(exc, match=words):
         call(flambeau.zeros(3, 4))
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "int64", "int16", "uint8", "bool", "bfloat16"])
+@pytest.mark.parametrize("shape", [(16, 16), (1, 40), (17, 300), (130, 257), (3, 70, 33)])
+def test_reading_across_gives_what_reading_along_gives(kind: str, shape: tuple[int, ...]) -> None:
+    """Tiles, their last rows and columns; beside an operand that is read along, and in place."""
+    numbers = np.random.default_rng(0).integers(0, 9, shape)
+    x = flambeau.tensor(numbers).to(getattr(flambeau, kind))
+    turned = flambeau.tensor(np.ascontiguousarray(np.swapaxes(numbers, -1, -2))).to(x.dtype)
+    assert flambeau.equal(x.transpose(-1, -2).contiguous(), turned)
+    if kind == "bool":
+        return
+    other = flambeau.arange(numbers.size).reshape(turned.shape).to(x.dtype)
+    assert flambeau.equal(x.transpose(-1, -2) * 2 + other, turned * 2 + other)
+    y = other.clone()
+    y += x.transpose(-1, -2)[..., :, :]
+    assert flambeau.equal(y, other + turned)
+    assert flambeau.equal(x[..., 1:].transpose(-1, -2).contiguous(), turned[..., 1:, :].contiguous())
+
+
+def test_a_square_onto_its_own_transpose() -> None:
+    x = flambeau.arange(64.0 * 64).reshape(64, 64)
+    want = x.numpy().T.copy()
+    x.copy_(x.t().clone())
+    np.testing.assert_array_equal(x.numpy(), want)
+    x += x.t()
+    np.testing.assert_array_equal(x.numpy(), want + want.T)

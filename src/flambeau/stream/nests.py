@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..loop.recipes.accumulate import LANES
 from ..loop.recipes.nest import CHUNK, Analysis, Nest, chunk_count, dependencies, expensive, partials
+from ..loop.recipes.tile import SCRATCH, SIDE, across
 from ..shapes import numel
 from .nodes import Group, PBuf, PNode, PVal, alignment
 
@@ -257,6 +259,8 @@ class NestBuilder:
         for v in sorted(self.take_ints):
             for pair in self.take_ints[v]:
                 ints.extend(pair)
+        if mode == "map" and self.crossed(tuple(classes), extents, len(axes)):
+            mode = "tile"
         lanes = extents[-1 if mode == "row" else len(axes) - 1] if extents else 1
         bound.work = work(extents, lanes, self.values)
         bound.nest = Nest(
@@ -340,7 +344,7 @@ class NestBuilder:
             acc.alias = acc.buf.id in written and count[acc.buf.id] > 1
 
     def mode(self, kept: int, reduced: int, columns: list[list[int]]) -> str:
-        """The schedule: "map", "row" or "col"."""
+        """The schedule: "map", "row" or "col" ("tile" and "wide" are special cases)."""
         if not reduced:
             return "map"
         if not kept:
@@ -353,6 +357,14 @@ class NestBuilder:
             inner_row += size * (strides[-1] in (0, 1))
             inner_col += size * (strides[kept - 1] in (0, 1))
         return "col" if inner_col > inner_row else "row"
+
+    def crossed(self, classes: tuple[Any, ...], extents: list[int], kept: int) -> bool:
+        """Whether something is read along another axis than is written, and both are long enough for tiles."""
+        if kept < 2 or extents[kept - 1] < 16 or self.take_ints or self.pinned:
+            return False
+        axis, chosen = across(classes, kept)
+        room = sum(self.accesses[k].buf.dtype.itemsize for k in chosen) * LANES * SIDE <= SCRATCH
+        return axis >= 0 and extents[axis] >= LANES and room
 
     def past(self, mode: str, extents: list[int], kept: int) -> int:
         """From how many elements on a plain loop's results go around the caches; 0 if it has not so many now."""
@@ -372,7 +384,7 @@ class NestBuilder:
         if not kept:
             passes = sum(v[0] == "reduce" for v in self.values) and self.single_pass()
             return "chunks" if mode == "row" and passes and numel(extents) > 2 * CHUNK else ""
-        if mode == "row":
+        if mode in ("row", "tile"):
             return "outer"
         inner, outer = extents[kept - 1], numel(extents[: kept - 1])
         return "inner" if kept == 1 or (outer < 8 and outer * 16 < inner) else "outer"

@@ -1,8 +1,9 @@
 """Kernels of elementwise operations and reductions: from a `Nest` (what to compute) to loops (how).
 
-A nest has kept axes and reduced axes, and values in order of dependence. Four schedules:
+A nest has kept axes and reduced axes, and values in order of dependence. Five schedules:
 
     "map"  no reduced axes; the innermost kept axis is vectorised
+    "tile" the same, where something is read along another axis than is written: tile.py
     "row"  the innermost reduced axis is vectorised, one row (a point of the kept axes) at a time
     "col"  the innermost kept axis is vectorised, 16 rows at a time
     "wide" the same for many columns, as many rows at a time as a tile of columns has accumulators in scratch: wide.py
@@ -23,6 +24,7 @@ from typing import Any
 from ..build import Buffer, Builder, Value, const, op, select
 from ..ir import MATH1, MATH2, Kernel
 from .accumulate import LANES, Lanes, Total
+from .tile import Tile
 from .wide import Wide
 
 CHUNK = 32768
@@ -79,7 +81,7 @@ class Analysis:
 
     @staticmethod
     def _inner(nest: Nest) -> set[int]:
-        if nest.mode == "map":
+        if nest.mode in ("map", "tile"):
             return {nest.kept - 1} if nest.kept else set()
         return set(range(nest.kept, nest.kept + nest.reduced))
 
@@ -279,6 +281,8 @@ class _Lower:
             self.columns(everything)
         elif nest.mode == "wide":
             Wide(self).body()
+        elif nest.mode == "tile":
+            Tile(self).body(everything)
         else:
             self.maps(everything)
 
