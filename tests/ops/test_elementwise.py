@@ -240,3 +240,58 @@ def test_errors(call: Any, error: Any) -> None:
     for t in (torch, flambeau):
         with pytest.raises(error):
             call(t)
+
+
+EDGES = [
+    0,
+    1,
+    -1,
+    2**24 + 1,
+    2**40,
+    2**50,
+    -(2**50) - 1,
+    2**51 - 1,
+    -(2**51),
+    2**53 + 1,
+    -(2**53) - 1,
+    2**62 + 1,
+]
+
+
+def wide_integers(seed: int) -> np.ndarray:
+    """Numbers of every size, and those where a float begins to lose bits."""
+    rng = np.random.default_rng(seed)
+    some = rng.integers(-(2**63), 2**63 - 1, 600) >> rng.integers(0, 64, 600)
+    every = np.concatenate([some, np.array([*EDGES, 2**63 - 1, -(2**63) + 1])])
+    rng.shuffle(every)
+    return every
+
+
+@pytest.mark.parametrize("bits", [63, 50, 10])
+def test_whole_division_of_i64(bits: int) -> None:
+    """Quotients through floats where both numbers are near, one by one where a vector holds others."""
+    a, b = (wide_integers(seed) >> (63 - bits) for seed in (0, 1))
+    b[b == 0] = 3
+    for name in ("floor_divide", "remainder", "fmod"):
+        ours, theirs = getattr(flambeau, name), getattr(torch, name)
+        for by in (b, 7, -3, 2**40 + 1, -(2**52)):
+            other = (flambeau.tensor(by), torch.tensor(by)) if by is b else (by, by)
+            want = theirs(torch.tensor(a), other[1]).numpy()
+            np.testing.assert_array_equal(ours(flambeau.tensor(a), other[0]).numpy(), want)
+
+
+def test_i64_and_floats() -> None:
+    whole = wide_integers(2)
+    for kind in ("float32", "float64"):
+        want = torch.tensor(whole).to(getattr(torch, kind))
+        np.testing.assert_array_equal(
+            flambeau.tensor(whole).to(getattr(flambeau, kind)).numpy(), want.numpy()
+        )
+        rng = np.random.default_rng(3)
+        real = rng.standard_normal(600) * 2.0 ** rng.integers(-4, 61, 600)
+        edges = [2.0**51, -(2.0**51), 2.0**51 - 0.5, -(2.0**51) + 0.5, -0.0, 0.999, -0.5, 2.0**62]
+        for numbers in (real, real % 1e6, np.array(edges)):
+            given = numbers.astype(kind)
+            np.testing.assert_array_equal(
+                flambeau.tensor(given).long().numpy(), torch.tensor(given).long().numpy()
+            )

@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..loop.ir import SIZE, UNSIGNED
+from . import whole
 from .types import REGISTER, llvm_type
 
 if TYPE_CHECKING:
     from .operations import Operations
 
-_EXACT = 2**51  # below it the f64 quotient of two i64 is exact
+_EXACT = whole.NEAR // 2  # below it the f64 quotient of two i64 is exact, and near
 
 
 def divide(on: Operations, op: str, type: str, args: list[str], width: int, const: object) -> str:
@@ -75,11 +76,16 @@ def _small(splat: str) -> bool:
 
 
 def _by_floats(on: Operations, op: str, type: str, a: str, b: str, width: int) -> str:
-    wide, whole = ("f32", "i32") if SIZE[type] < 4 else ("f64", type)
-    x, y = (on.cast(v, type, wide, width) for v in (a, b))
+    """For operands of 8 bytes: if both are near."""
+    long = SIZE[type] == 8
+    wide, short = ("f32", "i32") if SIZE[type] < 4 else ("f64", type)
+    x, y = (whole.near_double(on, v, width) if long else on.cast(v, type, wide, width) for v in (a, b))
     quotient = on.line(f"fdiv {llvm_type(wide, width)} {x}, {y}")
-    q = on.convert("fptoui" if whole == "u32" else "fptosi", quotient, wide, whole, width)
-    q = q if SIZE[type] >= 4 else on.convert("trunc", q, whole, type, width)
+    if long:
+        q = whole.near_whole(on, quotient, width)
+    else:
+        q = on.convert("fptoui" if short == "u32" else "fptosi", quotient, wide, short, width)
+        q = q if SIZE[type] >= 4 else on.convert("trunc", q, short, type, width)
     if op == "idiv":
         return q
     t = llvm_type(type, width)

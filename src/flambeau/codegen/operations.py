@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..loop.ir import COMPARE, FLOATS, SIZE, UNSIGNED
+from . import whole
 from .division import divide
 from .types import HALVES, REGISTER, constant, llvm_type
 
@@ -358,6 +359,8 @@ class Operations:
             return self._to_integer(x, source, type, width)
         unsigned = source in UNSIGNED or source == "b1"
         if type in FLOATS:
+            if width and source == "i64" and not self.target.avx512:
+                return (whole.to_double if type == "f64" else whole.to_float)(self, x, width)
             return self.convert("uitofp" if unsigned else "sitofp", x, source, type, width)
         if source != "b1" and SIZE[source] == SIZE[type]:
             return x
@@ -385,6 +388,20 @@ class Operations:
 
     def _saturate(self, x: str, source: str, width: int) -> str:
         """trunc(x) saturated to i64 (NaN: 0)."""
+        if self.target.avx512:
+            return self._saturate_any(x, source, width)
+        wide = self.cast(x, source, "f64", width)
+        size = self.intrinsic("fabs", "f64", [wide], width)
+        bound = self.splat(constant("f64", float(whole.NEAR)), "f64", width)
+        inside = self.line(f"fcmp olt {llvm_type('f64', width)} {size}, {bound}")
+        return self.function.unless(
+            whole.everywhere(self, inside, width),
+            whole.near_whole(self, wide, width),
+            llvm_type("i64", width),
+            lambda: self._saturate_any(x, source, width),
+        )
+
+    def _saturate_any(self, x: str, source: str, width: int) -> str:
         line, t, b1, i = self.line, llvm_type(source, width), llvm_type("b1", width), llvm_type("i64", width)
         bound = self.splat(constant(source, 2.0**63), source, width)
         least = self.splat(constant(source, -(2.0**63)), source, width)

@@ -148,7 +148,7 @@ def floor_quotient(a: Val, b: Val) -> Val:
     q = map_("idiv", a, b, name="floor_divide")
     if not a.dtype.is_signed:
         return q
-    r = map_("irem", a, b)
+    r = map_("sub", a, map_("mul", q, b))
     zero = const(0, a.dtype)
     off = map_(
         "and",

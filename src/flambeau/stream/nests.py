@@ -259,8 +259,7 @@ class NestBuilder:
         for v in sorted(self.take_ints):
             for pair in self.take_ints[v]:
                 ints.extend(pair)
-        if mode == "map" and self.crossed(tuple(classes), extents, len(axes)):
-            mode = "tile"
+        mode = self.crossed(mode, tuple(classes), extents, len(axes))
         lanes = extents[-1 if mode == "row" else len(axes) - 1] if extents else 1
         bound.work = work(extents, lanes, self.values)
         bound.nest = Nest(
@@ -358,13 +357,13 @@ class NestBuilder:
             inner_col += size * (strides[kept - 1] in (0, 1))
         return "col" if inner_col > inner_row else "row"
 
-    def crossed(self, classes: tuple[Any, ...], extents: list[int], kept: int) -> bool:
-        """Whether something is read along another axis than is written, and both are long enough for tiles."""
-        if kept < 2 or extents[kept - 1] < 16 or self.take_ints or self.pinned:
-            return False
+    def crossed(self, mode: str, classes: tuple[Any, ...], extents: list[int], kept: int) -> str:
+        """ "tile" for a map that reads along another axis than it writes, if both are long enough."""
+        if mode != "map" or kept < 2 or extents[kept - 1] < LANES or self.take_ints or self.pinned:
+            return mode
         axis, chosen = across(classes, kept)
         room = sum(self.accesses[k].buf.dtype.itemsize for k in chosen) * LANES * SIDE <= SCRATCH
-        return axis >= 0 and extents[axis] >= LANES and room
+        return "tile" if axis >= 0 and extents[axis] >= LANES and room else mode
 
     def past(self, mode: str, extents: list[int], kept: int) -> int:
         """From how many elements on a plain loop's results go around the caches; 0 if it has not so many now."""
