@@ -241,6 +241,10 @@ CALLS: dict[str, Call] = {
     ],
     "put": lambda s: (s.x(3, 4) * 1).put(s.i(0, 5), s.x(2), True),
     "masked_scatter": lambda s: s.x(3, 4).masked_scatter(s.mask(3, 4), s.x(12)),
+    "interpolate": lambda s: [
+        F.interpolate(s.x(1, 2, 3, 4), scale_factor=2, mode=mode)
+        for mode in ("nearest", "bilinear", "bicubic")
+    ],
     "across": lambda s: [s.x(20, 37).t().contiguous(), s.x(2, 17, 19).transpose(1, 2) * 2 + s.x(19, 17)],
     "sort": lambda s: [s.x(3, 7).sort(1).values, s.x(3, 7).sort(0, True).indices],
     "topk": lambda s: s.x(3, 7).topk(2).values,
@@ -347,6 +351,7 @@ def derived() -> dict[str, Call]:
 
 # Entries of matrices, and those that want some operand of another type: all in CALLS.
 SHAPED = {
+    "_mixed",
     "_in_order",
     "_runs_placed",
     "_gru_gates",

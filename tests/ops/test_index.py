@@ -144,3 +144,40 @@ def test_counts_and_searches() -> None:
         assert t.isin(t.arange(4), t.tensor([1, 3])).tolist() == [False, True, False, True]
         assert t.nn.functional.one_hot(t.tensor([0, 2])).tolist() == [[1, 0, 0], [0, 0, 1]]
         assert t.nonzero(t.tensor([[0, 1], [2, 0]])).tolist() == [[0, 1], [1, 0]]
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "to",
+    [{"scale_factor": 2}, {"scale_factor": 1.7}, {"size": 5}, {"scale_factor": 0.4}, {"scale_factor": 9}],
+)
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "linear", "bilinear", "bicubic", "trilinear"])
+def test_interpolation_and_its_gradient(mode: str, to: dict[str, Any], kind: str) -> None:
+    """Up, down and far up, where the gradient is scattered."""
+    dims = {"linear": 1, "trilinear": 3}.get(mode, 2)
+    a = np.random.default_rng(0).standard_normal((2, 3, *range(7, 7 + dims))).astype(kind)
+    for corners in (None,) if mode[0] == "n" else (False, True):
+        found = []
+        for t in (flambeau, torch):
+            x = t.tensor(a, requires_grad=True)
+            y = t.nn.functional.interpolate(x, mode=mode, align_corners=corners, **to)
+            weight = t.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape)
+            (y * weight).sum().backward()
+            found.append((y.detach().numpy(), x.grad.numpy()))
+        for got, want in zip(*found, strict=True):
+            np.testing.assert_allclose(got, want, rtol=2e-4, atol=2e-4)
+
+
+def test_interpolation_has_second_derivatives_and_whole_images() -> None:
+    F = flambeau.nn.functional
+    x = flambeau.randn(1, 2, 4, 5, dtype=flambeau.float64).requires_grad_()
+    for mode in ("nearest", "bilinear", "bicubic"):
+        assert flambeau.autograd.gradcheck(lambda x, m=mode: F.interpolate(x, scale_factor=2, mode=m), (x,))
+        assert flambeau.autograd.gradgradcheck(
+            lambda x, m=mode: F.interpolate(x, scale_factor=2, mode=m), (x,)
+        )
+    image = np.random.default_rng(0).integers(0, 256, (1, 3, 8, 8)).astype(np.uint8)
+    for mode, off in (("nearest", 0), ("bilinear", 1)):
+        got = F.interpolate(flambeau.tensor(image), scale_factor=2, mode=mode).numpy().astype(int)
+        want = torch.nn.functional.interpolate(torch.tensor(image), scale_factor=2, mode=mode).numpy()
+        assert abs(got - want).max() <= off

@@ -7,7 +7,7 @@ from typing import Any
 from ..dtypes import bool_, int32, int64
 from ..errors import fail
 from ..shapes import broadcast, numel, wrap_dim
-from ..stream.graph import Val, contiguous, empty, take
+from ..stream.graph import FLOAT, Val, cast, const, contiguous, empty, expand, map_, take
 from ..stream.value import Tensor
 from .entry import FUNCTIONS, T, composite, op
 from .places import along, apart, check
@@ -108,6 +108,37 @@ def index_select(self: T, dim: int, index: T) -> Any:
         index.off,
     )
     return take(self, {d: along}, shape, [None if e == d else e for e in range(self.ndim)], INDEX)
+
+
+@op(
+    name="_mixed",
+    method=False,
+    grad={
+        "self": lambda grad, dim, index, weight, back, weight_back, form: FUNCTIONS["_mixed"](
+            grad, back, weight_back, index, weight, dim
+        )
+    },
+)
+def _mixed(self: T, index: T, weight: T, back: T, weight_back: T, dim: int) -> Any:
+    """result[i] = sum over k of weight[k, i] self[index[k, i]] along dim; NaN: no such term. back: the transpose."""
+    shape = (*self.shape[:dim], index.shape[1], *self.shape[dim + 1 :])
+    wide = FLOAT if self.dtype.itemsize < 4 else self.dtype
+    ones, flat = (1,) * self.ndim, (0,) * self.ndim
+    if not numel(shape):
+        return empty(shape, self.dtype)
+    total = const(0, wide)
+    for k in range(index.shape[0]):
+
+        def row(v: Val, k: int = k) -> Val:
+            strides = (*flat[:dim], v.strides[1], *flat[dim + 1 :])
+            return v.view_as((*ones[:dim], v.shape[1], *ones[dim + 1 :]), strides, v.off + k * v.strides[0])
+
+        x = take(self, {dim: row(index)}, shape, [None if e == dim else e for e in range(self.ndim)], INDEX)
+        w = expand(cast(row(weight), wide), shape)
+        term = map_("mul", cast(x, wide), w)
+        term = map_("select", map_("eq", w, w, out=bool_), term, const(0, wide))
+        total = map_("add", total, term) if k else term
+    return cast(total, self.dtype)
 
 
 @op(

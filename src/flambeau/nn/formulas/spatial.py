@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -11,12 +12,16 @@ from ..functional.pooling import per_dim
 from ..functional.table import ops
 
 Tensor = Any
+MANY = 12  # readers of one element up to which its gradient is gathered; beyond, it is scattered
 
 
 def resize(
     input: Tensor, size: list[int], mode: str, align_corners: bool | None, scales: Any, antialias: bool
 ) -> Tensor:
     """Interpolation, one dimension after the other; `scales` are the factors the user gave, if any."""
+    if input.dtype == torch.uint8 and mode not in ("nearest", "nearest-exact"):
+        real = resize(input.float(), size, mode, align_corners, scales, antialias)
+        return real.round().clamp(0, 255).to(input.dtype)
     result = input
     for d, count in enumerate(size):
         if count <= 0 or input.size(2 + d) == 0:
@@ -26,15 +31,19 @@ def resize(
             )
         length = input.size(2 + d)
         scale = None if scales is None else scales[d]
-        if mode in ("nearest", "nearest-exact"):
-            index = _nearest(length, count, scale, mode == "nearest-exact")
-            if index != list(range(length)):
-                result = result.index_select(2 + d, torch.tensor(index, device=input.device))
-        else:
-            double = input.dtype == torch.float64
-            result = _weighted(
-                result, 2 + d, length, count, scale, bool(align_corners), mode, antialias, double
-            )
+        key = (length, count, scale, bool(align_corners), mode, input.dtype == torch.float64)
+        if antialias:
+            ratio = float(_ratio(*key[:4], key[5]))
+            rows = _antialias_rows(length, count, ratio, mode, bool(align_corners))
+            matrix = torch.tensor(rows, dtype=input.dtype)
+            result = torch.matmul(result.transpose(2 + d, -1), matrix.t()).transpose(2 + d, -1)
+        elif mode not in ("nearest", "nearest-exact"):
+            result = _weighted(result, 2 + d, *key)
+        elif (index := _nearest(length, count, scale, mode == "nearest-exact")) != list(range(length)):
+            if input.requires_grad:
+                result = _weighted(result, 2 + d, *key)
+            else:
+                result = result.index_select(2 + d, torch.tensor(index))
     return result.clone() if result is input else result
 
 
@@ -46,29 +55,25 @@ def _nearest(length: int, count: int, scale: float | None, exact: bool) -> list[
     return numpy.minimum(numpy.floor(at).astype(numpy.int64), length - 1).tolist()
 
 
-def _weighted(
-    x: Tensor,
-    dim: int,
-    length: int,
-    count: int,
-    scale: float | None,
-    align: bool,
-    mode: str,
-    antialias: bool,
-    double: bool,
-) -> Tensor:
-    """A few source elements for each element, with weights; or, against aliasing, a row of weights."""
+def _ratio(length: int, count: int, scale: float | None, align: bool, double: bool) -> Any:
     import numpy
 
     kind = numpy.float64 if double else numpy.float32
     if align:
-        ratio = kind(length - 1) / kind(count - 1) if count > 1 else kind(0)
-    else:
-        ratio = kind(1.0 / scale) if scale else kind(length) / kind(count)
-    place = {"dtype": x.dtype, "device": x.device}
-    if antialias:
-        matrix = torch.tensor(_antialias_rows(length, count, float(ratio), mode, align), **place)
-        return torch.matmul(x.transpose(dim, -1), matrix.t()).transpose(dim, -1)
+        return kind(length - 1) / kind(count - 1) if count > 1 else kind(0)
+    return kind(1.0 / scale) if scale else kind(length) / kind(count)
+
+
+@functools.lru_cache(maxsize=64)
+def _taps_of(length: int, count: int, scale: float | None, align: bool, mode: str, double: bool) -> Any:
+    """(places, weights) of the source elements of each element, one row for each tap."""
+    import numpy
+
+    kind = numpy.float64 if double else numpy.float32
+    if mode in ("nearest", "nearest-exact"):
+        at = numpy.array([_nearest(length, count, scale, mode == "nearest-exact")], numpy.int64)
+        return at, numpy.ones_like(at, kind)
+    ratio = _ratio(length, count, scale, align, double)
     i = numpy.arange(count, dtype=kind)
     source = i * ratio if align else ratio * (i + kind(0.5)) - kind(0.5)
     if mode != "bicubic":
@@ -77,13 +82,44 @@ def _weighted(
     if mode != "bicubic":
         low = numpy.minimum(low, kind(length - 1))
     taps = _cubic(source - low, -0.75) if mode == "bicubic" else [(0, 1 - (source - low)), (1, source - low)]
+    places = [numpy.clip(low.astype(numpy.int64) + offset, 0, length - 1) for offset, _ in taps]
+    return numpy.stack(places), numpy.stack([weight for _, weight in taps]).astype(kind)
+
+
+@functools.lru_cache(maxsize=64)
+def _readers(length: int, count: int, scale: float | None, align: bool, mode: str, double: bool) -> Any:
+    """(places, weights) of the elements that each source element goes to: the transpose, NaN where there are fewer."""
+    import numpy
+
+    places, weights = _taps_of(length, count, scale, align, mode, double)
+    source, weight = places.T.reshape(-1), weights.T.reshape(-1)
+    to = numpy.repeat(numpy.arange(count), len(places))
+    used = weight != 0
+    source, weight, to = source[used], weight[used], to[used]
+    order = numpy.argsort(source, kind="stable")
+    source, weight, to = source[order], weight[order], to[order]
+    each = numpy.bincount(source, minlength=length)
+    nth = numpy.arange(len(source)) - (numpy.cumsum(each) - each)[source]
+    back = numpy.zeros((max(int(each.max()), 1), length), numpy.int64)
+    back_weights = numpy.full(back.shape, numpy.nan, weights.dtype)
+    back[nth, source], back_weights[nth, source] = to, weight
+    return back, back_weights
+
+
+def _weighted(x: Tensor, dim: int, *key: Any) -> Tensor:
+    """A few source elements for each element, with weights; key: see `_taps_of`."""
+    places, weights = _taps_of(*key)
+    back, back_weights = _readers(*key)
+    if len(back) <= MANY:
+        tables = (torch.tensor(a) for a in (places, weights, back, back_weights))
+        return torch._mixed(x, *tables, dim)
     shape = [1] * x.dim()
-    shape[dim] = count
+    shape[dim] = places.shape[1]
     total = None
-    for offset, weight in taps:
-        index = numpy.clip(low.astype(numpy.int64) + offset, 0, length - 1)
-        picked = x.index_select(dim, torch.tensor(index.tolist(), device=x.device))
-        part = picked * torch.tensor(weight.tolist(), **place).view(shape)
+    for index, weight in zip(places, weights):
+        part = x.index_select(dim, torch.tensor(index))
+        if len(places) > 1:
+            part = part * torch.tensor(weight).to(x.dtype).view(shape)
         total = part if total is None else total + part
     return total
 
