@@ -260,8 +260,7 @@ class NestBuilder:
             for pair in self.take_ints[v]:
                 ints.extend(pair)
         mode = self.crossed(mode, tuple(classes), extents, len(axes))
-        lanes = extents[-1 if mode == "row" else len(axes) - 1] if extents else 1
-        bound.work = work(extents, lanes, self.values)
+        bound.work = work(extents, -1 if mode == "row" else len(axes) - 1, self.values)
         bound.nest = Nest(
             mode,
             len(axes),
@@ -436,8 +435,9 @@ def weight(values: Sequence[tuple[Any, ...]]) -> int:
     return max(1, sum([LONG if v[0] == "map" and expensive(v) else 1 for v in values]))
 
 
-def work(extents: Sequence[int], inner: int, values: Sequence[tuple[Any, ...]]) -> int:
-    """What a nest costs, in simple operations on one element. inner: the extent whose elements are lanes."""
+def work(extents: Sequence[int], axis: int, values: Sequence[tuple[Any, ...]]) -> int:
+    """What a nest costs, in simple operations on one element. axis: the one whose elements are lanes."""
+    inner = extents[axis] if extents else 1
     return numel(extents) // max(inner, 1) * (-(-inner // VECTOR) * VECTOR) * weight(values)
 
 
