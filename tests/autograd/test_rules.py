@@ -458,6 +458,15 @@ def write_of_what_needs_a_gradient_to_view_made_without(torch):
     v.add_(leaf(torch)[2:])
 
 
+@error("one of the variables needed for gradient computation has been modified by an inplace operation")
+def result_saved_through_a_view_is_overwritten(torch):
+    y = leaf(torch) * 2
+    v = y[1:]
+    v.tanh_()
+    v.mul_(3)
+    y.sum().backward()
+
+
 @error("This view is the output of a function that returns multiple views.")
 def write_of_what_needs_a_gradient_to_output_of_unbind(torch):
     a = (leaf(torch) * 1).unbind()[1]

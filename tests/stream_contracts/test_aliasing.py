@@ -133,3 +133,17 @@ def test_gradients_flow_through_writes_on_views() -> None:
     v.mul_(3)
     b.sum().backward()
     assert a.grad.tolist() == [2, 6, 6]
+
+
+def test_what_is_read_at_an_index_is_read_before_the_write_beside_it() -> None:
+    """A result of the same flush is read backwards and then written: both have one domain."""
+    a = np.arange(1.0, 17.0, dtype=np.float32).reshape(4, 4)
+    for _ in range(4):  # from units, then planned as a whole
+        x = torch.tensor(a).clone()
+        y = x.flip(0)
+        x.neg_()
+        rows = x[torch.tensor([3, 0, 1, 2])]
+        x.mul_(2)
+        assert y.tolist() == a[::-1].tolist()
+        assert rows.tolist() == (-a[[3, 0, 1, 2]]).tolist()
+        assert x.tolist() == (-2 * a).tolist()

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..dtypes import dtype, int64, uint64
 from ..errors import fail
-from ..shapes import is_contiguous, is_dense, numel
+from ..shapes import dense_strides_like, is_contiguous, is_dense, numel
 from ..stream.graph import Val, cast, contiguous, map_, opaque
 from ..stream.value import Tensor
 from .elementwise import into
@@ -121,6 +121,15 @@ def drawn(kind: str, state: Val, shape: tuple[int, ...], d: dtype, *rest: Val, b
     return opaque("draw", (state, *rest), [(shape, d)], (("writes", (0,)), kind, bits))[0]
 
 
+def drawn_in_memory_order(kind: str, state: Val, like: Val, d: dtype, *rest: Val) -> Val:
+    """`drawn` for a new tensor that lies in memory as `like` does: the numbers come in the order of its memory."""
+    strides = dense_strides_like(like.shape, like.strides)
+    order = sorted(range(len(strides)), key=lambda e: (-strides[e], e))
+    made = drawn(kind, state, tuple([like.shape[e] for e in order]), d, *rest)
+    back = [order.index(e) for e in range(len(order))]
+    return Val(made.buf, like.shape, tuple([made.strides[k] for k in back]), 0)
+
+
 @op(method=False, function=False)
 def _seed_op(state: T, seed: N) -> Any:
     from ..stream.graph import emit
@@ -159,7 +168,7 @@ def fill_random(t: Any, kind: str, values: tuple[float, ...], generator: Any, bi
     shape = tuple(meta.shape)
     order = None
     if not is_contiguous(shape, meta.strides):
-        if is_dense(shape, meta.strides) and kind != "normal":
+        if is_dense(shape, meta.strides):
             order = sorted(range(len(shape)), key=lambda d: -meta.strides[d])
         if kind == "normal":
             kind = "normal_serial"
@@ -336,7 +345,7 @@ def bernoulli(input: Any, p: Any = None, *, generator: Any = None, out: Any = No
 )
 def _dropout(self: T, state: T, keep: N) -> Any:
     """(self * mask, mask); mask: 1 / keep with probability keep, else 0."""
-    mask = drawn("dropout", state, tuple(self.shape), self.dtype, keep)
+    mask = drawn_in_memory_order("dropout", state, self, self.dtype, keep)
     return map_("mul", self, mask), mask
 
 

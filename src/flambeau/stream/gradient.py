@@ -187,7 +187,7 @@ def rebase_history(t: Tensor, node: Node) -> None:
             wake_views(base, t, 2)
         base_node = CopySlices(base, t, node)
         base._gf, base._nr, base._rg = base_node, 0, True
-        base_node.result_version = version_of(t)
+        node.result_version = base_node.result_version = version_of(t)
         t._gf, t._nr, t._rg = view_node(base, t), 0, True
         t._vw = (base, mode, version_of(t).n)
     else:

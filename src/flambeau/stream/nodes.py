@@ -44,7 +44,7 @@ class PBuf:
         self.at: tuple[int, ...] = ()  # the axis of each dimension, in its group
         self.level = 2
         self.version = 0
-        self.reads: list[tuple[Group, PVal, tuple[int, ...]]] = []
+        self.reads: list[tuple[Group, PVal, tuple[int, ...] | None]] = []  # None: at an index
         self.writes: list[tuple[Group, PVal, tuple[int, ...], PVal | None]] = []
         self.uses = 0
 

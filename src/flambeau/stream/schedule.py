@@ -425,7 +425,7 @@ class Scheduler:
 
     def add(self, node: PNode, group: Group, at: tuple[int, ...]) -> None:
         """Enter a node into a group: its reads, writes and buffers."""
-        for v in node.ins if node.kind != "store" else node.ins[1:]:
+        for k, v in enumerate(node.ins if node.kind != "store" else node.ins[1:]):
             buf = v.buf
             if buf.inline:
                 self.inline_reads(buf, group)
@@ -433,7 +433,8 @@ class Scheduler:
             if not (buf.group is group or any(w[0] is group for w in buf.writes)):
                 if buf.group is not None and not buf.mat:
                     buf.mat = True
-                buf.reads.append((group, v, at))
+                elsewhere = node.kind == "take" and k == 0  # no store fits beside what is read at an index
+                buf.reads.append((group, v, None if elsewhere else at))
                 group.buffers.add(buf.id)
                 group.loads = True
         group.nodes.append((node, at))

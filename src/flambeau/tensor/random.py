@@ -9,6 +9,7 @@ from ..errors import fail
 from ..ops import random as ops
 from ..ops.entry import FUNCTIONS as OPS
 from ..ops.random import Generator, default_generator, fresh
+from ..shapes import is_contiguous
 from ..stream.value import Tensor
 from .create import check_device
 from .creation import finish, into, shape_of
@@ -89,7 +90,11 @@ def randint(
 def randint_like(input: Tensor, *args: Any, dtype: Any = None, **rest: Any) -> Tensor:
     """As randint, in the shape and dtype of input."""
     rest.pop("memory_format", None)
-    return randint(*args, size=tuple(input._meta.shape), dtype=dtype or input._meta.dtype, **rest)
+    meta = input._meta
+    if is_contiguous(meta.shape, meta.strides) or len(args) not in (1, 2) or rest:
+        return randint(*args, size=tuple(meta.shape), dtype=dtype or meta.dtype, **rest)
+    low, high = (0, *args)[-2:]
+    return OPS["empty_like"](input, dtype=dtype).random_(low, high)  # in the order of memory
 
 
 def randperm(
