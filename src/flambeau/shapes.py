@@ -81,12 +81,16 @@ def dense_strides_like(shape: Sequence[int], strides: Sequence[int]) -> Shape:
     """The strides of a fresh result that keeps the memory order of a dense, non-overlapping operand."""
     if is_contiguous(shape, strides) or not is_dense(shape, strides):
         return contiguous_strides(shape)
-    order = sorted(range(len(shape)), key=lambda d: (-strides[d], d))
     result, step = [0] * len(shape), 1
-    for d in reversed(order):
+    for d in reversed(memory_order(strides)):
         result[d] = step
         step *= max(shape[d], 1)
     return tuple(result)
+
+
+def memory_order(strides: Sequence[int]) -> list[int]:
+    """The dimensions from the slowest to the fastest in memory."""
+    return sorted(range(len(strides)), key=lambda d: -strides[d])
 
 
 def is_dense(shape: Sequence[int], strides: Sequence[int]) -> bool:

@@ -131,17 +131,23 @@ def kind_tests(m: Module) -> None:
     f.end()
 
 
+def allocated(f: Function, cls: str, *slots: tuple[int, str]) -> str:
+    """A new object with these slots, (offset, value) each; where there is no memory: null, at the label `out`."""
+    x = f.call("PyType_GenericAlloc", f.object(cls), 0)
+    f.jump_if(f.test("eq", x, "null"), "out")
+    for at, value in slots:
+        f.keep(value, x, at)
+    return x
+
+
 def new_tensor(m: Module, t_: Offsets) -> None:
     """tensor(storage, meta, offset): a new one; null if there is no memory."""
     f = m.function("tensor", "pppp")
-    t = f.call("PyType_GenericAlloc", f.object("Tensor"), 0)
-    f.jump_if(f.test("eq", t, "null"), "out")
     none = f.object("None")
-    for at, x in (
-        *((t_.st, "%a0"), (t_.meta, "%a1"), (t_.off, "%a2"), (t_.rg, f.object("False")), (t_.gf, none)),
-        *((t_.nr, f.object("zero")), (t_.ver, none), (t_.vw, none), (t_.x, none)),
-    ):
-        f.keep(x, t, at)
+    t = allocated(
+        *(f, "Tensor", (t_.st, "%a0"), (t_.meta, "%a1"), (t_.off, "%a2"), (t_.rg, f.object("False"))),
+        *((t_.gf, none), (t_.nr, f.object("zero")), (t_.ver, none), (t_.vw, none), (t_.x, none)),
+    )
     f.label("out")
     f.ret(t)
     f.end()
@@ -150,15 +156,12 @@ def new_tensor(m: Module, t_: Offsets) -> None:
 def new_result(m: Module, st_: Offsets) -> None:
     """result(S, (meta, offset, bytes)): a tensor of a storage that S promises; it has no number yet."""
     f = m.function("result", "ppp")
-    st = f.call("PyType_GenericAlloc", f.object("Storage"), 0)
-    f.jump_if(f.test("eq", st, "null"), "out")
     none, zero = f.object("None"), f.object("zero")
     meta, off, nbytes = (f.load("%a1", ITEMS + 8 * k) for k in range(3))
-    for at, x in (
-        *((st_.ptr, zero), (st_.nbytes, nbytes), (st_.pend, "%a0"), (st_.home, none), (st_.info, none)),
-        *((st_.block, none), (st_.sid, zero)),
-    ):
-        f.keep(x, st, at)
+    st = allocated(
+        *(f, "Storage", (st_.ptr, zero), (st_.nbytes, nbytes), (st_.pend, "%a0"), (st_.home, none)),
+        *((st_.info, none), (st_.block, none), (st_.sid, zero)),
+    )
     t = f.call("tensor", st, meta, off)
     f.decref(st)
     f.ret(t)

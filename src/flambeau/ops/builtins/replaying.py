@@ -5,20 +5,17 @@ The definitions in Python, stream/storages.py, serve where there are no builtins
 from __future__ import annotations
 
 from ...device.cpython import ITEMS, SIZE, Module
-from .recording import Offsets
+from .recording import Offsets, allocated
 
 
 def new_storage(m: Module, st_: Offsets) -> None:
     """storage(bytes, block, address): one that has its memory; null if there is none for the object."""
     f = m.function("storage", "pppp")
-    st = f.call("PyType_GenericAlloc", f.object("Storage"), 0)
-    f.jump_if(f.test("eq", st, "null"), "out")
     none = f.object("None")
-    for at, x in (
-        *((st_.nbytes, "%a0"), (st_.block, "%a1"), (st_.ptr, "%a2"), (st_.pend, none), (st_.home, none)),
-        *((st_.info, none), (st_.sid, f.object("minus one"))),
-    ):
-        f.keep(x, st, at)
+    st = allocated(
+        *(f, "Storage", (st_.nbytes, "%a0"), (st_.block, "%a1"), (st_.ptr, "%a2"), (st_.pend, none)),
+        *((st_.home, none), (st_.info, none), (st_.sid, f.object("minus one"))),
+    )
     f.label("out")
     f.ret(st)
     f.end()
