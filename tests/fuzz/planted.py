@@ -86,11 +86,13 @@ def a_draw_that_nobody_uses_is_dead() -> None:
     right = planning.drop_dead
 
     def drop(found: list[Any]) -> list[Any]:
-        used = {v.buf.id for node in found for v in node.ins if not nodes.opaque_writes(node)}
+        needed = right(found)
+        used = {v.buf.id for node in needed for v in node.ins if not nodes.opaque_writes(node)}
         return [
             node
-            for node in right(found)
-            if not nodes.opaque_writes(node) or any(b.kept or b.id in used for b in node.outs)
+            for node in needed
+            if not (nodes.opaque_writes(node) and node.outs)  # a seed draws nothing
+            or any(b.kept or b.id in used for b in node.outs)
         ]
 
     planning.drop_dead = drop
@@ -211,7 +213,6 @@ NEEDS_PYTORCH = {"a_gradient_is_not_added_to_the_one_before"}  # eager mode has 
 FIRST = {
     "the_first_of_two_stores_stays": 110,
     "a_read_takes_the_value_of_another_view": 205,
-    "a_draw_that_nobody_uses_is_dead": 215,
 }
 
 

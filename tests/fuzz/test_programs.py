@@ -62,7 +62,7 @@ def test_a_minute_of_programs() -> None:
 def test_planted_bugs_are_found(bug: str) -> None:
     if "gradient" in bug:
         pytest.importorskip("torch")
-    command = [sys.executable, "-W", "ignore", str(HERE / "planted.py"), bug, "60"]
+    command = [sys.executable, "-W", "ignore", str(HERE / "planted.py"), bug, "200"]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert int(run.stdout) >= 0, "no program differed"
