@@ -1,12 +1,13 @@
 """Every workload of the suite, flambeau beside PyTorch, as written and in each side's best mode.
 
-usage: python bench/suite.py [-k REGEX] [--rounds 5] [--best] [--write] [--keep FILE]
+usage: python bench/suite.py [-k REGEX] [--rounds 5] [--best] [--jax] [--write] [--keep FILE]
 
 models.py (training steps and inference), dynamic.py (what changes at each step), operations.py (single operations).
 Each side and mode is a process of its own with two threads; they take turns round by round and medians are compared.
 Between two rounds there is a pause, in which the threads of the side before fall asleep.
 --best adds PyTorch with `torch.compile` on model and loss, and flambeau with `flambeau.compile` on the whole step, for
-the models (a dynamic program or a single operation has no better mode). --write writes bench/RESULTS_suite.md.
+the models (a dynamic program or a single operation has no better mode). --jax adds `jax.jit` on the whole step for the
+models that jax_models.py has. --write writes bench/RESULTS_suite.md.
 --keep takes the workloads that are not measured now from a file and keeps all of them there: for a suite in parts.
 """
 
@@ -28,6 +29,7 @@ from suite_tables import TABLES
 HERE = Path(__file__).resolve().parent
 MODES = {"torch": ("torch", False), "flambeau": ("flambeau", False)}
 BEST = {"torch best": ("torch", True), "flambeau best": ("flambeau", True)}
+JAX = {"jax": ("jax", True)}
 PAUSE = 0.03  # seconds
 
 
@@ -105,6 +107,8 @@ def table(rows: list[Figures], best: bool) -> list[str]:
     """The lines of a table."""
     head = ["what", "PyTorch us", "flambeau us", "ratio"]
     head += ["PyTorch compiled us", "flambeau compiled us", "best over best"] if best else []
+    jax = any("jax" in f.times for f in rows)
+    head += ["JAX us", "best over JAX"] if jax else []
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     for f in rows:
         cells = [f.title, cell(f.median("torch")), cell(f.median("flambeau")), cell(f.ratio(), " x")]
@@ -114,6 +118,9 @@ def table(rows: list[Figures], best: bool) -> list[str]:
                 cell(f.median("flambeau best")),
                 cell(f.best_ratio(), " x"),
             ]
+        if jax:
+            ours, theirs = f.best("flambeau"), f.median("jax")
+            cells += [cell(theirs), cell(ours / theirs if ours and theirs else None, " x")]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
@@ -151,6 +158,7 @@ def main() -> None:
     parser.add_argument("-k", default="", help="only workloads whose group:name matches")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--best", action="store_true")
+    parser.add_argument("--jax", action="store_true")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
@@ -166,7 +174,7 @@ def main() -> None:
     for group, works in TABLES.items():
         names = [n for n in works if re.search(options.k, f"{group}:{n}")]
         best = options.best and group == "models"
-        modes = {**MODES, **(BEST if best else {})}
+        modes = {**MODES, **(BEST if best else {}), **(JAX if options.jax and group == "models" else {})}
         workers = {mode: Side(side) for mode, (side, _) in modes.items()} if names else {}
         rows = []
         for name, (_, title, _) in works.items():

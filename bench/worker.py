@@ -1,6 +1,6 @@
 """One side of the comparison: a process that runs workloads with one framework, as told by lines of JSON on its input.
 
-`python worker.py torch|flambeau`; one answer a line. Commands: {"do": "open", "name": ...}, {"do": "round", ...},
+`python worker.py torch|flambeau|jax`; one answer a line. Commands: {"do": "open", "name": ...}, {"do": "round", ...},
 {"do": "close", ...}, {"do": "memory", "name": ..., "steps": [...]}, {"do": "first"}; of the suite (suite.py):
 {"do": "suite_open", "group": ..., "name": ..., "best": ...}, {"do": "suite_round", ...}.
 """
@@ -19,7 +19,8 @@ import workloads
 def read(result: Any) -> float:
     """A number out of a result (of the last tensor of a list): it cannot be known before the work is done."""
     last = result[-1] if isinstance(result, list) else result
-    return float(last.detach().reshape(-1)[0].item())
+    plain = last.detach() if hasattr(last, "detach") else last  # JAX has none
+    return float(plain.reshape(-1)[0].item())
 
 
 def timed(step: workloads.Step, calls: int) -> tuple[float, float]:
