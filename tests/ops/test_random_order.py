@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import torch
 
 import flambeau
+
+torch = pytest.importorskip("torch")
 
 DRAWS = {
     "rand_like": lambda T, v: T.rand_like(v),

@@ -163,11 +163,9 @@ def gradgradcheck(
 ) -> bool:
     """gradcheck of the gradients of func: by its inputs and by the gradients of its outputs (random if not given)."""
     inputs = _tuple(inputs)
-    if grad_outputs is None:
-        rng = np.random.default_rng(0)
-        grad_outputs = [
-            _like(o.detach(), rng.standard_normal(o.numel())).requires_grad_() for o in _outputs(func, inputs)
-        ]
+    if grad_outputs is None:  # drawn as PyTorch draws them: what a program draws later is the same
+        made = [o.new_zeros(tuple(o.shape)) for o in _outputs(func, inputs)]
+        grad_outputs = [g.uniform_(-1, 1).requires_grad_() for g in made]
     grad_outputs = _tuple(grad_outputs)
     count = len(grad_outputs)
 
@@ -175,10 +173,10 @@ def gradgradcheck(
         given, seeds = args[:-count], args[-count:]
         xs = [t for t in given if isinstance(t, Tensor) and t._rg]
         pairs = [(o, g) for o, g in zip(_outputs(func, given), seeds) if o.requires_grad]
-        made = engine.grad(
+        found = engine.grad(
             [o for o, _ in pairs], xs, [g for _, g in pairs], create_graph=True, allow_unused=True
         )
-        return tuple([g for g in made if g is not None])
+        return tuple([g for g in found if g is not None])
 
     def in_grad_mode(*args: Any) -> Any:
         from .modes import enable_grad

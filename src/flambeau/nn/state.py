@@ -18,7 +18,7 @@ _OLD_CALL = (
 )
 
 
-class IncompatibleKeys(namedtuple("IncompatibleKeys", ["missing_keys", "unexpected_keys"])):
+class _IncompatibleKeys(namedtuple("IncompatibleKeys", ["missing_keys", "unexpected_keys"])):
     """What `load_state_dict` found in the module but not in the dictionary, and the other way round."""
 
     __slots__ = ()
@@ -237,7 +237,7 @@ class StateDict:
         if report.errors:
             lines = "\n\t".join(report.errors)
             raise RuntimeError(f"Error(s) in loading state_dict for {type(self).__name__}:\n\t{lines}")
-        return IncompatibleKeys(report.missing, report.unexpected)
+        return _IncompatibleKeys(report.missing, report.unexpected)
 
 
 class _Loading:
@@ -262,7 +262,7 @@ class _Loading:
             if child is not None:
                 below = prefix + name + "."
                 self.load(child, OrderedDict((k, v) for k, v in state.items() if k.startswith(below)), below)
-        found = IncompatibleKeys(self.missing, self.unexpected)
+        found = _IncompatibleKeys(self.missing, self.unexpected)
         for hook in (module.__dict__.get("_load_state_dict_post_hooks") or {}).values():
             if hook(module, found) is not None:
                 raise AssertionError(

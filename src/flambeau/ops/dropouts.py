@@ -31,6 +31,7 @@ def _channels(input: Any) -> Size:
     function=False,
     node="MulBackward0",
     results=("result", "mask"),
+    constant=("mask",),
     grad={"self": lambda grads, mask, keep: grads[0] * (mask / keep)},
 )
 def _feature_dropout(self: T, state: T, shape: Size, keep: N) -> Any:
@@ -43,6 +44,7 @@ def _feature_dropout(self: T, state: T, shape: Size, keep: N) -> Any:
     function=False,
     node="AddBackward0",
     results=("result", "mask"),
+    constant=("mask",),
     grad={"self": lambda grads, mask, scale: grads[0] * (mask * scale)},
 )
 def _alpha_dropout(self: T, state: T, shape: Size, keep: N, scale: N, low: N, shift: N) -> Any:
@@ -108,6 +110,7 @@ for _name in ("feature_dropout", "alpha_dropout", "feature_alpha_dropout"):
     method=False,
     function=False,
     results=("result", "mask"),
+    constant=("mask",),
     grad={"self": lambda grads, mask, keep: grads[0] * mask.to(grads[0].dtype) / keep},
 )
 def _native_dropout(self: T, state: T, keep: N) -> Any:

@@ -68,6 +68,7 @@ class Entry:
         )
         self.defaults |= fn.__kwdefaults__ or {}
         self.results: tuple[str, ...] = facts.get("results", ("result",))
+        self.constant: tuple[str, ...] = facts.get("constant", ())
         self.grads: list[tuple[tuple[str, ...], Callable[..., Any], tuple[str, ...]]] | None = None
         self._read_grads(facts.get("grad"))
         self.cache: dict[Any, Form] = {}
@@ -315,7 +316,8 @@ def write_back(trace: Trace, entry: Entry, dest: Val, result: Any) -> None:
 
 
 def op(**facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Declare an op. Facts: grad ({inputs: formula} or NONE), results (names), aliases, method, function, inplace,
+    """Declare an op. Facts: grad ({inputs: formula} or NONE), results (names), constant (results without gradient),
+    aliases, method, function, inplace,
     inplace="public": the name_ form alone is public,
     nn (also in nn.functional), faces ({"special": name}), node (title of the gradient node), no_out,
     stepwise (bfloat16 and float16: every step of the body is rounded, as in PyTorch),

@@ -15,7 +15,7 @@ from .record import Form
 class _Rule:
     """What a form needs to know of a rule."""
 
-    grads = None
+    grads, constant = None, ()
 
     def __init__(self, name: str):
         self.name = name

@@ -340,6 +340,7 @@ def bernoulli(input: Any, p: Any = None, *, generator: Any = None, out: Any = No
     function=False,
     node="MulBackward0",
     results=("result", "mask"),
+    constant=("mask",),
     grad={"self": lambda grads, mask: grads[0] * mask},
 )
 def _dropout(self: T, state: T, keep: N) -> Any:

@@ -83,7 +83,10 @@ class Form:
         self.outs = [(v.meta, v.off, _bytes(v.buf)) for v in out_vals] if into < 0 else []
         self.arity = len(trace.operands)
         self.slots = self.arity + len(self.outs)
-        self.diff = [out[0].dtype.is_floating_point for out in self.outs]
+        names = entry.result_names(self) if entry.constant else [""] * len(self.outs)
+        self.diff = [
+            out[0].dtype.is_floating_point and n not in entry.constant for out, n in zip(self.outs, names)
+        ]
         self.plans: dict[int, Any] = {}
         self.backward: dict[
             Any, Any
@@ -440,10 +443,9 @@ class OpNode(Node):
             raise_overwritten(self, 0, meta, version.n, then)
         t = make_tensor(st, meta, off)
         t._ver = version
-        if LOCAL.s.grad and meta.dtype.is_floating_point:
-            t._gf, t._rg = self, True
-            if type(self.out) is tuple:
-                t._nr = self.form.plans[self.needs].results[position]
+        number = self.form.plans[self.needs].results[position] if type(self.out) is tuple else 0
+        if LOCAL.s.grad and meta.dtype.is_floating_point and (self.form.into >= 0 or self.form.diff[number]):
+            t._gf, t._nr, t._rg = self, number, True
         return t
 
 
