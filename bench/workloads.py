@@ -11,8 +11,6 @@ import random
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 Step = Callable[[], Any]
 
 
@@ -191,6 +189,8 @@ def random_depth(torch: Any) -> Step:
 def environment(torch: Any) -> Step:
     """Ten steps of a pole on a cart with batch 1: state in, probability read, action out; then a policy gradient."""
     torch.manual_seed(0)
+    import numpy as np
+
     nn, rng = torch.nn, np.random.default_rng(0)
     policy = nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 2))
     optimizer = torch.optim.SGD(policy.parameters(), lr=0.001)

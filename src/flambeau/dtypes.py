@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+from .late import np
 
 
 class dtype:
     """An element type. `short` is its name in the loop IR ("f32"); one object for each type, compared by identity."""
 
-    __slots__ = ("_rank", "is_complex", "is_floating_point", "is_signed", "itemsize", "name", "np", "short")
+    __slots__ = ("_np", "_rank", "is_complex", "is_floating_point", "is_signed", "itemsize", "name", "short")
 
     def __init__(self, name: str, short: str, itemsize: int, rank: int, np_name: str | None):
         self.name, self.short, self.itemsize, self._rank = name, short, itemsize, rank
         self.is_floating_point, self.is_complex = rank == 2, rank == 3
         self.is_signed = rank >= 2 or short[0] == "i"
-        self.np = np.dtype(np_name) if np_name else None
+        self._np = np_name
+
+    @property
+    def np(self) -> Any:
+        """NumPy's dtype; None if NumPy has none for this type."""
+        return np.dtype(self._np) if self._np else None
 
     def __repr__(self) -> str:
         return f"torch.{self.name}"
@@ -71,7 +76,13 @@ ALL = {
 ALIASES = {"half": float16, "float": float32, "double": float64, "short": int16, "int": int32, "long": int64}
 ALIASES |= {"cfloat": complex64, "cdouble": complex128, "chalf": complex32}
 BY_SHORT = {d.short: d for d in ALL.values()}
-BY_NUMPY = {d.np: d for d in ALL.values() if d.np is not None}
+BY_NUMPY_NAME = {d._np: d for d in ALL.values() if d._np is not None}
+
+
+def by_numpy(array_dtype: Any) -> dtype | None:
+    """The type that NumPy calls so; None if there is none."""
+    return BY_NUMPY_NAME.get(array_dtype.name) if array_dtype.isnative else None
+
 
 _ORDER = {d: i for i, d in enumerate((uint8, int8, int16, int32, int64))}
 _FLOAT_ORDER = {d: i for i, d in enumerate((float16, bfloat16, float32, float64))}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import struct
+import sys
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from ..errors import fail
 from ..ops.entry import FUNCTIONS
 from ..stream.gradient import BOOK, AccumulateGrad, edge
-from ..stream.host import from_data
+from ..stream.host import from_bytes
 from ..stream.value import LOCAL, Node, Tensor, extras
 
 Grad = Tensor | None
@@ -291,13 +291,15 @@ def start_grad(t: Tensor, g: Grad) -> Tensor:
 
 
 _ONES: dict[Any, Tensor] = {}
+_ONE = {"f16": struct.pack("=e", 1), "f32": struct.pack("=f", 1), "f64": struct.pack("=d", 1)}
+_ONE["bf16"] = _ONE["f32"][2:] if sys.byteorder == "little" else _ONE["f32"][:2]
 
 
 def unit(meta: Any) -> Tensor:
     """A tensor of one 1: kept, since most backward passes begin with it. Nobody may write to it."""
     one = _ONES.get(meta)
     if one is None:
-        one = _ONES[meta] = from_data(np.ones(tuple(meta.shape)), meta.dtype)
+        one = _ONES[meta] = from_bytes(_ONE[meta.dtype.short], meta.dtype, meta.shape)
     return one
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    from ..late import np
 
 from .. import dtypes
 from ..dtypes import CPU, dtype
@@ -36,11 +39,16 @@ def new_storage(nbytes: int) -> Storage:
     return Storage(nbytes, block, block.ptr)
 
 
-def from_bytes(array: np.ndarray, d: dtype, shape: Sequence[int]) -> Tensor:
-    """A fresh tensor holding a copy of a C-contiguous array's bytes."""
-    st = new_storage(array.nbytes)
-    if array.nbytes:
-        ctypes.memmove(st.ptr, array.ctypes.data, array.nbytes)
+def from_bytes(data: np.ndarray | bytes, d: dtype, shape: Sequence[int]) -> Tensor:
+    """A fresh tensor holding a copy of bytes, or of those of a C-contiguous array."""
+    if isinstance(data, bytes):
+        nbytes = len(data)
+        source: bytes | int = data
+    else:
+        nbytes, source = data.nbytes, int(data.ctypes.data)
+    st = new_storage(nbytes)
+    if nbytes:
+        ctypes.memmove(st.ptr, source, nbytes)
     return make_tensor(st, fresh_meta(tuple(shape), d))
 
 
@@ -69,7 +77,7 @@ def from_data(data: Any, d: Any = None) -> Tensor:
     """A tensor of nested lists, numbers, arrays or tensors; d: its dtype (default: that of the data)."""
     if isinstance(data, (np.ndarray, np.generic)):
         array = np.asarray(data)
-        found = dtypes.BY_NUMPY.get(array.dtype.newbyteorder("="))
+        found = dtypes.by_numpy(array.dtype.newbyteorder("="))
         if found is None:
             raise TypeError(
                 f"can't convert np.ndarray of type {array.dtype}. The only supported types are: "
@@ -82,7 +90,7 @@ def from_data(data: Any, d: Any = None) -> Tensor:
         found = found or (
             dtypes.default_dtype()
             if array.size == 0 and array.dtype == np.float64
-            else dtypes.BY_NUMPY.get(array.dtype)
+            else dtypes.by_numpy(array.dtype)
         )
     d = d or found
     if d is None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    from ..late import np
 
 from .. import dtypes
 from ..errors import fail
@@ -306,11 +309,11 @@ def new_tensor(
     return tensor(data, dtype=dtype or self._meta.dtype, requires_grad=requires_grad)
 
 
-def tri_indices(name: str, pick: Any) -> Any:
+def tri_indices(name: str) -> Any:
     """The function that lists the places of a triangle."""
 
     def make(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int64, **rest: Any) -> Tensor:
-        return from_data(np.stack(pick(row, offset, col)).astype(np.int64), dtype)
+        return from_data(np.stack(getattr(np, name)(row, offset, col)).astype(np.int64), dtype)
 
     make.__name__, make.__doc__ = name, "The (row, column) positions of a triangle, as a (2, n) tensor."
     return make
@@ -376,8 +379,8 @@ FUNCTIONS: dict[str, Any] = {
         for f in (zeros, ones, empty, empty_strided, empty_permuted, arange, linspace, logspace, eye)
     },
     **{f.__name__: f for f in (empty_like, zeros_like, ones_like, full_like)},
-    "tril_indices": tri_indices("tril_indices", np.tril_indices),
-    "triu_indices": tri_indices("triu_indices", np.triu_indices),
+    "tril_indices": tri_indices("tril_indices"),
+    "triu_indices": tri_indices("triu_indices"),
     **{name: typed(name, d) for name, d in CLASSES.items()},
 }
 

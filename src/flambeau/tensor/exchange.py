@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    from ..late import np
 
 from .. import dtypes
 from ..errors import fail
@@ -78,7 +81,7 @@ def array(self: Tensor, dtype: Any = None, copy: Any = None) -> np.ndarray:
 
 def foreign(a: np.ndarray, owner: Any) -> Tensor:
     """A tensor over memory that is not ours."""
-    d = dtypes.BY_NUMPY.get(a.dtype.newbyteorder("="))
+    d = dtypes.by_numpy(a.dtype.newbyteorder("="))
     if d is None:
         raise TypeError(
             f"can't convert np.ndarray of type {a.dtype}. The only supported types are: float64, "
@@ -131,7 +134,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """data as a tensor, without a copy where that is possible."""
     if isinstance(data, Tensor):
         return data.to(dtype) if dtype is not None else data  # type: ignore[attr-defined]
-    if isinstance(data, np.ndarray) and (dtype is None or dtypes.BY_NUMPY.get(data.dtype) is dtype):
+    if isinstance(data, np.ndarray) and (dtype is None or dtypes.by_numpy(data.dtype) is dtype):
         return from_numpy(data)
     if isinstance(data, np.ndarray):
         outside("a NumPy array is read")

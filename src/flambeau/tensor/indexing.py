@@ -6,9 +6,12 @@ shape of the indices, in place if they stand next to each other, else in front.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    from ..late import np
 
 from ..dtypes import bool_, int64, uint8
 from ..errors import fail
