@@ -72,7 +72,12 @@ def reduced(name: str) -> dict[str, Call]:
 
 CALLS: dict[str, Call] = {
     "gates of an LSTM": lambda s: torch._lstm_gates(s.x(3, 16), s.x(3, 4)),
-    "steps of an LSTM": lambda s: torch._lstm_steps(s.x(3, 2, 16), s.x(2, 4), s.x(2, 4), s.x(16, 4), False),
+    "steps of an LSTM": lambda s: torch._recurrent_steps(
+        s.x(3, 2, 16), s.x(2, 4), s.x(2, 4), s.x(16, 4), None, None, None, "lstm", False, True
+    ),
+    "steps of a GRU over several lengths": lambda s: torch._recurrent_steps(
+        s.x(7, 12), s.x(3, 4), None, s.x(12, 4), s.x(12), None, torch.tensor([3, 2, 1, 1]), "gru", True, True
+    ),
     "attention": lambda s: torch.nn.functional.scaled_dot_product_attention(
         s.x(1, 2, 3, 4), s.x(1, 2, 5, 4), s.x(1, 2, 5, 4)
     ),

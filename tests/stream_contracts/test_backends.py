@@ -10,7 +10,7 @@ import pytest
 
 import flambeau as torch
 from flambeau import config
-from flambeau.ops.recurrent import _lstm_steps
+from flambeau.ops.recurrent import _recurrent_steps
 from flambeau.stream import program
 from flambeau.stream.access import synchronize
 from flambeau.tensor.create import as_numpy
@@ -53,9 +53,13 @@ def recurrent() -> list[Any]:
         r(2, 5, seed=1).requires_grad_(),
         r(20, 5, seed=2).requires_grad_(),
     )
-    y, cells, _ = _lstm_steps(x, h, h, w, True)
-    (y.square().sum() + cells.sum()).backward()
-    return [y, x.grad, h.grad, w.grad]
+    y, _, c = _recurrent_steps(x, h, h, w, None, None, None, "lstm", True, True)[:3]
+    (y.square().sum() + c.sum()).backward()
+    packed, bias, sizes = r(7, 15).requires_grad_(), r(15, seed=3).requires_grad_(), ints(3, 2, 1, 1)
+    g, v = r(3, 5, seed=4).requires_grad_(), r(15, 5, seed=5).requires_grad_()
+    z, last = _recurrent_steps(packed, g, None, v, bias, None, sizes, "gru", False, True)[:2]
+    (z.square().sum() + last.sum()).backward()
+    return [y, x.grad, h.grad, w.grad, z, packed.grad, g.grad, v.grad, bias.grad]
 
 
 def pooled() -> list[Any]:

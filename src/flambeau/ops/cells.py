@@ -46,7 +46,7 @@ def times(a: Any, b: Any) -> Any:
     return None if a is None else a * b
 
 
-def _lstm_back(grads: Any, c0: Any, result_c: Any, result_gates: Any) -> tuple[Any, Any]:
+def lstm_back(grads: Any, c0: Any, result_c: Any, result_gates: Any) -> tuple[Any, Any]:
     """(gradient of the gates before their functions, of c0); grads: of h, c and of the gates after their functions."""
     i, f, g, o = parts(result_gates, 4)
     of_i, of_f, of_g, of_o = (None,) * 4 if grads[2] is None else parts(grads[2], 4)
@@ -67,7 +67,7 @@ def _lstm_back(grads: Any, c0: Any, result_c: Any, result_gates: Any) -> tuple[A
     method=False,
     node="ThnnFusedLstmCellBackward0",
     results=("result_h", "result_c", "result_gates"),
-    grad={"gates, c0": _lstm_back},
+    grad={"gates, c0": lstm_back},
 )
 def _lstm_gates(gates: T, c0: T) -> Any:
     """(o tanh(c), c, (i, f, g, o)) with c = f c0 + i g; i, f, o = sigmoid and g = tanh of the gates' parts.
@@ -81,7 +81,7 @@ def _lstm_gates(gates: T, c0: T) -> Any:
     return map_("mul", o, map_("tanh", c)), c, joined([i, f, g, o])
 
 
-def _gru_back(grads: Any, h_gates: Any, h0: Any, result_gates: Any) -> tuple[Any, Any, Any]:
+def gru_back(grads: Any, h_gates: Any, h0: Any, result_gates: Any) -> tuple[Any, Any, Any]:
     """(gradients of the gates from the input, of those from the state, of h0)."""
     r, z, n = parts(result_gates, 3)
     n_h = parts(h_gates, 3)[2]
@@ -100,7 +100,7 @@ def _gru_back(grads: Any, h_gates: Any, h0: Any, result_gates: Any) -> tuple[Any
     method=False,
     node="ThnnFusedGruCellBackward0",
     results=("result_h", "result_gates"),
-    grad={"x_gates, h_gates, h0": _gru_back},
+    grad={"x_gates, h_gates, h0": gru_back},
 )
 def _gru_gates(x_gates: T, h_gates: T, h0: T) -> Any:
     """(n + z (h0 - n), (r, z, n)) with r, z = sigmoid and n = tanh(n_x + r n_h).

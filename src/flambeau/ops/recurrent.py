@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..loop.recipes.recurrence import LANES, panels
-from ..stream.graph import Val, const, contiguous, empty, expand, opaque, store
-from .cells import parts
+from ..loop.recipes.recurrence import GATES, KEPT, LANES, panels
+from ..shapes import numel
+from ..stream.graph import Val, const, contiguous, empty, expand, map_, opaque, store
+from .cells import gru_back, lstm_back, parts
 from .contraction import matmul
-from .entry import FUNCTIONS, T, op
+from .entry import FUNCTIONS, OT, T, op
 from .view import slice_
 
 
@@ -28,64 +29,166 @@ def _turned(w: Any) -> Any:
     return w.view_as(w.shape[::-1], w.strides[::-1], w.off)
 
 
-def _dense(grad: Any, like: Any) -> Any:
-    return contiguous(expand(const(0, like.dtype), tuple(like.shape)) if grad is None else grad)
+def _launch(
+    kind: str, mode: str, reverse: bool, steps: int, ins: dict[str, Any], outs: dict[str, Any]
+) -> dict:
+    """The node `recurrent`; ins: values by the kernel's names (None: not there), outs: (shape, dtype)."""
+    ins = {name: contiguous(v) for name, v in ins.items() if v is not None}
+    attrs = (kind, mode, reverse, steps, (*ins, *outs))
+    return dict(zip(outs, opaque("recurrent", list(ins.values()), list(outs.values()), attrs)))
 
 
 def _back(
-    grads: Any, gates: Any, h0: Any, c0: Any, w_hh: Any, reverse: bool, output: Any, cells: Any, acts: Any
-) -> Any:
+    grads: Any, gates: Any, h0: Any, c0: Any, w_hh: Any, b_hh: Any, w_hr: Any, sizes: Any, mode: str, reverse: bool,
+    output: Any, cells: Any, acts: Any,
+) -> Any:  # fmt: skip
+    """The gradients of gates, h0, c0, w_hh, b_hh and w_hr, None for what is not there."""
     if type(gates) is not Val:
-        return _composed_back(grads, gates, h0, c0, w_hh, reverse)
-    of_cells = () if grads[1] is None else (contiguous(grads[1]),)
-    ins = (_dense(grads[0], cells), *of_cells, *(contiguous(v) for v in (cells, acts, c0)), _in_panels(w_hh))
-    state = (tuple(h0.shape), h0.dtype)
-    attrs = ("backward", reverse, bool(of_cells))
-    da, dh0, dc0 = opaque("lstm", ins, [(tuple(gates.shape), gates.dtype), state, state], attrs)
-    steps, batch, size = output.shape
-    kept = slice_(output, 0, 1, steps, 1) if reverse else slice_(output, 0, 0, steps - 1, 1)
-    first = h0.view_as((1, batch, size), (0, *h0.strides), h0.off)
-    earlier = FUNCTIONS["cat"]([kept, first] if reverse else [first, kept], 0)
-    rows = steps * batch
-    return da, dh0, dc0, matmul(_turned(da.reshape([rows, 4 * size])), earlier.reshape([rows, size]))
+        return _Composed(gates, h0, c0, w_hh, b_hh, w_hr, sizes, mode, reverse).back(grads)
+    lstm, gru, dtype = mode == "lstm", mode == "gru", gates.dtype
+    steps = gates.shape[0] if sizes is None else sizes.shape[0]
+    lead, (batch, out) = tuple(gates.shape[:-1]), h0.shape
+    size = gates.shape[-1] // GATES[mode]
+
+    def dense(grad: Any, size: int) -> Any:
+        return expand(const(0, dtype), (batch, size)) if grad is None else grad
+
+    ins = {"grad": grads[0], "of_h": dense(grads[1], out), "of_c": dense(grads[2], size) if lstm else None}
+    ins |= {"cells": cells if lstm else None, "acts": acts if KEPT[mode] else None, "out": output}
+    ins |= {"h0": h0, "c0": c0 if lstm else None, "w": _in_panels(w_hh), "sizes": sizes}
+    ins |= {"wr": None if w_hr is None else _in_panels(w_hr)}
+    outs: dict[str, Any] = {"da": (tuple(gates.shape), dtype), "earlier": ((*lead, out), dtype)}
+    outs |= {"dg": outs["da"]} if gru else {}
+    outs |= {"dp": ((*lead, out), dtype)} if w_hr is not None else {}
+    outs |= {"dh0": ((batch, out), dtype)} | ({"dc0": ((batch, size), dtype)} if lstm else {})
+    found = _launch("backward", mode, reverse, steps, ins, outs)
+    rows = numel(lead)
+
+    def flat(x: Any) -> Any:
+        return x.reshape([rows, x.shape[-1]])
+
+    of_state = flat(found["dg" if gru else "da"])
+    dw = matmul(_turned(of_state), flat(found["earlier"]))
+    db = None if b_hh is None else of_state.sum(0)
+    dwr = None
+    if w_hr is not None:
+        inner = map_("mul", parts(acts, 4)[3], map_("tanh", cells))
+        dwr = matmul(_turned(flat(found["dp"])), flat(inner))
+    return found["da"], found["dh0"], found.get("dc0"), dw, db, dwr
 
 
-def _composed_back(grads: Any, gates: Any, h0: Any, c0: Any, w_hh: Any, reverse: bool) -> Any:
+class _Composed:
     """The same, step by step, of ops that are differentiable themselves."""
-    h, c, kept = h0, c0, []
-    order = list(range(gates.shape[0]))[:: -1 if reverse else 1]
-    for t in order:
-        i, f, g, o = parts(gates[t] + matmul(h, w_hh.t()), 4)
-        i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
-        before = (i, f, g, o, h, c)
-        c = f * c + i * g
-        kept.append((*before, c.tanh()))
-        h = o * kept[-1][-1]
-    dh, dc, dw = h0 * 0, c0 * 0, w_hh * 0
-    found: dict[int, Any] = {}
-    for t, (i, f, g, o, h, c, tanh) in zip(reversed(order), reversed(kept)):
-        dh = dh if grads[0] is None else dh + grads[0][t]
-        dc = dc + dh * o * (1 - tanh * tanh)
-        dc = dc if grads[1] is None else dc + grads[1][t]
-        pre = (dc * g * i * (1 - i), dc * c * f * (1 - f), dc * i * (1 - g * g), dh * tanh * o * (1 - o))
-        found[t] = FUNCTIONS["cat"](list(pre), -1)
-        dw = dw + matmul(found[t].t(), h)
-        dh, dc = matmul(found[t], w_hh), dc * f
-    return FUNCTIONS["stack"]([found[t] for t in sorted(found)]), dh, dc, dw
+
+    def __init__(
+        self,
+        gates: Any,
+        h0: Any,
+        c0: Any,
+        w_hh: Any,
+        b_hh: Any,
+        w_hr: Any,
+        sizes: Any,
+        mode: str,
+        reverse: bool,
+    ):
+        self.h0, self.c0, self.w_hh, self.b_hh, self.w_hr, self.mode = h0, c0, w_hh, b_hh, w_hr, mode
+        self.shape = gates.shape
+        self.sizes = [gates.shape[1]] * gates.shape[0] if sizes is None else sizes.tolist()
+        self.gates = gates.reshape(-1, gates.shape[-1])
+        starts = [sum(self.sizes[:t]) for t in range(len(self.sizes))]
+        self.spans = list(zip(starts, self.sizes))[:: -1 if reverse else 1]  # in the order of time
+
+    def of_state(self, h: Any) -> Any:
+        """What the state adds to the gates."""
+        made = matmul(h, self.w_hh.t())
+        return made if self.b_hh is None else made + self.b_hh
+
+    def forth(self) -> list[tuple]:
+        """What each step has seen: h and c before it, and what its cell keeps."""
+        h, c = self.h0, self.c0
+        kept: list[tuple] = []
+        for at, n in self.spans:
+            x, before = self.gates[at : at + n], h[:n]
+            g = self.of_state(before)
+            if self.mode == "lstm":
+                made, cell, acts = FUNCTIONS["_lstm_gates"](x + g, c[:n])
+                kept.append((before, c[:n], made, cell, acts))
+                made, c = made if self.w_hr is None else matmul(made, self.w_hr.t()), _over(c, cell)
+            elif self.mode == "gru":
+                made, acts = FUNCTIONS["_gru_gates"](x, g, before)
+                kept.append((before, g, acts))
+            else:
+                made = (x + g).tanh() if self.mode == "tanh" else (x + g).relu()
+                kept.append((before, made))
+            h = _over(h, made)
+        return kept
+
+    def back(self, grads: Any) -> Any:
+        """The gradients of the inputs, for those of the results."""
+        of_output = None if grads[0] is None else grads[0].reshape(-1, self.h0.shape[-1])
+        dh = self.h0 * 0 if grads[1] is None else grads[1]
+        dc: Any = None if self.c0 is None else self.c0 * 0 if grads[2] is None else grads[2]
+        dw, dwr, found = self.w_hh * 0, None if self.w_hr is None else self.w_hr * 0, {}
+        db = None if self.b_hh is None else self.b_hh * 0
+        for (at, n), kept in zip(reversed(self.spans), reversed(self.forth())):
+            d = dh[:n] if of_output is None else dh[:n] + of_output[at : at + n]
+            direct = None
+            if self.mode == "lstm":
+                before, c, made, cell, acts = kept
+                if self.w_hr is not None:
+                    dwr = dwr + matmul(d.t(), made)
+                    d = matmul(d, self.w_hr)
+                own, of_c = lstm_back((d, dc[:n], None), c, cell, acts)
+                found[at], dc = own, _over(dc, of_c)
+            elif self.mode == "gru":
+                before, g, acts = kept
+                found[at], own, direct = gru_back((d, None), g, before, acts)
+            else:
+                before, made = kept
+                own = d * (1 - made * made) if self.mode == "tanh" else d * (made > 0).to(d.dtype)
+                found[at] = own
+            dw = dw + matmul(own.t(), before)
+            db = None if db is None else db + own.sum(0)
+            state = matmul(own, self.w_hh)
+            dh = _over(dh, state if direct is None else direct + state)
+        da = FUNCTIONS["cat"]([found[at] for at in sorted(found)]).reshape(self.shape)
+        return da, dh, dc, dw, db, dwr
+
+
+def _over(full: Any, first: Any) -> Any:
+    """The rows of `full`, the first of them replaced."""
+    n = first.shape[0]
+    return first if n == full.shape[0] else FUNCTIONS["cat"]([first, full[n:]])
 
 
 @op(
     method=False,
     no_out=True,
-    node="LstmBackward0",
-    results=("output", "cells", "acts"),
-    grad={"gates, h0, c0, w_hh": _back},
+    results=("output", "last_h", "last_c", "cells", "acts"),
+    grad={"gates, h0, c0, w_hh, b_hh, w_hr": _back},
 )
-def _lstm_steps(gates: T, h0: T, c0: T, w_hh: T, reverse: bool) -> Any:
-    """(h of each step, c of each step, the gates after their functions); gates (T, N, 4 H) are what inputs and biases
-    give (i, f, g, o), w_hh (4 H, H). Hochreiter and Schmidhuber (1997)."""
-    steps, batch, width = gates.shape
-    shape = (steps, batch, width // 4)
-    ins = (*(contiguous(v) for v in (gates, h0, c0)), _in_panels(_turned(w_hh)))
-    outs = [(shape, gates.dtype), (shape, gates.dtype), ((steps, batch, width), gates.dtype)]
-    return tuple(opaque("lstm", ins, outs, ("forward", reverse, False)))
+def _recurrent_steps(
+    gates: T, h0: T, c0: OT, w_hh: T, b_hh: OT, w_hr: OT, sizes: OT, mode: str, reverse: bool, keep: bool
+) -> Any:
+    """(h of each step, last h, last c, c of each step, the gates after their functions); what there is not is empty.
+
+    mode: lstm (Hochreiter and Schmidhuber 1997, w_hr: Sak et al. 2014), gru (Cho et al. 2014; b_hh is its alone), tanh or
+    relu (Elman 1990). gates (T, N, G H): what inputs and biases give; or (rows, G H) of sequences of several lengths,
+    longest first, the rows of one step after another, `sizes` (T) of each. w_hh (G H, size of h). keep: whether the last
+    two results, which the gradient wants, are made."""
+    lstm, dtype, size = mode == "lstm", gates.dtype, gates.shape[-1] // GATES[mode]
+    steps = gates.shape[0] if sizes is None else sizes.shape[0]
+    lead, (batch, out) = tuple(gates.shape[:-1]), h0.shape
+    ins = {"x": gates, "h0": h0, "c0": c0, "w": _in_panels(_turned(w_hh)), "bias": b_hh, "sizes": sizes}
+    ins |= {"wr": None if w_hr is None else _in_panels(_turned(w_hr))}
+    outs: dict[str, Any] = {"out": ((*lead, out), dtype), "last_h": ((batch, out), dtype)}
+    if lstm:
+        outs["last_c"] = ((batch, size), dtype)
+    if lstm and keep:
+        outs["cells"] = ((*lead, size), dtype)
+    if keep and KEPT[mode]:
+        outs["acts"] = ((*lead, KEPT[mode] * size), dtype)
+    found = _launch("forward", mode, reverse, steps, ins, outs)
+    names = ("out", "last_h", "last_c", "cells", "acts")
+    return tuple(found[n] if n in found else empty((0,), dtype) for n in names)

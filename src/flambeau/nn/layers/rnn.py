@@ -184,7 +184,7 @@ class RNNBase(Module):
             time_first,
             hx if isinstance(hx, tuple) else (hx,),
             self._steps(),
-            None if sizes is None else sizes.tolist(),
+            sizes,
             2 if self.bidirectional else 1,
             self.dropout if self.training else 0.0,
         )
@@ -395,15 +395,15 @@ class RNNCellBase(Module):
 
     def _step(self, mode: str, input: Tensor, state: tuple | None) -> tuple:
         """The states after one step, batched or not."""
-        from ..functional.recurrent import STEPS
+        from ..formulas.recurrent import one_step
         from ..functional.table import ops
 
-        name, count = type(self).__name__, 2 if mode == "LSTM" else 1
+        name, count = type(self).__name__, 2 if mode == "lstm" else 1
         if input.dim() not in (1, 2):
             raise ValueError(f"{name}: Expected input to be 1D or 2D, got {input.dim()}D instead")
         for i, s in enumerate(state or ()):
             if s.dim() not in (1, 2):
-                what = f"hx[{i}]" if mode == "LSTM" else "hidden"
+                what = f"hx[{i}]" if mode == "lstm" else "hidden"
                 raise ValueError(f"{name}: Expected {what} to be 1D or 2D, got {s.dim()}D instead")
         batched = input.dim() == 2
         x = input if batched else input.unsqueeze(0)
@@ -414,7 +414,7 @@ class RNNCellBase(Module):
             state = tuple(s.unsqueeze(0) for s in state)
         self._check(x, state)
         gates = ops.linear(x, self.weight_ih, self.bias_ih)
-        state = STEPS[mode](gates, state, self.weight_hh, self.bias_hh, None)
+        state = one_step(mode, gates, state, self.weight_hh, self.bias_hh)
         return state if batched else tuple(s.squeeze(0) for s in state)
 
     def _check(self, x: Tensor, state: tuple) -> None:
@@ -453,7 +453,7 @@ class RNNCell(RNNCellBase):
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         if self.nonlinearity not in ("tanh", "relu"):
             raise RuntimeError(f"Unknown nonlinearity: {self.nonlinearity}")
-        return self._step("RNN_" + self.nonlinearity.upper(), input, None if hx is None else (hx,))[0]
+        return self._step(self.nonlinearity, input, None if hx is None else (hx,))[0]
 
 
 class LSTMCell(RNNCellBase):
@@ -465,7 +465,7 @@ class LSTMCell(RNNCellBase):
         super().__init__(input_size, hidden_size, bias, 4, device, dtype)
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        return self._step("LSTM", input, None if hx is None else tuple(hx))
+        return self._step("lstm", input, None if hx is None else tuple(hx))
 
 
 class GRUCell(RNNCellBase):
@@ -477,4 +477,4 @@ class GRUCell(RNNCellBase):
         super().__init__(input_size, hidden_size, bias, 3, device, dtype)
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
-        return self._step("GRU", input, None if hx is None else (hx,))[0]
+        return self._step("gru", input, None if hx is None else (hx,))[0]

@@ -1,0 +1,171 @@
+"""The steps of recurrent layers as one op: beside PyTorch, of second order, on any number of threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flambeau
+from flambeau.autograd import gradcheck, gradgradcheck
+from flambeau.stream import program
+
+
+def mine(x: Any) -> Any:
+    made = flambeau.from_numpy(x.detach().numpy().copy())
+    return made.requires_grad_() if x.requires_grad else made
+
+
+# kind, given, size, layers, steps, batch, options
+CASES: list[tuple[str, int, int, int, int, int, dict[str, Any]]] = [
+    ("LSTM", 5, 6, 1, 7, 3, {}),
+    ("LSTM", 5, 6, 2, 7, 20, {"bidirectional": True, "batch_first": True}),
+    ("LSTM", 8, 16, 2, 1, 1, {"bias": False}),
+    ("LSTM", 20, 40, 2, 9, 13, {"bidirectional": True, "proj_size": 7}),
+    ("LSTM", 4, 9, 1, 5, 4, {"proj_size": 3, "bias": False}),
+    ("GRU", 5, 6, 2, 7, 3, {"bidirectional": True}),
+    ("GRU", 4, 19, 1, 6, 9, {"bias": False, "batch_first": True}),
+    ("RNN", 5, 21, 2, 7, 5, {"bidirectional": True}),
+    ("RNN", 5, 6, 2, 7, 3, {"nonlinearity": "relu"}),
+]
+
+
+def both(torch: Any, case: tuple[Any, ...]) -> tuple[Any, Any]:
+    """PyTorch's module and ours, with the same weights."""
+    kind, given, size, layers, _, _, options = case
+    torch.manual_seed(0)
+    theirs = getattr(torch.nn, kind)(given, size, layers, **options)
+    ours = getattr(flambeau.nn, kind)(given, size, layers, **options)
+    ours.load_state_dict({k: mine(v.detach()) for k, v in theirs.state_dict().items()})
+    return theirs, ours
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize(("lengths", "states"), [("all", True), ("sorted", False), ("mixed", True)])
+@pytest.mark.parametrize("case", CASES)
+def test_values_and_gradients(case: tuple[Any, ...], states: bool, lengths: str) -> None:
+    torch = pytest.importorskip("torch")
+    theirs, ours = both(torch, case)
+    kind, given, size, layers, steps, batch, options = case
+    rows = layers * (2 if options.get("bidirectional") else 1)
+    first = bool(options.get("batch_first"))
+    x = torch.randn((batch, steps, given) if first else (steps, batch, given), requires_grad=True)
+    state = [torch.randn(rows, batch, options.get("proj_size", size), requires_grad=True)]
+    if kind == "LSTM":
+        state.append(torch.randn(rows, batch, size, requires_grad=True))
+    counts = [1 + (7 * i + steps - 1) % steps for i in range(batch)]
+    if lengths == "sorted":
+        counts.sort(reverse=True)
+    pairs: list[list[Any]] = []
+    for T, module, inputs, hidden in (
+        (torch, theirs, x, state),
+        (flambeau, ours, mine(x), [mine(s) for s in state]),
+    ):
+        packing, z = T.nn.utils.rnn, inputs
+        if lengths != "all":
+            z = packing.pack_padded_sequence(z, T.tensor(counts), first, lengths == "sorted")
+        given_state = None if not states else tuple(hidden) if kind == "LSTM" else hidden[0]
+        out, last = module(z, given_state)
+        out = out if lengths == "all" else packing.pad_packed_sequence(out, first)[0]
+        last = last if kind == "LSTM" else (last,)
+        ((out * out).sum() + sum((h * h * h).sum() for h in last)).backward()
+        found = [inputs, *hidden] if states else [inputs]
+        pairs.append([out, *last, *(t.grad for t in (*found, *module.parameters()))])
+    for want, got in zip(*pairs):
+        np.testing.assert_allclose(got.detach().numpy(), want.detach().numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize("case", CASES[:1] + CASES[4:])
+def test_gradient_of_the_last_state_alone(case: tuple[Any, ...]) -> None:
+    torch = pytest.importorskip("torch")
+    theirs, ours = both(torch, case)
+    kind, given, _, _, steps, batch, options = case
+    x = torch.randn((batch, steps, given) if options.get("batch_first") else (steps, batch, given))
+    found = []
+    for module, inputs in ((theirs, x), (ours, mine(x))):
+        last = module(inputs)[1]
+        (last[1] if kind == "LSTM" else last).square().sum().backward()
+        found.append([p.grad for p in module.parameters()])
+    for want, got in zip(*found):
+        want = torch.zeros(tuple(got.shape)) if want is None else want
+        np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("LSTM", {"proj_size": 2}), ("LSTM", {}), ("GRU", {}), ("RNN", {}), ("RNN", {"nonlinearity": "relu"})],
+)
+def test_second_order(kind: str, options: dict[str, Any], packed: bool) -> None:
+    flambeau.manual_seed(0)
+    module = getattr(flambeau.nn, kind)(2, 3, bidirectional=packed, dtype=flambeau.float64, **options)
+    weights = [p for name, p in module.named_parameters() if "hh" in name or "hr" in name]
+
+    def call(x: Any, *weights: Any) -> Any:
+        del weights  # the module's own, changed in place
+        z = flambeau.nn.utils.rnn.pack_padded_sequence(x, [3, 1]) if packed else x
+        out, last = module(z)
+        return (out.data if packed else out), *(last if kind == "LSTM" else (last,))
+
+    x = flambeau.randn(3, 2, 2, dtype=flambeau.float64, requires_grad=True)
+    assert gradcheck(call, (x, *weights))
+    assert gradgradcheck(call, (x, *weights))
+
+
+def test_without_grad_mode_the_same_bits_and_nothing_is_kept() -> None:
+    for kind in ("LSTM", "GRU"):
+        module = getattr(flambeau.nn, kind)(4, 9, 2)
+        x = flambeau.randn(5, 3, 4)
+        with flambeau.no_grad():
+            quiet = module(x)[0]
+        assert flambeau.equal(quiet, module(x)[0])
+
+
+def test_no_gradients_through_results_that_are_not_there() -> None:
+    steps = flambeau._recurrent_steps
+    x, h, w = (flambeau.randn(*s) for s in ((3, 2, 15), (2, 5), (15, 5)))
+    assert [r.numel() for r in steps(x, h, None, w, None, None, None, "gru", False, False)] == [
+        30,
+        10,
+        0,
+        0,
+        0,
+    ]
+
+
+def trained(kind: str, threads: int) -> list[Any]:
+    flambeau.manual_seed(1)
+    module = getattr(flambeau.nn, kind)(20, 33)
+    x = flambeau.randn(12, 11, 20, requires_grad=True)
+    z = flambeau.nn.utils.rnn.pack_padded_sequence(x, [12, 12, 11, 9, 9, 8, 5, 3, 2, 1, 1])
+    before = flambeau.get_num_threads()
+    flambeau.set_num_threads(threads)
+    try:
+        out, _ = module(x)
+        (out.square().sum() + module(z)[0].data.square().sum()).backward()
+        flambeau.synchronize()
+    finally:
+        flambeau.set_num_threads(before)
+    return [out, x.grad, *(p.grad for p in module.parameters())]
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_same_bits_on_any_number_of_threads(kind: str) -> None:
+    for a, b in zip(trained(kind, 1), trained(kind, 2)):
+        assert flambeau.equal(a, b)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_the_length_is_an_argument_of_the_kernels(kind: str) -> None:
+    def titles() -> int:
+        return sum("recurrence" in type(key[1]).__module__ for key in program.KERNELS)
+
+    module = getattr(flambeau.nn, kind)(7, 9)
+    before = titles()
+    for steps in range(1, 12):
+        out, _ = module(flambeau.randn(steps, 2, 7))
+        out.sum().backward()
+        flambeau.synchronize()
+    assert titles() - before == 2  # forward and backward
