@@ -169,3 +169,27 @@ def test_the_length_is_an_argument_of_the_kernels(kind: str) -> None:
         out.sum().backward()
         flambeau.synchronize()
     assert titles() - before == 2  # forward and backward
+
+
+@pytest.mark.parametrize("sizes", [[2, 4], [2, 3], [2, 0, 3], [5, -1, 1], [2, 2]])
+def test_sizes_of_steps_that_do_not_fit(sizes: list[int]) -> None:
+    torch = pytest.importorskip("torch")
+    found = []
+    for T in (torch, flambeau):
+        packed = T.nn.utils.rnn.PackedSequence(T.zeros(5, 3), T.tensor(sizes))
+        try:
+            found.append(list(T.nn.GRU(3, 4)(packed)[0].data.shape))
+        except RuntimeError as e:
+            found.append(str(e).splitlines()[0])
+    assert found[0] == found[1]
+
+
+def test_no_steps() -> None:
+    for kind in ("LSTM", "GRU", "RNN"):
+        with pytest.raises(RuntimeError, match="Expected sequence length to be larger than 0 in RNN"):
+            getattr(flambeau.nn, kind)(3, 4)(flambeau.zeros(0, 2, 3))
+        with pytest.raises(RuntimeError, match="dtype"):
+            states = [flambeau.zeros(1, 2, 4).double() for _ in range(2 if kind == "LSTM" else 1)]
+            getattr(flambeau.nn, kind)(3, 4)(
+                flambeau.zeros(1, 2, 3), tuple(states) if kind == "LSTM" else states[0]
+            )

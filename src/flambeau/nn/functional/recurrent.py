@@ -20,8 +20,12 @@ MODES = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "tanh", "RNN_RELU": "relu"}
 
 def _whole(gates: Tensor, states: tuple) -> bool:
     """Whether all steps are one op: there is something to do, in float32 or float64."""
-    kinds = (torch.float32, torch.float64)
-    return gates.numel() > 0 and gates.dtype in kinds and all(s.dtype == gates.dtype for s in states)
+    for s in states:
+        if s.dtype != gates.dtype:
+            raise RuntimeError(
+                f"expected input and states of the same dtype, but got {gates.dtype} and {s.dtype}"
+            )
+    return gates.numel() > 0 and gates.dtype in (torch.float32, torch.float64)
 
 
 def _run(

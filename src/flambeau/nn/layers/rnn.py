@@ -165,6 +165,7 @@ class RNNBase(Module):
         original = hx
         if packed:
             x, sizes, order, unsorted = input
+            x = x[: _packed_rows(x.size(0), sizes.tolist())]
             batch = int(sizes[0])
         else:
             x, order = input, None
@@ -179,6 +180,8 @@ class RNNBase(Module):
         hx = self._zeros(x, batch) if hx is None else self.permute_hidden(hx, order)
         self.check_forward_args(x, hx, sizes)
         time_first = x if packed or not self.batch_first else x.transpose(0, 1)
+        if time_first.size(0) == 0:
+            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
         output, last = run_layers(
             self.mode,
             time_first,
@@ -282,6 +285,22 @@ def _check_settings(
         raise ValueError("proj_size should be a positive integer or zero to disable projections")
     if proj_size >= hidden_size:
         raise ValueError("proj_size has to be smaller than hidden_size")
+
+
+def _packed_rows(rows: int, sizes: list[int]) -> int:
+    """How many of the rows the sizes of steps speak of. RuntimeError where they rise, or are more than there are."""
+    start = 0
+    for before, size in zip([sizes[0], *sizes], sizes):
+        if size < 0:
+            raise RuntimeError("narrow(): length must be non-negative.")
+        if start + size > rows:
+            raise RuntimeError(f"start ({start}) + length ({size}) exceeds dimension size ({rows}).")
+        if size > before:
+            raise RuntimeError(
+                f"The size of tensor a ({before}) must match the size of tensor b ({size}) at non-singleton dimension 0"
+            )
+        start += size
+    return start
 
 
 class RNN(RNNBase):
@@ -425,11 +444,11 @@ class RNNCellBase(Module):
         for i, s in enumerate(state):
             if s.size(0) != x.size(0):
                 raise RuntimeError(
-                    f"Input batch size {x.size(0)} doesn't match hidden{i or ''} batch size {s.size(0)}"
+                    f"Input batch size {x.size(0)} doesn't match hidden{i} batch size {s.size(0)}"
                 )
             if s.size(1) != self.hidden_size:
                 raise RuntimeError(
-                    f"hidden{i or ''} has inconsistent hidden_size: got {s.size(1)}, expected {self.hidden_size}"
+                    f"hidden{i} has inconsistent hidden_size: got {s.size(1)}, expected {self.hidden_size}"
                 )
 
 
