@@ -147,3 +147,17 @@ def test_what_is_read_at_an_index_is_read_before_the_write_beside_it() -> None:
         assert y.tolist() == a[::-1].tolist()
         assert rows.tolist() == (-a[[3, 0, 1, 2]]).tolist()
         assert x.tolist() == (-2 * a).tolist()
+
+
+def test_a_write_into_a_product_comes_after_it() -> None:
+    """The product could be computed where it is read, were it not written into before."""
+    a = np.arange(24.0, dtype=np.float32).reshape(2, 3, 4)
+    expected = a @ a.transpose(0, 2, 1)
+    expected[0] = 1.5
+    for _ in range(4):  # from units, then planned as a whole
+        x = torch.tensor(a)
+        product = x @ x.transpose(1, 2)
+        product[0] = 1.5
+        twice = product * 2
+        assert twice.tolist() == (2 * expected).tolist()
+        assert product.tolist() == expected.tolist()

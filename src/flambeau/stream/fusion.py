@@ -60,15 +60,19 @@ def first_reader(node: PNode) -> Group | None:
 
 
 def movable(group: Group, reader: Group, groups: list[Group]) -> bool:
-    """Whether the product may be computed as late as its reader: nothing up to it writes its inputs."""
+    """Whether the product may be computed as late as its reader: nothing up to it writes its inputs, and nothing
+    before it writes into the product."""
     if reader.opaque is not None or reader.reduced is not None:
         return False
-    inputs = {v.buf.id for v in group.opaque.ins}  # type: ignore[union-attr]
+    product: PNode = group.opaque  # type: ignore[assignment]
+    kept = {v.buf.id for v in product.ins}
+    written = kept | {out.id for out in product.outs}
     for g in groups[group.index + 1 : reader.index + 1]:
         if g.opaque is not None:
-            if any(g.opaque.ins[i].buf.id in inputs for i in opaque_writes(g.opaque)):
-                return False
-        elif any(n.kind == "store" and n.ins[0].buf.id in inputs for n, _ in g.nodes):
+            stored = {g.opaque.ins[i].buf.id for i in opaque_writes(g.opaque)}
+        else:
+            stored = {n.ins[0].buf.id for n, _ in g.nodes if n.kind == "store"}
+        if stored & (kept if g is reader else written):
             return False
     return True
 
