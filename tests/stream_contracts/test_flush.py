@@ -162,3 +162,26 @@ def test_planning_is_linear(monkeypatch: pytest.MonkeyPatch) -> None:
                 y = torch.tanh(y) * 0.5
             y.sum().item()
     assert counts[0] and counts[1] <= 2.5 * counts[0]
+
+
+def test_an_opening_instruction_that_stands_twice_in_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut at its last recurrence, whichever it is, the parts would begin now at the one, now at the other."""
+    torch.synchronize()
+    cuts: list[tuple[object, ...]] = []
+    right = flush.look_up
+
+    def noted(code):  # type: ignore[no-untyped-def]
+        known = right(code)
+        cuts.append(tuple(form for form, _ in known.lines))
+        return known
+
+    monkeypatch.setattr(flush, "look_up", noted)
+    x, y = torch.ones(8), torch.zeros(8)
+    for bound in (200, 210, 221):
+        torch.synchronize()
+        cuts.clear()
+        monkeypatch.setattr(LOCAL.s, "bound", bound)
+        for _ in range(200):
+            y = torch.tanh((x * 2 * 3).exp() * 2 - y)
+        assert len(cuts) >= 5 and not any(len(forms) % 6 for forms in cuts), [len(forms) for forms in cuts]
+        assert len(set(cuts)) == 1

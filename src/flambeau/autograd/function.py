@@ -99,6 +99,7 @@ class FunctionCtx(Node):
                 saved.append((hooks[0](t), hooks[1], None))
             else:
                 kept = t if at is None else t.detach()
+                gradient.check_saved((t,))
                 saved.append((kept, 0 if kept._ver is None else kept._ver.n, at))
         self.saved, self.to_save = saved, ()
 

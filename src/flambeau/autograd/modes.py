@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..stream.value import LOCAL
+from ..stream.value import INFERENCE, LOCAL, Stream
 
 
 class _Mode:
@@ -65,6 +65,21 @@ class _Mode:
         return wrapped
 
 
+def switch(S: Stream, on: bool) -> None:
+    """Record gradients or not. In inference mode nothing is recorded, but the mode is noted."""
+    if S.inference:
+        S.inference = "grad" if on else True
+    else:
+        S.grad = on
+
+
+def restore(before: tuple[bool, Any]) -> None:
+    """The modes as they were."""
+    S = LOCAL.s
+    S.grad, S.inference = before
+    S.fresh = INFERENCE if S.inference else None
+
+
 class no_grad(_Mode):
     """Nothing computed inside requires a gradient."""
 
@@ -79,10 +94,11 @@ class no_grad(_Mode):
 
     def __enter__(self) -> None:
         S = LOCAL.s
-        self.before, S.grad = S.grad, False
+        self.before = S.grad, S.inference
+        switch(S, False)
 
     def __exit__(self, *error: object) -> None:
-        LOCAL.s.grad = self.before
+        restore(self.before)
 
 
 class enable_grad(no_grad):
@@ -90,7 +106,8 @@ class enable_grad(no_grad):
 
     def __enter__(self) -> None:
         S = LOCAL.s
-        self.before, S.grad = S.grad, True
+        self.before = S.grad, S.inference
+        switch(S, True)
 
 
 class set_grad_enabled(_Mode):
@@ -99,17 +116,18 @@ class set_grad_enabled(_Mode):
     def __init__(self, mode: bool):
         self.mode = mode
         S = LOCAL.s
-        self.before, S.grad = S.grad, bool(mode)
+        self.before = S.grad, S.inference
+        switch(S, bool(mode))
 
     def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        LOCAL.s.grad = self.before
+        restore(self.before)
         return super().__call__(fn)
 
     def __enter__(self) -> None:
-        LOCAL.s.grad = self.mode
+        switch(LOCAL.s, bool(self.mode))
 
     def __exit__(self, *error: object) -> None:
-        LOCAL.s.grad = self.before
+        restore(self.before)
 
     def clone(self) -> set_grad_enabled:
         """The same mode, to be entered anew."""
@@ -120,7 +138,8 @@ class set_grad_enabled(_Mode):
 
 
 class inference_mode(_Mode):
-    """As no_grad; results are marked as made for inference only."""
+    """As no_grad, and new tensors are inference tensors: they count no writes, and can neither be saved for backward
+    nor be written outside. With mode=False: gradients are recorded inside, whatever the mode outside."""
 
     def __new__(cls, mode: Any = True) -> Any:
         made = object.__new__(cls)
@@ -135,12 +154,11 @@ class inference_mode(_Mode):
 
     def __enter__(self) -> None:
         S = LOCAL.s
-        self.before = (S.grad, S.inference)
-        if self.mode:
-            S.grad, S.inference = False, True
+        self.before = S.grad, S.inference
+        restore((not self.mode, bool(self.mode)))
 
     def __exit__(self, *error: object) -> None:
-        LOCAL.s.grad, LOCAL.s.inference = self.before
+        restore(self.before)
 
     def clone(self) -> inference_mode:
         """The same mode, to be entered anew."""
@@ -149,12 +167,13 @@ class inference_mode(_Mode):
 
 def is_grad_enabled() -> bool:
     """Whether operations are recorded for gradients."""
-    return LOCAL.s.grad
+    S = LOCAL.s
+    return S.grad or S.inference == "grad"
 
 
 def is_inference_mode_enabled() -> bool:
     """Whether inference mode is on."""
-    return LOCAL.s.inference
+    return bool(LOCAL.s.inference)
 
 
 NAMES = (

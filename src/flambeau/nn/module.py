@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import flambeau as torch
 
 from ..autograd.handles import EDITS
+from ..stream.boundary import end_of_call
+from ..stream.value import LOCAL
 from .conversion import Conversion
 from .hooks import (
     CALL_TABLES,
@@ -76,9 +78,10 @@ class Module(StateDict, Conversion):
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._hooked:
-            return self._call_impl(*args, **kwargs)
-        return self.forward(*args, **kwargs)
+        result = self._call_impl(*args, **kwargs) if self._hooked else self.forward(*args, **kwargs)
+        if not LOCAL.s.grad:
+            end_of_call(LOCAL.s, _CALLS)
+        return result
 
     def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
         if self._compiled_call_impl is not None:
@@ -506,6 +509,9 @@ class Module(StateDict, Conversion):
             replica.__dict__[registry] = Registry(replica, self.__dict__[registry])
         replica._is_replica = True
         return replica
+
+
+_CALLS = frozenset((Module.__call__.__code__,))
 
 
 def _refused(value: Any, name: str, kind: str, wanted: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import fail
 from ..stream import gradient
 from ..stream.graph import Val
-from ..stream.value import AT_FIRST_KERNEL, LOCAL, NUMBERS, PLAIN, Tensor, version_of
+from ..stream.value import AT_FIRST_KERNEL, LOCAL, NUMBERS, PLAIN, Tensor, check_writable, version_of
 from . import record
 from .generate import builtin_source, letters_of, source_of
 from .places import apart
@@ -40,6 +40,7 @@ def finish_call(S: Any, form: Form, operands: tuple[Any, ...]) -> Any:
 def finish_inplace(S: Any, form: Form, operands: tuple[Any, ...], name: str) -> Any:
     """Record the in-place form of an op on operands[0], with or without gradient, and return that tensor."""
     t = operands[0]
+    check_writable(t)
     if S.grad:
         gradient.check_inplace(
             t, t._vw is not None and any(type(a) not in NUMBERS and a._rg for a in operands)
@@ -256,6 +257,8 @@ def normal_static(x: Any) -> Any:
 def call_out(S: Any, entry: Entry, values: tuple[Any, ...], out: Any) -> Any:
     """The out= form: the result is computed, out resized if its shape differs, and written."""
     outs = out if isinstance(out, (tuple, list)) else (out,)
+    for o in outs:
+        check_writable(o)
     if S.grad and (any(o._rg for o in outs) or any(isinstance(v, Tensor) and v._rg for v in _flat(values))):
         raise RuntimeError(
             f"{entry.name}(): functions with out=... arguments don't support automatic differentiation, but one of the arguments "

@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import config
 from ..errors import fail, site
+from ..shapes import numel
 from ..stream import gradient
 from ..stream.access import settle
 from ..stream.graph import Buffer, GNode, Trace, Val
@@ -102,7 +103,10 @@ class Form:
         self.effects = bool(self.writes) or self.checks
 
     def __getattr__(self, name: str) -> Any:
-        """The graph of a derived form, which few need: it is traced now."""
+        """What few need: the graph of a derived form, which is traced now; the bytes that a form moves (weight)."""
+        if name == "weight":
+            self.weight = _moved(self)
+            return self.weight
         if name not in ("trace", "out_vals"):
             raise AttributeError(name)
         traced = self.entry.trace(self.values, False)
@@ -127,6 +131,16 @@ def written_operands(node: GNode) -> list[int]:
     else:
         return []
     return [node.ins[i].buf.src for i in at if isinstance(node.ins[i].buf.src, int)]
+
+
+def _moved(form: Form) -> int:
+    """The bytes of results and operands, about; of what is read at an index, those of the results."""
+    total = sum([nbytes for _, _, nbytes in form.outs])
+    if form.checks:
+        return total
+    if form.kin is None:
+        return total + sum([numel(b.shape) * b.dtype.itemsize for b in form.trace.operands])
+    return total + sum([v._meta.nbytes for v in form.values if hasattr(v, "_meta")])
 
 
 def _bytes(buf: Buffer) -> int:
@@ -173,6 +187,7 @@ def commit(S: Stream, form: Form, operands: tuple[Any, ...]) -> Any:
         line.append(sid)
         slots.append(st)
         result: Any = make_tensor(st, meta, off)
+        result._ver = S.fresh
         S.pending_bytes += nbytes
     elif not outs:
         result = ()
@@ -184,7 +199,9 @@ def commit(S: Stream, form: Form, operands: tuple[Any, ...]) -> Any:
             line.append(st.sid)
             slots.append(st)
             S.pending_bytes += nbytes
-            result.append(make_tensor(st, meta, off))
+            t = make_tensor(st, meta, off)
+            t._ver = S.fresh
+            result.append(t)
     code += line
     if S.code is not code:
         return late(S, form, operands, code, result)
@@ -330,6 +347,7 @@ def record_grad(S: Stream, form: Form, operands: tuple[Any, ...], needs: int) ->
         if type(a) not in NUMBERS and a._ver is not None and a._ver.n:
             versions = True
     if versions:
+        gradient.check_saved(saved)
         versions = tuple([0 if type(a) in NUMBERS or a._ver is None else a._ver.n for a in saved])
     node.versions = versions
     if form.into >= 0:

@@ -101,7 +101,7 @@ def attach_view(S: Any, source: Tensor, t: Tensor, mode: str) -> None:
     t._ver = version
     vw = source._vw
     if not S.grad:
-        mode = "no_grad"
+        mode = "inference" if S.inference else "no_grad"
         t._rg = source._rg  # as its base: outside, a use of it is recorded as that of a leaf
     if vw is None:
         t._vw = (source, mode, version.n)

@@ -15,7 +15,7 @@ from ..stream import explain, flush
 from ..stream import program as programs
 from ..stream.access import pointer
 from ..stream.backend import current
-from ..stream.value import STREAMS, Storage, Tensor
+from ..stream.value import INFERENCE, STREAMS, Storage, Tensor
 from .emit import Emitter
 from .record import Before, Recording, Refused
 from .state import holds, same
@@ -134,7 +134,7 @@ class _Builder:
         grad, inference, kind = r.modes
         e.scope["default_dtype"] = default_dtype
         self.test(
-            [f"S.grad is {grad}", f"S.inference is {inference}", f"default_dtype() is {e.constant(kind)}"]
+            [f"S.grad is {grad}", f"S.inference == {inference!r}", f"default_dtype() is {e.constant(kind)}"]
         )
         tests = list(r.inputs.tests)
         arguments = {id(t): text for text, t in r.inputs.tensors}
@@ -189,6 +189,7 @@ class _Builder:
             f"{name}._rg is {rg}",
             f"{name}._gf is None" if gf is None else f"{name}._gf is not None",
             f"{name}._vw is None" if base is None else f"{name}._vw is not None",
+            f"{name}._ver is INFERENCE" if t._ver is INFERENCE else f"{name}._ver is not INFERENCE",
             f"not {name}._off"
             if not off
             else f"{name}._off"

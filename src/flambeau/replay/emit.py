@@ -8,6 +8,7 @@ from ..ops.record import Form
 from ..stream.gradient import AccumulateGrad, accumulator
 from ..stream.storages import makers
 from ..stream.value import (
+    INFERENCE,
     PLAIN,
     RELEASED,
     Meta,
@@ -34,6 +35,7 @@ class Emitter:
         self.scope: dict[str, Any] = {
             "new": object.__new__, "Tensor": Tensor, "Storage": Storage, "Version": Version,
             "make_tensor": make_tensor, "version_of": version_of, "accumulator": accumulator, "extras": extras,
+            "INFERENCE": INFERENCE,
             **makers(),
         }  # fmt: skip
         self.lines: list[str] = []
@@ -105,6 +107,8 @@ class Emitter:
         """The name of a counter of writes, made anew."""
         if v is None:
             return "None"
+        if v is INFERENCE:
+            return self.constant(v)
         name = self.names.get(id(v))
         if name is None:
             name = self.names[id(v)] = self.fresh("v")

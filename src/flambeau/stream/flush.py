@@ -521,8 +521,7 @@ def flush_part(S: Stream) -> None:
     if not S.code:
         return  # another thread was faster
     lines = split(tuple(S.code))
-    opening = lines[0][0]
-    cut = next((i for i in range(len(lines) - 1, len(lines) // 2, -1) if lines[i][0] is opening), 0)
+    cut = last_repeat([form for form, _ in lines])
     if not cut:
         flush(S)
         return
@@ -540,6 +539,22 @@ def flush_part(S: Stream) -> None:
     for form, line in rest:
         again(S, form, line, held)
     S.sites += sites
+
+
+def last_repeat(forms: list[Any]) -> int:
+    """Where to cut a sequence: behind its last whole period, else at the last recurrence of its first element; or 0.
+
+    The period is what the longest end that is also a beginning leaves (Knuth, Morris and Pratt)."""
+    n, ends, length = len(forms), [0], 0
+    for form in forms[1:]:
+        while length and forms[length] is not form:
+            length = ends[length - 1]
+        length += forms[length] is form
+        ends.append(length)
+    period = n - length
+    if 2 * period <= n:
+        return n - n % period if n % period else 0
+    return next((i for i in range(n - 1, n // 2, -1) if forms[i] is forms[0]), 0)
 
 
 def leave(

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from .value import LOCAL, Meta, Node, Tensor, extras, new_object, version_of
+from .value import INFERENCE, LOCAL, Meta, Node, Tensor, extras, new_object, version_of
 
 BOOK: dict[str, Callable[..., Any]] = {}  # public ops by name, filled by ops/entry.py
 
@@ -68,6 +68,14 @@ def grad_fn(t: Tensor) -> Node | None:
     return t._gf
 
 
+WHERE = {"no_grad": "no_grad", "inference": "inference_mode"}  # the block in which such a view was made
+CLARIFY = (
+    "Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving "
+    "both the view and the inplace either both inside the {} block (if you don't want the inplace to be tracked) or "
+    "both outside (if you want the inplace to be tracked)."
+)
+
+
 def refuse_rebuilt(t: Tensor, mode: str) -> None:
     """The error of using a view that has no history of its own, after a write to its base."""
     start = f"Output {t._nr} of {t._gf.name() if t._gf is not None else 'a view'} is a view and"
@@ -75,6 +83,11 @@ def refuse_rebuilt(t: Tensor, mode: str) -> None:
         "This view is the output of a function that returns multiple views. Such functions do not allow the "
         "output views to be "
     )
+    if mode == "inference":
+        raise RuntimeError(
+            "A view was created in inference mode and its base or another view of its base has been modified "
+            f"inplace in normal mode. {CLARIFY.format(WHERE[mode])}"
+        )
     if mode == "no_grad":
         start = "A view was created in no_grad mode and"
         why = "Given that this use case is ambiguous and error-prone, it is forbidden. It would have its history "
@@ -151,6 +164,14 @@ def check_inplace(t: Tensor, needs: bool) -> None:
         return
     if t._vw is not None:
         base, mode, _ = t._vw
+        if mode in WHERE and (needs or t._rg or base._rg):
+            what, how = "A view", "with grad mode enabled" if mode == "no_grad" else "in normal mode"
+            if t._gf is not None:
+                maker = t._gf.name().removesuffix("0").removesuffix("Backward")
+                what = f"Output {t._nr} of {maker} is a view of a view which"
+            raise RuntimeError(
+                f"{what} was created in {mode} mode and is being modified inplace {how}. {CLARIFY.format(WHERE[mode])}"
+            )
         grad_fn(t)
         needs = needs or t._rg or base._rg
         if mode == "multi" and needs:
@@ -160,13 +181,6 @@ def check_inplace(t: Tensor, needs: bool) -> None:
                 "functions do not allow the output views to be modified inplace. You should replace the inplace "
                 "operation by an out-of-place one."
             )
-        if mode == "no_grad" and needs:
-            raise RuntimeError(
-                "A view was created in no_grad mode and is being modified inplace with grad mode enabled. Given that "
-                "this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both "
-                "the view and the inplace either both inside the no_grad block (if you don't want the inplace to be "
-                "tracked) or both outside (if you want the inplace to be tracked)."
-            )
         if t._rg and base._gf is None:
             raise RuntimeError(
                 "a view of a leaf Variable that requires grad is being used in an in-place operation."
@@ -174,6 +188,17 @@ def check_inplace(t: Tensor, needs: bool) -> None:
         return
     if t._rg and t._gf is None:
         raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+
+
+def check_saved(saved: Any) -> None:
+    """The error of keeping an inference tensor for backward."""
+    for a in saved:
+        if getattr(a, "_ver", None) is INFERENCE:
+            raise RuntimeError(
+                "Inference tensors cannot be saved for backward. Please do not use Tensors created in inference mode "
+                "in computation tracked by autograd. To work around this, you can make a clone to get a normal tensor "
+                "and use it in autograd, or use `torch.no_grad()` instead of `torch.inference_mode()`."
+            )
 
 
 def rebase_history(t: Tensor, node: Node) -> None:

@@ -16,7 +16,7 @@ from ..dtypes import CPU, dtype
 from ..errors import fail
 from ..shapes import contiguous_strides, numel
 from .backend import current
-from .value import Storage, StorageInfo, Tensor, fresh_meta, intern_meta, make_tensor
+from .value import Storage, StorageInfo, Tensor, fresh_meta, fresh_tensor, intern_meta
 
 
 def check_device(device: Any, name: str = "tensor") -> Any:
@@ -49,7 +49,7 @@ def from_bytes(data: np.ndarray | bytes, d: dtype, shape: Sequence[int]) -> Tens
     st = new_storage(nbytes)
     if nbytes:
         ctypes.memmove(st.ptr, source, nbytes)
-    return make_tensor(st, fresh_meta(tuple(shape), d))
+    return fresh_tensor(st, fresh_meta(tuple(shape), d))
 
 
 def infer_dtype(data: Any) -> dtype | None:
@@ -232,4 +232,4 @@ class Memory:
 def empty_of(shape: Sequence[int], d: dtype, strides: Sequence[int] | None = None) -> Tensor:
     """Uninitialised memory."""
     st = new_storage(numel(shape) * d.itemsize)
-    return make_tensor(st, intern_meta(tuple(shape), tuple(strides or contiguous_strides(shape)), d))
+    return fresh_tensor(st, intern_meta(tuple(shape), tuple(strides or contiguous_strides(shape)), d))

@@ -67,6 +67,38 @@ class Version:
         self.where: Any = None
 
 
+class InferenceVersion(Version):
+    """Takes the place of the counter of every tensor made in inference mode: writes are not counted.
+
+    n is -1, so that whoever compares counters looks closer; writing outside of inference mode is an error."""
+
+    __slots__ = ()
+
+    @property
+    def n(self) -> int:  # type: ignore[override]
+        """The number of writes that stands for none being counted."""
+        return -1
+
+    @n.setter
+    def n(self, value: int) -> None:
+        if not LOCAL.s.inference:
+            raise RuntimeError(UPDATED_OUTSIDE)
+
+
+UPDATED_OUTSIDE = (
+    "Inplace update to inference tensor outside InferenceMode is not allowed.You can make a clone to get a normal "
+    "tensor before doing inplace update.See https://github.com/pytorch/rfcs/pull/17 for more details."
+)
+INFERENCE = object.__new__(InferenceVersion)
+vars(Version)["n"].__set__(INFERENCE, -1)  # where builtins read it
+
+
+def check_writable(t: Tensor) -> None:
+    """The error of writing to an inference tensor outside of inference mode."""
+    if t._ver is INFERENCE and not LOCAL.s.inference:
+        raise RuntimeError(UPDATED_OUTSIDE)
+
+
 class Storage:
     """A linear buffer. `pend` is the stream that promised its bytes, None once they exist (`ptr` is their address).
 
@@ -117,8 +149,10 @@ class Tensor:
     """A multi-dimensional array of one dtype. The methods are bound from the book of ops (flambeau.ops).
 
     _st, _off, _meta: storage, offset in elements, metadata. _rg: requires_grad (also true of every result of a node).
-    _gf, _nr: the node it is output number _nr of. _ver: version counter, None while it is zero and unshared.
-    _vw: None, or of a view (base, mode, version at which _gf was last right); mode: "", "no_grad" or "multi".
+    _gf, _nr: the node it is output number _nr of. _ver: version counter, None while it is zero and unshared
+    (INFERENCE: made in inference mode).
+    _vw: None, or of a view (base, mode, version at which _gf was last right);
+    mode: "", "no_grad", "inference" or "multi".
     """
 
     __slots__ = ("__dict__", "__weakref__", "_gf", "_meta", "_nr", "_off", "_rg", "_st", "_ver", "_vw", "_x")
@@ -156,6 +190,13 @@ def make_tensor(st: Storage, meta: Meta, off: int = 0, cls: type = Tensor) -> Te
     t._ver = None
     t._vw = None
     t._x = None
+    return t
+
+
+def fresh_tensor(st: Storage, meta: Meta, off: int = 0) -> Tensor:
+    """A tensor over new memory: in inference mode, one of those that count no writes."""
+    t = make_tensor(st, meta, off)
+    t._ver = LOCAL.s.fresh
     return t
 
 
@@ -252,6 +293,7 @@ class Stream:
 
     slots: the name table: storages, and the numbers and offsets that instructions use; code: the instructions, flat:
     a Form followed by one slot number for each operand and output (~n: a slot number, then that of the offset).
+    fresh: the version counter of new tensors: None, INFERENCE in inference mode.
     depth: > 0 when a mode (torch_function, vmap, capture, tracing, ...) must see every call.
     """
 
@@ -266,6 +308,7 @@ class Stream:
             "depth",
             "eager",
             "flush_after",
+            "fresh",
             "grad",
             "ids",
         ),
@@ -280,7 +323,8 @@ class Stream:
         self.pending_bytes = 0
         self.depth = 0
         self.grad = True
-        self.inference = False
+        self.inference: Any = False  # True; "grad": enable_grad was entered in it
+        self.fresh: Any = None
         self.backward = 0  # depth of backward passes under way
         self.modes: list[Any] = []
         self.lock = threading.RLock()

@@ -10,7 +10,7 @@ from ..ops.entry import FUNCTIONS
 from ..ops.modes import default_torch_function, disabled_torch_function
 from ..stream import gradient
 from ..stream.graph import Val
-from ..stream.value import PLAIN, Tensor, extras, version_of
+from ..stream.value import INFERENCE, LOCAL, PLAIN, Tensor, extras, version_of
 
 
 def install() -> None:
@@ -80,6 +80,10 @@ def _set_requires_grad(t: Tensor, value: bool) -> None:
         fail(
             RuntimeError, "requires_grad_: only Tensors of floating point dtype can require gradients", self=t
         )
+    if value and t._ver is INFERENCE and not LOCAL.s.inference:
+        raise RuntimeError(
+            "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed."
+        )
     t._rg = bool(value)
 
 
@@ -109,12 +113,18 @@ def as_subclass(self: Tensor, cls: type) -> Any:
 
 def _data(self: Tensor) -> Tensor:
     t = detach(self)
-    t._ver = None
+    t._ver = INFERENCE if self._ver is INFERENCE else None
     return t
 
 
 def _set_data(self: Tensor, other: Tensor) -> None:
     self._st, self._off, self._meta = other._st, other._off, other._meta
+
+
+def _version(t: Tensor) -> int:
+    if t._ver is INFERENCE:
+        raise RuntimeError("Inference tensors do not track version counter.")
+    return 0 if t._ver is None else t._ver.n
 
 
 _backward: Any = None  # autograd.engine.backward
@@ -207,7 +217,7 @@ GETTERS: dict[str, Any] = {
     "mT": _transpose_last,
     "mH": _transpose_last,
     "H": lambda t: FUNCTIONS["permute"](t, *range(t.ndim - 1, -1, -1)),
-    "_version": lambda t: 0 if t._ver is None else t._ver.n,
+    "_version": _version,
     "_base": _view_base,
     "itemsize": lambda t: t._meta.dtype.itemsize,
     "nbytes": lambda t: t._meta.nbytes,
@@ -241,7 +251,7 @@ METHODS: dict[str, Any] = {
     "is_floating_point": lambda t: t._meta.dtype.is_floating_point,
     "is_complex": lambda t: t._meta.dtype.is_complex,
     "is_signed": lambda t: t._meta.dtype.is_signed,
-    "is_inference": lambda t: False,
+    "is_inference": lambda t: t._ver is INFERENCE,
     "is_conj": lambda t: False,
     "is_neg": lambda t: False,
     "get_device": lambda t: -1,

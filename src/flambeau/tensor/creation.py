@@ -85,13 +85,14 @@ def empty_strided(
     size: Any, stride: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **rest: Any
 ) -> Tensor:
     """Uninitialised memory with the given strides."""
-    from ..stream.value import intern_meta, make_tensor
+    from ..stream.value import fresh_tensor, intern_meta
     from .create import new_storage
 
     d = dtype or dtypes.default_dtype()
     span = 0 if 0 in size else 1 + sum((n - 1) * s for n, s in zip(size, stride))
     return finish(
-        make_tensor(new_storage(span * d.itemsize), intern_meta(tuple(size), tuple(stride), d)), requires_grad
+        fresh_tensor(new_storage(span * d.itemsize), intern_meta(tuple(size), tuple(stride), d)),
+        requires_grad,
     )
 
 

@@ -170,9 +170,13 @@ def to_text(t: Tensor, contents: str | None = None) -> str:
         text = _block(a, indent, summarize, f)
     if not default:
         suffixes.append(f"dtype={d}")
-    node = gradient.grad_fn(t)
-    if node is not None:
-        suffixes.append(f"grad_fn=<{node.name()}>")
+    try:
+        node = gradient.grad_fn(t)
+        name = node and node.name()
+    except RuntimeError:  # a view that lost its history
+        name = "Invalid"
+    if name:
+        suffixes.append(f"grad_fn=<{name}>")
     elif t._rg:
         suffixes.append("requires_grad=True")
     return _with_suffixes(prefix + text, suffixes, indent)

@@ -13,7 +13,7 @@ from .. import dtypes
 from ..errors import fail
 from ..stream.access import pointer
 from ..stream.capture import outside
-from ..stream.value import Storage, StorageInfo, Tensor, fresh_meta, intern_meta, make_tensor
+from ..stream.value import Storage, StorageInfo, Tensor, fresh_meta, fresh_tensor, intern_meta
 from . import display
 from .create import Exported, as_numpy, from_data
 
@@ -107,7 +107,7 @@ def foreign(a: np.ndarray, owner: Any) -> Tensor:
     st.info.owner = owner
     st.info.readonly = not a.flags.writeable
     st.info.resizable = False
-    return make_tensor(st, intern_meta(tuple(a.shape), strides, d) if a.size else fresh_meta(a.shape, d))
+    return fresh_tensor(st, intern_meta(tuple(a.shape), strides, d) if a.size else fresh_meta(a.shape, d))
 
 
 def from_numpy(ndarray: np.ndarray) -> Tensor:
@@ -241,7 +241,7 @@ def deepcopy(self: Tensor, memo: dict[int, Any]) -> Tensor:
             "attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage, see "
             "https://github.com/pytorch/pytorch/pull/103001"
         )
-    t = make_tensor(copied_storage(self, memo), self._meta, self._off)
+    t = fresh_tensor(copied_storage(self, memo), self._meta, self._off)
     t.__class__ = type(self)
     t._rg = self._rg
     import copy

@@ -6,13 +6,14 @@ from typing import Any
 
 from .. import dtypes
 from ..ops.entry import ENTRIES
-from ..stream.value import Tensor
+from ..stream.value import INFERENCE, Tensor
 
 NAMES = [
     "is_tensor",
     "get_default_dtype",
     "set_default_dtype",
     "is_floating_point",
+    "is_inference",
     "is_complex",
     "numel",
     "typename",
@@ -42,6 +43,11 @@ def set_default_dtype(d: dtypes.dtype) -> None:
 def is_floating_point(input: Tensor) -> bool:
     """Whether the dtype is a floating-point type."""
     return input._meta.dtype.is_floating_point
+
+
+def is_inference(input: Tensor) -> bool:
+    """Whether the tensor was made in inference mode."""
+    return input._ver is INFERENCE
 
 
 def is_complex(input: Tensor) -> bool:

@@ -13,7 +13,16 @@ from ..stream import gradient
 from ..stream.access import pointer
 from ..stream.backend import current
 from ..stream.graph import Val
-from ..stream.value import LOCAL, Storage, StorageInfo, Tensor, intern_meta, make_tensor, version_of
+from ..stream.value import (
+    LOCAL,
+    Storage,
+    StorageInfo,
+    Tensor,
+    check_writable,
+    intern_meta,
+    make_tensor,
+    version_of,
+)
 
 
 class UntypedStorage:
@@ -164,6 +173,7 @@ def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
     shape = (
         tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], int) else tuple(int(n) for n in sizes)
     )
+    check_writable(self)
     if any(n < 0 for n in shape):
         fail(RuntimeError, f"resize_: requested resize to {list(shape)} with a negative extent")
     if self._rg and LOCAL.s.grad:
@@ -191,6 +201,7 @@ def set_(
     self: Tensor, source: Any = None, storage_offset: int = 0, size: Any = None, stride: Any = None
 ) -> Tensor:
     """The memory (and shape) of another tensor or storage, in place."""
+    check_writable(self)
     if source is None:
         source = UntypedStorage()
         size = (0,)

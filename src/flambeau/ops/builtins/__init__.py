@@ -90,7 +90,7 @@ def module() -> Any:
     recording.usable(m, o[Storage])
     recording.slot_number(m, o[Storage], o[Stream])
     recording.new_tensor(m, o[Tensor])
-    recording.new_result(m, o[Storage])
+    recording.new_result(m, o[Storage], o[Tensor], o[Stream])
     recording.commit(m, o[Tensor], o[Storage], o[Stream], o[Form])
     recording.edge(m, o[Tensor], o[Extras], o[Version])
     recording.version_number(m, o[Tensor], o[Version])

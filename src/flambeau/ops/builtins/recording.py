@@ -27,7 +27,7 @@ SLOTS: dict[type, str] = {
     Form: "backward checks diff into outs plans slots structure writes",
     Fragment: "next wirings",
     GradPlan: "inputs node_type results saved_args",
-    Stream: "bound byte_bound code depth eager flush_after grad ids pending_bytes sites slots written",
+    Stream: "bound byte_bound code depth eager flush_after fresh grad ids pending_bytes sites slots written",
 }
 
 
@@ -153,7 +153,7 @@ def new_tensor(m: Module, t_: Offsets) -> None:
     f.end()
 
 
-def new_result(m: Module, st_: Offsets) -> None:
+def new_result(m: Module, st_: Offsets, t_: Offsets, s_: Offsets) -> None:
     """result(S, (meta, offset, bytes)): a tensor of a storage that S promises; it has no number yet."""
     f = m.function("result", "ppp")
     none, zero = f.object("None"), f.object("zero")
@@ -164,6 +164,10 @@ def new_result(m: Module, st_: Offsets) -> None:
     )
     t = f.call("tensor", st, meta, off)
     f.decref(st)
+    f.jump_if(f.test("eq", t, "null"), "out")
+    fresh = f.load("%a0", s_.fresh)
+    f.incref(fresh)
+    f.swap(fresh, t, t_.ver)
     f.ret(t)
     f.label("out")
     f.ret("null")
@@ -358,10 +362,13 @@ def edges_and_saved(m: Module, node_: Offsets, plan_: Offsets) -> None:
     versions = f.call("PyTuple_New", saves)
     with f.each(saves) as k:
         now = f.call("version", f.item(f.load(saved, ITEMS), k))
+        f.jump_if(f.test("slt", now, 0, "i64"), "refused")
         f.put(f.call("PyLong_FromSsize_t", now), f.at(versions, ITEMS), k)
     f.swap(versions, node, node_.versions)
     f.label("done")
     f.ret(0)
+    f.label("refused")
+    f.decref(versions)
     f.label("odd")
     f.call("PyErr_Clear")
     f.ret(1)

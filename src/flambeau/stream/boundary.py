@@ -1,0 +1,47 @@
+"""The end of a module's call: what it recorded runs there, if no gradient is recorded and it is worth a flush.
+
+An outermost call is where one program of an evaluation ends and the next begins, whatever the caller does with the
+result; a small one waits for a value, as everything does."""
+
+from __future__ import annotations
+
+import sys
+from types import CodeType
+from typing import Any
+
+from .value import Stream
+
+WORTH = 512 << 10  # bytes that instructions read and write in about 50 us
+
+
+class Looked:
+    """How much of a stream's code was looked at, and what that much moves."""
+
+    __slots__ = ("code", "length", "moved")
+
+    def __init__(self, code: list[Any]):
+        self.code, self.length, self.moved = code, 0, 0
+
+
+def end_of_call(S: Stream, calls: frozenset[CodeType]) -> None:
+    """Flush, if this is the end of an outermost call with enough work. calls: the code of the calls themselves."""
+    if S.depth or S.capture is not None or S.backward or not S.code:
+        return
+    frame = sys._getframe(1).f_back
+    while frame is not None:
+        if frame.f_code in calls:
+            return
+        frame = frame.f_back
+    if moved(S) > WORTH:
+        S.flush()
+
+
+def moved(S: Stream) -> int:
+    """The bytes that the recorded instructions read and write; what was looked at before is not looked at again."""
+    looked: Looked | None = getattr(S, "looked", None)
+    if looked is None or looked.code is not S.code or looked.length > len(S.code):
+        looked = S.looked = Looked(S.code)  # type: ignore[attr-defined]
+    part = S.code[looked.length :]
+    looked.length += len(part)
+    looked.moved += sum([x.weight for x in part if type(x) is not int])
+    return looked.moved
