@@ -8,30 +8,31 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import struct
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from .. import config
 from ..loop import ir
-from . import cache, pipeline, target
+from . import cache, image, objects, pipeline, target, workers
+from .objects import Order
 from .target import Target
 
 _REFERENCE = b"see "
-_AT_ONCE = 16  # kernels in one object: between objects, signals are served
 _lock = threading.RLock()
 _addresses: dict[str, int] = {}
 _loaded: set[str] = set()
-_machines: dict[str, Any] = {}
+_functions: dict[str, int] = {}  # of images
 _engine: list[Any] = []
 _stats = {"compiled": 0, "from_disk": 0, "from_memory": 0, "emit_ms": 0.0, "llvm_ms": 0.0, "load_ms": 0.0}
 
 
-def compile_kernels(kernels: Sequence[ir.Kernel], on: Target | None = None) -> list[int]:
+def compile_kernels(kernels: Sequence[ir.Kernel], on: Target | None = None, cores: int = 1) -> list[int]:
     """The addresses of the native functions of kernels (see ir.Kernel), compiled as far as needed.
 
-    `on` is the CPU to compile for (it must be able to run here); without it, the one that the flag `target` names."""
+    `on` is the CPU to compile for (it must be able to run here); without it, the one that the flag `target` names.
+    cores: with several, other processes may compile too (workers.py)."""
     with _lock:
         on = on or target.chosen()
         keys = [kernel_key(kernel, on) for kernel in kernels]
@@ -40,27 +41,55 @@ def compile_kernels(kernels: Sequence[ir.Kernel], on: Target | None = None) -> l
         for key in [key for key in missing if _from_disk(key)]:
             _stats["from_disk"] += 1
             _addresses[key] = _address(_symbol(key, missing.pop(key)))
-        names = list(missing)
-        for at in range(0, len(names), _AT_ONCE):
-            _compile({key: missing[key] for key in names[at : at + _AT_ONCE]}, on)
+        if missing:
+            _compile(missing, on, cores)
         return [_addresses[key] for key in keys]
 
 
-def _compile(kernels: dict[str, ir.Kernel], on: Target) -> None:
-    """Compile kernels by key into one object, keep it and load it."""
-    symbols = [_symbol(key, kernel) for key, kernel in kernels.items()]
-    unit = pipeline.Unit(list(kernels.values()), symbols, on, machine(on))
-    _run(unit, pipeline.PASSES)
-    called = undefined_symbols(unit.object)
-    if called:
-        raise RuntimeError(
-            f"codegen: kernels {', '.join(symbols)} call {', '.join(called)}: kernels call nothing"
-        )
+def _compile(kernels: dict[str, ir.Kernel], on: Target, cores: int) -> None:
+    """Compile kernels by key, link their objects to one, keep it and load it."""
+    named = {key: _symbol(key, kernel) for key, kernel in kernels.items()}
+
+    def emitted() -> Iterator[Order]:
+        for key, symbol in named.items():
+            unit = pipeline.Unit([kernels[key]], [symbol], on, None)
+            _run(unit, pipeline.PASSES[:-2])
+            yield Order(*on.code, unit.text)
+
+    if cores > 1 and len(kernels) > 1 and config.debug < 6:
+        workers.CREW.hire(min(cores - 1, len(kernels) - 1))
+        made = workers.CREW.compiled(emitted(), _in_place)
+    else:
+        made = [_in_place(order) for order in emitted()]
+    for symbol, content in zip(named.values(), made):
+        if called := undefined_symbols(content):
+            raise RuntimeError(f"codegen: kernel {symbol} calls {', '.join(called)}: kernels call nothing")
     _stats["compiled"] += len(kernels)
-    _keep(list(kernels), unit.object)
-    _load(unit.object)
-    for key, symbol in zip(kernels, symbols, strict=True):
+    _add(list(kernels), made)
+    for key, symbol in named.items():
         _addresses[key] = _address(symbol)
+
+
+def _add(keys: list[str], made: list[bytes], keep: bool = True) -> None:
+    """Load and keep objects, linked to one image where that is possible."""
+    whole = image.link(made)
+    if whole is not None and _load(whole):
+        pairs = [(keys, whole)]
+    else:
+        pairs = [([key], content) for key, content in zip(keys, made)]
+        for content in made:
+            _load(content)
+    for some, content in pairs if keep else ():
+        _keep(some, content)
+
+
+def _in_place(order: Order) -> bytes:
+    """An object, compiled in this process."""
+    names = re.findall(r"^define (?!internal)[^@]*@([\w.]+)", order.text, re.MULTILINE)
+    unit = pipeline.Unit([], names, target.host(), objects.machine(*order[:3]))
+    unit.text = order.text
+    _run(unit, pipeline.text_passes())
+    return unit.object
 
 
 def compile_ir(text: str, names: Sequence[str], keep: bool = True) -> list[int]:
@@ -68,21 +97,58 @@ def compile_ir(text: str, names: Sequence[str], keep: bool = True) -> list[int]:
 
     The text may call symbols of the process (libc, Python); RuntimeError if one does not exist. keep: use the disk."""
     with _lock:
-        on = target.host()
-        key = _digest("llvm", text, on)
-        renamed = {name: f"{name}.{key[:16]}" for name in names}
-        if key not in _loaded:
-            if not (keep and _from_disk(key)):
-                unit = pipeline.Unit([], list(renamed.values()), on, machine(on))
-                pattern = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-                unit.text = re.sub(rf"@({pattern})(?![\w.$-])", lambda m: f"@{renamed[m[1]]}", text)
-                _run(unit, pipeline.text_passes())
-                _stats["compiled"] += len(names)
-                if keep:
-                    _keep([key], unit.object)
-                _load(unit.object)
-            _loaded.add(key)
+        key, renamed = _text_key(text, names)
+        if key not in _loaded and not (keep and _from_disk(key)):
+            _add_text(key, _in_place(_text_order(text, renamed)), len(names), keep)
+        _loaded.add(key)
         return [_address(symbol) for symbol in renamed.values()]
+
+
+def compile_ir_later(
+    text: str, names: Sequence[str], then: Callable[[list[int] | None], None], cores: int
+) -> None:
+    """`then` gets the addresses of the functions: at once if they are in the disk cache, or if no other process can
+    compile them; later, in another thread, if one can; None if that went wrong."""
+    with _lock:
+        key, renamed = _text_key(text, names)
+        known = key in _loaded or _from_disk(key)
+        if known or cores < 2 or config.debug >= 6 or not workers.CREW.hire(1):
+            now = compile_ir(text, names)
+        else:
+            now = None
+
+    def finish(content: bytes | None) -> None:
+        if content is None:
+            then(None)
+            return
+        with _lock:
+            _add_text(key, content, len(names), True)
+            _loaded.add(key)
+            addresses = [_address(symbol) for symbol in renamed.values()]
+        then(addresses)
+
+    if now is not None:
+        then(now)
+    else:
+        workers.CREW.give([workers.Job(_text_order(text, renamed), finish)], False)
+
+
+def _text_key(text: str, names: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """The key of a text of LLVM IR, and the symbols of its functions in the process."""
+    key = _digest("llvm", text, target.host())
+    return key, {name: f"{name}.{key[:16]}" for name in names}
+
+
+def _text_order(text: str, renamed: dict[str, str]) -> Order:
+    pattern = "|".join(re.escape(name) for name in sorted(renamed, key=len, reverse=True))
+    text = re.sub(rf"@({pattern})(?![\w.$-])", lambda m: f"@{renamed[m[1]]}", text)
+    return Order(*target.host().code, text)
+
+
+def _add_text(key: str, made: bytes, count: int, keep: bool) -> None:
+    """Keep and load the object of a text."""
+    _stats["compiled"] += count
+    _add([key], [made], keep)
 
 
 def emit(kernels: Sequence[ir.Kernel], on: Target, what: str = "object") -> bytes | str:
@@ -103,22 +169,7 @@ def stats() -> dict[str, float]:
 
 def machine(on: Target) -> Any:
     """LLVM's code generator for a target."""
-    if on.key() not in _machines:
-        import llvmlite.binding as llvm
-
-        if on is target.host() or on.triple == llvm.get_process_triple():
-            llvm.initialize_native_target()
-            llvm.initialize_native_asmprinter()
-        else:
-            llvm.initialize_all_targets()
-            llvm.initialize_all_asmprinters()
-        found = llvm.Target.from_triple(on.triple)
-        # Small code: llvmlite keeps the sections of one object together, and calls out of it go through stubs.
-        # Level 1: a quarter less time than level 2, and code that is measurably as fast.
-        _machines[on.key()] = found.create_target_machine(
-            cpu=on.cpu, features=on.features, opt=1, reloc="pic", codemodel="small", jit=True
-        )
-    return _machines[on.key()]
+    return objects.machine(*on.code)
 
 
 def kernel_key(kernel: ir.Kernel, on: Target) -> str:
@@ -176,16 +227,22 @@ def _from_disk(key: str) -> bool:
     if content is None:
         return False
     if key not in _loaded:
-        _load(content)
+        if not _load(content):
+            return False
         _loaded.add(key)
     return True
 
 
-def _load(content: bytes) -> None:
-    """Add an object to the process."""
+def _load(content: bytes) -> bool:
+    """Add an object or an image to the process; False if the system does not let us load images."""
+    start = time.perf_counter()
+    if content.startswith(image.MAGIC):
+        found = image.load(content)
+        _functions.update(found or {})
+        _stats["load_ms"] += 1e3 * (time.perf_counter() - start)
+        return found is not None
     import llvmlite.binding as llvm
 
-    start = time.perf_counter()
     if not _engine:  # which makes the symbols of the process known
         # The engine owns its TargetMachine: it must not be the one that emits objects.
         llvm.initialize_native_target()
@@ -200,10 +257,11 @@ def _load(content: bytes) -> None:
     _engine[0].add_object_file(llvm.ObjectFileRef.from_data(content))
     _engine[0].finalize_object()
     _stats["load_ms"] += 1e3 * (time.perf_counter() - start)
+    return True
 
 
 def _address(symbol: str) -> int:
-    address = _engine[0].get_function_address(symbol)
+    address = _functions.get(symbol) or (_engine[0].get_function_address(symbol) if _engine else 0)
     if not address:
         raise RuntimeError(f"codegen: no function {symbol} was loaded")
     return address
@@ -211,21 +269,8 @@ def _address(symbol: str) -> int:
 
 def undefined_symbols(content: bytes) -> list[str]:
     """The symbols that an ELF object needs from elsewhere (nothing is known of other formats)."""
-    if content[:6] != b"\x7fELF\x02\x01":
-        return []
-    (table,) = struct.unpack_from("<Q", content, 40)
-    size, count = struct.unpack_from("<HH", content, 58)
-    sections = [struct.unpack_from("<IIQQQQIIQQ", content, table + k * size) for k in range(count)]
-    names = []
-    for _, kind, _, _, offset, length, link, _, _, entry in sections:
-        if kind == 2:  # SHT_SYMTAB; link: the section of its strings
-            strings = sections[link][4]
-            for at in range(offset + entry, offset + length, entry):
-                name, _, _, where = struct.unpack_from("<IBBH", content, at)
-                if where == 0 and name:
-                    end = content.index(b"\0", strings + name)
-                    names.append(content[strings + name : end].decode())
-    return names
+    found = image.symbols(content, image.sections(content))
+    return [symbol.name for symbol in found if symbol.section == 0 and symbol.name]
 
 
 def fingerprint(kernel: ir.Kernel) -> str:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from .. import config
 from ..loop import ir
-from . import llvm
+from . import llvm, objects
 from .target import Target
 
 
@@ -52,19 +52,7 @@ def emit_llvm(unit: Unit) -> None:
 
 def optimise(unit: Unit) -> None:
     """LLVM's passes: registers to values, simplification, repeated computations."""
-    import llvmlite.binding as binding
-
-    module = binding.parse_assembly(unit.text)
-    module.data_layout = str(unit.machine.target_data)
-    module.verify()
-    options = binding.create_pipeline_tuning_options(speed_level=2)
-    options.loop_vectorization = options.slp_vectorization = False
-    options.loop_unrolling = options.loop_interleaving = False
-    manager = binding.create_new_module_pass_manager()
-    for name in LLVM_PASSES:
-        getattr(manager, f"add_{name}_pass")()
-    manager.run(module, binding.create_pass_builder(unit.machine, options))
-    unit.module = module
+    unit.module = objects.optimise(unit.text, unit.machine)
 
 
 def make_object(unit: Unit) -> None:
@@ -98,16 +86,6 @@ PASSES = (
     Pass("llvm", emit_llvm, 5, lambda unit: unit.text),
     Pass("optimise", optimise, 6, lambda unit: str(unit.module)),
     Pass("object", make_object, 7, _assembly),
-)
-# Loop IR is already vector code: LLVM's vectorisers and unrollers would only take time.
-LLVM_PASSES = (
-    "always_inliner",
-    "sroa",
-    "instruction_combine",
-    "simplify_cfg",
-    "new_gvn",
-    "simplify_cfg",
-    "dead_code_elimination",
 )
 
 

@@ -41,6 +41,11 @@ class Target:
         """Bytes of a vector register."""
         return self.vector_bits // 8
 
+    @property
+    def code(self) -> tuple[str, str, str]:
+        """What LLVM must know: triple, CPU, features."""
+        return self.triple, self.cpu, self.features
+
     def key(self) -> str:
         """What machine code for this target depends on."""
         return f"{self.triple} {self.cpu} {self.features}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, final
 
+from . import limits
 from .base import Derived, Entry
 from .host import HostDevice
 from .runner import NativeProgram
@@ -30,7 +31,7 @@ class CPU(HostDevice):
         """Compile kernels into one object; their addresses."""
         from ..codegen.engine import compile_kernels
 
-        return list(compile_kernels(list(kernels)))
+        return list(compile_kernels(list(kernels), cores=limits.available_cores()))
 
     def program(self, entries: Sequence[Entry], slots: int, derived: Sequence[Derived] = ()) -> NativeProgram:
         """Prepare a sequence of kernel calls."""

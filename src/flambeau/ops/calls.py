@@ -137,7 +137,7 @@ def use(commit: Any, record_grad: Any, builtin: Any) -> None:
 def _use_builtins() -> None:
     from . import builtins  # made of machine code, as kernels are
 
-    builtins.install()
+    builtins.begin()
 
 
 AT_FIRST_KERNEL.append(_use_builtins)

@@ -15,7 +15,7 @@ from typing import Any
 
 from .. import config
 from ..errors import TooLargeError, place
-from . import fragments
+from . import fragments, units
 from . import live as _live  # noqa: F401  (tells what holds the memory when there is none left)
 from . import program as programs
 from .program import STATS, Program
@@ -370,6 +370,7 @@ def run_each(known: Known, slots: list[Any], progress: Progress, freeing: bool, 
         if fragments.ROOT.next:
             run_pieces(lines, slots, progress, freeing)
             return
+    prepare(lines, slots)
     last = fragments.last_uses(lines) if freeing else {}
     for at, (form, line) in enumerate(lines):
         run_unit(form, line, slots, at, progress)
@@ -462,28 +463,41 @@ def free_dead(line: Sequence[int], slots: list[Any], last: dict[int, int], at: i
             st.block, st.ptr = None, 0
 
 
-def unit_of(form: Any, line: tuple[int, ...], slots: list[Any]) -> tuple[Program, list[Any]]:
-    """The program of one instruction, its slots renumbered from 0."""
-    renumber: dict[int, int] = {}
-    local: list[Any] = []
-    key: list[int] = []
-    for sid in line:
-        real = ~sid if sid < 0 else sid
-        n = renumber.get(real)
-        if n is None:
-            n = renumber[real] = len(local)
-            local.append(slots[real])
-        key.append(~n if sid < 0 else n)
-    code: Any = (form, *key)
+def prepare(lines: list[Any], slots: list[Any]) -> None:
+    """Plan the instructions that nobody has planned yet, so that their kernels are compiled together."""
+    new = [pair for pair in lines if pair[0].unit is None and pair[0].kin is None]
+    if len(new) < 2:
+        return
+    found: dict[Any, list[Any]] = {}
+    for form, line in new:
+        code, local = units.renumbered(form, line, slots)
+        found.setdefault(code, local)
+    try:
+        made = units.plan_units(list(found), list(found.values()))
+    except Exception:
+        return  # the instruction that it comes from raises it in its turn
+    for code, unit in zip(found, made):
+        keep_unit(code, unit)
+
+
+def keep_unit(code: tuple[Any, ...], unit: Program) -> None:
+    """The program of an instruction was made."""
+    form = code[0]
     if form.unit is None:
         form.unit = {}
-    unit = form.unit.get(code)
+    form.unit[code] = unit
+    Novelty.settled = 0
+    if code == (form, *range(len(code) - 1)):
+        form.plain_unit = unit
+
+
+def unit_of(form: Any, line: tuple[int, ...], slots: list[Any]) -> tuple[Program, list[Any]]:
+    """The program of one instruction, its slots renumbered from 0."""
+    code, local = units.renumbered(form, line, slots)
+    unit = form.unit.get(code) if form.unit is not None else None
     if unit is None:
-        outs = set(key[len(key) - len(form.outs) :]) if form.outs else set()
-        unit = form.unit[code] = programs.plan([(form, tuple(key))], local, outs.__contains__, outs)
-        Novelty.settled = 0
-        if code == (form, *range(len(key))):
-            form.plain_unit = unit
+        (unit,) = units.plan_units([code], [local])
+        keep_unit(code, unit)
     return unit, local
 
 

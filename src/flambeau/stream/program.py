@@ -142,6 +142,17 @@ def plan(
     compiling: bool = True,
 ) -> Program | None:
     """Plan instructions (form, slot numbers) over a name table; None if that takes new kernels and none may be made."""
+    launches, builder = laid_out(lines, slots, kept)
+    if not compiling and any((current().name, x.key) not in KERNELS for x in launches if x.call is None):
+        return None
+    STATS["planned"] += 1
+    return assemble(launches, builder, kept, promised)
+
+
+def laid_out(
+    lines: Sequence[tuple[Any, Sequence[int]]], slots: Sequence[Any], kept: Callable[[int], bool]
+) -> tuple[list[Launch], Builder]:
+    """The launches of instructions, and the builder that knows their buffers."""
     builder = Builder()
     numbers = {i for i, s in enumerate(slots) if type(s) in (int, float, bool)}
     builder.written = {sid for form, line in lines for sid in written(form, line)}
@@ -154,11 +165,7 @@ def plan(
         for x in launches_of(group, tail):
             joined = follow(launches[-1], x) if launches else None
             launches[-1:] = [launches[-1], x] if joined is None and launches else [joined or x]
-    launches = fusion.join_lists(launches)
-    if not compiling and any((current().name, x.key) not in KERNELS for x in launches if x.call is None):
-        return None
-    STATS["planned"] += 1
-    return assemble(launches, builder, slots, kept, promised)
+    return fusion.join_lists(launches), builder
 
 
 def written(form: Any, line: Sequence[int]) -> list[int]:
@@ -222,13 +229,11 @@ def nest_launch(nests: list[Bound]) -> Launch:
     return launch
 
 
-def assemble(
-    launches: list[Launch], builder: Builder, slots: Sequence[Any], kept: Any, promised: set[int]
-) -> Program:
+def assemble(launches: list[Launch], builder: Builder, kept: Any, promised: set[int]) -> Program:
     """The program of launches: slots, memory of temporaries, entries."""
     program = Program(frozenset(s for s in promised if kept(s)))
     program.launches = launches
-    place_memory(program, launches, builder, slots)
+    place_memory(program, launches, builder)
     device = current()
     handles = kernels_of(device, [x for x in launches if x.call is None])
     floats, wholes = arguments(launches)
@@ -356,7 +361,7 @@ def kernels_of(device: Any, launches: list[Launch]) -> dict[int, tuple[Any, bool
     return {id(x): KERNELS[device.name, x.key] for x in launches}
 
 
-def place_memory(program: Program, launches: list[Launch], builder: Builder, slots: Sequence[Any]) -> None:
+def place_memory(program: Program, launches: list[Launch], builder: Builder) -> None:
     """Decide where every buffer lives: a slot of the name table, or a range of the arena (by lifetime, first fit)."""
     first: dict[int, int] = {}
     last: dict[int, int] = {}

@@ -11,7 +11,19 @@ from typing import Any
 from ...device.memory import Block, alloc
 from ...errors import site
 from ...stream import fragments, gradient, storages
-from ...stream.value import ENTERING, LOCAL, PLAIN, RELEASED, Extras, Node, Storage, Stream, Tensor, Version
+from ...stream.value import (
+    AT_FIRST_KERNEL,
+    ENTERING,
+    LOCAL,
+    PLAIN,
+    RELEASED,
+    Extras,
+    Node,
+    Storage,
+    Stream,
+    Tensor,
+    Version,
+)
 from .. import calls, record
 from ..record import Form, GradPlan
 
@@ -119,6 +131,35 @@ def module() -> Any:
     return m
 
 
+def begin() -> None:
+    """Put the builtins in their places as soon as there are any: another process may have to compile them first."""
+    from ...codegen.engine import compile_ir_later
+    from ...device import cpython
+    from ...device.limits import available_cores
+
+    def then(addresses: list[int] | None) -> None:
+        try:
+            if addresses is not None:
+                adopt(m, addresses)
+                install()
+            else:
+                AT_FIRST_KERNEL.append(begin)  # what went wrong may go well when something is compiled again
+        except ODD:
+            pass
+
+    try:
+        if MADE:
+            install()
+        elif cpython.supported():
+            m = module()
+            compile_ir_later(m.text(), NAMES, then, available_cores())
+    except ODD:
+        pass
+
+
+ODD = (AttributeError, ImportError, OSError, RuntimeError, TypeError)  # Python as nobody knows it
+
+
 def make() -> bool:
     """Make the builtins; whether that was possible."""
     from ...codegen.engine import compile_ir
@@ -127,15 +168,21 @@ def make() -> bool:
     if not cpython.supported():
         return False
     m = module()
-    table, *functions = compile_ir(m.text(), NAMES)
+    adopt(m, compile_ir(m.text(), NAMES))
+    return True
+
+
+def adopt(m: Any, addresses: list[int]) -> None:
+    """Take over the functions of a module."""
+    from ...device import cpython
+
+    table, *functions = addresses
     address = ctypes.PYFUNCTYPE(ctypes.c_void_p)(table)()
     known = objects()
     cpython.set_objects(address, [known[name] for name in m.objects])
     for name, function in zip(BUILTINS, functions):
         ADDRESSES[name] = function
-    for name in BUILTINS[1:]:
-        MADE[name] = cpython.builtin(name, ADDRESSES[name], cpython.FAST)
-    return True
+    MADE.update({name: cpython.builtin(name, ADDRESSES[name], cpython.FAST) for name in BUILTINS[1:]})
 
 
 def install() -> None:
@@ -143,8 +190,8 @@ def install() -> None:
     try:
         if not MADE and not make():
             return
-    except (AttributeError, ImportError, OSError, RuntimeError, TypeError):
-        return  # Python as nobody knows it
+    except ODD:
+        return
     from ...device import cpython
 
     op = ADDRESSES["op"]

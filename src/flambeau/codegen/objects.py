@@ -1,0 +1,155 @@
+"""LLVM IR to object code, in this process or as a process of its own.
+
+`python objects.py FOLDER` (FOLDER: where llvmlite is found) answers requests on its input until that ends or nothing
+has come for a while. It is run as a file and imports nothing of the package: it must start fast."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+import time
+from typing import Any, BinaryIO, NamedTuple
+
+# Loop IR is already vector code: LLVM's vectorisers and unrollers would only take time.
+LLVM_PASSES = (
+    "always_inliner",
+    "sroa",
+    "instruction_combine",
+    "simplify_cfg",
+    "new_gvn",
+    "simplify_cfg",
+    "dead_code_elimination",
+)
+IDLE = 20.0  # seconds after which a process without work ends
+_REQUEST, _ANSWER = struct.Struct("<4I"), struct.Struct("<?dI")
+_machines: dict[tuple[str, str, str], Any] = {}
+
+
+class Order(NamedTuple):
+    """What is to be compiled, and for which processor."""
+
+    triple: str
+    cpu: str
+    features: str
+    text: str
+
+
+def machine(triple: str, cpu: str, features: str) -> Any:
+    """LLVM's code generator for a target."""
+    known = _machines.get((triple, cpu, features))
+    if known is None:
+        import llvmlite.binding as llvm
+
+        if triple == llvm.get_process_triple():
+            llvm.initialize_native_target()
+            llvm.initialize_native_asmprinter()
+        else:
+            llvm.initialize_all_targets()
+            llvm.initialize_all_asmprinters()
+        # Small code: llvmlite keeps the sections of one object together, and calls out of it go through stubs.
+        # Level 1: a quarter less time than level 2, and code that is measurably as fast.
+        known = llvm.Target.from_triple(triple).create_target_machine(
+            cpu=cpu, features=features, opt=1, reloc="pic", codemodel="small", jit=True
+        )
+        _machines[triple, cpu, features] = known
+    return known
+
+
+def optimise(text: str, machine: Any) -> Any:
+    """The module of a text after LLVM's passes: registers to values, simplification, repeated computations."""
+    import llvmlite.binding as llvm
+
+    module = llvm.parse_assembly(text)
+    module.data_layout = str(machine.target_data)
+    module.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization = options.slp_vectorization = False
+    options.loop_unrolling = options.loop_interleaving = False
+    manager = llvm.create_new_module_pass_manager()
+    for name in LLVM_PASSES:
+        getattr(manager, f"add_{name}_pass")()
+    manager.run(module, llvm.create_pass_builder(machine, options))
+    return module
+
+
+def compiled(order: Order) -> bytes:
+    """The object of a text."""
+    on = machine(order.triple, order.cpu, order.features)
+    made: bytes = on.emit_object(optimise(order.text, on))
+    return made
+
+
+def send(stream: BinaryIO, order: Order) -> None:
+    """Write a request."""
+    parts = [part.encode() for part in order]
+    write(stream, b"".join((_REQUEST.pack(*map(len, parts)), *parts)))
+
+
+def receive(stream: BinaryIO) -> tuple[bytes | None, float]:
+    """Read an answer: the object (None: there is none) and the milliseconds it took; OSError if no answer comes."""
+    good, ms, size = _ANSWER.unpack(exactly(stream, _ANSWER.size))
+    content = exactly(stream, size)
+    return (content if good else None), ms
+
+
+def write(stream: BinaryIO, data: bytes) -> None:
+    """Write all of the data to a stream without a buffer."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[stream.write(rest) or 0 :]
+
+
+def exactly(stream: BinaryIO, size: int) -> bytes:
+    """So many bytes from a stream without a buffer; OSError if it ends before."""
+    parts = []
+    while size:
+        part = stream.read(size)
+        if not part:
+            raise OSError("the other side is gone")
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def waits(stream: BinaryIO) -> bool:
+    """Whether something comes within the time."""
+    import select
+
+    try:
+        return bool(select.select([stream], [], [], IDLE)[0])
+    except (OSError, ValueError):  # only sockets can be waited for here
+        return True
+
+
+def serve(given: BinaryIO, answers: BinaryIO) -> None:
+    """Answer requests."""
+    while waits(given):
+        try:
+            sizes = _REQUEST.unpack(exactly(given, _REQUEST.size))
+            order = Order(*[exactly(given, size).decode() for size in sizes])
+        except OSError:
+            return
+        begun, good = time.perf_counter(), True
+        try:
+            content = compiled(order)
+        except Exception as error:  # whoever asked compiles it again, and meets the error
+            content, good = str(error).encode(), False
+        write(answers, _ANSWER.pack(good, 1e3 * (time.perf_counter() - begun), len(content)) + content)
+
+
+def main() -> None:
+    """Serve standard input; Ctrl-C is for the process that started this one."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # what LLVM prints is no answer
+    sys.path.append(sys.argv[1])
+    import llvmlite.binding  # noqa: F401  before the first request, which it would delay
+
+    serve(os.fdopen(0, "rb", buffering=0), answers)
+
+
+if __name__ == "__main__":
+    main()
