@@ -35,6 +35,7 @@ _API = {
     "PyDict_SetItem": "4ppp",
     "PyDict_DelItem": "4pp",
     "PyDict_New": "p",
+    "PyFloat_AsDouble": "dp",
     "PyList_New": "pi",
     "PyList_Append": "4pp",
     "PyList_SetSlice": "4piip",
@@ -51,12 +52,13 @@ _API = {
     "PyBytes_FromStringAndSize": "ppi",
     "PyByteArray_AsString": "pp",
     "PyByteArray_FromStringAndSize": "ppi",
+    "PyErr_CheckSignals": "4",
     "PyErr_Clear": "v",
     "PyErr_Occurred": "p",
     "Py_IncRef": "vp",
     "Py_DecRef": "vp",
 }
-_TYPES = {"p": "ptr", "i": "i64", "4": "i32", "v": "void"}
+_TYPES = {"p": "ptr", "i": "i64", "4": "i32", "d": "double", "v": "void"}
 
 
 class Module:

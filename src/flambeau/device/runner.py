@@ -41,12 +41,12 @@ class NativeProgram(Program):
         if self.forks and not POOL.ready:
             POOL.start()
         result = POOL.run(frame.address)
-        if result < -1:
-            return self._continue(frame, result)
-        return result
+        return result if result >= -1 else self.go_on(frame, result)
 
-    def _continue(self, frame: Frame, result: int) -> int:
+    def go_on(self, frame: Frame, result: int) -> int:
         """Go on after a time slice; Python serves signals between the slices."""
+        if result >= -1:
+            return result
         try:
             while result < -1:
                 struct.pack_into("=q", frame.memory, native.FIRST, -2 - result)

@@ -11,7 +11,7 @@ from ..device.memory import free_list
 from ..device.pool import POOL
 from ..dtypes import default_dtype
 from ..ops.record import snapshot
-from ..stream import explain, flush
+from ..stream import explain, filling, flush
 from ..stream import program as programs
 from ..stream.access import pointer
 from ..stream.backend import current
@@ -376,7 +376,7 @@ class _Builder:
         table += [f"{sid}: {text}" for sid, text in self.given(program, slots).items()]
         self.e.scope |= {
             "run_parts": programs.run_parts,
-            "fill": programs.filler(program),
+            "fill": filling.filler(program),
             "program": program,
         }
         return self.run_all(f"run_parts(program, {{{', '.join(table)}}}, fill)")

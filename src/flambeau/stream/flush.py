@@ -7,6 +7,7 @@ is planned as a whole. Programs are found by the code itself: forms are interned
 from __future__ import annotations
 
 import os
+import struct
 import sys
 import threading
 from collections import OrderedDict
@@ -353,8 +354,10 @@ def run_units(known: Known, slots: list[Any], pending: int, progress: Progress) 
     """Each instruction by the program of its own form, or several by that of a fragment."""
     before = STATS["units"], STATS["runs"]
     freeing, learning = pending > FREEING, len(known.code) >= 32 and fragments.learning()
-    if fragments.BUILTINS and fragments.ROOT.next and not (freeing or learning):
-        run_pieces_natively(known, slots, progress)
+    if fragments.BUILTINS:
+        if learning:
+            fragments.learn(known.lines)
+        run_pieces_natively(known, slots, progress, freeing)
     else:
         run_each(known, slots, progress, freeing, learning)
     known.size, known.calls = STATS["units"] - before[0], STATS["runs"] - before[1]
@@ -410,29 +413,45 @@ def run_pieces(lines: list[Any], slots: list[Any], progress: Progress, freeing: 
             free_dead([sid for _, line in lines[start:stop] for sid in line], slots, last, stop - 1)
 
 
-def run_pieces_natively(known: Known, slots: list[Any], progress: Progress) -> None:
-    """`run_pieces`, where builtins find the pieces and name them: nothing of the rest is taken apart."""
+def run_pieces_natively(known: Known, slots: list[Any], progress: Progress, freeing: bool) -> None:
+    """`run_pieces`, where builtins find the pieces, name them and run those whose program is ready: nothing of the rest
+    is taken apart."""
     code = known.code
     known._promised, lines, words = fragments.BUILTINS["survey"](code, slots)
     STATS["units"] += lines
     piece, root, compiling = fragments.BUILTINS["piece"], fragments.ROOT, Novelty.compiling()
-    at, n, last = 0, len(code), None
-    while at < n:
-        stop, count, node, name, local = piece(code, at, slots, words, root)
-        program = code[at].plain_unit if node is None else node.named.get(name)
-        if program is None or local is None:
-            local = None  # what it refers to would seem to be in use
-            last = last or memoryview(words).cast("q")[::2]
-            program, local = find_piece(code[at:stop], stop, node, name, slots, last, compiling)
-        if program is not None:
-            programs.run(program, local, progress)
-            progress.done += count
-            progress.started = False
-        else:
-            first = progress.done
-            for k, (form, line) in enumerate(split(code[at:stop])):
-                run_unit(form, line, slots, first + k, progress)
-        at = stop
+    drive = fragments.BUILTINS["drive"] if programs.run is programs.RUN else None
+    at, n, last, tally = 0, len(code), None, bytearray(16)
+    try:
+        while at < n:
+            if drive is not None:
+                at = drive(code, at, slots, words, root, progress, tally, freeing)
+                if at == n:
+                    break
+            stop, count, node, name, local = piece(code, at, slots, words, root)
+            program = code[at].plain_unit if node is None else node.named.get(name)
+            if program is None or local is None:
+                local = None  # what it refers to would seem to be in use
+                last = last or memoryview(words).cast("q")[::2]
+                program, local = find_piece(code[at:stop], stop, node, name, slots, last, compiling)
+            if program is not None:
+                programs.run(program, local, progress)
+                progress.done += count
+                progress.started = False
+            else:
+                first = progress.done
+                for k, (form, line) in enumerate(split(code[at:stop])):
+                    run_unit(form, line, slots, first + k, progress)
+            if freeing:
+                last = last or memoryview(words).cast("q")[::2]
+                local = None
+                for _, line in split(code[at:stop]):
+                    free_dead(line, slots, last, stop - 1)
+            at = stop
+    finally:
+        runs, launches = struct.unpack("=2q", tally)
+        STATS["runs"] += runs
+        STATS["launches"] += launches
 
 
 def find_piece(
@@ -449,7 +468,7 @@ def find_piece(
     return found
 
 
-def free_dead(line: Sequence[int], slots: list[Any], last: dict[int, int], at: int) -> None:
+def free_dead(line: Sequence[int], slots: list[Any], last: Any, at: int) -> None:
     """Give back the bytes of results that nobody refers to any more."""
     for sid in set(line):
         sid = ~sid if sid < 0 else sid

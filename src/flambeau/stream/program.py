@@ -11,11 +11,11 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..device.memory import free_list
 from ..errors import Deferred
 from ..loop.recipes.nest import lower
 from . import fusion, recipes
 from .backend import current
+from .filling import filler, interpreted, prepare, wanted
 from .nests import Bound, NestBuilder
 from .nodes import Builder, Group, PBuf, PVal, drop_dead
 from .schedule import Scheduler
@@ -105,7 +105,26 @@ class Part:
 
 
 class Program:
-    """What a key of the stream has become. kept: the promised slots that it gives bytes; see `run`."""
+    """What a key of the stream has become. kept: the promised slots that it gives bytes; see `run`.
+
+    ready: what the builtins of ops/builtins/running.py need, see `filling.prepare`."""
+
+    __slots__ = (
+        *("arena", "blocks", "born", "constants", "cuts", "externals", "fill", "filler", "fixed", "floats"),
+        *(
+            "kept",
+            "launches",
+            "native",
+            "outputs",
+            "parts",
+            "pointers",
+            "ready",
+            "runs",
+            "segments",
+            "wanted",
+        ),
+        "wholes",
+    )
 
     def __init__(self, kept: frozenset[int]):
         self.kept = kept
@@ -131,6 +150,7 @@ class Program:
         self.fill = ""
         self.fixed: Any = None
         self.filler: Any = None
+        self.ready: Any = None
         self.runs = 0
 
 
@@ -479,18 +499,28 @@ def run(program: Program, slots: list[Any], progress: Any = None) -> None:
     program.runs += 1
     STATS["runs"] += 1
     STATS["launches"] += len(program.launches)
+    launch = BUILTINS.get("launch") if program.ready or (program.runs == 2 and prepare(program)) else None
+    if launch is not None and launch(program, slots, progress):
+        return
     fill = program.filler
     if fill is None:
-        fill = interpreted if program.runs < 3 else filler(program)
+        fill = interpreted if program.runs < 4 else filler(program)
     if program.parts:
         run_parts(program, slots, fill, progress)
         return
-    wanted = program.wanted
-    if wanted is None:
-        wanted = program.wanted = tuple([(sid, n, free_list(n)) for sid, n in program.outputs])
-    BUILTINS.get("furnish", furnish)(slots, wanted)
+    BUILTINS.get("furnish", furnish)(slots, program.wanted or wanted(program))
     arena = device.alloc(program.arena) if program.arena else None
     execute(program, fill(slots, arena.ptr if arena is not None else 0, program), progress)
+
+
+RUN = run  # where a tool has put another in its place, no builtin runs programs
+
+
+def outcome(program: Program, frame: Any, result: int, progress: Any) -> None:
+    """What is left to do after a native call that did not come to its end."""
+    failed = program.segments[0][0].go_on(frame, result)
+    if failed >= 0:
+        raise check_error(program, failed, frame.error, progress)
 
 
 def new_frame(program: Program, native: Any) -> Any:
@@ -551,43 +581,6 @@ def run_segment(program: Program, segment: Any, values: Sequence[Any], position:
         call.call([values[p] for p in call.bufs])
         position += 1
     return position
-
-
-def interpreted(slots: Any, arena: int, program: Program, temps: Sequence[int] = ()) -> Sequence[Any]:
-    """What is written into the table for a run: addresses, floats, whole numbers."""
-    bases = [slots[s].ptr for s in program.externals]  # results that are not there yet have the address 0
-    bases += (arena, *temps)
-    values = [
-        bases[i] + off if slot < 0 else bases[i] + off + slots[slot >> 4] * (1 << ((slot & 15) - 1))
-        for i, off, slot in program.pointers
-    ]
-    values += [slots[s] for s in program.floats]
-    values += [slots[s] for s in program.wholes]
-    return values
-
-
-def filler(program: Program) -> Any:
-    """`interpreted` for this program as one expression: made when a program comes again."""
-    names = [f"b{k}" for k in range(len(program.externals))] + ["arena"]
-    names += [f"t{k}" for k in range(len(program.blocks))]
-    lines = [f" b{k} = slots[{s}].ptr" for k, s in enumerate(program.externals)]
-    lines += [f" t{k} = temps[{k}]" for k in range(len(program.blocks))]
-    parts = []
-    for i, off, slot in program.pointers:
-        index = f" + slots[{slot >> 4}] * {1 << ((slot & 15) - 1)}" if slot >= 0 else ""
-        parts.append(f"{names[i]}{f' + {off}' if off else ''}{index}")
-    parts += [f"slots[{s}]" for s in (*program.floats, *program.wholes)]
-    scope: dict[str, Any] = {}
-    text = "\n".join(
-        (
-            "def fill(slots, arena, program, temps=()):",
-            *lines,
-            f" return ({''.join(p + ', ' for p in parts)})",
-        )
-    )
-    exec(text, scope)
-    program.filler = scope["fill"]
-    return program.filler
 
 
 def check_error(program: Program, at: int, error: tuple[int, int, int], progress: Any = None) -> Exception:

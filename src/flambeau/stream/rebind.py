@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..device.runner import NativeProgram
 from ..loop.ir import SIZE
 from ..shapes import contiguous_strides, numel
 from .backend import current
+from .filling import readied
 from .nests import SERIAL_WORK, Access, Bound, NestBuilder, weight
 from .nodes import Builder, Group, PVal, drop_dead
-from .program import ARENA_ALIGN, Program, kernels_of, nest_launch
+from .program import ARENA_ALIGN, Program, arguments, kernels_of, nest_launch
 from .schedule import Scheduler
 
 PRIMES = (10_007, 10_009, 10_037, 10_039, 10_061, 10_067, 10_069, 10_079, 10_091, 10_093)
@@ -153,22 +155,25 @@ def program(p: Pattern, extents: Sequence[int], outputs: list[tuple[int, int]]) 
 
 def filled(known: Any, ints: list[int], sizes: list[int], outputs: list[tuple[int, int]]) -> Program:
     """A program over shared native code that fills the whole table at each run."""
-    native, idle, launch, bases, text = known
+    native, idle, launch, bases, numbers, text, head = known
     made = Program(frozenset([sid for sid, _ in outputs]))
     made.launches, made.segments, made.outputs = [launch], [(native, idle, None)], outputs
     scratch = []
     for size in sizes:
         scratch.append(made.arena)
         made.arena += (max(size, 1) + 2 * ARENA_ALIGN - 1) & -ARENA_ALIGN
-    numbers = [sid for sid, _ in launch.numbers]
     made.externals, made.fill, made.fixed = bases, text, ("=0q", 0)
+    if type(native) is NativeProgram:
+        pointers = head + [x for offset in scratch for x in (-1, offset, -1, 0)]
+        made.ready = readied(made, pointers, numbers[0], numbers[1], ints)
 
     def fill(slots: list[Any], arena: int, program: Program) -> list[Any]:
         values = [slots[s].ptr for s in bases]
         for offset in scratch:
             values.append(arena + offset)
-        for s in numbers:
-            values.append(slots[s])
+        for table in numbers:
+            for s in table:
+                values.append(slots[s])
         return values + ints
 
     made.filler = fill
@@ -196,14 +201,14 @@ def make(bound: Bound) -> tuple[Any, ...]:
     launch = nest_launch([bound])
     handle, epilogue, _ = kernels_of(device, [launch])[id(launch)]
     addresses, integers = len(launch.bufs) + len(launch.scratch), len(launch.ints)
+    floats, wholes = arguments([launch])
     first = 1 + addresses
-    numbers = range(first, first + len(launch.numbers))
-    where = [
-        *range(1, first),
-        *range(numbers.stop, numbers.stop + integers),
-        *numbers,
-    ]
-    native = device.program([(handle, where, launch.parts, epilogue)], numbers.stop + integers)
-    kinds = "".join(kind for _, kind in launch.numbers)
-    text = f"={addresses}q{kinds}{integers}q"
-    return native, [], launch, [buf.sid for buf, _, _ in bound.bufs], text
+    second = first + len(floats)
+    stop = second + len(wholes)
+    where = [*range(1, first), *range(stop, stop + integers)]
+    where += [first + floats[s] if kind == "d" else second + wholes[s] for s, kind in launch.numbers]
+    native = device.program([(handle, where, launch.parts, epilogue)], stop + integers)
+    text = f"={addresses}q{len(floats)}d{len(wholes)}q{integers}q"
+    bases = [buf.sid for buf, _, _ in bound.bufs]
+    head = [x for sid in bases for x in (sid, 0, -1, 0)]
+    return native, [], launch, bases, (tuple(floats), tuple(wholes)), text, head

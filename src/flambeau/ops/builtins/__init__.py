@@ -8,9 +8,12 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
+from ...device.base import Frame
 from ...device.memory import Block, alloc
 from ...errors import site
 from ...stream import fragments, gradient, storages
+from ...stream.flush import Progress
+from ...stream.program import Program, outcome
 from ...stream.value import (
     AT_FIRST_KERNEL,
     ENTERING,
@@ -35,6 +38,8 @@ BUILTINS = (
     "count",
     "survey",
     "piece",
+    "launch",
+    "drive",
     "fresh",
     "furnish",
     "holder",
@@ -65,6 +70,8 @@ def objects() -> dict[str, Any]:
         **{
             "python fresh": storages.fresh,
             "alloc": alloc,
+            "address": lambda block: block.ptr,
+            "outcome": outcome,
             "structured": calls.structured,
             "python commit": COMMIT,
             "python record_grad": RECORD_GRAD,
@@ -91,7 +98,7 @@ def receive_slot(buffers: dict[Any, Any], node: Any, number: int, g: Any) -> Non
 def module() -> Any:
     """All functions."""
     from ...device.cpython import Module
-    from . import calling, cutting, recording, replaying, walking
+    from . import calling, cutting, recording, replaying, running, walking
 
     o = {cls: recording.Offsets(cls) for cls in recording.SLOTS}
     m = Module()
@@ -121,13 +128,21 @@ def module() -> Any:
     cutting.step(m, o[Form])
     cutting.longest(m, o[fragments.Node])
     cutting.number_of(m)
-    cutting.piece(m, o[Form])
+    cutting.cut(m, o[Form])
+    cutting.piece(m)
     replaying.new_storage(m, o[Storage])
     replaying.new_block(m, o[Block])
     replaying.fresh(m, o[Block])
-    replaying.furnish(m, o[Storage], o[Block])
+    replaying.give(m, o[Storage], o[Block])
+    replaying.furnish(m)
     replaying.holder(m)
     replaying.plain(m)
+    running.fill(m, o[Storage])
+    running.launched(m, o[Frame], o[Progress])
+    running.launch(m, o[Program])
+    running.free_dead(m, o[Storage], o[Form])
+    kinds = {"form": Form, "node": fragments.Node, "program": Program, "progress": Progress}
+    running.drive(m, {name: o[cls] for name, cls in kinds.items()})
     return m
 
 
@@ -199,8 +214,8 @@ def install() -> None:
         MADE["commit"], MADE["record_grad"], lambda context: cpython.builtin("op", op, cpython.FAST, context)
     )
     gradient.BOOK["walk"], gradient.BOOK["count"] = MADE["walk"], MADE["count"]
-    fragments.BUILTINS["survey"], fragments.BUILTINS["piece"] = MADE["survey"], MADE["piece"]
-    storages.BUILTINS.update((name, MADE[name]) for name in ("fresh", "furnish", "holder", "plain"))
+    fragments.BUILTINS.update((name, MADE[name]) for name in ("survey", "piece", "drive"))
+    storages.BUILTINS.update((name, MADE[name]) for name in ("fresh", "furnish", "holder", "plain", "launch"))
 
 
 def remove() -> None:

@@ -124,17 +124,13 @@ def number_of(m: Module) -> None:
     f.end()
 
 
-def piece(m: Module, form_: Offsets) -> None:
-    """piece(code, at, slots, words, root): (where the piece from `at` on stops, how many instructions, the node of its
-    fragment or None, its name, its slots).
-
-    The name says which operand is which earlier result and what has to be kept: a program is found by it. None: too
-    long for this function, or a single instruction that is not plain."""
-    f = m.function("flambeau_piece", "pppi", exported=True)
-    code, start_object, slots, table, root = (f.load("%a1", 8 * k) for k in range(5))
-    count, items = f.load(code, SIZE, "i64"), f.at(code, ITEMS)
-    words = f.call("PyByteArray_AsString", table)
-    start, found = f.call("PyLong_AsSsize_t", start_object), f.var("ptr", count=2)
+def cut(m: Module, form_: Offsets) -> None:
+    """piece(items, at, count, slots, words, root, mark, out): the piece from `at` on; out gets where it stops, how many
+    instructions it has, the node of its fragment (borrowed) or null, its name and its slots (owned) or null. No two
+    calls over the same words have the same mark."""
+    f = m.function("piece", "vpiipppip")
+    items, start, count, slots, words, root, mark, out = (f"%a{i}" for i in range(8))
+    found = f.var("ptr", count=2)
     lines = f.call("longest", items, start, count, root, found)
     stop, fragment = f.load(found, kind="i64"), f.load(found, 8)
     name, local, at, used = f.var("i16", count=NUMBERS), f.var(), f.var("i64", start), f.var("i64")
@@ -157,12 +153,12 @@ def piece(m: Module, form_: Offsets) -> None:
             needed = f.value(f"zext i1 {f.value(f'or i1 {seen}, {later}')} to i64")
             append_name(f, name, used, needed)
             f.label("operand")
-            k_th = f.call("enter", slot, words, start, made, slots)
+            k_th = f.call("enter", slot, words, mark, made, slots)
             sign = f.whole("sub", 0, offset)  # ~n of one with an offset
             append_name(f, name, used, f.whole("xor", k_th, sign))
             with f.when(f.test("ne", offset, 0, "i64")):
                 other = f.call("PyLong_AsSsize_t", f.item(items, then))
-                append_name(f, name, used, f.call("enter", other, words, start, made, slots))
+                append_name(f, name, used, f.call("enter", other, words, mark, made, slots))
             f.store(f.whole("add", then, offset), at, kind="i64")
     with f.when(one):  # plain: distinct slots, no offset, nothing written
         form = f.item(items, start)
@@ -178,13 +174,33 @@ def piece(m: Module, form_: Offsets) -> None:
     f.decref(made)
     f.store("null", local)
     f.label("answer")
-    answer = f.call("PyTuple_New", 5)
-    f.store(f.call("PyLong_FromSsize_t", stop), answer, ITEMS)
-    f.store(f.call("PyLong_FromSsize_t", lines), answer, ITEMS + 8)
+    f.store(stop, out, kind="i64")
+    f.store(lines, out, 8, "i64")
+    for i, x in enumerate((fragment, f.load(number), f.load(local))):
+        f.store(x, out, 16 + 8 * i)
+    f.ret("")
+    f.end()
+
+
+def piece(m: Module) -> None:
+    """piece(code, at, slots, words, root): (where the piece from `at` on stops, how many instructions, the node of its
+    fragment or None, its name, its slots).
+
+    The name says which operand is which earlier result and what has to be kept: a program is found by it. None: too
+    long for this function, or a single instruction that is not plain."""
+    f = m.function("flambeau_piece", "pppi", exported=True)
+    code, start, slots, table, root = (f.load("%a1", 8 * k) for k in range(5))
+    words, out = f.call("PyByteArray_AsString", table), f.var(count=5)
+    at = f.call("PyLong_AsSsize_t", start)
+    mark = f.whole("or", f.whole("shl", at, 1), 1)
+    f.call("piece", f.at(code, ITEMS), at, f.load(code, SIZE, "i64"), slots, words, root, mark, out)
+    answer, fragment = f.call("PyTuple_New", 5), f.load(out, 16)
+    f.store(f.call("PyLong_FromSsize_t", f.load(out, kind="i64")), answer, ITEMS)
+    f.store(f.call("PyLong_FromSsize_t", f.load(out, 8, "i64")), answer, ITEMS + 8)
     with f.when(f.test("ne", fragment, "null")):
         f.incref(fragment)
-    for i, x in enumerate((fragment, f.load(number), f.load(local))):
-        own_or_none(f, x, answer, ITEMS + 16 + 8 * i)
+    for k in range(2, 5):
+        own_or_none(f, f.load(out, 8 * k), answer, ITEMS + 8 * k)
     f.ret(answer)
     f.end()
 

@@ -7,10 +7,13 @@ the last append, so nothing can come between (`late` in record.py has no counter
 from __future__ import annotations
 
 from ...device import cpython
+from ...device.base import Frame
 from ...device.cpython import ITEMS, SIZE, TYPE, Function, Module
 from ...device.memory import Block
+from ...stream.flush import Progress
 from ...stream.fragments import Node as Fragment
 from ...stream.gradient import AccumulateGrad
+from ...stream.program import Program
 from ...stream.value import Extras, Meta, Node, Storage, Stream, Tensor, Version
 from ..record import Form, GradPlan
 
@@ -24,8 +27,11 @@ SLOTS: dict[type, str] = {
     AccumulateGrad: "variable",
     Meta: "contiguous",
     Node: "edges form hooks metadata_ needs out result_version saved versions",
-    Form: "backward checks diff into outs plans slots structure writes",
-    Fragment: "next wirings",
+    Form: "backward checks diff into outs plain_unit plans slots structure writes",
+    Fragment: "named next wirings",
+    Program: "ready",
+    Progress: "done started",
+    Frame: "address",
     GradPlan: "inputs node_type results saved_args",
     Stream: "bound byte_bound code depth eager flush_after fresh grad ids pending_bytes sites slots written",
 }

@@ -62,15 +62,15 @@ def fresh(m: Module, block_: Offsets) -> None:
     f.end()
 
 
-def furnish(m: Module, st_: Offsets, block_: Offsets) -> None:
-    """flambeau_furnish(slots, ((slot, bytes, free list or None), ...)): these storages have memory; None."""
-    f = m.function("flambeau_furnish", "pppi", exported=True)
-    slots, wanted = f.load("%a1"), f.load("%a1", 8)
+def give(m: Module, st_: Offsets, block_: Offsets) -> None:
+    """give(slots, ((slot, bytes, free list or None), ...)): these storages have memory; 0: an exception."""
+    f = m.function("give", "ipp")
+    slots, wanted = "%a0", "%a1"
     none, block_of = f.object("None"), f.var()
     with f.each(f.load(wanted, SIZE, "i64")) as k:
         one = f.item(f.at(wanted, ITEMS), k)
         nbytes, home = f.load(one, ITEMS + 8), f.load(one, ITEMS + 16)
-        st = f.item(f.load(slots, ITEMS), f.call("PyLong_AsSsize_t", f.load(one, ITEMS)))
+        st = f.item(slots, f.call("PyLong_AsSsize_t", f.load(one, ITEMS)))
         f.store("null", block_of)
         with f.when(f.test("ne", home, none)):
             f.store(f.call("cached", home, nbytes), block_of)
@@ -82,10 +82,21 @@ def furnish(m: Module, st_: Offsets, block_: Offsets) -> None:
         f.incref(ptr)
         f.swap(ptr, st, st_.ptr)
         f.swap(block, st, st_.block)
+    f.ret(1)
+    f.label("failed")
+    f.ret(0)
+    f.end()
+
+
+def furnish(m: Module) -> None:
+    """flambeau_furnish(slots, wanted): as `give`; None."""
+    f = m.function("flambeau_furnish", "pppi", exported=True)
+    given = f.call("give", f.load(f.load("%a1"), ITEMS), f.load("%a1", 8))
+    with f.when(f.test("eq", given, 0, "i64")):
+        f.ret("null")
+    none = f.object("None")
     f.incref(none)
     f.ret(none)
-    f.label("failed")
-    f.ret("null")
     f.end()
 
 
