@@ -21,14 +21,15 @@ class Case(NamedTuple):
     x: tuple[int, ...]
     w: tuple[int, ...]
     stride: int = 1
-    padding: int = 0
+    padding: int | tuple[int, ...] = 0
     dilation: int = 1
     groups: int = 1
 
     def geometry(self) -> Geometry:
         dims = len(self.x) - 2
+        padding = [self.padding] * dims if isinstance(self.padding, int) else self.padding
         return conv_planning.geometry(
-            self.x, self.w, [self.stride] * dims, [self.padding] * dims, [self.dilation] * dims, self.groups
+            self.x, self.w, [self.stride] * dims, padding, [self.dilation] * dims, self.groups
         )
 
 
@@ -221,11 +222,11 @@ def test_one_tap_reads_its_source() -> None:
 
 
 def test_one_kernel_for_many_shapes() -> None:
-    """Extents, taps, strides and paddings are run-time numbers."""
+    """Extents, taps, strides and paddings are run-time numbers; the larger ones of 3 x 3 are by Winograd."""
     specs = set()
     for size, taps, padding in itertools.product((8, 16, 31), (3, 5), (0, 1)):
         case = Case((2, 16, size, size), (32, 16, taps, taps), 1, padding)
         a = {k: np.empty(v.shape, "f") for k, v in arrays(case).items()}
         strides = [elements(a[k]) for k in "xwy"]
         specs |= {conv_planning.plan(kind, case.geometry(), *strides, "f32", WIDE).spec for kind in KINDS}
-    assert len(specs) <= 6
+    assert len(specs) <= 8

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..loop.recipes.contraction import Spec
+from ..loop.recipes.conv_image import ConvSpec
 from . import flush, program
 from .access import synchronize
 
@@ -135,12 +136,12 @@ def _watched_assemble(flushes: list[Flush], assemble: Callable[..., Any]) -> Cal
 
 
 def _choice(launch: program.Launch) -> str:
-    """How a matrix product is computed: tile, packing, parts."""
+    """How a matrix product or convolution is computed: tile, packing, parts."""
     spec = launch.key[0] if type(launch.key) is tuple and launch.key else launch.key
-    if type(spec) is not Spec:
+    if not isinstance(spec, (Spec, ConvSpec)):
         return ""
     blocks = ""
-    if rows := launch.values.get("mp", 0) * spec.rows:
+    if isinstance(spec, Spec) and (rows := launch.values.get("mp", 0) * spec.rows):
         blocks = f", {rows} rows and {launch.values['nc']} columns at a time"
     parts = f", {launch.parts} parts" if launch.parts > 1 else ""
     return spec.describe() + blocks + parts

@@ -15,6 +15,7 @@ from .contraction import Epilogue
 from .conv_channels import conv_channels
 from .conv_image import ConvSpec, Image, integers
 from .conv_pixels import Nest
+from .winograd import winograd
 
 
 def conv(spec: ConvSpec, epilogue: Epilogue | None = None, name: str = "conv") -> Kernel:
@@ -24,6 +25,8 @@ def conv(spec: ConvSpec, epilogue: Epilogue | None = None, name: str = "conv") -
     emit(acc, image, channel, position in the output plane, counted row-major)."""
     if spec.by == "channels":
         return conv_channels(spec, epilogue, name)
+    if spec.by == "winograd":
+        return winograd(spec, epilogue, name)
     b = Builder(name)
     x, w = b.buf("x", spec.dtype), b.buf("w", spec.dtype)
     y = b.buf("y", spec.dtype, "w") if epilogue is None else None

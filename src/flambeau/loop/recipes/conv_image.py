@@ -36,7 +36,8 @@ class ConvSpec(NamedTuple):
     of groups of few channels). x, y: are columns of the
     source and the output contiguous. strided: is there a stride. narrow: as in contraction.Spec, for packing the
     output's gradient in blocks of `block` ("unit": weights of neighbouring output channels are neighbours). flat: no
-    depth. grouped: more than one group. by: what the lanes of a forward or data tile are, "pixels" or "channels".
+    depth. grouped: more than one group. by: what the lanes of a forward or data tile are, "pixels" or "channels", or
+    "winograd" (tiles of outputs; narrow: taps are not neighbours).
     direct (by channels): there is one tap and no padding; positions are packed as [tile][k][row] out of the source
     itself, which needs no copy."""
 
@@ -53,6 +54,12 @@ class ConvSpec(NamedTuple):
     grouped: bool = False
     by: str = "pixels"
     direct: bool = False
+
+    def describe(self) -> str:
+        """The choice in words: "tile 6x16, lanes are output channels"."""
+        lanes = {"pixels": "positions", "channels": "output channels", "winograd": "4x4 outputs (Winograd)"}
+        found = "output channels" if self.kind == "weight" else lanes[self.by]
+        return f"tile {self.rows}x{self.lanes}, lanes are {found}"
 
 
 def integers(b: Builder, spec: ConvSpec) -> dict[str, Value]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..ir import SIZE, Kernel
-from .contraction import Epilogue, ceil_div
+from .contraction import Epilogue, ceil_div, round_up
 from .conv import conv
 from .conv_channels import BLOCK, channels_workspace
 from .conv_image import AXES, ConvSpec, fixed_ints
@@ -14,6 +14,7 @@ from .conv_pixels import weight_pitch
 from .conv_weight import THIN, conv_weight, thin_workspace, workspace
 from .packing import SPARE
 from .planning import Vectors, even_rows, registers, tile
+from .winograd import OUT, POINTS, winograd_pieces, winograd_workspace
 
 
 class Geometry(NamedTuple):
@@ -81,6 +82,8 @@ def plan(
 
     "forward": reads x and w, writes y. "data": reads y and w, writes x. "weight": reads x and y, writes w; the planes
     of y must be dense."""
+    if _by_winograd(kind, g, dtype):
+        return _winograd(kind, g, x, w, y, dtype, target, threads)
     if kind == "data":
         return _data(g, x, w, y, dtype, target, threads)
     if g.taps == (1, 1, 1) and g.padding == (0, 0, 0) and g.stride != (1, 1, 1):
@@ -115,6 +118,58 @@ def plan(
         )
     spec = ConvSpec("weight", dtype, 1, 1, 1, x[4] == 1, y[4] == 1, **how)
     return _weights(spec, ints, channel, target, threads)
+
+
+def _by_winograd(kind: str, g: Geometry, dtype: str) -> bool:
+    """Whether a convolution is done by tiles of Winograd's: a matter of its shape and type alone.
+
+    Costs for each pair of channels in multiply-adds, the transforms as measured."""
+    plain = g.taps == (1, 3, 3) and g.stride == g.dilation == (1, 1, 1) and g.groups == 1
+    if kind == "weight" or dtype != "f32" or not plain or g.size[0] > 1 or min(g.cin, g.cout) < 16:
+        return False
+    _, high, wide = g.out if kind == "forward" else g.size
+    tiles = g.images * ceil_div(high, OUT) * ceil_div(wide, OUT)
+    transforms = 480 + 750 * tiles // g.cout + 560 * tiles // g.cin
+    return 9 * g.images * high * wide * 4 >= (POINTS * round_up(tiles, 16) + transforms) * 5
+
+
+def _winograd(
+    kind: str,
+    g: Geometry,
+    x: Sequence[int],
+    w: Sequence[int],
+    y: Sequence[int],
+    dtype: str,
+    target: Vectors,
+    threads: int,
+) -> ConvPlan:
+    """By tiles of Winograd's; the gradient of the data is the convolution with taps reversed and padding 2 - p."""
+    forward = kind == "forward"
+    source, out, size, extent = (x, y, g.size, g.out) if forward else (y, x, g.out, g.size)
+    ci, co = (g.cin, g.cout) if forward else (g.cout, g.cin)
+    before = [p if forward else 2 - p for p in g.padding]
+    ints = _axes("s", size) | _axes("o", extent) | _axes("p", before) | _strides(source, out)
+    ints |= {"n": g.images, "ci": ci, "co": co, "wh": w[3], "ww": w[4]}
+    ints |= dict(zip(("wo", "wc") if forward else ("wc", "wo"), w[:2], strict=True))
+    ints |= {"nh": ceil_div(extent[1], OUT), "nw": ceil_div(extent[2], OUT)}
+    lanes = 2 * target.vector_bits // 8 // SIZE[dtype]
+    narrow = "no" if tuple(w[3:]) == (3, 1) else "yes"
+    spec = ConvSpec(
+        kind,
+        dtype,
+        6 if registers(target) == 16 else 8,
+        max(lanes, 8),
+        8,
+        source[4] == 1,
+        out[4] == 1,
+        narrow=narrow,
+        by="winograd",
+    )
+    work = ints["n"] * ints["nh"] * ints["nw"] * ci * co
+    ints |= winograd_pieces(spec, ints, target.caches, max(1, min(threads, work >> 11)))
+    parts = min(threads, ints["go"] * ints["gp"])
+    ints |= winograd_workspace(spec, ints)
+    return ConvPlan(spec, ints, parts, ints["ws"] * SIZE[dtype], ints["ts"] * 8)
 
 
 def _flattened(

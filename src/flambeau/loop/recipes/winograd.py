@@ -1,0 +1,386 @@
+"""Convolution of 3 x 3 taps without a stride, forward and backward to the data, by Winograd's F(4 x 4, 3 x 3).
+
+A tile of 4 x 4 outputs is A' [sum over channels of (G g G') * (B' d B)] A of 6 x 6 tiles d of the source and filters g:
+36 products instead of 144. The points are 0, +-sqrt(2), +-1/sqrt(2) and infinity, whose rounding errors are a third of
+those of 0, +-1, +-2; sums over channels are chains of `CHAIN`, added in order: errors stay within four times those of
+the direct form. A unit is a piece of the output channels and of the tiles:
+
+    for blocks of output channels:     transform their filters: U[point][panel][channel][row]
+      for blocks of tiles:             transform their source, once: V[point][strip][channel][tile]
+        for each of the 36 points:     the register tile of `matmul`: M[point][strip][output channel][tile]
+        for each output channel:       transform back, put in rows, hand on
+
+Tiles are counted through rows and images; lanes are tiles. What the transformed source takes is bounded by a block, or
+by the unit where several blocks of filters pass it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..build import Buffer, Builder, Value, const, fma, maximum, minimum, select
+from ..ir import SIZE, Kernel
+from . import packing
+from .contraction import Epilogue, ceil_div, muladd, round_up
+from .conv_image import ConvSpec, fixed_ints
+
+OUT, IN, POINTS = 4, 6, 36  # of a tile: outputs and inputs of a side, products
+CHAIN = 32  # channels that are one chain of sums: part of the definition of the result
+DEPTH = 256  # channels of a strip of transformed tiles that stay in the first cache
+TOGETHER = 4  # channels that are transformed at a time
+WIDE = 8  # lanes of the transforms, and the pitch of a panel of filters
+TILES = 2  # strips of a block
+KEPT = 8 << 20  # bytes that the transformed source of a unit may take
+ROOT = 2**0.5
+INTS = (
+    *("n", "ci", "co", "sh", "sw", "oh", "ow", "ph", "pw"),
+    *(f"{a}{b}" for a in "xy" for b in "nchw"),
+    *("wo", "wc", "wh", "ww"),
+    *("nh", "nw", "go", "gp", "ob", "tb", "vs", "wv", "wm", "ws", "ts"),
+)
+"""As in conv_image; nh, nw: tiles of a map; go, gp: pieces of the output channels and of the tiles; ob, tb: panels and
+tiles of a block; vs: from one block of the transformed source to the next (0: only one is kept); wv, wm: where the
+transformed source and the products begin in the workspace."""
+
+
+def points_of_source(b: Builder, d: Sequence[Value]) -> list[Value]:
+    """B' d: six values at the six points."""
+    even = [b.let(fma(d[2], -0.5, d[4])), b.let(fma(d[2], -2.0, d[4]))]
+    odd = [b.let(fma(d[1], -0.5, d[3])), b.let(fma(d[1], -2.0, d[3]))]
+    middle = [
+        b.let(fma(o, by, e)) for e, o, s in zip(even, odd, (ROOT, 1 / ROOT), strict=True) for by in (s, -s)
+    ]
+    return [b.let(fma(d[2], -2.5, d[0] + d[4])), *middle, b.let(fma(d[3], -2.5, d[1] + d[5]))]
+
+
+def points_of_filter(b: Builder, g: Sequence[Value]) -> list[Value]:
+    """G g: three taps at the six points."""
+    found = [g[0]]
+    for square, scale in ((2.0, 1 / 6), (0.5, -2 / 3)):
+        even = b.let(fma(g[2], square, g[0]) * scale)
+        odd = b.let(g[1] * (scale * square**0.5))
+        found += [b.let(even + odd), b.let(even - odd)]
+    return [*found, g[2]]
+
+
+def from_points(b: Builder, m: Sequence[Value]) -> list[Value]:
+    """A' m: four outputs of six products."""
+    s, t = b.let(m[1] + m[2]), b.let(m[1] - m[2])
+    u, v = b.let(m[3] + m[4]), b.let(m[3] - m[4])
+    return [
+        b.let(m[0] + s + u),
+        b.let(fma(t, ROOT, v * (1 / ROOT))),
+        b.let(fma(s, 2.0, u * 0.5)),
+        b.let(fma(t, 2 * ROOT, fma(v, 0.5 / ROOT, m[5]))),
+    ]
+
+
+def winograd(spec: ConvSpec, epilogue: Epilogue | None, name: str) -> Kernel:
+    """As `conv.conv`."""
+    b = Builder(name)
+    x, w = b.buf("x", spec.dtype), b.buf("w", spec.dtype)
+    y = b.buf("y", spec.dtype, "w") if epilogue is None else None
+    work, table = b.buf("work", spec.dtype, "rw"), b.buf("table", "i64", "rw")
+    fixed = fixed_ints(spec)
+    ints = {k: const("i64", fixed[k]) if k in fixed else b.integer(k) for k in INTS}
+    nest = _Nest(b, spec, ints, (x, w, y, work, table), epilogue)
+    lo, hi = b.partition(ints["go"] * ints["gp"])
+    with b.for_("u", lo, hi) as u:
+        nest.unit(u)
+    return b.kernel()
+
+
+class _Nest:
+    """The loops over one unit; attributes are what the enclosing loops have fixed so far."""
+
+    p0: Value  # panels of the block of output channels
+    p1: Value
+    t0: Value  # tiles of the block
+    t1: Value
+    v: Value  # where the block's transformed source begins
+
+    def __init__(
+        self,
+        b: Builder,
+        spec: ConvSpec,
+        ints: dict[str, Value],
+        bufs: tuple[Buffer, Buffer, Buffer | None, Buffer, Buffer],
+        epilogue: Epilogue | None,
+    ):
+        self.b, self.spec, self.i = b, spec, ints
+        self.x, self.w, self.y, self.work, self.table = bufs
+        self.emit = epilogue(b) if epilogue else None
+        self.stage = b.alloc("stage", spec.dtype, TOGETHER * IN * spec.lanes * WIDE)
+        self.half = b.alloc("half", spec.dtype, OUT * IN * WIDE)
+        self.tile = b.alloc("tile", spec.dtype, OUT * OUT * WIDE)
+        self.u = b.let(b.tid * ints["ws"], "u")
+        self.at = b.let(b.tid * ints["ts"], "at")
+        self.m = b.let(self.u + ints["wm"], "m")
+        self.lines = b.let(self.m + self.products_plane() * POINTS, "lines")
+        self.pitch = b.let(ints["tb"] * OUT, "pitch")
+
+    # where things lie
+
+    def filters_plane(self) -> Value:
+        """Elements of the transformed filters of one point."""
+        return self.i["ob"] * self.i["ci"] * WIDE + 16
+
+    def source_plane(self) -> Value:
+        """Elements of the transformed source of one point."""
+        return self.i["tb"] * self.i["ci"] + 16
+
+    def products_plane(self) -> Value:
+        """Elements of the products of one point."""
+        return self.i["tb"] * self.i["ob"] * self.spec.rows + 16
+
+    def begin(self, panel: Value) -> Value:
+        """The first output channel of a panel: the last one goes back to be whole."""
+        return minimum(panel * self.spec.rows, self.i["co"] - self.spec.rows)
+
+    def first(self, panel: Value) -> Value:
+        """The first output channel that is read with a panel."""
+        return minimum(panel * self.spec.rows, self.i["co"] - WIDE)
+
+    # the loops
+
+    def unit(self, u: Value) -> None:
+        """A piece of the output channels and a piece of the tiles."""
+        b, i, rows = self.b, self.i, self.spec.rows
+        o, p = b.let(u // i["gp"]), b.let(u % i["gp"])
+        panels = b.let((i["co"] + (rows - 1)) // rows)
+        tiles = b.let(i["n"] * i["nh"] * i["nw"], "tiles")
+        strips = b.let((tiles + (self.spec.lanes - 1)) // self.spec.lanes)
+        first, last = b.let(panels * o // i["go"]), b.let(panels * (o + 1) // i["go"])
+        begin = b.let(strips * p // i["gp"] * self.spec.lanes, "begin")
+        end = b.let(minimum(strips * (p + 1) // i["gp"] * self.spec.lanes, tiles), "end")
+        with b.for_("p", first, last, i["ob"]) as p0:
+            self.p0, self.p1 = p0, b.let(minimum(p0 + i["ob"], last), "p1")
+            self.filters()
+            with b.for_("t0", begin, end, i["tb"]) as t0:
+                self.t0, self.t1 = t0, b.let(minimum(t0 + i["tb"], end), "t1")
+                self.v = b.let(self.u + i["wv"] + (t0 - begin) // i["tb"] * i["vs"], "v")
+                with b.if_(p0.eq(first)):
+                    self.places()
+                    self.source()
+                self.products()
+                self.results()
+
+    def filters(self) -> None:
+        """Transform the filters of the block."""
+        b, i, spec = self.b, self.i, self.spec
+        with b.for_("p", self.p0, self.p1) as p, b.for_("c", 0, i["ci"]) as c:
+            base = b.let(self.first(p) * i["wo"] + c * i["wc"])
+            to = b.let(self.u + ((p - self.p0) * i["ci"] + c) * WIDE)
+            with b.vfor("t", 0, WIDE, WIDE, full=True) as t:
+                if spec.narrow == "no":  # taps are neighbours
+                    row = b.let(base + t * i["wo"])
+                    taps = [b.let(self.w[row + k]) for k in range(8)]
+                    row = b.let(base + 1 + t * i["wo"])
+                    taps.append([b.let(self.w[row + k]) for k in range(8)][-1])
+                else:
+                    place = b.let(base + t * i["wo"])
+                    taps = [
+                        b.let(self.w[place + k * i["wh"] + j * i["ww"]]) for k in range(3) for j in range(3)
+                    ]
+                if spec.kind == "data":
+                    taps.reverse()
+                columns = [points_of_filter(b, taps[k::3]) for k in range(3)]
+                for r in range(IN):
+                    for k, value in enumerate(points_of_filter(b, [column[r] for column in columns])):
+                        self.work[to + (r * IN + k) * self.filters_plane() + t] = value
+
+    def places(self) -> None:
+        """Tables: of each tile where it lies in the source, its first row and column."""
+        b, i, table = self.b, self.i, self.table
+        with b.for_("t", 0, i["tb"]) as t:
+            tile = b.let(minimum(self.t0 + t, self.t1 - 1))
+            line, column = b.let(tile // i["nw"]), b.let(tile % i["nw"])
+            y, x = b.let(line % i["nh"] * OUT - i["ph"]), b.let(column * OUT - i["pw"])
+            table[self.at + t] = line // i["nh"] * i["xn"] + y * i["xh"] + x * i["xw"]
+            table[self.at + i["tb"] + t] = y
+            table[self.at + i["tb"] * 2 + t] = x
+
+    def source(self) -> None:
+        """Transform the source of the block: a few tiles and channels at a time."""
+        b, i, stage, lanes = self.b, self.i, self.stage, self.spec.lanes
+        with b.for_("g", 0, self.t1 - self.t0, lanes) as g, b.for_("c0", 0, i["ci"], TOGETHER) as c0:
+            c1 = b.let(minimum(c0 + TOGETHER, i["ci"]))
+            with b.for_("e", 0, lanes) as e:
+                self.columns(g + e, b.let(e * WIDE), c0, c1)
+            with b.for_("c", c0, c1) as c, b.for_("r", 0, IN) as r:
+                from_ = b.let(((c - c0) * IN + r) * (lanes * WIDE))
+                to = b.let(self.v + g * i["ci"] + c * lanes + r * IN * self.source_plane())
+                for half in range(0, lanes, WIDE):
+                    with b.vfor("t", 0, WIDE, WIDE, full=True) as t:
+                        row = b.let(from_ + half * WIDE + t * WIDE)
+                        d = [b.let(stage[row + k]) for k in range(WIDE)]
+                        for k, value in enumerate(points_of_source(b, d[:IN])):
+                            self.work[to + k * self.source_plane() + half + t] = value
+
+    def columns(self, tile: Value, to: Value, c0: Value, c1: Value) -> None:
+        """Transform the columns of one tile of a few channels."""
+        b, i, table, lanes = self.b, self.i, self.table, self.spec.lanes
+        base = b.let(table[self.at + tile])
+        y, x0 = b.let(table[self.at + i["tb"] + tile]), b.let(table[self.at + i["tb"] * 2 + tile])
+        inside = (y >= 0) & (x0 >= 0) & (y + IN <= i["sh"]) & (x0 + WIDE <= i["sw"])
+
+        def each(load) -> None:  # type: ignore[no-untyped-def]
+            with b.for_("c", c0, c1) as c:
+                at, put = b.let(base + c * i["xc"]), b.let(to + (c - c0) * (IN * lanes * WIDE))
+                with b.vfor("x", 0, WIDE, WIDE, full=True) as x:
+                    d = [b.let(load(b.let(at + r * i["xh"]) + x * i["xw"], r)) for r in range(IN)]
+                    for r, value in enumerate(points_of_source(b, d)):
+                        self.stage[put + r * (lanes * WIDE) + x] = value
+
+        with b.if_(inside):
+            each(lambda at, r: self.x[at])
+        with b.else_():
+            signs = b.reg("live", const("i32", 0), lanes=WIDE)
+            none, all_ = const("i32", 0), const("i32", -1)
+            lo, hi = b.let(maximum(-x0, 0)), b.let(minimum(i["sw"] - x0, IN))
+            with b.vfor("x", 0, WIDE, WIDE, full=True) as x:
+                signs.set(select((x >= lo) & (x < hi), all_, none))
+            rows = [b.let(select((y + r >= 0) & (y + r < i["sh"]), all_, none)) for r in range(IN)]
+            each(lambda at, r: self.x.load(at, (signs.get() & rows[r]) < 0))
+
+    def products(self) -> None:
+        """The sums over channels at each point."""
+        b, i, spec = self.b, self.i, self.spec
+        strips = b.let((self.t1 - self.t0 + (spec.lanes - 1)) // spec.lanes)
+        with b.for_("q", 0, POINTS) as q:
+            filters = b.let(self.u + q * self.filters_plane())
+            source = b.let(self.v + q * self.source_plane())
+            sums = b.let(self.m + q * self.products_plane())
+            with b.for_("k0", 0, i["ci"], DEPTH) as k0:
+                k1 = b.let(minimum(k0 + DEPTH, i["ci"]))
+                with b.for_("s", 0, strips) as s, b.for_("p", self.p0, self.p1) as p:
+                    begin = b.let(self.begin(p))
+                    to = sums + (s * i["ob"] + (p - self.p0)) * (spec.rows * spec.lanes)
+                    panel = filters + (p - self.p0) * i["ci"] * WIDE + (begin - self.first(p))
+                    strip = source + s * i["ci"] * spec.lanes
+                    self.block(b.let(panel), b.let(strip), b.let(to), k0, k1)
+
+    def block(self, panel: Value, strip: Value, to: Value, k0: Value, k1: Value) -> None:
+        """One register tile: output channels by tiles."""
+        b, spec, work = self.b, self.spec, self.work
+        with b.for_("kb", k0, k1, CHAIN) as kb:
+            acc = [b.reg("acc", 0, spec.dtype, spec.lanes) for _ in range(spec.rows)]
+            with b.for_("k", kb, minimum(kb + CHAIN, k1)) as k:
+                weight, at = b.let(panel + k * WIDE), b.let(strip + k * spec.lanes)
+                with b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
+                    value = b.let(work[at + x])
+                    for r, a in enumerate(acc):
+                        a.set(muladd(work[weight + r], value, a.get()))
+            with b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
+                for r, a in enumerate(acc):
+                    place = to + r * spec.lanes + x
+                    work[place] = select(kb > 0, work[place] + a.get(), a.get())
+
+    def results(self) -> None:
+        """Transform the products back and hand them on."""
+        b, i, rows = self.b, self.i, self.spec.rows
+        count = self.runs()
+        with b.for_("o", self.p0 * rows, minimum(self.p1 * rows, i["co"])) as o:
+            panel = b.let(o // rows)
+            place = b.let((panel - self.p0) * rows + (o - self.begin(panel)))
+            with b.for_("g", 0, self.t1 - self.t0, WIDE) as g:
+                self.back(place, g)
+            with b.for_("run", 0, count) as run:
+                self.hand_on(o, b.let(self.at + i["tb"] * 3 + run * 5))
+
+    def back(self, o: Value, g: Value) -> None:
+        """Eight tiles of a channel, as rows of outputs."""
+        b, i, spec, half = self.b, self.i, self.spec, self.half
+        strip = b.let(g // spec.lanes)
+        from_ = self.m + (strip * (i["ob"] * spec.rows) + o) * spec.lanes + (g - strip * spec.lanes)
+        plane = b.let(self.products_plane())
+        with b.for_("k", 0, IN) as column:
+            at, to = b.let(from_ + column * plane), b.let(column * WIDE)
+            with b.vfor("t", 0, WIDE, WIDE, full=True) as t:
+                m = [b.let(self.work[b.let(at + r * IN * plane) + t]) for r in range(IN)]
+                for r, value in enumerate(from_points(b, m)):
+                    half[to + r * (IN * WIDE) + t] = value
+        with b.for_("r", 0, OUT) as row:
+            at, to = b.let(row * (IN * WIDE)), b.let(row * (OUT * WIDE))
+            with b.vfor("t", 0, WIDE, WIDE, full=True) as t:
+                m = [b.let(half[at + k * WIDE + t]) for k in range(IN)]
+                for k, value in enumerate(from_points(b, m)):
+                    self.tile[to + k * WIDE + t] = value
+            for first in range(0, WIDE, OUT):
+                put = b.let(self.lines + row * self.pitch + (g + first) * OUT)
+                packing.transposed(
+                    b, self.tile, b.let(to + first), const("i64", WIDE), OUT, self.work, put, OUT
+                )
+
+    def runs(self) -> Value:
+        """A table of the runs of the block's tiles in one row: image, first row, columns, where they lie in a line."""
+        b, i, table = self.b, self.i, self.table
+        first, last = b.let(self.t0 // i["nw"]), b.let((self.t1 - 1) // i["nw"])
+        with b.for_("line", first, last + 1) as line:
+            at = b.let(self.at + i["tb"] * 3 + (line - first) * 5)
+            start = b.let(line * i["nw"])
+            table[at] = line // i["nh"]
+            table[at + 1] = line % i["nh"] * OUT
+            table[at + 2] = (maximum(self.t0, start) - start) * OUT
+            table[at + 3] = minimum((minimum(self.t1, start + i["nw"]) - start) * OUT, i["ow"])
+            table[at + 4] = (start - self.t0) * OUT
+        return b.let(last - first + 1)
+
+    def hand_on(self, o: Value, run: Value) -> None:
+        """The rows of one run."""
+        b, i, table = self.b, self.i, self.table
+        image, row = b.let(table[run]), b.let(table[run + 1])
+        lo, hi, start = (b.let(table[run + k]) for k in (2, 3, 4))
+        with b.for_("r", 0, minimum(i["oh"] - row, OUT)) as r:
+            from_ = b.let(self.lines + r * self.pitch + start)
+            if self.y is not None:
+                to = b.let(image * i["yn"] + o * i["yc"] + (row + r) * i["yh"])
+                with b.vfor("x", lo, hi, WIDE) as x:
+                    self.y[to + x * i["yw"]] = self.work[from_ + x]
+            elif self.emit is not None:
+                base = b.let((row + r) * i["ow"])
+                with b.vfor("x", lo, hi, WIDE) as x:
+                    self.emit(self.work[from_ + x], image, o, base + x)
+
+
+def winograd_pieces(
+    spec: ConvSpec, ints: dict[str, int], caches: tuple[int, int, int], parts: int
+) -> dict[str, int]:
+    """Blocks and pieces: tb, ob, go, gp.
+
+    Filters are one block if they take up to eight times the second cache, else blocks that take it twice; then the
+    source of a unit is kept, at most `KEPT` bytes. Pieces of channels transform all of the source each, pieces of tiles
+    all filters."""
+    size = SIZE[spec.dtype]
+    tiles, panels = ints["n"] * ints["nh"] * ints["nw"], ceil_div(ints["co"], spec.rows)
+    strips = ceil_div(tiles, spec.lanes)
+    each = POINTS * ints["ci"] * WIDE * size
+    ob = panels if panels * each <= 8 * caches[1] else max(2, 2 * caches[1] // each)
+    least = 1 if ob >= panels else ceil_div(POINTS * ints["ci"] * tiles * size, KEPT)
+    ways = [
+        (gp * ints["co"] + parts // gp * tiles, gp)
+        for gp in range(1, parts + 1)
+        if parts % gp == 0 and gp <= strips and parts // gp <= panels
+    ]
+    gp = min(ways)[1] if ways else 1
+    go = parts // gp if ways else 1
+    gp = min(strips, round_up(least, gp))
+    tb = min(TILES, ceil_div(strips, gp)) * spec.lanes
+    return {"tb": tb, "ob": min(ob, ceil_div(panels, go)), "go": go, "gp": gp}
+
+
+def winograd_workspace(spec: ConvSpec, ints: dict[str, int]) -> dict[str, int]:
+    """The sizes of a kernel, from what `winograd_pieces` found."""
+    strips = ceil_div(ints["n"] * ints["nh"] * ints["nw"], spec.lanes)
+    blocks = ceil_div(ceil_div(strips, ints["gp"]) * spec.lanes, ints["tb"])
+    filters = POINTS * (ints["ob"] * ints["ci"] * WIDE + 16)
+    source = POINTS * (ints["tb"] * ints["ci"] + 16)
+    products = POINTS * (ints["tb"] * ints["ob"] * spec.rows + 16)
+    kept = blocks if ceil_div(ceil_div(ints["co"], spec.rows), ints["go"]) > ints["ob"] else 1
+    total = filters + kept * source + products + OUT * OUT * ints["tb"]
+    return {
+        "vs": source if kept > 1 else 0,
+        "wv": filters,
+        "wm": filters + kept * source,
+        "ws": round_up(total + 64, 16),
+        "ts": 8 * ints["tb"] + 16,
+    }

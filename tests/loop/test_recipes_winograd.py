@@ -1,0 +1,166 @@
+"""Winograd's convolution: where it is chosen, values, error beside the direct form, equal bits everywhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.loop.recipe_runner import NARROW, SMALL, WIDE, Machine, bits, elements
+from tests.loop.test_recipes_conv import Case, arrays, compute, reference
+
+from flambeau.loop.build import Builder
+from flambeau.loop.recipes import conv_planning, winograd
+from flambeau.loop.recipes.contraction import Emit
+
+CASES = [
+    Case((2, 64, 9, 13), (64, 64, 3, 3), padding=1),
+    Case((1, 33, 17, 16), (47, 33, 3, 3)),
+    Case((3, 40, 14, 14), (32, 40, 3, 3), padding=1),
+    Case((2, 32, 14, 6), (70, 32, 3, 3), padding=2),
+    Case((1, 17, 40, 40), (18, 17, 3, 3), padding=1),
+    Case((1, 16, 3, 130), (22, 16, 3, 3), padding=(1, 0)),
+    Case((2, 300, 8, 8), (34, 300, 3, 3), padding=1),
+]
+KINDS = ("forward", "data")
+FEW = Machine(256, caches=(1 << 10, 16 << 10, 1 << 20))  # not all filters are one block
+
+
+def by(kind: str, case: Case, on: Machine = WIDE, threads: int = 1, dtype: str = "f32") -> str:
+    strides = [elements(a) for a in arrays(case).values()]
+    return conv_planning.plan(kind, case.geometry(), *strides, dtype, on, threads).spec.by
+
+
+@pytest.fixture
+def always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it does not pay."""
+    monkeypatch.setattr(conv_planning, "_by_winograd", lambda kind, *_: kind != "weight")
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_values(case: Case, kind: str) -> None:
+    a = arrays(case)
+    want = reference(kind, case.geometry(), a)
+    assert by(kind, case) == "winograd"
+    assert np.abs(compute(kind, case, a) - want).max() <= 3e-6 * np.abs(want).max()
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_same_bits(case: Case, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    a = arrays(case)
+    want = bits(compute(kind, case, a))
+    for on, nt in ((NARROW, 1), (SMALL, 1), (WIDE, 2), (NARROW, 3), (FEW, 1), (FEW, 2)):
+        assert bits(compute(kind, case, a, on, nt)) == want
+    monkeypatch.setattr(winograd, "KEPT", 1 << 16)  # the tiles are cut into many units
+    assert bits(compute(kind, case, a, FEW, 2)) == want
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", [CASES[0], CASES[3]], ids=str)
+def test_channels_last(case: Case, kind: str) -> None:
+    a = arrays(case)
+    turned = {k: np.moveaxis(np.ascontiguousarray(np.moveaxis(v, 1, -1)), -1, 1) for k, v in a.items()}
+    assert bits(compute(kind, case, turned)) == bits(compute(kind, case, a))
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("kind", KINDS)
+def test_interpreter(kind: str) -> None:
+    case = Case((2, 9, 10, 11), (11, 9, 3, 3), padding=1)
+    a = arrays(case)
+    assert bits(compute(kind, case, a, NARROW, 2, interpreted=True)) == bits(
+        compute(kind, case, a, NARROW, 2)
+    )
+
+
+@pytest.mark.usefixtures("always")
+def test_epilogue() -> None:
+    """A bias by channel; each element comes once, also those of panels that overlap."""
+    case = CASES[3]
+    a, g = arrays(case), case.geometry()
+    area = g.out[1] * g.out[2]
+
+    def add_bias(b: Builder) -> Emit:
+        bias, out = b.buf("bias", "f32"), b.buf("out", "f32", "rw")
+
+        def emit(acc, image, channel, position) -> None:  # type: ignore[no-untyped-def]
+            at = (image * g.cout + channel) * area + position
+            out[at] = out[at] + (acc + bias[channel])
+
+        return emit
+
+    bias, out = np.arange(g.cout, dtype=np.float32), np.zeros_like(a["y"])
+    compute("forward", case, a, NARROW, 3, epilogue=add_bias, bias=bias, out=out)
+    assert bits(out) == bits(compute("forward", case, a) + bias[:, None, None, None])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rectified", [False, True])
+@pytest.mark.parametrize("channels, images, size", [(16, 2, 32), (64, 1, 28), (256, 2, 14), (512, 16, 7)])
+def test_error_is_within_four_times_that_of_the_direct_form(
+    channels: int, images: int, size: int, rectified: bool, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = 32  # of the channels that are not summed: what an element's error is does not depend on them
+    counts = (channels, other) if kind == "forward" else (other, channels)
+    case = Case((images, counts[0], size, size), (counts[1], counts[0], 3, 3), padding=1)
+    a = arrays(case)
+    read = {"forward": "x", "data": "y"}[kind]
+    if rectified:
+        a[read] = np.maximum(a[read], 0)
+    want = reference(kind, case.geometry(), a)
+    found = [compute(kind, case, a) - want]
+    assert by(kind, case) == "winograd"
+    monkeypatch.setattr(conv_planning, "_by_winograd", lambda *_: False)
+    assert by(kind, case) != "winograd"
+    found.append(compute(kind, case, a) - want)
+    fast, direct = found
+    assert np.abs(fast).max() <= 4 * np.abs(direct).max()
+    assert np.sqrt(np.mean(fast**2)) <= 3 * np.sqrt(np.mean(direct**2))
+
+
+def test_shape_alone_decides() -> None:
+    plain = Case((4, 40, 14, 14), (32, 40, 3, 3), padding=1)
+    machines = (WIDE, NARROW, SMALL, FEW)
+    for case in (
+        plain,
+        Case((1, 64, 28, 28), (64, 64, 3, 3)),
+        Case((1, 16, 64, 33), (24, 16, 3, 3), padding=1),
+    ):
+        for kind in KINDS:
+            assert {by(kind, case, on, n) for on in machines for n in (1, 2, 64)} == {"winograd"}
+    others = [
+        plain._replace(stride=2),
+        plain._replace(dilation=2),
+        plain._replace(w=(32, 20, 3, 3), groups=2),
+        plain._replace(w=(32, 40, 3, 2)),
+        Case((1, 512, 7, 7), (512, 512, 3, 3), padding=1),  # the filters would cost more than the tiles save
+        Case((4, 8, 16, 16), (8, 8, 3, 3), padding=1),
+    ]
+    assert "winograd" not in {by(kind, case) for case in others for kind in KINDS}
+    assert "winograd" not in {by(kind, plain, dtype="f64") for kind in KINDS}
+
+
+def test_workspace_is_bounded() -> None:
+    """What is kept of the transformed source does not grow with the number of images."""
+    sizes = []
+    for images in (8, 64, 512):
+        g = Case((images, 256, 14, 14), (256, 256, 3, 3), padding=1).geometry()
+        strides = (256 * 196, 196, 0, 14, 1)
+        p = conv_planning.plan("forward", g, strides, (2304, 9, 0, 3, 1), strides, "f32", NARROW, 2)
+        assert p.spec.by == "winograd"
+        sizes.append(p.work)
+    assert max(sizes) <= 16 << 20
+
+
+def test_one_kernel_for_many_shapes() -> None:
+    strides = (1 << 16, 1 << 12, 0, 1 << 6, 1)
+    specs = set()
+    for channels, size, padding in ((16, 32, 1), (64, 28, 0), (33, 57, 1)):
+        g = Case((4, channels, size, size), (64, channels, 3, 3), padding=padding).geometry()
+        specs |= {
+            conv_planning.plan(k, g, strides, (9, 9, 0, 3, 1), strides, "f32", WIDE).spec for k in KINDS
+        }
+    assert len(specs) == 2
