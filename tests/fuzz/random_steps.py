@@ -345,6 +345,8 @@ def write(m: Machine) -> None:
     if overlaps_itself(x):
         return
     name = rng.choice(WRITES)
+    if m.reference:
+        x.grad_fn  # noqa: B018  PyTorch takes a view for a leaf once its base was written, until somebody looks
     m.say(f"write {name} {tuple(x.shape)}")
     if name in ("zero_", "relu_", "tanh_", "neg_"):
         getattr(x, name)()
