@@ -123,6 +123,8 @@ class Machine:
                 if self.reference and kind is backward:  # how far it came is nobody's promise
                     for t in self.leaves:
                         t.grad = None
+                if self.reference and kind is draw:  # PyTorch may have drawn before it refuses
+                    self.torch.manual_seed(len(self.lines))
             self.flush()
         return self.results()
 

@@ -225,20 +225,29 @@ def sign_and_log(A: Any) -> Any:
     return tuple(np.linalg.slogdet(A))
 
 
+SignAndLog = named("linalg_slogdet", ["sign", "logabsdet"])
 SlogDet = named("slogdet", ["sign", "logabsdet"])
 
 
 @op(
+    method=False,
+    function=False,
     faces={"linalg": "slogdet"},
     node="LinalgSlogdetBackward0",
     results=("sign", "logabsdet"),
     grad={"A": lambda grads, A: None if grads[1] is None else grads[1][..., None, None] * mT(inv(A))},
 )
-def slogdet(A: T) -> Any:
+def linalg_slogdet(A: T) -> Any:
     """(sign, log |determinant|) of square matrices."""
     square("linalg.slogdet", A)
     shape = tuple(A.shape[:-2])
-    return SlogDet(*external("sign_and_log", [A], [(shape, A.dtype), (shape, A.dtype)]))
+    return SignAndLog(*external("sign_and_log", [A], [(shape, A.dtype), (shape, A.dtype)]))
+
+
+@composite()
+def slogdet(input: Any) -> Any:
+    """`linalg.slogdet`."""
+    return SlogDet(*linalg_slogdet(input))
 
 
 @composite()

@@ -14,9 +14,6 @@ from .entry import FUNCTIONS, T, composite, op
 from .gather import from_values, index_select, values
 from .index import scatter_into
 from .reduction import _into as into
-from .structures import named
-
-UniqueResult = named("Unique", ["output", "inverse", "counts"])
 
 
 def _numbers(t: Any) -> Any:

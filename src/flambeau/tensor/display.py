@@ -190,22 +190,6 @@ def readable(t: Tensor) -> np.ndarray:
     return a
 
 
-def result_text(self: Any) -> str:
-    """repr of an op's named results."""
-    values = ",\n".join(f"{name}={value!r}" for name, value in zip(self._fields, self))
-    return f"torch.return_types.{type(self).__name__}(\n{values})"
-
-
-def install() -> None:
-    """Give the ops' named results their printed form."""
-    from ..ops import products, reduction, sort
-
-    for module in (products, reduction, sort):
-        for kind in vars(module).values():
-            if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
-                kind.__repr__ = result_text  # type: ignore[method-assign]
-
-
 def _with_suffixes(text: str, suffixes: list[str], indent: int) -> str:
     last = len(text) - text.rfind("\n") + 1
     parts = [text]

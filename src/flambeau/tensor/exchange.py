@@ -342,7 +342,6 @@ def install() -> None:
     """Bind the methods of exchange."""
     from . import dlpack
 
-    display.install()
     for name, fn in (METHODS | dlpack.METHODS).items():
         setattr(Tensor, name, fn)
     FUNCTIONS["from_dlpack"] = dlpack.from_dlpack

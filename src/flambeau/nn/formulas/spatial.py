@@ -201,6 +201,8 @@ def grid_sample(
             if weight is not None:
                 part = part * weight.unsqueeze(1)
         total = part if total is None else total + part
+    if mode == "nearest" and grid.requires_grad:  # its gradient is zero, as opposed to none
+        total = torch.where(torch.ones((), dtype=torch.bool), total, grid[..., 0].unsqueeze(1))
     return total
 
 
@@ -225,7 +227,7 @@ def _products(taps: list[list]) -> list[list]:
 def _inside(at: Tensor, length: int, padding_mode: str, align_corners: bool) -> Tensor:
     """Coordinates brought into the input by clipping or reflecting."""
     if padding_mode == "border":
-        return torch.clamp(at, 0, length - 1)
+        return _clipped(at, length)
     if padding_mode == "reflection":
         low, span = (0.0, float(length - 1)) if align_corners else (-0.5, float(length))
         if span == 0:
@@ -234,8 +236,14 @@ def _inside(at: Tensor, length: int, padding_mode: str, align_corners: bool) -> 
         flips = torch.floor(offset / span).detach()
         rest = offset - flips * span
         folded = torch.where(torch.remainder(flips, 2) == 0, rest + low, span - rest + low)
-        return torch.clamp(folded, 0, length - 1)
+        return _clipped(folded, length)
     return at
+
+
+def _clipped(at: Tensor, length: int) -> Tensor:
+    """Coordinates brought to 0 or length - 1; there, also on the border itself, they have no gradient."""
+    inside = (at > 0) & (at < length - 1)
+    return torch.where(inside, at, torch.clamp(at, 0, length - 1).detach())
 
 
 def _read(input: Tensor, at: list[Tensor], padding_mode: str, align_corners: bool, fold: bool) -> Tensor:
