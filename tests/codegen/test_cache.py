@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from flambeau import config
-from flambeau.codegen import cache, engine
+from flambeau.codegen import cache, engine, image, target
 from flambeau.loop import ir
 from flambeau.loop.build import Builder
 
@@ -226,6 +226,7 @@ def test_objects_are_found_by_later_processes_and_rebuilt_when_damaged(tmp_path:
 
 
 def test_a_reference_to_an_object_that_is_gone_is_a_miss(tmp_path: Path) -> None:
+    target.host()  # whose facts would be an entry too
     before = config.cache_dir
     config.set("cache_dir", str(tmp_path / "objects"))
     try:
@@ -259,4 +260,78 @@ def test_no_cache_means_no_file(tmp_path: Path) -> None:
         assert not (tmp_path / "objects").exists()
     finally:
         config.set("no_cache", False)
+        config.set("cache_dir", before)
+
+
+SECOND = """
+import sys
+import flambeau as torch
+from flambeau.codegen import engine
+x = torch.arange(12.0).reshape(3, 4).requires_grad_()
+y = (x @ x.t()).softmax(-1).sum() + x.exp().mean()
+y.backward()
+print(y.item(), x.grad.sum().item())
+stats = engine.stats()
+print(int(stats["compiled"]), int(stats["from_disk"]), stats["emit_ms"], "llvmlite.binding" in sys.modules)
+"""
+
+
+def test_a_second_process_makes_no_kernel_and_opens_no_llvm(tmp_path: Path) -> None:
+    environment = {**os.environ, "FLAMBEAU_CACHE_DIR": str(tmp_path / "objects"), "FLAMBEAU_NUM_THREADS": "1"}
+
+    def run() -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", SECOND], capture_output=True, text=True, env=environment
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    (values, first), (again, second) = run(), run()
+    assert values == again and int(first.split()[0]) > 5 and first.split()[3] == "True"
+    words = second.split()
+    if image.STATE["usable"]:
+        assert words[0] == "0" and int(words[1]) > 5 and float(words[2]) == 0 and words[3] == "False"
+    for path in (
+        tmp_path / "objects"
+    ).iterdir():  # references, images, facts about the processor: all damaged
+        path.write_bytes(path.read_bytes()[:-1])
+    assert run()[0] == values
+
+
+def test_what_a_launch_became_is_found_by_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = config.cache_dir
+    config.set("cache_dir", str(tmp_path / "objects"))
+    try:
+        made = [kernel("noted", 8.0), kernel("noted", 9.0)]
+        addresses = engine.compile_kernels(made, texts=["launch of 8", "launch with <f at 0x7f>"])
+        eight, nine, other = engine.recall(["launch of 8", "launch with <f at 0x7f>", "launch of 9"])
+        assert eight is not None and nine is None and other is None
+        assert eight.names == tuple(p.name for p in made[0].params) and not eight.epilogue
+        assert eight.address and addresses[0] != addresses[1]
+        on = engine.target.host()
+        for change in (("caches", (1, 2, 3)), ("features", on.features + ",+another")):
+            with monkeypatch.context() as patch:
+                patch.setattr(on, *change)
+                assert engine.recall(["launch of 8"]) == [None]
+        monkeypatch.setattr(engine.keys, "version", lambda parts: "another source")
+        assert engine.recall(["launch of 8"]) == [None]
+    finally:
+        config.set("cache_dir", before)
+
+
+def test_facts_about_the_processor_change_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = tmp_path / "cpuinfo"
+    facts.write_text("processor: 0\nflags: sse avx2\ncpu MHz: 2000\n\nprocessor: 1\nflags: sse avx2\n")
+    key = target._machine_key(str(facts))
+    facts.write_text("processor: 0\nflags: sse avx2\ncpu MHz: 1800\n\nprocessor: 1\nflags: sse\n")
+    assert key and target._machine_key(str(facts)) == key
+    facts.write_text("processor: 0\nflags: sse avx2 avx512f\ncpu MHz: 2000\n")
+    assert target._machine_key(str(facts)) not in ("", key)
+    assert target._machine_key(str(tmp_path / "none")) == ""
+    before = config.cache_dir
+    config.set("cache_dir", str(tmp_path / "objects"))
+    try:
+        found = target._detected()
+        assert target._remembered() == (found if target._machine_key() else None)
+    finally:
         config.set("cache_dir", before)

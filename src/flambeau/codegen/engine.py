@@ -11,43 +11,102 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import config
 from ..loop import ir
-from . import cache, image, objects, pipeline, target, workers
-from .objects import Order
+from . import cache, image, keys, target
 from .target import Target
+
+if TYPE_CHECKING:
+    from . import pipeline
+    from .objects import Order
 
 _REFERENCE = b"see "
 _lock = threading.RLock()
 _addresses: dict[str, int] = {}
 _loaded: set[str] = set()
+_groups: dict[str, str] = {}  # the entries on disk that hold the code of kernels, by the kernels' keys
 _functions: dict[str, int] = {}  # of images
 _engine: list[Any] = []
 _stats = {"compiled": 0, "from_disk": 0, "from_memory": 0, "emit_ms": 0.0, "llvm_ms": 0.0, "load_ms": 0.0}
 
 
-def compile_kernels(kernels: Sequence[ir.Kernel], on: Target | None = None, cores: int = 1) -> list[int]:
+class Known(NamedTuple):
+    """A kernel that need not be made again: its address, whether it has an epilogue, the names of its parameters."""
+
+    address: int
+    epilogue: bool
+    names: tuple[str, ...]
+
+
+def recall(texts: Sequence[str]) -> list[Known | None]:
+    """The kernels that earlier processes made of these launches' keys; None where the disk cache has none."""
+    with _lock:
+        store, on = cache.current(), target.chosen()
+        if store is None:
+            return [None] * len(texts)
+        return [_recalled(store, _launch_key(text, on)) for text in texts]
+
+
+def _recalled(store: cache.Cache, key: str) -> Known | None:
+    content = store.get(key)
+    if content is None or not content.startswith(_REFERENCE):
+        return None
+    _, group, symbol, epilogue, *names = content.decode().split()
+    if not _from_disk(group):
+        return None
+    _stats["from_disk"] += 1
+    return Known(_address(symbol), epilogue == "1", tuple(names))
+
+
+def _remember(texts: Sequence[str], kernels: Sequence[ir.Kernel], found: Sequence[str], on: Target) -> None:
+    """Note what was made of launches' keys. A key that shows an address of this process is nothing for others."""
+    store = cache.current()
+    if store is None:
+        return
+    for text, kernel, key in zip(texts, kernels, found):
+        group = _groups.get(key)
+        if group is not None and " at 0x" not in text:
+            words = (
+                group,
+                _symbol(key, kernel),
+                "1" if kernel.epilogue else "0",
+                *[p.name for p in kernel.params],
+            )
+            store.put(_launch_key(text, on), _REFERENCE + " ".join(words).encode())
+
+
+def _launch_key(text: str, on: Target) -> str:
+    return keys.digest("launch", f"{on.caches} {text}", on, keys.OF_LAUNCHES)
+
+
+def compile_kernels(
+    kernels: Sequence[ir.Kernel], on: Target | None = None, cores: int = 1, texts: Sequence[str] = ()
+) -> list[int]:
     """The addresses of the native functions of kernels (see ir.Kernel), compiled as far as needed.
 
     `on` is the CPU to compile for (it must be able to run here); without it, the one that the flag `target` names.
-    cores: with several, other processes may compile too (workers.py)."""
+    cores: with several, other processes may compile too (workers.py). texts: what `recall` will find the kernels by."""
     with _lock:
         on = on or target.chosen()
-        keys = [kernel_key(kernel, on) for kernel in kernels]
-        missing = {key: kernel for key, kernel in zip(keys, kernels, strict=True) if key not in _addresses}
-        _stats["from_memory"] += len(keys) - len(missing)
+        found = [kernel_key(kernel, on) for kernel in kernels]
+        missing = {key: kernel for key, kernel in zip(found, kernels, strict=True) if key not in _addresses}
+        _stats["from_memory"] += len(found) - len(missing)
         for key in [key for key in missing if _from_disk(key)]:
             _stats["from_disk"] += 1
             _addresses[key] = _address(_symbol(key, missing.pop(key)))
         if missing:
             _compile(missing, on, cores)
-        return [_addresses[key] for key in keys]
+        _remember(texts, kernels, found, on)
+        return [_addresses[key] for key in found]
 
 
 def _compile(kernels: dict[str, ir.Kernel], on: Target, cores: int) -> None:
     """Compile kernels by key, link their objects to one, keep it and load it."""
+    from . import pipeline, workers
+    from .objects import Order
+
     named = {key: _symbol(key, kernel) for key, kernel in kernels.items()}
 
     def emitted() -> Iterator[Order]:
@@ -70,21 +129,23 @@ def _compile(kernels: dict[str, ir.Kernel], on: Target, cores: int) -> None:
         _addresses[key] = _address(symbol)
 
 
-def _add(keys: list[str], made: list[bytes], keep: bool = True) -> None:
+def _add(some: list[str], made: list[bytes], keep: bool = True) -> None:
     """Load and keep objects, linked to one image where that is possible."""
     whole = image.link(made)
     if whole is not None and _load(whole):
-        pairs = [(keys, whole)]
+        pairs = [(some, whole)]
     else:
-        pairs = [([key], content) for key, content in zip(keys, made)]
+        pairs = [([key], content) for key, content in zip(some, made)]
         for content in made:
             _load(content)
-    for some, content in pairs if keep else ():
-        _keep(some, content)
+    for group, content in pairs if keep else ():
+        _keep(group, content)
 
 
 def _in_place(order: Order) -> bytes:
     """An object, compiled in this process."""
+    from . import objects, pipeline
+
     names = re.findall(r"^define (?!internal)[^@]*@([\w.]+)", order.text, re.MULTILINE)
     unit = pipeline.Unit([], names, target.host(), objects.machine(*order[:3]))
     unit.text = order.text
@@ -109,6 +170,8 @@ def compile_ir_later(
 ) -> None:
     """`then` gets the addresses of the functions: at once if they are in the disk cache, or if no other process can
     compile them; later, in another thread, if one can; None if that went wrong."""
+    from . import workers
+
     with _lock:
         key, renamed = _text_key(text, names)
         known = key in _loaded or _from_disk(key)
@@ -135,11 +198,13 @@ def compile_ir_later(
 
 def _text_key(text: str, names: Sequence[str]) -> tuple[str, dict[str, str]]:
     """The key of a text of LLVM IR, and the symbols of its functions in the process."""
-    key = _digest("llvm", text, target.host())
+    key = keys.digest("llvm", text, target.host())
     return key, {name: f"{name}.{key[:16]}" for name in names}
 
 
 def _text_order(text: str, renamed: dict[str, str]) -> Order:
+    from .objects import Order
+
     pattern = "|".join(re.escape(name) for name in sorted(renamed, key=len, reverse=True))
     text = re.sub(rf"@({pattern})(?![\w.$-])", lambda m: f"@{renamed[m[1]]}", text)
     return Order(*target.host().code, text)
@@ -153,6 +218,8 @@ def _add_text(key: str, made: bytes, count: int, keep: bool) -> None:
 
 def emit(kernels: Sequence[ir.Kernel], on: Target, what: str = "object") -> bytes | str:
     """Code for any target, not run: what = "object" (bytes), "assembly" or "llvm" (text)."""
+    from . import pipeline
+
     with _lock:
         symbols = [f"{_clean(kernel.name)}_{k}" for k, kernel in enumerate(kernels)]
         unit = pipeline.Unit(kernels, symbols, on, machine(on))
@@ -169,19 +236,14 @@ def stats() -> dict[str, float]:
 
 def machine(on: Target) -> Any:
     """LLVM's code generator for a target."""
+    from . import objects
+
     return objects.machine(*on.code)
 
 
 def kernel_key(kernel: ir.Kernel, on: Target) -> str:
     """The digest of everything that decides the machine code of a kernel; `where` does not."""
-    return _digest("loop", fingerprint(kernel), on)
-
-
-def _digest(kind: str, text: str, on: Target) -> str:
-    import llvmlite
-
-    parts = (kind, pipeline.version(), llvmlite.__version__, on.key(), text)
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return keys.digest("loop", fingerprint(kernel), on)
 
 
 def _symbol(key: str, kernel: ir.Kernel) -> str:
@@ -194,6 +256,8 @@ def _clean(name: str) -> str:
 
 def _run(unit: pipeline.Unit, passes: Sequence[pipeline.Pass]) -> None:
     """Run passes and book their time as ours or LLVM's."""
+    from . import pipeline
+
     for step in passes:
         start = time.perf_counter()
         pipeline.run(unit, (step,))
@@ -201,17 +265,15 @@ def _run(unit: pipeline.Unit, passes: Sequence[pipeline.Pass]) -> None:
         _stats[kind] += 1e3 * (time.perf_counter() - start)
 
 
-def _keep(keys: list[str], content: bytes) -> None:
+def _keep(some: list[str], content: bytes) -> None:
     """Put an object on disk: under the key of its one kernel, or under its digest, to which its kernels' keys refer."""
     store = cache.current()
     if store is None:
         return
-    if len(keys) == 1:
-        store.put(keys[0], content)
-        return
-    group = hashlib.sha256(content).hexdigest()
+    group = some[0] if len(some) == 1 else hashlib.sha256(content).hexdigest()
     store.put(group, content)
-    for key in keys:
+    _groups.update(dict.fromkeys(some, group))
+    for key in some if len(some) > 1 else ():
         store.put(key, _REFERENCE + group.encode())
 
 
@@ -220,12 +282,14 @@ def _from_disk(key: str) -> bool:
     store = cache.current()
     if store is None:
         return False
-    content = store.get(key)
+    content = b"" if key in _loaded else store.get(key)
+    group = key
     if content is not None and content.startswith(_REFERENCE):
-        key = content[len(_REFERENCE) :].decode("ascii")
-        content = b"" if key in _loaded else store.get(key)
+        group = content[len(_REFERENCE) :].decode("ascii")
+        content = b"" if group in _loaded else store.get(group)
     if content is None:
         return False
+    _groups[key] = key = group
     if key not in _loaded:
         if not _load(content):
             return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -101,24 +100,3 @@ def run(unit: Unit, passes: Sequence[Pass] = PASSES) -> Unit:
 def text_passes() -> list[Pass]:
     """The passes for a unit that starts as the text of LLVM IR."""
     return [step for step in PASSES if step.name in ("optimise", "object")]
-
-
-_version: list[str] = []
-
-
-def version() -> str:
-    """A digest of the source of everything that decides what code is made of a kernel."""
-    if not _version:
-        import hashlib
-        import pathlib
-
-        here = pathlib.Path(__file__).parent
-        sources = [here.parent / "loop" / "ir.py", *sorted(here.rglob("*.py"))]
-        digest = hashlib.sha256()
-        for path in sources:
-            try:
-                digest.update(path.read_bytes())
-            except OSError:  # no source files: nothing on disk may be taken for this version's
-                digest.update(os.urandom(32))
-        _version.append(digest.hexdigest())
-    return _version[0]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from pathlib import Path
 
 from .. import config
+from . import cache
 
 CACHES = (32 << 10, 512 << 10, 8 << 20)
 NAMES = ("x86-64-v2", "x86-64-v3", "x86-64-v4", "aarch64")
@@ -58,18 +61,64 @@ _AVX2 = frozenset({"avx2", "fma", "f16c"})
 _AVX512 = _AVX2 | {"avx512f", "avx512vl", "avx512bw", "avx512dq"}
 _HAS = {"x86-64-v2": frozenset(), "x86-64-v3": _AVX2, "x86-64-v4": _AVX512, "aarch64": frozenset()}
 _targets: dict[str, Target] = {}
+_CHANGING = (
+    "processor",
+    "cpu MHz",
+    "bogomips",
+    "BogoMIPS",
+    "core id",
+    "apicid",
+    "initial apicid",
+    "physical id",
+)
 
 
 def host() -> Target:
-    """The CPU of this process, with its features as detected."""
+    """The CPU of this process, with its features as LLVM detects them."""
     if "host" not in _targets:
-        import llvmlite.binding as llvm
-
-        features = llvm.get_host_cpu_features()
-        has = frozenset(name for name, present in features.items() if present)
-        triple = llvm.get_process_triple()
-        _targets["host"] = Target("host", triple, llvm.get_host_cpu_name(), features.flatten(), has, caches())
+        triple, cpu, features = _remembered() or _detected()
+        has = frozenset(name[1:] for name in features.split(",") if name.startswith("+"))
+        _targets["host"] = Target("host", triple, cpu, features, has, caches())
     return _targets["host"]
+
+
+def _detected() -> tuple[str, str, str]:
+    """Triple, CPU and features, as LLVM finds them; noted for later processes on this machine."""
+    import llvmlite.binding as llvm
+
+    found = (
+        llvm.get_process_triple(),
+        llvm.get_host_cpu_name(),
+        llvm.get_host_cpu_features().flatten(),
+    )
+    store, key = cache.current(), _machine_key()
+    if store is not None and key:
+        store.put(key, "\n".join(found).encode())
+    return found
+
+
+def _remembered() -> tuple[str, str, str] | None:
+    """The same as an earlier process found it: LLVM is 100 MB, and not needed if all kernels are in the disk cache."""
+    store, key = cache.current(), _machine_key()
+    content = store.get(key) if store is not None and key else None
+    if content is None:
+        return None
+    triple, cpu, features = content.decode().split("\n")
+    return triple, cpu, features
+
+
+def _machine_key(path: str = "/proc/cpuinfo") -> str:
+    """The name of the facts about this processor, a digest of what Linux says of the first one; "" elsewhere."""
+    import llvmlite
+
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            lines = file.read(16384).split("\n\n")[0].splitlines()
+    except OSError:
+        return ""
+    steady = [line for line in lines if not line.startswith(_CHANGING)]
+    text = "\n".join((llvmlite.__version__, sys.version, *steady))
+    return hashlib.sha256(b"host\0" + text.encode()).hexdigest() if steady else ""
 
 
 def caches(folder: str = "/sys/devices/system/cpu/cpu0/cache") -> tuple[int, int, int]:

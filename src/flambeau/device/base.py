@@ -158,8 +158,15 @@ class Device(ABC):
         """What the code generator must know of the device."""
 
     @abstractmethod
-    def load(self, kernels: Sequence[Kernel]) -> list[Any]:
-        """Compile kernels (together, which is cheaper); one handle each, good for the life of the process."""
+    def load(self, kernels: Sequence[Kernel], texts: Sequence[str] = ()) -> list[Any]:
+        """Compile kernels (together, which is cheaper); one handle each, good for the life of the process.
+
+        texts: by what `recall` of a later process will find them."""
+
+    def recall(self, texts: Sequence[str]) -> list[Any]:
+        """For each text (handle, whether there is an epilogue, names of parameters) of a kernel that an earlier process
+        made, or None."""
+        return [None] * len(texts)
 
     @abstractmethod
     def program(self, entries: Sequence[Entry], slots: int, derived: Sequence[Derived] = ()) -> Program:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 from . import limits
 from .base import Derived, Entry
@@ -27,11 +27,17 @@ class CPU(HostDevice):
 
         return target.chosen()
 
-    def load(self, kernels: Sequence[Kernel]) -> list[int]:
+    def load(self, kernels: Sequence[Kernel], texts: Sequence[str] = ()) -> list[int]:
         """Compile kernels into one object; their addresses."""
         from ..codegen.engine import compile_kernels
 
-        return list(compile_kernels(list(kernels), cores=limits.available_cores()))
+        return compile_kernels(list(kernels), None, limits.available_cores(), texts)
+
+    def recall(self, texts: Sequence[str]) -> list[Any]:
+        """What the disk cache has of these launches."""
+        from ..codegen.engine import recall
+
+        return list(recall(texts))
 
     def program(self, entries: Sequence[Entry], slots: int, derived: Sequence[Derived] = ()) -> NativeProgram:
         """Prepare a sequence of kernel calls."""

@@ -38,7 +38,7 @@ class Null(HostDevice):
 
         return named(self.targets[0])
 
-    def load(self, kernels: Sequence[Kernel]) -> list[tuple[int, ...]]:
+    def load(self, kernels: Sequence[Kernel], texts: Sequence[str] = ()) -> list[tuple[int, ...]]:
         """Compile every kernel by itself for every target."""
         from ..codegen.engine import emit
         from ..codegen.target import named

@@ -131,9 +131,12 @@ class Pool:
 
 
 def _machine() -> str:
-    import platform
+    if hasattr(os, "uname"):
+        name = os.uname().machine.lower()
+    else:
+        import platform
 
-    name = platform.machine().lower()
+        name = platform.machine().lower()
     return {"amd64": "x86_64", "arm64": "aarch64"}.get(name, name)
 
 

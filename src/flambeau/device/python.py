@@ -61,7 +61,7 @@ class Python(HostDevice):
 
         return host()
 
-    def load(self, kernels: Sequence[Kernel]) -> list[Any]:
+    def load(self, kernels: Sequence[Kernel], texts: Sequence[str] = ()) -> list[Any]:
         """The kernels with their mathematical functions expanded, as they are compiled."""
         from ..codegen.math import expand
 

@@ -365,17 +365,22 @@ def parameter(
 
 
 def kernels_of(device: Any, launches: list[Launch]) -> dict[int, tuple[Any, bool, tuple[str, ...]]]:
-    """Handles of all kernels; those not known yet are compiled together."""
-    missing: dict[Any, Any] = {}
+    """Handles of all kernels; those not known yet are found in the disk cache or compiled together."""
+    missing: dict[Any, Launch] = {}
     for x in launches:
         key = (device.name, x.key)
-        if key not in KERNELS and key not in missing:
-            missing[key] = x.make()
+        if key not in KERNELS:
+            missing.setdefault(key, x)
     if missing:
-        kernels = list(missing.values())
-        for key, handle, kernel in zip(missing, device.load(kernels), kernels):
+        texts = [repr(x.key) for x in missing.values()]
+        for key, found in zip(list(missing), device.recall(texts)):
+            if found is not None:
+                KERNELS[key] = tuple(found)
+        rest = [(key, text) for key, text in zip(missing, texts) if key not in KERNELS]
+        kernels = [missing[key].make() for key, _ in rest]
+        for (key, _), handle, kernel in zip(rest, device.load(kernels, [t for _, t in rest]), kernels):
             KERNELS[key] = (handle, bool(kernel.epilogue), tuple(p.name for p in kernel.params))
-        STATS["kernels"] += len(kernels)
+        STATS["kernels"] += len(missing)
         while AT_FIRST_KERNEL:
             AT_FIRST_KERNEL.pop()()
     return {id(x): KERNELS[device.name, x.key] for x in launches}
