@@ -20,7 +20,7 @@ from . import fragments, units
 from . import live as _live  # noqa: F401  (tells what holds the memory when there is none left)
 from . import program as programs
 from .program import STATS, Program
-from .value import ENTERING, STREAMS, Storage, StorageInfo, Stream
+from .value import AT_FLUSH, ENTERING, STREAMS, Storage, StorageInfo, Stream
 
 CACHE: OrderedDict[Any, Known] = OrderedDict()  # the sequences that have a program
 MET: dict[int, tuple[int, ...]] = {}  # the `history` of others, by hash: what never comes again is not kept
@@ -222,6 +222,8 @@ def run(progress: Progress, slots: list[Any], pending: int) -> None:
     """Run a sequence as a whole if that pays, else instruction by instruction."""
     known = progress.known
     known.seen += 1
+    if AT_FLUSH:
+        at_flush()
     if known.programs:
         if not run_whole(known, slots, progress, Novelty.compiling()):
             run_units(known, slots, pending, progress)
@@ -236,6 +238,15 @@ def run(progress: Progress, slots: list[Any], pending: int) -> None:
         known.note()
         run_units(known, slots, pending, progress)
         known.note()
+
+
+def at_flush() -> None:
+    """Do what other threads have prepared."""
+    try:
+        call = AT_FLUSH.pop()
+    except IndexError:
+        return  # another thread was faster
+    call()
 
 
 def identities(slots: list[Any]) -> dict[int, int]:

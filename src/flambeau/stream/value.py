@@ -380,6 +380,7 @@ class _Local(threading.local):
 
 
 LOCAL = _Local()
+AT_FLUSH: list[Callable[[], None]] = []  # what other threads have prepared for the next flush
 AT_FIRST_KERNEL: list[Callable[[], None]] = []  # what is to be done once there is machine code
 NUMBERS = frozenset((int, float, bool))
 PLAIN: set[type] = {Tensor}  # Parameter joins it

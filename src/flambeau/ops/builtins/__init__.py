@@ -16,6 +16,7 @@ from ...stream.flush import Progress
 from ...stream.program import Program, outcome
 from ...stream.value import (
     AT_FIRST_KERNEL,
+    AT_FLUSH,
     ENTERING,
     LOCAL,
     PLAIN,
@@ -156,7 +157,7 @@ def begin() -> None:
         try:
             if addresses is not None:
                 adopt(m, addresses)
-                install()
+                AT_FLUSH.append(install)
             else:
                 AT_FIRST_KERNEL.append(begin)  # what went wrong may go well when something is compiled again
         except ODD:
@@ -214,8 +215,8 @@ def install() -> None:
         MADE["commit"], MADE["record_grad"], lambda context: cpython.builtin("op", op, cpython.FAST, context)
     )
     gradient.BOOK["walk"], gradient.BOOK["count"] = MADE["walk"], MADE["count"]
-    fragments.BUILTINS.update((name, MADE[name]) for name in ("survey", "piece", "drive"))
-    storages.BUILTINS.update((name, MADE[name]) for name in ("fresh", "furnish", "holder", "plain", "launch"))
+    fragments.BUILTINS.update({name: MADE[name] for name in ("survey", "piece", "drive")})
+    storages.BUILTINS.update({name: MADE[name] for name in ("fresh", "furnish", "holder", "plain", "launch")})
 
 
 def remove() -> None:
