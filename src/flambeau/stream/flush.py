@@ -19,6 +19,7 @@ from ..errors import TooLargeError, place
 from . import fragments, units
 from . import live as _live  # noqa: F401  (tells what holds the memory when there is none left)
 from . import program as programs
+from .novelty import Novelty
 from .program import STATS, Program
 from .value import AT_FLUSH, ENTERING, STREAMS, Storage, StorageInfo, Stream
 
@@ -104,52 +105,6 @@ def references(objects: list[Any]) -> list[int]:
 
 
 _SPARE = references([object()])[0]
-
-
-class Novelty:
-    """How often keys were new of late. Where most are (trees, random depth), a sequence must come more often before it
-    is planned as a whole, and once no instruction has been new for a while, only from kernels that exist: others would
-    be compiled for nothing."""
-
-    level = 0.0  # the share of new keys among those without a program
-    unplanned = 1.0  # the share of flushes without a program among the last few
-    settled = 0  # new sequences since an instruction was planned for the first time
-    flushes = hits = 0  # those without a program so far; the others up to the last of them
-    HIGH, SETTLED = 0.3, 64
-    # Planning an instruction takes as long as so many calls of small programs; a sequence that comes again within a few
-    # flushes is expected to go on doing so for some thousand.
-    PLANNING, HORIZON, DOUBT, CALM = 30, 3000, 40, 0.6
-
-    @classmethod
-    def note(cls, new: bool) -> int:
-        """A key without a program came, a new one or not; the number of this flush."""
-        cls.level += ((1.0 if new else 0.0) - cls.level) * 0.02
-        cls.settled += new
-        hits = STATS["hits"]
-        cls.unplanned *= 0.9 ** min(max(hits - cls.hits, 0), 100)
-        cls.unplanned += (1 - cls.unplanned) * 0.1
-        cls.hits = hits
-        cls.flushes += 1
-        return cls.flushes + hits
-
-    @classmethod
-    def plans(cls, known: Known, now: int, pending: int) -> bool:
-        """Whether a sequence has come often enough: a program may be expected to earn what planning it takes.
-
-        A loop of fixed shape brings its sequence again at once, and where most flushes of late had programs, one more
-        may cost what it wants. Any other has come as often as it may be expected to come (the rule of who rents
-        skis), or often within few flushes."""
-        if known.seen < (2 if cls.level < cls.HIGH else 12):
-            return False
-        if now - known.last <= 2 or cls.unplanned < cls.CALM:
-            return True
-        uses = max(known.seen, cls.HORIZON * (known.seen - 1) // (now - known.first + cls.DOUBT))
-        return uses * (known.calls + (pending >> 16)) >= cls.PLANNING * known.size
-
-    @classmethod
-    def compiling(cls) -> bool:
-        """Whether what several instructions share may have kernels compiled."""
-        return cls.level < cls.HIGH or cls.settled < cls.SETTLED
 
 
 def flush(S: Stream) -> None:
