@@ -140,12 +140,21 @@ class Entry:
         if form is None:
             if len(cache) > 4096:
                 cache.clear()
-            form = None if into else kin.derive(self, values, key)
+            form = None if into else kin.derive(self, key)
             if form is None:
                 form = self.trace(values, into)
                 if not into:
                     kin.note(key, form)
             cache[key] = form
+        return form
+
+    def derived(self, key: Any) -> Form | None:
+        """The form of a call with this key, if its kin are known and it need not be traced."""
+        form = kin.derive(self, key)
+        if form is not None:
+            if len(self.cache) > 4096:
+                self.cache.clear()
+            self.cache[key] = form
         return form
 
     def trace(self, values: tuple[Any, ...], into: bool) -> Form:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..stream import rebind
-from ..stream.value import Meta, fresh_meta
+from ..stream.value import Meta, fresh_meta, new_object
 from .record import Form
+from .registry import OPERANDS
 
 if TYPE_CHECKING:
     from .entry import Entry
@@ -37,10 +38,24 @@ class Kin:
         """The extents, by number, that are not those of the first form."""
         return {i for i, (a, b) in enumerate(zip(self.extents, extents)) if a != b}
 
+    def values(self, form: Form) -> tuple[Any, ...]:
+        """The arguments of the call that a derived form is for, without their bytes."""
+        return tuple([stand_in(form.entry, p, part) for p, part in zip(form.entry.params, form.key)])
+
     def program(self, form: Form) -> Any:
         """The program of one such instruction over distinct storages without offsets."""
-        outputs = [(form.arity + i, nbytes) for i, (_, _, nbytes) in enumerate(form.outs)]
-        return rebind.program(self.pattern, form.extents, outputs)
+        at = form.arity
+        if len(form.outs) == 1:
+            return rebind.program(self.pattern, form.extents, [(at, form.outs[0][2])])
+        return rebind.program(
+            self.pattern, form.extents, [(at + i, out[2]) for i, out in enumerate(form.outs)]
+        )
+
+
+def unit(form: Form) -> Any:
+    """The program of a derived form's instruction, which the form keeps."""
+    form.plain_unit = made = form.kin.program(form)
+    return made
 
 
 def signature(entry: Entry, key: Any) -> tuple[Any, list[int]] | None:
@@ -48,19 +63,21 @@ def signature(entry: Entry, key: Any) -> tuple[Any, list[int]] | None:
     numbers: dict[int, int] = {}
     structure: list[Any] = []
     for at, part in enumerate(key):
-        if at == entry.sized:
+        if type(part) is Meta:
+            if not part.contiguous or not part.numel:
+                return None
+            structure += (part.dtype.name, ids_of(part.shape, numbers))
+        elif at == entry.sized:
             if 0 in part:
                 return None
             structure.append(ids_of(part, numbers))
-            continue
-        for meta in part if type(part) is tuple and part and type(part[0]) is Meta else (part,):
-            if type(meta) is not Meta:
-                structure.append(meta)
-                continue
-            if not meta.contiguous or not meta.numel:
-                return None
-            structure.append(meta.dtype)
-            structure.append(ids_of(meta.shape, numbers))
+        elif type(part) is tuple and part and type(part[0]) is Meta:
+            for meta in part:
+                if not meta.contiguous or not meta.numel:
+                    return None
+                structure += (meta.dtype.name, ids_of(meta.shape, numbers))
+        else:
+            structure.append(part)
         structure.append(None)
     if not numbers:
         return None
@@ -69,19 +86,30 @@ def signature(entry: Entry, key: Any) -> tuple[Any, list[int]] | None:
 
 def ids_of(shape: Any, numbers: dict[int, int]) -> tuple[int, ...]:
     """The number of each extent, in order of appearance; -1: 1."""
-    return tuple([-1 if n == 1 else numbers.setdefault(n, len(numbers)) for n in shape])
+    ids = []
+    for n in shape:
+        if n == 1:
+            ids.append(-1)
+            continue
+        i = numbers.get(n)
+        if i is None:
+            i = numbers[n] = len(numbers)
+        ids.append(i)
+    return tuple(ids)
 
 
-def derive(entry: Entry, values: Any, key: Any) -> Form | None:
+def derive(entry: Entry, key: Any) -> Form | None:
     """A form for metadata that are new, from its kin; None if it has to be traced (see `note`)."""
     found = signature(entry, key)
     if found is None:
         return None
-    structure, extents = found
-    kin = entry.kin.get(structure)
-    if kin is None or kin.refused or kin.pattern is None or not kin.differs(extents) <= kin.varied:
+    kin = entry.kin.get(found[0])
+    if kin is None or kin.refused or kin.pattern is None:
         return None
-    return derived(kin, values, extents)
+    extents = found[1]
+    if len(kin.varied) < len(extents) and not kin.differs(extents) <= kin.varied:
+        return None
+    return derived(kin, key, extents)
 
 
 def note(key: Any, form: Form) -> None:
@@ -148,24 +176,19 @@ def results(form: Form, extents: list[int]) -> Any:
     return outs
 
 
-SHARED = (
-    *("arity", "args", "checks", "diff", "effects", "entry", "into", "name", "slots", "structure", "writes"),
-)
-
-
-def derived(kin: Kin, values: Any, extents: list[int]) -> Form:
+def derived(kin: Kin, key: Any, extents: list[int]) -> Form:
     """A form without a graph: that is traced if somebody asks for it (see `Form.__getattr__`)."""
     first = kin.first
-    form = Form.__new__(Form)
-    for name in SHARED:
-        setattr(form, name, getattr(first, name))
-    form.outs = []
+    form: Form = new_object(Form)
+    form.arity, form.args, form.checks, form.diff = first.arity, first.args, first.checks, first.diff
+    form.effects, form.entry, form.into, form.name = first.effects, first.entry, first.into, first.name
+    form.slots, form.structure, form.writes = first.slots, first.structure, first.writes
+    form.outs = outs = []
     for ids, dtype in kin.outs:
         meta = fresh_meta(tuple([1 if i < 0 else extents[i] for i in ids]), dtype)
-        form.outs.append((meta, 0, meta.nbytes))
+        outs.append((meta, 0, meta.nbytes))
     form.plans, form.backward, form.unit, form.plain_unit, form.seen = {}, {}, None, None, 0
-    form.kin, form.values = kin, tuple([stand_in(v) for v in values])
-    form.extents = extents
+    form.kin, form.key, form.extents = kin, key, extents
     return form
 
 
@@ -178,8 +201,19 @@ class Stand:
         self._meta = meta
 
 
-def stand_in(v: Any) -> Any:
-    """An argument without its bytes."""
-    if type(v) in (list, tuple):
-        return type(v)(map(stand_in, v)) if not hasattr(v, "_fields") else v
-    return Stand(v._meta) if hasattr(v, "_meta") else v
+def stand_in(entry: Entry, p: str, part: Any) -> Any:
+    """An argument without its bytes, from its part of the key."""
+    kind = entry.kinds[p]
+    if kind == "TS":
+        return tuple([Stand(meta) for meta in part])
+    if kind in ("float", "number"):
+        return part[1]
+    if kind not in OPERANDS:
+        return part
+    if part is None:  # left out, or a number at its default
+        return entry.defaults.get(p) if kind == "N" else None
+    return (
+        Stand(part)
+        if type(part) is Meta
+        else next(n for n in map(part, (1, 0)) if not entry.is_default(p, n))
+    )

@@ -57,11 +57,11 @@ class Form:
             "slots",
             "structure",
         ),
-        *("checks", "effects", "kin", "extents", "plain_unit", "trace", "unit", "values", "weight", "writes"),
+        *("checks", "effects", "kin", "extents", "plain_unit", "trace", "unit", "weight", "writes"),
     )
 
     extents: Any  # of a form derived from another: see kin.py
-    values: Any
+    key: Any
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class Form:
             return self.weight
         if name not in ("trace", "out_vals"):
             raise AttributeError(name)
-        traced = self.entry.trace(self.values, False)
+        traced = self.entry.trace(self.kin.values(self), False)
         self.trace, self.out_vals = traced.trace, traced.out_vals
         return getattr(self, name)
 

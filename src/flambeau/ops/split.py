@@ -19,6 +19,33 @@ from .view import _select, slice_
 Piece = tuple[tuple[int, ...], tuple[int, ...], int]
 
 
+PART = 16  # pieces that are put together at once where their number is a new one each time
+LENGTHS: dict[Any, dict[int, bool]] = {}  # (join, dim, metadata) -> how many pieces came -> whether by parts
+
+
+def lengths_vary(join: str, dim: int, pieces: Sequence[Any]) -> bool:
+    """Whether so many pieces are one of many numbers that came: each would be planned for by itself."""
+    if len(LENGTHS) > 256:
+        LENGTHS.clear()
+    met = LENGTHS.setdefault((join, dim, pieces[0]._meta), {})
+    if len(met) > 4096:
+        met.clear()
+    return met.setdefault(len(pieces), len(met) >= 4)
+
+
+def joined_by_parts(join: str, pieces: Sequence[Any], dim: int) -> Any:
+    """What `join` gives, part after part: the instructions are those of every other number of pieces."""
+    shape = list(pieces[0].shape)
+    counts = [1] * len(pieces) if join == "stack" else [t.shape[dim] for t in pieces]
+    shape[dim : dim + (join == "cat")] = [sum(counts)]
+    whole, at = FUNCTIONS["full"](tuple(shape), 0, dtype=pieces[0].dtype), 0
+    for k in range(0, len(pieces), PART):
+        n = sum(counts[k : k + PART])
+        FUNCTIONS["copy_"](slice_(whole, dim, at, at + n, 1), FUNCTIONS[join](pieces[k : k + PART], dim))
+        at += n
+    return whole
+
+
 class PiecesBackward(Node):
     """The node of several views that together are all of their base."""
 
@@ -33,6 +60,8 @@ class PiecesBackward(Node):
             FUNCTIONS["full"](tuple(meta.shape), 0, dtype=meta.dtype) if g is None else g
             for g, meta in zip(grads, self.out)
         ]
+        if len(full) > 2 * PART and not LOCAL.s.grad and lengths_vary(self.join, self.dim, full):
+            return (joined_by_parts(self.join, full, self.dim),)
         return (FUNCTIONS[self.join](full, self.dim),)
 
     def release(self) -> None:

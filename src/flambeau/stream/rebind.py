@@ -8,9 +8,12 @@ in NestBuilder. A new shape so costs some 30 us instead of 300.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import Any
 
+from ..device.memory import free_list
+from ..device.pool import POOL
 from ..device.runner import NativeProgram
 from ..loop.ir import SIZE
 from ..shapes import contiguous_strides, numel
@@ -141,8 +144,13 @@ def program(p: Pattern, extents: Sequence[int], outputs: list[tuple[int, int]]) 
     """The program of an instruction with these extents (by number). outputs: (slot, bytes) of the results."""
     quick = p.quick
     if quick is not None and product(quick.axes, extents) < quick.most:
-        ints = [product(ids, extents) for ids in quick.ints]
-        sizes = [size * product(ids, extents) for size, ids in quick.scratch]
+        ints = []
+        for ids in quick.ints:
+            n = 1
+            for i in ids:
+                n *= extents[i]
+            ints.append(n)
+        sizes = [size * product(ids, extents) for size, ids in quick.scratch] if quick.scratch else []
         return filled(quick.known, ints, sizes, outputs)
     bound = bind(p, extents)
     known = p.programs.get((bound.nest, bound.parts))
@@ -155,15 +163,19 @@ def program(p: Pattern, extents: Sequence[int], outputs: list[tuple[int, int]]) 
 
 def filled(known: Any, ints: list[int], sizes: list[int], outputs: list[tuple[int, int]]) -> Program:
     """A program over shared native code that fills the whole table at each run."""
-    native, idle, launch, bases, numbers, text, head = known
+    segments, launches, bases, numbers, text, head, words = known
     made = Program(frozenset([sid for sid, _ in outputs]))
-    made.launches, made.segments, made.outputs = [launch], [(native, idle, None)], outputs
-    scratch = []
+    made.launches, made.segments, made.outputs = launches, segments, outputs
+    scratch: list[int] = []
     for size in sizes:
         scratch.append(made.arena)
         made.arena += (max(size, 1) + 2 * ARENA_ALIGN - 1) & -ARENA_ALIGN
     made.externals, made.fill, made.fixed = bases, text, ("=0q", 0)
-    if type(native) is NativeProgram:
+    if words is not None and not scratch:
+        memory = tuple([(sid, nbytes, free_list(nbytes)) for sid, nbytes in outputs])
+        spec = words + struct.pack(f"={len(ints)}q", *ints)
+        made.ready, made.wanted = (spec, segments[0][1], POOL.run, memory, None, None), memory
+    elif type(segments[0][0]) is NativeProgram:
         pointers = head + [x for offset in scratch for x in (-1, offset, -1, 0)]
         made.ready = readied(made, pointers, numbers[0], numbers[1], ints)
 
@@ -211,4 +223,10 @@ def make(bound: Bound) -> tuple[Any, ...]:
     text = f"={addresses}q{len(floats)}d{len(wholes)}q{integers}q"
     bases = [buf.sid for buf, _, _ in bound.bufs]
     head = [x for sid in bases for x in (sid, 0, -1, 0)]
-    return native, [], launch, bases, (tuple(floats), tuple(wholes)), text, head
+    words = None
+    if type(native) is NativeProgram and not native.forks:
+        counts = (len(bases), len(floats), len(wholes), integers, 1, 0)
+        words = struct.pack(
+            f"={len(counts) + len(head) + len(floats) + len(wholes)}q", *counts, *head, *floats, *wholes
+        )
+    return [(native, [], None)], [launch], bases, (tuple(floats), tuple(wholes)), text, head, words

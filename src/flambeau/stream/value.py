@@ -36,6 +36,7 @@ class Meta:
 
 
 _metas: dict[tuple[Shape, Shape, dtype, device], Meta] = {}
+_fresh: dict[tuple[Shape, dtype], Meta] = {}  # those of `fresh_meta` on the processor
 
 
 def intern_meta(shape: Shape, strides: Shape, d: dtype, where: device = CPU) -> Meta:
@@ -54,7 +55,13 @@ def intern_meta(shape: Shape, strides: Shape, d: dtype, where: device = CPU) -> 
 
 def fresh_meta(shape: Shape, d: dtype, where: device = CPU) -> Meta:
     """The metadata of a new row-major tensor."""
-    return intern_meta(tuple(shape), contiguous_strides(shape), d, where)
+    found = _fresh.get((shape, d)) if where is CPU else None
+    if found is None:
+        shape = tuple(shape)
+        found = intern_meta(shape, contiguous_strides(shape), d, where)
+        if where is CPU:
+            _fresh[shape, d] = found
+    return found
 
 
 class Version:

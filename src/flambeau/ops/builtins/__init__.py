@@ -28,7 +28,8 @@ from ...stream.value import (
     Tensor,
     Version,
 )
-from .. import calls, record
+from .. import calls, kin, record
+from ..entry import Entry
 from ..record import Form, GradPlan
 
 BUILTINS = (
@@ -73,7 +74,9 @@ def objects() -> dict[str, Any]:
             "alloc": alloc,
             "address": lambda block: block.ptr,
             "outcome": outcome,
+            "derived unit": kin.unit,
             "structured": calls.structured,
+            "derived": Entry.derived,
             "python commit": COMMIT,
             "python record_grad": RECORD_GRAD,
         },
@@ -120,6 +123,7 @@ def module() -> Any:
     calling.collect(m, o[Tensor])
     calling.list_part(m)
     calling.part_of_key(m)
+    calling.form_of(m)
     calling.op_call(m, o[Stream], o[Form])
     calling.results_of(m, o[Form])
     calling.recorders(m)
@@ -142,7 +146,8 @@ def module() -> Any:
     running.launched(m, o[Frame], o[Progress])
     running.launch(m, o[Program])
     running.free_dead(m, o[Storage], o[Form])
-    kinds = {"form": Form, "node": fragments.Node, "program": Program, "progress": Progress}
+    running.unit(m, o[Form])
+    kinds = {"node": fragments.Node, "program": Program, "progress": Progress}
     running.drive(m, {name: o[cls] for name, cls in kinds.items()})
     return m
 

@@ -6,8 +6,8 @@ from ...device.cpython import ITEMS, SIZE, TYPE, Function, Module
 from .recording import OPERANDS, RESULTS, Offsets
 
 # The context of an op's builtin is a tuple: the cache of its forms, the Python definition, the kinds of the parameters
-# (letters as in generate.LETTERS), their defaults, whether it has a gradient.
-CACHE, PYTHON, LETTERS, DEFAULTS, GRADS = (ITEMS + 8 * k for k in range(5))
+# (letters as in generate.LETTERS), their defaults, whether it has a gradient, its entry.
+CACHE, PYTHON, LETTERS, DEFAULTS, GRADS, ENTRY = (ITEMS + 8 * k for k in range(6))
 
 
 def plain_test(m: Module) -> None:
@@ -149,6 +149,21 @@ def key_parts(f: Function, context: str, args: str, n: str, to: tuple[str, ...],
     return key
 
 
+def form_of(m: Module) -> None:
+    """form_of(context, key): the form of a call, derived from its kin if it is new; None if it has to be traced.
+
+    null, with an exception: a key that cannot be hashed, or what came between."""
+    f = m.function("form_of", "ppp")
+    known = f.call("PyDict_GetItemWithError", f.load("%a0", CACHE), "%a1")
+    with f.when(f.test("ne", known, "null")):
+        f.incref(known)
+        f.ret(known)
+    with f.when(f.test("ne", f.call("PyErr_Occurred"), "null")):
+        f.ret("null")
+    f.ret(f.invoke(f.object("derived"), f.load("%a0", ENTRY), "%a1"))
+    f.end()
+
+
 def op_call(m: Module, s_: Offsets, form_: Offsets) -> None:
     """flambeau_op: the builtin of every op that has one, told apart by its context."""
     f = m.function("flambeau_op", "pppi", exported=True)
@@ -166,9 +181,10 @@ def op_call(m: Module, s_: Offsets, form_: Offsets) -> None:
     f.jump_if(f.test("eq", S, "null"), "failed")
     f.jump_if(f.test("ne", f.load(S, s_.depth), f.object("zero")), "odd")
     key = key_parts(f, context, args, n, (operands, counts, held), key_of)
-    form = f.call("PyDict_GetItemWithError", f.load(context, CACHE), key)
+    form = f.call("form_of", context, key)
     f.jump_if(f.test("eq", form, "null"), "odd")
-    f.keep(form, form_of, 0)
+    f.store(form, form_of)
+    f.jump_if(f.test("eq", form, f.object("None")), "odd")
     many = f.load(counts, kind="i64")
     needs, code = f.load(counts, 8, "i64"), f.var("i64")
     count = f.load(f.load(form, form_.outs), SIZE, "i64")

@@ -27,7 +27,7 @@ SLOTS: dict[type, str] = {
     AccumulateGrad: "variable",
     Meta: "contiguous",
     Node: "edges form hooks metadata_ needs out result_version saved versions",
-    Form: "backward checks diff into outs plain_unit plans slots structure writes",
+    Form: "backward checks diff into kin outs plain_unit plans slots structure writes",
     Fragment: "named next wirings",
     Program: "ready",
     Progress: "done started",

@@ -193,12 +193,29 @@ def free_dead(m: Module, st_: Offsets, form_: Offsets) -> None:
     f.end()
 
 
+def unit(m: Module, form_: Offsets) -> None:
+    """unit(form): the program of one instruction, None or null; of a derived form it is made now."""
+    f = m.function("unit", "pp")
+    none, known = f.object("None"), f.load("%a0", form_.plain_unit)
+    f.jump_if(f.test("ne", known, none), "out")
+    f.jump_if(f.test("eq", f.load("%a0", form_.kin), none), "out")
+    made = f.invoke(f.object("derived unit"), "%a0")
+    with f.when(f.test("eq", made, "null")):
+        f.call("PyErr_Clear")
+        f.ret("null")
+    f.decref(made)  # the form keeps it
+    f.ret(made)
+    f.label("out")
+    f.ret(known)
+    f.end()
+
+
 def drive(m: Module, o: dict[str, Offsets]) -> None:
     """flambeau_drive(code, at, slots, words, root, progress, tally, freeing): run pieces from `at` on that are ready.
 
     The place of the first that is not, or the end. tally: two words, the programs and their launches; freeing: whether
     dead results go at once."""
-    form_, node_, program_, progress_ = o["form"], o["node"], o["program"], o["progress"]
+    node_, program_, progress_ = o["node"], o["program"], o["progress"]
     f = m.function("flambeau_drive", "pppi", exported=True)
     code, slots, root, progress, freeing = (f.item("%a1", i) for i in (0, 2, 4, 5, 7))
     words, tally = (f.call("PyByteArray_AsString", f.item("%a1", i)) for i in (3, 6))
@@ -213,7 +230,7 @@ def drive(m: Module, o: dict[str, Offsets]) -> None:
     code_of, ready_of = f.var("i64", str(ODD)), f.var("ptr", "null")
     f.jump_if(f.test("eq", local, "null"), "after")
     with f.when(f.test("eq", fragment, "null")):
-        f.store(f.load(f.item(items, start), form_.plain_unit), found)
+        f.store(f.call("unit", f.item(items, start)), found)
         f.jump("found")
     f.jump_if(f.test("eq", name, "null"), "after")
     f.store(f.call("PyDict_GetItemWithError", f.load(fragment, node_.named), name), found)
