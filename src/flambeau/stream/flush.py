@@ -387,7 +387,7 @@ def run_pieces_natively(known: Known, slots: list[Any], progress: Progress, free
     STATS["units"] += lines
     piece, root, compiling = fragments.BUILTINS["piece"], fragments.ROOT, Novelty.compiling()
     drive = fragments.BUILTINS["drive"] if programs.run is programs.RUN else None
-    at, n, last, tally = 0, len(code), None, bytearray(16)
+    at, n, last, tally = 0, len(code), memoryview(words).cast("q")[::2], bytearray(16)
     try:
         while at < n:
             if drive is not None:
@@ -398,7 +398,6 @@ def run_pieces_natively(known: Known, slots: list[Any], progress: Progress, free
             program = code[at].plain_unit if node is None else node.named.get(name)
             if program is None or local is None:
                 local = None  # what it refers to would seem to be in use
-                last = last or memoryview(words).cast("q")[::2]
                 program, local = find_piece(code[at:stop], stop, node, name, slots, last, compiling)
             if program is not None:
                 programs.run(program, local, progress)
@@ -409,7 +408,6 @@ def run_pieces_natively(known: Known, slots: list[Any], progress: Progress, free
                 for k, (form, line) in enumerate(split(code[at:stop])):
                     run_unit(form, line, slots, first + k, progress)
             if freeing:
-                last = last or memoryview(words).cast("q")[::2]
                 local = None
                 for _, line in split(code[at:stop]):
                     free_dead(line, slots, last, stop - 1)
