@@ -30,39 +30,62 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
 def bags_of_embeddings(
     weight: Tensor,
     input: Tensor,
-    offsets: Tensor,
+    starts: Tensor,
+    length: int,
     mode: str,
     scale_grad_by_freq: bool,
     per_sample_weights: Tensor | None,
-    include_last_offset: bool,
     padding_idx: int | None,
 ) -> Tensor:
-    """The sum, mean or maximum of weight[input] over bags that begin at `offsets`."""
-    starts = offsets[:-1] if include_last_offset else offsets
+    """The sum, mean or maximum of weight[input] over bags that begin at `starts`; length: of each, 0 if they differ."""
     count, size = starts.numel(), weight.size(1)
-    position = torch.arange(input.numel(), device=input.device)
-    bag = (position.unsqueeze(1) >= starts.unsqueeze(0)).sum(1) - 1
     rows = ops.embedding(input, weight, padding_idx=padding_idx, scale_grad_by_freq=scale_grad_by_freq)
-    kept = torch.ones_like(input, dtype=torch.bool) if padding_idx is None else input != padding_idx
+    kept = None if padding_idx is None else (input != padding_idx).unsqueeze(1)
     if mode == "max":
-        return _bag_maxima(rows, bag, kept, count)
+        return _bag_maxima(rows, _bags(input, starts, length), kept, count)
     if per_sample_weights is not None:
         rows = rows * per_sample_weights.unsqueeze(1)
-    rows = torch.where(kept.unsqueeze(1), rows, torch.zeros_like(rows))
-    total = rows.new_zeros((count, size)).index_add(0, bag, rows)
-    if mode == "sum":
-        return total
-    sizes = rows.new_zeros(count).index_add(0, bag, kept.to(rows.dtype))
-    return total / sizes.clamp(min=1).unsqueeze(1)
+    if kept is not None:
+        rows = torch.where(kept, rows, torch.zeros_like(rows))
+    sizes: Any = length
+    if length:
+        total = rows.view(count, length, size).sum(1)
+        if kept is not None:
+            sizes = kept.view(count, length, 1).sum(1).clamp(min=1)
+    else:
+        bag = _bags(input, starts, length)
+        total = rows.new_zeros((count, size)).index_add(0, bag, rows)
+        ones = torch.ones_like(input) if kept is None else kept.squeeze(1).to(input.dtype)
+        sizes = torch.zeros_like(starts).index_add(0, bag, ones).clamp(min=1).unsqueeze(1)
+    return total if mode == "sum" else total / sizes
 
 
-def _bag_maxima(rows: Tensor, bag: Tensor, kept: Tensor, count: int) -> Tensor:
-    if rows.size(0) == 0:
-        return rows.new_zeros((count, rows.size(1)))
-    member = (bag.unsqueeze(0) == torch.arange(count, device=bag.device).unsqueeze(1)) & kept.unsqueeze(0)
-    low = torch.full((), float("-inf"), dtype=rows.dtype, device=rows.device)
-    best = torch.where(member.unsqueeze(2), rows.unsqueeze(0), low).max(1)[0]
-    return torch.where(member.any(1).unsqueeze(1), best, torch.zeros_like(best))
+def _bags(input: Tensor, starts: Tensor, length: int) -> Tensor:
+    """The number of the bag of each index."""
+    n = input.numel()
+    if length:
+        return torch.arange(n, device=input.device) // length
+    marks = torch.zeros(n + 1, dtype=torch.long, device=input.device)
+    return marks.index_add(0, starts, torch.ones_like(starts, dtype=torch.long))[:n].cumsum(0) - 1
+
+
+def _bag_maxima(rows: Tensor, bag: Tensor, kept: Any, count: int) -> Tensor:
+    """The first of the greatest rows of each bag, element by element; zero where there is none."""
+    n, size = rows.shape
+    if n == 0:
+        return rows.new_zeros((count, size))
+    with torch.no_grad():
+        low = rows if kept is None else torch.where(kept, rows, torch.full_like(rows, float("-inf")))
+        at = bag.unsqueeze(1).expand(n, size)
+        best = rows.new_full((count, size), float("-inf")).scatter_reduce(0, at, low, "amax")
+        found = (low == best.gather(0, at)) | (low != low)
+        if kept is not None:
+            found = found & kept
+        position = torch.arange(n, device=rows.device).unsqueeze(1).expand(n, size)
+        last = torch.full((count, size), n, dtype=torch.long, device=rows.device)
+        first = last.scatter_reduce(0, at, torch.where(found, position, torch.full_like(position, n)), "amin")
+    chosen = rows.gather(0, first.clamp(max=n - 1))
+    return torch.where(first < n, chosen, torch.zeros_like(chosen))
 
 
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:

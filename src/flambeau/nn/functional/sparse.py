@@ -48,6 +48,7 @@ def embedding_bag(
         )
     if not weight.dim() == 2:
         raise ValueError(f"weight has to be a 2D Tensor, but got Tensor of dimension {weight.dim()}")
+    length = input.size(1) if input.dim() == 2 else 0
     input, offsets, per_sample_weights = _flat_bags(input, offsets, per_sample_weights)
     if mode not in ("sum", "mean", "max"):
         raise ValueError("mode has to be one of sum, mean or max")
@@ -67,8 +68,9 @@ def embedding_bag(
         if not -rows <= padding_idx < rows:
             raise AssertionError("padding_idx must be within the number of embeddings")
         padding_idx %= rows
+    starts = offsets[:-1] if include_last_offset and not length else offsets
     return ops.bags_of_embeddings(
-        weight, input, offsets, mode, scale_grad_by_freq, per_sample_weights, include_last_offset, padding_idx
+        weight, input, starts, length, mode, scale_grad_by_freq, per_sample_weights, padding_idx
     )
 
 
