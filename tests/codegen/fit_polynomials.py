@@ -316,6 +316,35 @@ def bessel_i1_large() -> list[float]:  # I1(x) sqrt(x) e^-x = p(8 / x), x >= 8
     return fit(f, one, 0.002, 1, range(18), 53, 1)
 
 
+def inverse_f32(lo: float, hi: float, count: int, square: bool) -> list[float]:
+    """erfinv(x) / x of w = -log(1 - x^2), or of sqrt(w), around the middle of lo..hi."""
+    middle = (lo + hi) / 2
+
+    def f(u: mpf) -> mpf:
+        w = away((middle + u) ** 2 if square else middle + u)
+        x = mp.sqrt(-mp.expm1(-w))
+        rest = mp.exp(-w) / (1 + x)  # 1 - x = erfc(y)
+        y = mp.findroot(lambda y: mp.log(mp.erfc(y)) - mp.log(rest), mp.sqrt(w) * mpf("0.9"))
+        return y / x
+
+    return fit(f, lambda u: 1 / f(u), lo - middle, hi - middle, range(count), 53)
+
+
+@named
+def erfinv_center_f32() -> list[float]:
+    return inverse_f32(0, 5, 13, False)
+
+
+@named
+def erfinv_tail_f32() -> list[float]:
+    return inverse_f32(5**0.5, 4.1, 13, True)
+
+
+@named
+def ndtri_far_f32() -> list[float]:
+    return inverse_f32(4.07, 10.3, 12, True)
+
+
 def main() -> None:
     for name in sys.argv[1:] or FITS:
         print(name)

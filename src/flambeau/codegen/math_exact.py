@@ -51,11 +51,14 @@ def _fmod_edges(x: Value, y: Value, r: Value) -> Value:
 
 
 def fmod_f32(x: Value, y: Value) -> Value:
-    """x - n y, n = trunc(x / y), exact: in float64, 28 bits of the quotient at a time, nearest ones first."""
+    """x - n y, n = trunc(x / y), exact: in float64, 48 bits of the quotient at a time, nearest ones first.
+
+    n is off by less than 1/2 + 2^-4, and what is left is a number of 25 bits times the lowest bit of what it came from.
+    """
     r, d = abs(x).cast("f64"), abs(y).cast("f64")
     inverse = 1.0 / d
-    for k in range(9, -1, -1):
-        scale = 2.0 ** (28 * k)
+    for k in range(5, -1, -1):
+        scale = 2.0 ** (48 * k)
         n = op("rint", r * (inverse * (1.0 / scale)))
         r = fma(-n, d * scale, r)
     r = select(r < 0.0, r + d, r)
