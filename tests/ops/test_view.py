@@ -195,6 +195,20 @@ def test_reading_across_gives_what_reading_along_gives(kind: str, shape: tuple[i
     assert flambeau.equal(x[..., 1:].transpose(-1, -2).contiguous(), turned[..., 1:, :].contiguous())
 
 
+@pytest.mark.parametrize("shape", [(5, 3, 40), (2, 15, 17), (1, 2, 1000), (40, 3, 2)])
+def test_short_last_axes_give_their_lanes_to_a_long_one(shape: tuple[int, ...]) -> None:
+    numbers = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    x = flambeau.tensor(numbers)
+    turned = np.ascontiguousarray(np.swapaxes(numbers, 1, 2))
+    np.testing.assert_array_equal(x.transpose(1, 2).contiguous().numpy(), turned)
+    np.testing.assert_array_equal((x.transpose(1, 2) + flambeau.tensor(turned)).numpy(), turned + turned)
+    pairs = np.repeat(numbers, 2, -1)
+    np.testing.assert_array_equal(x.repeat_interleave(2, -1).numpy(), pairs)
+    np.testing.assert_array_equal(
+        (x + flambeau.arange(shape[-1])).transpose(1, 2).exp().numpy().shape, turned.shape
+    )
+
+
 def test_a_square_onto_its_own_transpose() -> None:
     x = flambeau.arange(64.0 * 64).reshape(64, 64)
     want = x.numpy().T.copy()

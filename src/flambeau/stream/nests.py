@@ -228,7 +228,7 @@ class NestBuilder:
         group = self.group
         kept, reduced = self.order_axes()
         self.relate_aliases()
-        axes = self.merge(kept)
+        axes = self.merge(kept) if reduced else self.long_last(self.merge(kept))
         if not axes and not reduced and self.one_of_many():
             axes = [(1, -1)]
         extents = [e for e, _ in axes] + [group.extents[a] for a in reduced]
@@ -331,6 +331,15 @@ class NestBuilder:
                     continue
             axes.append((n, a))
         return axes
+
+    def long_last(self, axes: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """The axes of a map; where the last is too short for the lanes, a long one comes last along which something
+        lies: few of many elements are then read or written across."""
+        if len(axes) < 2 or axes[-1][0] >= LANES or self.take_ints or any(a.alias for a in self.accesses):
+            return axes
+        lying = [sum(acc.strides[a] == 1 for acc in self.accesses) if n >= LANES else 0 for n, a in axes]
+        k = max(range(len(axes)), key=lambda k: (lying[k], axes[k][0]))
+        return [*axes[:k], *axes[k + 1 :], axes[k]] if lying[k] else axes
 
     def relate_aliases(self) -> None:
         """Mark accesses to buffers that share memory with one that is written."""
