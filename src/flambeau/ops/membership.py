@@ -119,14 +119,17 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
     if minlength < 0:
         fail(RuntimeError, "bincount: minlength should be >= 0")
     a = values(input)
-    if a.size and a.min() < 0:
+    least, most = (int(a.min()), int(a.max())) if a.size else (0, -1)
+    if least < 0:
         fail(RuntimeError, "bincount only supports 1-d non-negative integral inputs.")
     if weights is not None and tuple(weights.shape) != tuple(input.shape):
         fail(RuntimeError, "bincount: weights should be 1-d and have the same length as input")
-    count = max(int(a.max()) + 1 if a.size else 0, minlength)
-    if weights is None:
-        weights = FUNCTIONS["full"](tuple(input.shape), 1, dtype=int64)
-    elif weights.dtype.name != "float32":
+    if weights is None:  # the values are here already: NumPy counts them in one pass
+        import numpy as np
+
+        return from_values(np.bincount(a.astype(np.int64, copy=False), minlength=minlength).astype(np.int64))
+    count = max(most + 1, minlength)
+    if weights.dtype.name != "float32":
         weights = weights.to(float64)
     return _count_at(input, weights, count)
 

@@ -45,7 +45,7 @@ def from_bytes(data: np.ndarray | bytes, d: dtype, shape: Sequence[int]) -> Tens
         nbytes = len(data)
         source: bytes | int = data
     else:
-        nbytes, source = data.nbytes, int(data.ctypes.data)
+        nbytes, source = data.nbytes, data.__array_interface__["data"][0]
     st = new_storage(nbytes)
     if nbytes:
         ctypes.memmove(st.ptr, source, nbytes)
@@ -167,12 +167,10 @@ def encode(array: np.ndarray, d: dtype) -> np.ndarray:
         nan = np.isnan(bits.view(np.float32))
         rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
         return np.where(nan, np.uint16(0x7FC0), rounded)
+    if array.dtype == d.np:
+        return np.ascontiguousarray(array)
     with np.errstate(all="ignore"):
-        return (
-            np.ascontiguousarray(array).astype(d.np, copy=False)
-            if array.dtype != d.np
-            else np.ascontiguousarray(array)
-        )
+        return np.ascontiguousarray(array).astype(d.np, copy=False)
 
 
 def as_numpy(t: Tensor, keeper: Any = None) -> np.ndarray:
@@ -181,52 +179,41 @@ def as_numpy(t: Tensor, keeper: Any = None) -> np.ndarray:
 
     meta = t._meta
     d: Any = np.dtype(np.uint16) if meta.dtype.name == "bfloat16" else meta.dtype.np
-    ptr = pointer(t)
-    span = 1 + sum((n - 1) * s for n, s in zip(meta.shape, meta.strides)) if meta.numel else 0
-    raw = (ctypes.c_char * (span * d.itemsize)).from_address(ptr) if span else b""
-    if not meta.numel:
-        return np.empty(meta.shape, d)
-    flat = np.asarray((keeper or Memory)(raw, t._st)).view(d)
-    return np.lib.stride_tricks.as_strided(flat, meta.shape, [s * d.itemsize for s in meta.strides])
-
-
-class Exported:
-    """As `Memory`, counted: as long as it lives, others may write to the storage at any time."""
-
-    def __init__(self, raw: Any, st: Storage):
-        self.raw, self.st = raw, st
-        if st.info is None:
-            st.info = StorageInfo()
-        st.info.exported += 1
-
-    def __del__(self) -> None:
-        self.st.info.exported -= 1
-
-    @property
-    def __array_interface__(self) -> dict[str, Any]:
-        readonly = self.st.info.readonly
-        return {
-            "shape": (len(self.raw),),
-            "typestr": "|u1",
-            "data": (ctypes.addressof(self.raw), readonly),
-            "version": 3,
-        }
+    at = pointer(t)
+    return np.asarray((keeper or Memory)(at, meta, d, t._st)) if meta.numel else np.empty(meta.shape, d)
 
 
 class Memory:
-    """A buffer over a storage, for NumPy, that keeps the storage alive."""
+    """A view of a storage's memory, for NumPy, that keeps the storage alive."""
 
-    def __init__(self, raw: Any, st: Storage):
-        self.raw, self.st = raw, st
+    def __init__(self, pointer: int, meta: Any, d: np.dtype, st: Storage):
+        self.st, self.readonly = st, False
+        self.of = pointer, meta, d
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
+        pointer, meta, d = self.of
         return {
-            "shape": (len(self.raw),),
-            "typestr": "|u1",
-            "data": (ctypes.addressof(self.raw), False),
+            "shape": tuple(meta.shape),
+            "strides": tuple([s * d.itemsize for s in meta.strides]),
+            "typestr": d.str,
+            "data": (pointer, self.readonly),
             "version": 3,
         }
+
+
+class Exported(Memory):
+    """As `Memory`, counted: as long as it lives, others may write to the storage at any time."""
+
+    def __init__(self, pointer: int, meta: Any, d: np.dtype, st: Storage):
+        super().__init__(pointer, meta, d, st)
+        if st.info is None:
+            st.info = StorageInfo()
+        st.info.exported += 1
+        self.readonly = st.info.readonly
+
+    def __del__(self) -> None:
+        self.st.info.exported -= 1
 
 
 def empty_of(shape: Sequence[int], d: dtype, strides: Sequence[int] | None = None) -> Tensor:
