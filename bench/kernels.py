@@ -312,6 +312,7 @@ def conv(
     buffers = {"x": x, "w": w, "y": y} | {{"forward": "y", "data": "x", "weight": "w"}[kind]: result}
     if kind == "data":
         buffers |= {"x": y, "y": result}
+    buffers |= {"a": w, "b": buffers["x"], "c": buffers["y"]}  # of a product of matrices
     buffers["table"] = np.zeros(p.table * p.parts + 64, np.uint8)
     params = conv_planning.args(kernel, p)
     buffers["work"] = aligned((p.work * p.parts // 4 + 16,))

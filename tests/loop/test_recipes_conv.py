@@ -11,7 +11,7 @@ from tests.loop.recipe_runner import NARROW, SMALL, WIDE, Machine, bits, element
 
 from flambeau.loop.build import Builder
 from flambeau.loop.recipes import conv_planning
-from flambeau.loop.recipes.contraction import Emit, Epilogue
+from flambeau.loop.recipes.contraction import Emit, Epilogue, Spec
 from flambeau.loop.recipes.conv_planning import Geometry
 
 
@@ -111,14 +111,18 @@ def compute(
     result = np.full_like(a[RESULT[kind]], 77)
     a = a | {RESULT[kind]: result}
     dtype = "f32" if result.dtype == np.float32 else "f64"
-    p = conv_planning.plan(
-        kind, case.geometry(), *(elements(a[k]) for k in "xwy"), dtype, on, threads=nt or 1
-    )
+    strides = (elements(a[k]) for k in "xwy")
+    plain = epilogue is None
+    p = conv_planning.plan(kind, case.geometry(), *strides, dtype, on, threads=nt or 1, plain=plain)
     nt = nt or p.parts
     kernel = conv_planning.build(p.spec, epilogue)
-    buffers = a | {"work": np.full(p.work * nt, 255, np.uint8), "table": np.zeros(p.table * nt, np.uint8)}
+    buffers = a | {
+        "work": np.full(p.work * nt + 64, 255, np.uint8),
+        "table": np.zeros(p.table * nt, np.uint8),
+    }
     if kind == "data":
         buffers |= {"x": a["y"], "y": a["x"]}
+    buffers |= {"a": a["w"], "b": buffers["x"], "c": buffers["y"]}  # of a product of matrices
     run(kernel, conv_planning.args(kernel, p), buffers | more, nt, interpreted)
     return result
 
@@ -219,6 +223,35 @@ def test_one_tap_reads_its_source() -> None:
     p = conv_planning.plan("forward", g, *strides, "f32", WIDE)
     padded = conv_planning.plan("forward", g._replace(padding=(0, 1, 1)), *strides, "f32", WIDE)
     assert p.spec.direct and not padded.spec.direct and p.ints["wp"] == 0 < padded.ints["wp"]
+
+
+@pytest.mark.parametrize("kind", ["forward", "data"])
+@pytest.mark.parametrize(
+    "case", [Case((2, 400, 23, 24), (36, 400, 1, 1)), Case((1, 17, 40, 16), (70, 17, 1, 1))]
+)
+def test_large_planes_are_products(case: Case, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the bits of the convolution, also before a bias."""
+    a, g = arrays(case), case.geometry()
+    area = g.size[1] * g.size[2]
+    channels = g.cout if kind == "forward" else g.cin
+
+    def add_bias(b: Builder) -> Emit:
+        bias, out = b.buf("bias", "f32"), b.buf("out", "f32", "w")
+
+        def emit(acc, image, channel, position) -> None:  # type: ignore[no-untyped-def]
+            out[(image * channels + channel) * area + position] = acc + bias[channel]
+
+        return emit
+
+    bias, out = np.arange(channels, dtype=np.float32), np.zeros_like(a[RESULT[kind]])
+    found = compute(kind, case, a, NARROW, 2)
+    compute(kind, case, a, NARROW, 2, epilogue=add_bias, bias=bias, out=out)
+    strides = [elements(a[name]) for name in "xwy"]
+    assert isinstance(conv_planning.plan(kind, g, *strides, "f32", NARROW).spec, Spec)
+    monkeypatch.setattr(conv_planning, "_product", lambda *_: None)
+    assert not isinstance(conv_planning.plan(kind, g, *strides, "f32", NARROW).spec, Spec)
+    want = compute(kind, case, a)
+    assert bits(found) == bits(want) and bits(out) == bits(want + bias[:, None, None, None])
 
 
 def test_one_kernel_for_many_shapes() -> None:

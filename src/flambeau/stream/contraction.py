@@ -142,19 +142,30 @@ def convolve(node: PNode, tail: Any = None, then: Any = None) -> Sequence[Launch
     strides = {n: five(v.strides) for n, v in by_name.items()}
     dtype = out.buf.dtype.short
     p = conv_planning.plan(
-        kind, g, strides["x"], strides["w"], strides["y"], dtype, device.target(), device.get_num_threads()
+        kind,
+        g,
+        strides["x"],
+        strides["w"],
+        strides["y"],
+        dtype,
+        device.target(),
+        device.get_num_threads(),
+        plain=tail is None,
+        staged=tail is not None and tail.tail.weight > LONG,
     )
     spec = p.spec
     if kind == "data":  # the kernel calls what it reads x and what it writes y
         by_name = {"x": by_name["y"], "w": by_name["w"], "y": by_name["x"]}
-    fixed = conv_planning.fixed_ints(spec)
+    if isinstance(spec, planning.Spec):
+        by_name = {"a": by_name["w"], "b": by_name["x"], "c": by_name["y"]}
+    fixed = conv_planning.constants(spec)
     scratch = {}
     if p.work:
         scratch["work"] = p.work * p.parts
     if p.table:
         scratch["table"] = p.table * p.parts
     if tail is not None:
-        del by_name["y"]
+        by_name.popitem()
     hook = None if tail is None else tails.epilogue(tail.tail)
     key = spec if tail is None else (spec, tail.tail)
     launch = named_launch(

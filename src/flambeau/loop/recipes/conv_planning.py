@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..ir import SIZE, Kernel
-from .contraction import Epilogue, ceil_div, round_up
+from . import contraction, planning
+from .contraction import Epilogue, Spec, ceil_div, round_up
 from .conv import conv
 from .conv_channels import BLOCK, channels_workspace
 from .conv_image import AXES, ConvSpec, fixed_ints
@@ -15,6 +16,9 @@ from .conv_weight import THIN, conv_weight, thin_workspace, workspace
 from .packing import SPARE
 from .planning import Vectors, even_rows, registers, tile
 from .winograd import OUT, POINTS, winograd_pieces, winograd_workspace
+from .winograd_weight import weight_pieces
+
+PLANE = 512  # positions from which on a convolution of one tap is a product of matrices
 
 
 class Geometry(NamedTuple):
@@ -35,9 +39,11 @@ class Geometry(NamedTuple):
 
 
 class ConvPlan(NamedTuple):
-    """Kernel's key, run-time integers, number of parts; bytes of workspace and of table for each part."""
+    """Kernel's key, run-time integers, number of parts; bytes of workspace and of table for each part.
 
-    spec: ConvSpec
+    With the key of a matrix product the buffers w, x, y are named a, b, c."""
+
+    spec: ConvSpec | Spec
     ints: dict[str, int]
     parts: int
     work: int
@@ -76,12 +82,19 @@ def plan(
     dtype: str,
     target: Vectors,
     threads: int = 1,
+    plain: bool = True,
+    staged: bool = False,
 ) -> ConvPlan:
     """The plan of a convolution: x, w, y are the strides (n, c, d, h, w), (o, c, d, h, w), (n, c, d, h, w) of the
     input (or its gradient), the weights and the output (or its gradient).
 
     "forward": reads x and w, writes y. "data": reads y and w, writes x. "weight": reads x and y, writes w; the planes
-    of y must be dense."""
+    of y must be dense. plain, staged: as in planning.plan."""
+    if SIZE[dtype] >= 4 and (strides := _product(kind, g, x, w, y)):
+        m, k = (g.cout, g.cin) if kind == "forward" else (g.cin, g.cout)
+        n = g.out[0] * g.out[1] * g.out[2]
+        p = planning.plan(m, n, k, g.images, strides, dtype, target, threads, plain=plain, staged=staged)
+        return ConvPlan(p.spec, p.ints, p.parts, p.work, 0)
     if _by_winograd(kind, g, dtype):
         return _winograd(kind, g, x, w, y, dtype, target, threads)
     if kind == "data":
@@ -120,16 +133,34 @@ def plan(
     return _weights(spec, ints, channel, target, threads)
 
 
+def _product(
+    kind: str, g: Geometry, x: Sequence[int], w: Sequence[int], y: Sequence[int]
+) -> planning.Strides | None:
+    """Of a convolution of one tap over large dense planes: the product of matrices that sums in the same order."""
+    x, y, flat = _flattened(x, y, g)
+    source, out = (x, y) if kind == "forward" else (y, x)
+    if flat is g or kind == "weight" or g.groups > 1 or min(g.cin, g.cout) < 16 or flat.size[2] < PLANE:
+        return None
+    if source[4] != 1 or out[4] != 1:
+        return None
+    rows, columns = w[:2] if kind == "forward" else (w[1], w[0])
+    return planning.Strides(0, rows, columns, source[0], source[1], 1, out[0], out[1], 1)
+
+
 def _by_winograd(kind: str, g: Geometry, dtype: str) -> bool:
     """Whether a convolution is done by tiles of Winograd's: a matter of its shape and type alone.
 
-    Costs for each pair of channels in multiply-adds, the transforms as measured."""
+    Costs for each pair of channels in multiply-adds, the transforms (of filters and tiles) as measured. Over small
+    planes the direct gradient of the weights sums so few at a time that its error is out of reach."""
     plain = g.taps == (1, 3, 3) and g.stride == g.dilation == (1, 1, 1) and g.groups == 1
-    if kind == "weight" or dtype != "f32" or not plain or g.size[0] > 1 or min(g.cin, g.cout) < 16:
+    if dtype != "f32" or not plain or g.size[0] > 1 or min(g.cin, g.cout) < 16:
         return False
-    _, high, wide = g.out if kind == "forward" else g.size
+    _, high, wide = g.size if kind == "data" else g.out
+    if kind == "weight" and high * wide < 192:
+        return False
     tiles = g.images * ceil_div(high, OUT) * ceil_div(wide, OUT)
-    transforms = 480 + 750 * tiles // g.cout + 560 * tiles // g.cin
+    filters, source, out = (900, 1200, 1200) if kind == "weight" else (480, 750, 560)
+    transforms = filters + source * tiles // g.cout + out * tiles // g.cin
     return 9 * g.images * high * wide * 4 >= (POINTS * round_up(tiles, 16) + transforms) * 5
 
 
@@ -144,13 +175,13 @@ def _winograd(
     threads: int,
 ) -> ConvPlan:
     """By tiles of Winograd's; the gradient of the data is the convolution with taps reversed and padding 2 - p."""
-    forward = kind == "forward"
-    source, out, size, extent = (x, y, g.size, g.out) if forward else (y, x, g.out, g.size)
-    ci, co = (g.cin, g.cout) if forward else (g.cout, g.cin)
-    before = [p if forward else 2 - p for p in g.padding]
+    data = kind == "data"
+    source, out, size, extent = (y, x, g.out, g.size) if data else (x, y, g.size, g.out)
+    ci, co = (g.cout, g.cin) if data else (g.cin, g.cout)
+    before = [2 - p if data else p for p in g.padding]
     ints = _axes("s", size) | _axes("o", extent) | _axes("p", before) | _strides(source, out)
     ints |= {"n": g.images, "ci": ci, "co": co, "wh": w[3], "ww": w[4]}
-    ints |= dict(zip(("wo", "wc") if forward else ("wc", "wo"), w[:2], strict=True))
+    ints |= dict(zip(("wc", "wo") if data else ("wo", "wc"), w[:2], strict=True))
     ints |= {"nh": ceil_div(extent[1], OUT), "nw": ceil_div(extent[2], OUT)}
     lanes = 2 * target.vector_bits // 8 // SIZE[dtype]
     narrow = "no" if tuple(w[3:]) == (3, 1) else "yes"
@@ -166,9 +197,14 @@ def _winograd(
         by="winograd",
     )
     work = ints["n"] * ints["nh"] * ints["nw"] * ci * co
-    ints |= winograd_pieces(spec, ints, target.caches, max(1, min(threads, work >> 11)))
-    parts = min(threads, ints["go"] * ints["gp"])
-    ints |= winograd_workspace(spec, ints)
+    parts = max(1, min(threads, work >> 11))
+    if kind == "weight":
+        ints |= weight_pieces(spec, ints, parts)
+        parts = min(threads, ints["go"] * ints["gk"])
+    else:
+        ints |= winograd_pieces(spec, ints, target.caches, parts)
+        parts = min(threads, ints["go"] * ints["gp"])
+        ints |= winograd_workspace(spec, ints)
     return ConvPlan(spec, ints, parts, ints["ws"] * SIZE[dtype], ints["ts"] * 8)
 
 
@@ -345,16 +381,23 @@ def _weights(spec: ConvSpec, ints: dict[str, int], channel: int, target: Vectors
     return ConvPlan(spec, ints, parts, ints["ws"] * size, ints["ts"] * 8)
 
 
-def build(spec: ConvSpec, epilogue: Epilogue | None = None, name: str = "conv") -> Kernel:
+def build(spec: ConvSpec | Spec, epilogue: Epilogue | None = None, name: str = "conv") -> Kernel:
     """The kernel of a spec."""
+    if isinstance(spec, Spec):
+        return planning.build(spec, epilogue, name)
     return (
         conv_weight(spec, epilogue, name) if spec.kind in ("weight", "thin") else conv(spec, epilogue, name)
     )
 
 
+def constants(spec: ConvSpec | Spec) -> dict[str, int]:
+    """The integers that are constants of the kernel."""
+    return contraction.fixed_ints(spec) if isinstance(spec, Spec) else fixed_ints(spec)
+
+
 def args(kernel: Kernel, p: ConvPlan) -> list[tuple[str, int | None]]:
     """(name, value) of every parameter of a kernel of this plan; None for buffers."""
-    known = p.ints | fixed_ints(p.spec)
+    known = p.ints | constants(p.spec)
     return [(param.name, known.get(param.name)) for param in kernel.params]
 
 

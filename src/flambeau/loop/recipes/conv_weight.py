@@ -16,6 +16,7 @@ from . import packing
 from .contraction import KC, Epilogue, ceil_div, muladd
 from .conv_image import ConvSpec, Image, integers
 from .packing import SPARE
+from .winograd_weight import winograd_weight
 
 
 def conv_weight(spec: ConvSpec, epilogue: Epilogue | None = None, name: str = "conv_weight") -> Kernel:
@@ -25,6 +26,8 @@ def conv_weight(spec: ConvSpec, epilogue: Epilogue | None = None, name: str = "c
     An epilogue is called as emit(acc, 0, output channel, weight of the channel counted row-major)."""
     if spec.kind == "thin":
         return _thin(spec, epilogue, name)
+    if spec.by == "winograd":
+        return winograd_weight(spec, epilogue, name)
     b = Builder(name)
     x, y = b.buf("x", spec.dtype), b.buf("y", spec.dtype)
     w = b.buf("w", spec.dtype, "w") if epilogue is None else None

@@ -15,7 +15,8 @@ by the unit where several blocks of filters pass it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from ..build import Buffer, Builder, Value, const, fma, maximum, minimum, select
 from ..ir import SIZE, Kernel
@@ -72,6 +73,77 @@ def from_points(b: Builder, m: Sequence[Value]) -> list[Value]:
         b.let(fma(s, 2.0, u * 0.5)),
         b.let(fma(t, 2 * ROOT, fma(v, 0.5 / ROOT, m[5]))),
     ]
+
+
+class Plane(NamedTuple):
+    """The planes of a tensor as tiles of `side` x `side` elements: how many, the strides and extents."""
+
+    buf: Buffer
+    many: Value
+    c: Value
+    h: Value
+    w: Value
+    high: Value
+    wide: Value
+    side: int
+
+    def columns(
+        self,
+        b: Builder,
+        corner: tuple[Value, Value, Value],
+        c0: Value,
+        c1: Value,
+        keep: Callable[[Value, Value, list[Value]], None],
+    ) -> None:
+        """keep(channel, lane, rows) for channels c0..c1-1: the rows of a tile, columns in lanes, zero outside. Channels
+        that do not exist repeat the last one.
+
+        corner: where the tile begins in channel 0, its first row and column."""
+        base, y, x0 = corner
+        side = range(self.side)
+
+        def each(load: Callable[[Value, int], Value]) -> None:
+            with b.for_("c", c0, c1) as c:
+                at = b.let(base + minimum(c, self.many - 1) * self.c)
+                with b.vfor("x", 0, WIDE, WIDE, full=True) as x:
+                    keep(c, x, [b.let(load(b.let(at + r * self.h) + x * self.w, r)) for r in side])
+
+        with b.if_((y >= 0) & (x0 >= 0) & (y + self.side <= self.high) & (x0 + WIDE <= self.wide)):
+            each(lambda at, r: self.buf[at])
+        with b.else_():
+            signs = b.reg("live", const("i32", 0), lanes=WIDE)
+            none, all_ = const("i32", 0), const("i32", -1)
+            lo, hi = b.let(maximum(-x0, 0)), b.let(minimum(self.wide - x0, self.side))
+            with b.vfor("x", 0, WIDE, WIDE, full=True) as x:
+                signs.set(select((x >= lo) & (x < hi), all_, none))
+            rows = [b.let(select((y + r >= 0) & (y + r < self.high), all_, none)) for r in side]
+            each(lambda at, r: self.buf.load(at, (signs.get() & rows[r]) < 0))
+
+
+def chains(
+    b: Builder,
+    spec: ConvSpec,
+    work: Buffer,
+    at: tuple[Value, Value, Value],
+    k0: Value,
+    k1: Value,
+    before: Value,
+) -> None:
+    """One register tile, steps k0..k1-1: rows of a panel by lanes of a strip, `CHAIN` steps a sum, added in order to
+    what `before` steps and those before k0 gave. at: where panel, strip and sums begin."""
+    panel, strip, to = at
+    with b.for_("kb", k0, k1, CHAIN) as kb:
+        acc = [b.reg("acc", 0, spec.dtype, spec.lanes) for _ in range(spec.rows)]
+        with b.for_("k", kb, minimum(kb + CHAIN, k1)) as k:
+            one, many = b.let(panel + k * WIDE), b.let(strip + k * spec.lanes)
+            with b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
+                value = b.let(work[many + x])
+                for r, a in enumerate(acc):
+                    a.set(muladd(work[one + r], value, a.get()))
+        with b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
+            for r, a in enumerate(acc):
+                place = to + r * spec.lanes + x
+                work[place] = select(kb + before > 0, work[place] + a.get(), a.get())
 
 
 def winograd(spec: ConvSpec, epilogue: Epilogue | None, name: str) -> Kernel:
@@ -219,28 +291,15 @@ class _Nest:
     def columns(self, tile: Value, to: Value, c0: Value, c1: Value) -> None:
         """Transform the columns of one tile of a few channels."""
         b, i, table, lanes = self.b, self.i, self.table, self.spec.lanes
-        base = b.let(table[self.at + tile])
-        y, x0 = b.let(table[self.at + i["tb"] + tile]), b.let(table[self.at + i["tb"] * 2 + tile])
-        inside = (y >= 0) & (x0 >= 0) & (y + IN <= i["sh"]) & (x0 + WIDE <= i["sw"])
+        at, y, x = (b.let(table[self.at + i["tb"] * k + tile]) for k in range(3))
+        plane = Plane(self.x, i["ci"], i["xc"], i["xh"], i["xw"], i["sh"], i["sw"], IN)
 
-        def each(load) -> None:  # type: ignore[no-untyped-def]
-            with b.for_("c", c0, c1) as c:
-                at, put = b.let(base + c * i["xc"]), b.let(to + (c - c0) * (IN * lanes * WIDE))
-                with b.vfor("x", 0, WIDE, WIDE, full=True) as x:
-                    d = [b.let(load(b.let(at + r * i["xh"]) + x * i["xw"], r)) for r in range(IN)]
-                    for r, value in enumerate(points_of_source(b, d)):
-                        self.stage[put + r * (lanes * WIDE) + x] = value
+        def keep(c: Value, lane: Value, d: list[Value]) -> None:
+            put = to + (c - c0) * (IN * lanes * WIDE)
+            for r, value in enumerate(points_of_source(b, d)):
+                self.stage[put + r * (lanes * WIDE) + lane] = value
 
-        with b.if_(inside):
-            each(lambda at, r: self.x[at])
-        with b.else_():
-            signs = b.reg("live", const("i32", 0), lanes=WIDE)
-            none, all_ = const("i32", 0), const("i32", -1)
-            lo, hi = b.let(maximum(-x0, 0)), b.let(minimum(i["sw"] - x0, IN))
-            with b.vfor("x", 0, WIDE, WIDE, full=True) as x:
-                signs.set(select((x >= lo) & (x < hi), all_, none))
-            rows = [b.let(select((y + r >= 0) & (y + r < i["sh"]), all_, none)) for r in range(IN)]
-            each(lambda at, r: self.x.load(at, (signs.get() & rows[r]) < 0))
+        plane.columns(b, (at, y, x), c0, c1, keep)
 
     def products(self) -> None:
         """The sums over channels at each point."""
@@ -257,23 +316,9 @@ class _Nest:
                     to = sums + (s * i["ob"] + (p - self.p0)) * (spec.rows * spec.lanes)
                     panel = filters + (p - self.p0) * i["ci"] * WIDE + (begin - self.first(p))
                     strip = source + s * i["ci"] * spec.lanes
-                    self.block(b.let(panel), b.let(strip), b.let(to), k0, k1)
-
-    def block(self, panel: Value, strip: Value, to: Value, k0: Value, k1: Value) -> None:
-        """One register tile: output channels by tiles."""
-        b, spec, work = self.b, self.spec, self.work
-        with b.for_("kb", k0, k1, CHAIN) as kb:
-            acc = [b.reg("acc", 0, spec.dtype, spec.lanes) for _ in range(spec.rows)]
-            with b.for_("k", kb, minimum(kb + CHAIN, k1)) as k:
-                weight, at = b.let(panel + k * WIDE), b.let(strip + k * spec.lanes)
-                with b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
-                    value = b.let(work[at + x])
-                    for r, a in enumerate(acc):
-                        a.set(muladd(work[weight + r], value, a.get()))
-            with b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
-                for r, a in enumerate(acc):
-                    place = to + r * spec.lanes + x
-                    work[place] = select(kb > 0, work[place] + a.get(), a.get())
+                    chains(
+                        b, spec, self.work, (b.let(panel), b.let(strip), b.let(to)), k0, k1, const("i64", 0)
+                    )
 
     def results(self) -> None:
         """Transform the products back and hand them on."""
