@@ -120,3 +120,109 @@ def test_memory_stats() -> None:
         and stats["peak"] >= before + (4 << 20)
         and stats["mapped"] >= stats["live"]
     )
+
+
+def test_what_forward_kept_goes_as_backward_runs() -> None:
+    """The loss is read before backward: a naive program holds all activations until the last gradient is made."""
+    torch.manual_seed(0)
+    model, x = tanh(), torch.randn(ROWS, WIDTH)
+
+    def step() -> tuple[int, list[Any]]:
+        loss = model(x).square().sum()
+        loss.item()
+        memory.reset_peak()
+        before = memory.memory_stats()["counted"]
+        loss.backward()
+        torch.synchronize()
+        left = memory.memory_stats()["counted"]
+        assert (
+            left < before - 10 * 4 * ROWS * WIDTH
+        )  # activations, of which one or two are still in use at the peak
+        grads = [p.grad.numpy().tobytes() for p in model.parameters()]
+        model.zero_grad()
+        return memory.memory_stats()["peak"] - before, grads
+
+    found = [step() for _ in range(5)]
+    assert all(grads == found[0][1] for _, grads in found)
+    assert found[-1][0] < 4 * 4 * ROWS * WIDTH, [peak for peak, _ in found]
+
+
+def test_a_failed_check_behind_what_was_freed() -> None:
+    """What gave its memory back cannot be computed from again: the failure says so once, nothing is read twice."""
+    layers = [torch.randn(WIDTH, WIDTH) for _ in range(12)]
+    for bad in (0, 0, 0, 1):
+        h = torch.randn(ROWS, WIDTH) + 0
+        torch.synchronize()
+        index = torch.tensor([3]) + 10_000 * bad
+        for w in layers:
+            h = torch.tanh(h @ w)
+        out = h[index] * 1
+        if bad:
+            with pytest.raises(IndexError):
+                out.sum().item()
+            with pytest.raises(IndexError):
+                out.sum().item()
+        else:
+            assert torch.isfinite(out).all()
+
+
+def test_a_captured_step_frees_old_gradients_first() -> None:
+    def measure(compiled: bool) -> int:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(512, 1024), nn.Linear(1024, 512))
+        optimizer, x = torch.optim.SGD(model.parameters(), lr=0.01), torch.randn(8, 512)
+
+        def step(x: Any) -> Any:
+            optimizer.zero_grad()
+            loss = model(x).square().mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        f = torch.compile(step) if compiled else step
+        for _ in range(5):
+            f(x).item()
+        gc.collect()
+        memory.reset_peak()
+        before = memory.memory_stats()["counted"]
+        f(x).item()
+        return memory.memory_stats()["peak"] - before
+
+    assert measure(True) <= measure(False) + (512 << 10)
+
+
+def test_without_memory_the_stream_runs_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Temporaries and results of the whole at once do not fit; one after the other they do."""
+    from flambeau import config
+    from flambeau.stream import placing
+
+    monkeypatch.setattr(placing, "MOST_PARTS", 1)
+    w = [torch.randn(2048, 2048) / 45 for _ in range(2)]
+
+    def step() -> list[Any]:
+        first = [w[0] @ w[0] + i for i in range(6)]
+        s = first[0] @ first[1] + first[2] @ first[3] + first[4] @ first[5]
+        del first
+        made = [s @ w[1] + i for i in range(6)]
+        del s
+        torch.synchronize()
+        return made
+
+    flush.CACHE.clear()
+    flush.Novelty.level = 0.0
+    want = [t.numpy().tobytes() for t in step()]
+    step()
+    runs = flush.STATS["units"]
+    assert [t.numpy().tobytes() for t in step()] == want and flush.STATS[
+        "units"
+    ] == runs  # planned as a whole
+    torch.synchronize()
+    memory.empty_cache()
+    before = config.memory_limit
+    config.set("memory_limit", str(memory.memory_stats()["mapped"] + (9 * 16 << 20)))
+    try:
+        got = step()
+        assert flush.STATS["units"] > runs
+    finally:
+        config.set("memory_limit", str(before))
+    assert [t.numpy().tobytes() for t in got] == want

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import gc
 import weakref
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from ..device import memory
 from ..stream import flush as flushing
 from ..stream.capture import Session, alive
 from ..stream.value import LOCAL, NUMBERS, PLAIN, Storage, Stream, Tensor
+from .scalars import scalars
 from .state import VALUES, State, TooMuch, holds
 
 SMALL = 1 << 16  # bytes of a constant that a call may make of Python's numbers
@@ -27,6 +29,7 @@ class Inputs:
     def __init__(self, args: tuple[Any, ...], options: dict[str, Any]):
         self.tests = [f"len(args) == {len(args)}", f"len(options) == {len(options)}"]
         self.tensors: list[tuple[str, Tensor]] = []
+        self.floats: dict[str, float] = {}  # arguments by the text that finds them
         self.constants: list[Any] = []
         self.roots: list[Any] = []
         for i, x in enumerate(args):
@@ -43,6 +46,8 @@ class Inputs:
                 raise Refused(f"an argument is a {kind.__name__}")
             self.tensors.append((text, x))
         elif kind in VALUES:
+            if kind is float:
+                self.floats[text] = x
             self.tests.append(f"same({text}, {self.constant(x)})")
         elif kind in (list, tuple) or (isinstance(x, tuple) and hasattr(x, "_fields")):
             self.tests += [f"type({text}) is {self.constant(kind)}", f"len({text}) == {len(x)}"]
@@ -108,6 +113,8 @@ class Recording:
         except (Refused, TooMuch) as error:
             self.refusal = str(error)
             return
+        self.floats, self.flows = self.inputs.floats, {}
+        self.scalars = self.expressions(fn, args, options)
         self.tensors: dict[int, Before] = {}
         for _, t in self.inputs.tensors:
             self.tensors[id(t)] = Before(t)
@@ -118,6 +125,43 @@ class Recording:
                 self.tensors.setdefault(id(b.grad), Before(b.grad))
         self.random = host_random()
         self.session = Session(S)
+
+    def expressions(self, fn: Any, args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
+        """The scalar expressions of float arguments that only feed arithmetic."""
+        if not self.floats:
+            return {}
+        code = getattr(getattr(fn, "__func__", fn), "__code__", None)
+        if code is None:
+            return {}
+        names = code.co_varnames[hasattr(fn, "__func__") : code.co_argcount]
+        places = {name: (f"args[{i}]", x) for i, (name, x) in enumerate(zip(names, args))}
+        places |= {name: (f"options[{name!r}]", x) for name, x in options.items()}
+        given = {name: place for name, place in places.items() if place[0] in self.floats}
+        return scalars(fn, given, {name for name, (_, x) in places.items() if isinstance(x, Tensor)})
+
+    def scalar(self, code: Any) -> Any:
+        """What an expression gives for the arguments of this call."""
+        values = self.floats
+        args = {int(text[5:-1]): x for text, x in values.items() if text.startswith("args")}
+        options = {
+            ast.literal_eval(text[8:-1]): x for text, x in values.items() if text.startswith("options")
+        }
+        try:
+            return eval(code, {"args": args, "options": options, "__builtins__": {}})
+        except (ArithmeticError, LookupError):
+            return None
+
+    def flow(self, other: Recording, n: int, x: Any, y: Any) -> bool:
+        """Whether two different numbers at one place are what one expression of the arguments gives."""
+        texts = [
+            text
+            for text, code in self.scalars.items()
+            if alike(self.scalar(code), x) and alike(other.scalar(code), y)
+        ]
+        if len(texts) != 1 or self.scalars.keys() != other.scalars.keys():
+            return False
+        self.flows[n] = texts[0]
+        return True
 
     def finish(self, result: Any) -> None:
         """The call has returned: look at what it recorded while the name table is still there."""
@@ -207,7 +251,9 @@ class Recording:
             return False
         for n, x in self.numbers.items():
             y = other.numbers.get(n)
-            if n not in fixed and not (type(x) is type(y) and (x == y or (x != x and y != y))):
+            if n not in fixed and not alike(x, y) and not self.flow(other, n, x, y):
+                return False
+            if n not in fixed and self.flows and alike(x, y) and self.constant_flow(other, x):
                 return False
         if self.strangers.keys() != other.strangers.keys():
             return False
@@ -217,6 +263,14 @@ class Recording:
                 return False
         return True
 
+    def constant_flow(self, other: Recording, x: Any) -> bool:
+        """Whether a number that two calls have in common may be that of an expression whose arguments they have not."""
+        return any(
+            alike(self.scalar(code), x) and alike(other.scalar(code), x)
+            for text, code in self.scalars.items()
+            if any(a in text and self.floats[a] != other.floats.get(a) for a in self.floats)
+        )
+
     def arguments(self) -> dict[int, tuple[int, int]]:
         """The slots that an action fills: (action, its value)."""
         return {
@@ -224,6 +278,11 @@ class Recording:
             for k, action in enumerate(self.session.actions)
             for i, slot in enumerate(action.slots)
         }
+
+
+def alike(x: Any, y: Any) -> bool:
+    """Whether two numbers are the same, bit for bit but for the sign of zero and the kind of nan."""
+    return type(x) is type(y) and (x == y or (x != x and y != y))
 
 
 def memory_of(st: Storage) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ..loop.recipes.contraction import Spec
 from ..loop.recipes.conv_image import ConvSpec
-from . import flush, program
+from . import flush, placing, program
 from .access import synchronize
 
 
@@ -125,7 +125,7 @@ def _watched_assemble(flushes: list[Flush], assemble: Callable[..., Any]) -> Cal
 
     def watched(launches: list[program.Launch], *rest: Any) -> Any:
         for launch in launches:
-            sizes = {buf.id: program.size_of(buf) for buf, _, _ in launch.bufs}
+            sizes = {buf.id: placing.size_of(buf) for buf, _, _ in launch.bufs}
             nbytes = sum(sizes.values()) + sum(launch.scratch)
             flushes[-1].kernels.append(
                 Kernel(launch.title, len(sizes), nbytes, launch.parts, _choice(launch))

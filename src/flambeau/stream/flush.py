@@ -180,14 +180,14 @@ def run(progress: Progress, slots: list[Any], pending: int) -> None:
     if AT_FLUSH:
         at_flush()
     if known.programs:
-        if not run_whole(known, slots, progress, Novelty.compiling()):
+        if not run_in_memory(known, slots, progress, Novelty.compiling()):
             run_units(known, slots, pending, progress)
         return
     now = Novelty.note(known.seen == 1)
     single = known.single and known.code[0].kin is None
     whole = single or (known.seen >= known.later and Novelty.plans(known, now, pending))
     known.first, known.last = known.first or now, now
-    if not (whole and run_whole(known, slots, progress, single or Novelty.compiling())):
+    if not (whole and run_in_memory(known, slots, progress, single or Novelty.compiling())):
         if len(MET) >= 16 * config.program_cache:
             MET.clear()
         known.note()
@@ -204,6 +204,21 @@ def at_flush() -> None:
     call()
 
 
+def run_in_memory(known: Known, slots: list[Any], progress: Progress, compiling: bool) -> bool:
+    """`run_whole`; where that finds no memory, the instructions run in order, dead results freed as they go."""
+    try:
+        return run_whole(known, slots, progress, compiling)
+    except TooLargeError:
+        raise
+    except MemoryError:
+        if progress.started or known.single:
+            raise
+    for sid in known.promised:  # some have their memory already
+        slots[sid].block, slots[sid].ptr = None, 0
+    run_units(known, slots, FREEING + 1, progress)
+    return True
+
+
 def identities(slots: list[Any]) -> dict[int, int]:
     """The slot of every storage, by its identity."""
     return {id(x): n for n, x in enumerate(slots) if type(x) is Storage}
@@ -211,14 +226,14 @@ def identities(slots: list[Any]) -> dict[int, int]:
 
 class Progress:
     """How far a flush came. done: instructions that ran one by one; started: a native call over several is under way;
-    failed: the form whose check failed."""
+    failed: the form whose check failed; consumed: operands have given their memory back."""
 
-    __slots__ = ("done", "failed", "known", "started")
+    __slots__ = ("consumed", "done", "failed", "known", "started")
 
     def __init__(self, known: Known):
         self.known = known
         self.done = 0
-        self.started = False
+        self.started = self.consumed = False
         self.failed: Any = None
 
 
@@ -257,7 +272,7 @@ def failure(
     known, form = progress.known, progress.failed
     unmade = form is None and not progress.started
     if (
-        not progress.done
+        not (progress.done or progress.consumed)
         and len(known.lines) > 1
         and (unmade or (form is not None and repeatable(known, form)))
     ):
@@ -313,7 +328,7 @@ def run_whole(known: Known, slots: list[Any], progress: Progress, compiling: boo
     return True
 
 
-FREEING = 8 << 20  # bytes promised from which dead results are freed while instructions run one by one
+FREEING = 2 << 20  # bytes promised from which dead results are freed while instructions run one by one
 
 
 def run_units(known: Known, slots: list[Any], pending: int, progress: Progress) -> None:
@@ -440,7 +455,8 @@ def free_dead(line: Sequence[int], slots: list[Any], last: Any, at: int) -> None
         if (
             type(st) is Storage
             and last[sid] <= at
-            and st.pend is not None
+            and (st.pend is not None or st.info is None)
+            and st.block is not None
             and references([st])[0] <= _SPARE + 2
         ):
             st.block, st.ptr = None, 0

@@ -6,8 +6,8 @@ extents and strides (written once when the frame is made).
 
 from __future__ import annotations
 
-import bisect
 import struct
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,17 +17,14 @@ from . import fusion, recipes
 from .backend import current
 from .filling import filler, interpreted, prepare, wanted
 from .nests import Bound, NestBuilder
-from .nodes import Builder, Group, PBuf, PVal, drop_dead
+from .nodes import Builder, Group, PVal, drop_dead
+from .placing import place_memory
 from .schedule import Scheduler
 from .storages import BUILTINS, furnish
 from .value import AT_FIRST_KERNEL
 
 KERNELS: dict[Any, Any] = {}  # (device name, nest or recipe key) -> (handle, epilogue, names of parameters)
 STATS = {"kernels": 0, "planned": 0, "runs": 0, "launches": 0, "hits": 0, "units": 0}
-ARENA_ALIGN = 64
-# A program over so many bytes runs in up to so many native calls; temporaries from OWN_BLOCK bytes on have memory only
-# from the first to the last call that needs them, results from the first: as if its launches ran one by one.
-LARGE, MOST_PARTS, OWN_BLOCK = 4 << 20, 24, 64 << 10
 
 
 class Launch:
@@ -96,12 +93,13 @@ def _settled() -> Any:
 class Part:
     """A native call of several: what has to be there when it begins, what is not needed after it."""
 
-    __slots__ = ("dying", "outputs", "starting")
+    __slots__ = ("dying", "ending", "outputs", "starting")
 
     def __init__(self) -> None:
         self.outputs: list[tuple[int, int]] = []  # (slot, bytes)
         self.starting: list[tuple[int, int]] = []  # (number of the block, bytes)
         self.dying: list[int] = []
+        self.ending: list[int] = []  # slots of operands that no later call reads
 
 
 class Program:
@@ -110,7 +108,19 @@ class Program:
     ready: what the builtins of ops/builtins/running.py need, see `filling.prepare`."""
 
     __slots__ = (
-        *("arena", "blocks", "born", "constants", "cuts", "externals", "fill", "filler", "fixed", "floats"),
+        *(
+            "arena",
+            "blocks",
+            "born",
+            "constants",
+            "cuts",
+            "ending",
+            "externals",
+            "fill",
+            "filler",
+            "fixed",
+            "floats",
+        ),
         *(
             "kept",
             "launches",
@@ -138,6 +148,7 @@ class Program:
         self.blocks: list[
             tuple[int, int, int]
         ] = []  # temporaries with memory of their own: bytes, first, last launch
+        self.ending: dict[int, int] = {}  # the last launch that reads an operand, by slot
         self.born: dict[int, int] = {}  # the first launch of each output
         self.externals: list[int] = []
         self.pointers: list[
@@ -334,6 +345,8 @@ def parts_of(program: Program, ends: list[int]) -> list[Part]:
     for n, (nbytes, first, last) in enumerate(program.blocks):
         segment(first).starting.append((n, nbytes))
         segment(last).dying.append(n)
+    for sid, at in program.ending.items():
+        segment(at).ending.append(sid)
     return made
 
 
@@ -386,118 +399,6 @@ def kernels_of(device: Any, launches: list[Launch]) -> dict[int, tuple[Any, bool
     return {id(x): KERNELS[device.name, x.key] for x in launches}
 
 
-def place_memory(program: Program, launches: list[Launch], builder: Builder) -> None:
-    """Decide where every buffer lives: a slot of the name table, or a range of the arena (by lifetime, first fit)."""
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
-    bufs: dict[int, PBuf] = {}
-    for at, x in enumerate(launches):
-        for buf, _, _ in x.bufs:
-            bufs[buf.id] = buf
-            first.setdefault(buf.id, at)
-            last[buf.id] = at
-    temps = [b for b in bufs.values() if not (b.bytes_exist or b.kept)]
-    outputs = [b for b in builder.bufs if b.kept and not b.bytes_exist]
-    total = sum(map(size_of, temps)) + sum(map(size_of, outputs))
-    apart: dict[int, int] = {}
-    if total >= LARGE and len(launches) >= MOST_PARTS // 2:
-        step = -(-len(launches) // MOST_PARTS)
-        program.cuts = frozenset(range(step, len(launches), step))
-        apart = {b.id: n for n, b in enumerate(b for b in temps if size_of(b) >= OWN_BLOCK)}
-        program.blocks = [(size_of(b), first[b.id], last[b.id]) for b in temps if b.id in apart]
-        temps = [b for b in temps if b.id not in apart]
-    program.arena, at_offset, scratch = arena(launches, temps, first, last)
-    bases: list[int] = sorted({b.sid for b in bufs.values() if b.bytes_exist or b.kept})
-    program.externals = bases
-    index = {sid: i for i, sid in enumerate(bases)}
-    pointers: dict[tuple[int, int, int], int] = {}
-    for at, x in enumerate(launches):
-        places = []
-        for buf, off, offslot in x.bufs:
-            size = buf.dtype.itemsize
-            slot = offslot if offslot < 0 else offslot * 16 + size.bit_length()
-            if buf.bytes_exist or buf.kept:
-                key = (index[buf.sid], off * size, slot)
-            elif buf.id in apart:
-                key = (len(bases) + 1 + apart[buf.id], off * size, slot)
-            else:
-                key = (len(bases), at_offset[buf.id] + off * size, slot)
-            places.append(pointers.setdefault(key, len(pointers)))
-        for k in range(len(x.scratch)):
-            places.append(pointers.setdefault((len(bases), scratch[at, k], -1), len(pointers)))
-        x.bufs = places
-    program.pointers = list(pointers)
-    program.outputs = [(b.sid, size_of(b)) for b in outputs]
-    program.born = {b.sid: first.get(b.id, 0) for b in outputs}
-
-
-def size_of(b: PBuf) -> int:
-    """The bytes that a buffer spans."""
-    n = 1
-    for e, s in zip(b.shape, b.strides):
-        if e == 0:
-            return 0
-        n += (e - 1) * s
-    return n * b.dtype.itemsize
-
-
-def arena(
-    launches: list[Launch], temps: list[PBuf], first: dict[int, int], last: dict[int, int]
-) -> tuple[int, dict[int, int], dict[tuple[int, int], int]]:
-    """The size of the arena, the offset of each temporary and of each launch's scratch: memory is taken where it is
-    first written and given back after the last launch that needs it."""
-    starting: dict[int, list[PBuf]] = {}
-    for b in temps:
-        starting.setdefault(first[b.id], []).append(b)
-    space, offsets, scratch = Space(), {}, {}
-    for at, x in enumerate(launches):
-        space.now = at
-        for b in starting.get(at, ()):
-            offsets[b.id] = space.fit(size_of(b), last[b.id])
-        for k, nbytes in enumerate(x.scratch):
-            scratch[at, k] = space.fit(nbytes, at)
-        space.leave()
-    return space.end, offsets, scratch
-
-
-class Space:
-    """The arena while launches are walked through: what is free below `end`, what ends with which launch."""
-
-    __slots__ = ("end", "free", "now", "taken")
-
-    def __init__(self) -> None:
-        self.now = 0  # the launch that is walked through
-        self.free: list[tuple[int, int]] = []  # (offset, end), in order, none next to another
-        self.taken: dict[int, list[tuple[int, int]]] = {}
-        self.end = 0
-
-    def fit(self, nbytes: int, last: int) -> int:
-        """The lowest offset of so many free bytes, taken until launch `last` is over."""
-        size = (max(nbytes, 1) + ARENA_ALIGN + ARENA_ALIGN - 1) & -ARENA_ALIGN
-        free = self.free
-        for k, (offset, end) in enumerate(free):
-            if offset + size <= end:
-                free[k : k + 1] = [(offset + size, end)] if offset + size < end else []
-                break
-        else:
-            offset = free.pop()[0] if free and free[-1][1] == self.end else self.end
-            self.end = offset + size
-        self.taken.setdefault(last, []).append((offset, offset + size))
-        return offset
-
-    def leave(self) -> None:
-        """The launch is over."""
-        free = self.free
-        for offset, end in self.taken.pop(self.now, ()):
-            k = bisect.bisect(free, (offset, end))
-            if k < len(free) and free[k][0] == end:
-                end = free.pop(k)[1]
-            if k and free[k - 1][1] == offset:
-                k -= 1
-                offset = free.pop(k)[0]
-            free.insert(k, (offset, end))
-
-
 def run(program: Program, slots: list[Any], progress: Any = None) -> None:
     """Give the kept outputs their bytes and run; raises the error of a failed check. progress: flush.Progress."""
     device = current()
@@ -536,7 +437,8 @@ def new_frame(program: Program, native: Any) -> Any:
 
 
 def run_parts(program: Program, slots: Any, fill: Any, progress: Any = None) -> None:
-    """Run a program call by call, giving and taking memory between them."""
+    """Run a program call by call, giving and taking memory between them: also that of operands that only the table
+    refers to (what a forward pass has kept for this backward pass), after the last call that reads them."""
     device = current()
     arena = device.alloc(program.arena) if program.arena else None
     base = arena.ptr if arena is not None else 0
@@ -556,6 +458,29 @@ def run_parts(program: Program, slots: Any, fill: Any, progress: Any = None) -> 
         position = run_segment(program, segment, fill(slots, base, program, temps), position, progress)
         for n in part.dying:
             blocks[n] = None
+        if progress is not None:
+            progress.consumed |= free_operands(slots, part.ending)
+
+
+def free_operands(slots: list[Any], sids: Sequence[int]) -> bool:
+    """Give back the bytes of storages that nobody refers to but the table; whether there were any."""
+    found = False
+    for sid in sids:
+        st = slots[sid]
+        if sys.getrefcount(st) <= _UNSHARED and st.info is None and st.block is not None:
+            st.block, st.ptr, found = None, 0, True
+    return found
+
+
+def _unshared() -> int:
+    table: list[Any] = [object()]
+    for sid in (0,):
+        st = table[sid]
+        return sys.getrefcount(st)
+    return 0
+
+
+_UNSHARED = _unshared()
 
 
 def execute(program: Program, values: Sequence[Any], progress: Any = None) -> None:

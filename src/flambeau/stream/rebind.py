@@ -21,7 +21,8 @@ from .backend import current
 from .filling import readied
 from .nests import SERIAL_WORK, Access, Bound, NestBuilder, weight
 from .nodes import Builder, Group, PVal, drop_dead
-from .program import ARENA_ALIGN, Program, arguments, kernels_of, nest_launch
+from .placing import ARENA_ALIGN
+from .program import Program, arguments, kernels_of, nest_launch
 from .schedule import Scheduler
 
 PRIMES = (10_007, 10_009, 10_037, 10_039, 10_061, 10_067, 10_069, 10_079, 10_091, 10_093)

@@ -1,0 +1,186 @@
+"""Peak memory of a step, flambeau beside PyTorch eager: of every workload, each side and mode in a process of its own.
+
+usage: python bench/memory.py [-k REGEX] [--steps 8] [--write]
+
+Modes: PyTorch eager; flambeau as the program is written; captured (`torch.compile` of the whole step, for the models);
+eager (FLAMBEAU_EAGER=1: one operation after the other, the sequential execution that the others are held to).
+allocator: the most that tensors held during the steps, less what model and data held before (PyTorch: from the
+allocations that its profiler reports; flambeau: `memory_stats`, blocks of 64 KiB and more).
+RSS: the most memory that the process had (VmHWM) less what it had before the first step, after import, one tiny
+operation with gradient (libraries are loaded then), model and data. The first steps are in it; flambeau finds its
+kernels on disk (compiling them takes some 20 MiB once, in LLVM), since each of its modes runs twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+MIB = 1 << 20
+MODES = {  # mode -> (module, captured, environment)
+    "torch": ("torch", False, {}),
+    "flambeau": ("flambeau", False, {}),
+    "captured": ("flambeau", True, {}),
+    "eager": ("flambeau", False, {"FLAMBEAU_EAGER": "1"}),
+}
+SLACK, NOISE = 1.02, 1.0  # above PyTorch: by more than this share and so many MiB
+
+
+def works() -> dict[str, Any]:
+    """name -> (maker over (torch, best), title, whether it can be captured)."""
+    from models import MODELS
+    from workloads import WORKLOADS
+
+    found: dict[str, Any] = {name: (make, title, True) for name, (make, title, _) in MODELS.items()}
+    for name, work in WORKLOADS.items():
+        if work.reading and name not in found and name != "lenet":  # which is lenet_4
+            found[name] = (lambda torch, best, make=work.make: make(torch)), work.title, False
+    return found
+
+
+def status(field: str) -> int:
+    """A figure of this process in bytes."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) << 10 for line in file if line.startswith(field))
+
+
+def begin_peak() -> None:
+    """VmHWM begins anew at what is resident now."""
+    with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+        file.write("5")
+
+
+def child(name: str, mode: str, steps: int) -> dict[str, float]:
+    """Run a workload and measure."""
+    import gc
+
+    from worker import read
+
+    module, captured, _ = MODES[mode]
+    torch = importlib.import_module(module)
+    torch.set_num_threads(2)
+    w = torch.ones(4, requires_grad=True)
+    (w * w).sum().backward()
+    float(w.grad[0])
+    step = works()[name][0](torch, captured)
+    if module == "flambeau":
+        torch.synchronize()
+        torch.reset_peak_memory_stats()
+        before = torch.memory_stats()["counted"]
+    gc.collect()
+    begin_peak()
+    resident = status("VmRSS")
+    for _ in range(steps):
+        read(step())
+    rss = status("VmHWM") - resident
+    held = torch.memory_stats()["peak"] - before if module == "flambeau" else reported(torch, step, read)
+    return {"rss": rss / MIB, "held": held / MIB}
+
+
+def reported(torch: Any, step: Any, read: Any) -> int:
+    """The peak of what PyTorch allocates in a step from its first: .grad and states of the optimizer count as well."""
+    del step
+    name = sys.argv[2]
+    with torch.profiler.profile(
+        profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]
+    ) as profile:
+        step = works()[name][0](torch, False)
+        with torch.profiler.record_function("begin"):
+            pass
+        for _ in range(3):
+            read(step())
+    events = sorted(profile.profiler.kineto_results.events(), key=lambda e: e.start_ns())
+    held = peak = start = 0
+    begun = False
+    for e in events:
+        if e.name() == "begin":
+            begun, start, peak = True, held, held
+        elif e.name() == "[memory]":
+            held += e.nbytes()
+            peak = max(peak, held) if begun else 0
+    return peak - start
+
+
+def measure(name: str, mode: str, steps: int) -> dict[str, float] | None:
+    """The figures of one process."""
+    command = [sys.executable, str(HERE / "memory.py"), "--child", name, mode, str(steps)]
+    environment = {**os.environ, **MODES[mode][2]}
+    if mode != "torch":
+        subprocess.run(command, env=environment, capture_output=True, timeout=600)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    if done.returncode:
+        print(f"  {mode} {name}: {done.stderr[-400:]}", file=sys.stderr)
+        return None
+    return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+
+
+def above(ours: float | None, theirs: float | None) -> bool:
+    """Whether a peak is higher than it may be."""
+    return ours is not None and theirs is not None and ours > max(theirs * SLACK, theirs + NOISE)
+
+
+def row(title: str, found: dict[str, Any]) -> tuple[str, list[str]]:
+    """A line of the table, and what of it is too high."""
+    cells, notes = [title], []
+    for kind in ("held", "rss"):
+        figures = {mode: (found.get(mode) or {}).get(kind) for mode in MODES}
+        for mode, x in figures.items():
+            over = mode in ("flambeau", "captured") and (
+                above(x, figures["torch"]) or above(x, figures["eager"])
+            )
+            cells.append("–" if x is None else f"**{x:,.1f}**" if over else f"{x:,.1f}")
+            if over:
+                notes.append(f"{title}: {mode}, {'allocator' if kind == 'held' else 'RSS'}")
+    return "| " + " | ".join(cells) + " |", notes
+
+
+def main() -> None:
+    """Measure, print, write."""
+    from run import machine
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("-k", default="", help="only workloads whose name matches")
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    head = ["what", *(f"{mode}, allocator" for mode in MODES), *(f"{mode}, RSS" for mode in MODES)]
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    notes: list[str] = []
+    for name, (_, title, capturable) in works().items():
+        if re.search(options.k, name):
+            modes = [m for m in MODES if m != "captured" or capturable]
+            line, over = row(title, {mode: measure(name, mode, options.steps) for mode in modes})
+            print(line, flush=True)
+            lines.append(line)
+            notes += over
+    text = [
+        "# Peak memory",
+        "",
+        f"Written by `python bench/memory.py --write`: {machine()}.",
+        f"MiB above what the process had with model and data, most of {options.steps} steps; two threads. Bold: above",
+        "PyTorch or above flambeau's own sequential execution (by more than 2% and 1 MiB).",
+        "",
+        *lines,
+        "",
+        *([f"Above: {len(notes)}.", "", *(f"- {n}" for n in notes)] if notes else ["Above: none."]),
+    ]
+    if options.write:
+        (HERE / "RESULTS_memory.md").write_text("\n".join(text) + "\n", encoding="utf-8")
+    print("\n".join(text[-len(notes) - 3 :]))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        print(json.dumps(child(sys.argv[2], sys.argv[3], int(sys.argv[4]))))
+    else:
+        main()
