@@ -439,3 +439,21 @@ def test_pending_work_and_other_threads() -> None:
     for t in threads:
         t.join()
     assert len(results) == 60 and all(results)
+
+
+def test_random_numbers_like_another_tensor_and_uninitialised_memory() -> None:
+    """Memory that the call takes by itself is taken anew by each replay."""
+
+    def plain(x: Any) -> Any:
+        std = torch.exp(0.5 * x)
+        kept = torch.empty(128, 300)
+        kept.copy_(x * 2)
+        return std * torch.randn_like(std) + torch.rand_like(x), torch.empty_like(x).fill_(3) + x, kept
+
+    f = torch.compile(plain)
+    found = []
+    for g in (plain, f):
+        torch.manual_seed(0)
+        x = torch.randn(128, 300)
+        found.append([tuple(map(bits, g(x))) for _ in range(5)])
+    assert found[0] == found[1] and replays(f) == 1

@@ -10,7 +10,8 @@ import pytest
 
 import flambeau as torch
 from flambeau.stream import program
-from flambeau.stream.program import STATS, Space
+from flambeau.stream.placing import Space
+from flambeau.stream.program import STATS
 
 F = torch.nn.functional
 

@@ -1,4 +1,5 @@
-"""The end of a module's call: what it recorded runs there, if no gradient is recorded and it is worth a flush.
+"""Where a stream is cut: behind a loop's last whole iteration, and at the end of a module's call, if no gradient is
+recorded and it is worth a flush.
 
 An outermost call is where one program of an evaluation ends and the next begins, whatever the caller does with the
 result; a small one waits for a value, as everything does."""
@@ -45,3 +46,19 @@ def moved(S: Stream) -> int:
     looked.length += len(part)
     looked.moved += sum([x.weight for x in part if type(x) is not int])
     return looked.moved
+
+
+def last_repeat(forms: list[Any]) -> int:
+    """Where to cut a sequence: behind its last whole period, else at the last recurrence of its first element; or 0.
+
+    The period is what the longest end that is also a beginning leaves (Knuth, Morris and Pratt)."""
+    n, ends, length = len(forms), [0], 0
+    for form in forms[1:]:
+        while length and forms[length] is not form:
+            length = ends[length - 1]
+        length += forms[length] is form
+        ends.append(length)
+    period = n - length
+    if 2 * period <= n:
+        return n - n % period if n % period else 0
+    return next((i for i in range(n - 1, n // 2, -1) if forms[i] is forms[0]), 0)

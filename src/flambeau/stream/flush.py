@@ -16,9 +16,10 @@ from typing import Any
 
 from .. import config
 from ..errors import TooLargeError, place
-from . import fragments, units
+from . import boundary, fragments, units
 from . import live as _live  # noqa: F401  (tells what holds the memory when there is none left)
 from . import program as programs
+from .fragments import promised
 from .novelty import Novelty
 from .program import STATS, Program
 from .value import AT_FLUSH, ENTERING, STREAMS, Storage, StorageInfo, Stream
@@ -84,18 +85,6 @@ def split(code: tuple[Any, ...]) -> list[tuple[Any, tuple[int, ...]]]:
             line = code[start:i]
         lines.append((form, line))
     return lines
-
-
-def promised(lines: list[tuple[Any, tuple[int, ...]]]) -> list[int]:
-    """The slots of the storages that the instructions make."""
-    out: list[int] = []
-    for form, line in lines:
-        count = len(form.outs)
-        if count == 1:
-            out.append(line[-1])
-        elif count:
-            out += line[-count:]
-    return out
 
 
 def references(objects: list[Any]) -> list[int]:
@@ -534,7 +523,7 @@ def flush_part(S: Stream) -> None:
     if not S.code:
         return  # another thread was faster
     lines = split(tuple(S.code))
-    cut = last_repeat([form for form, _ in lines])
+    cut = boundary.last_repeat([form for form, _ in lines])
     if not cut:
         flush(S)
         return
@@ -552,22 +541,6 @@ def flush_part(S: Stream) -> None:
     for form, line in rest:
         again(S, form, line, held)
     S.sites += sites
-
-
-def last_repeat(forms: list[Any]) -> int:
-    """Where to cut a sequence: behind its last whole period, else at the last recurrence of its first element; or 0.
-
-    The period is what the longest end that is also a beginning leaves (Knuth, Morris and Pratt)."""
-    n, ends, length = len(forms), [0], 0
-    for form in forms[1:]:
-        while length and forms[length] is not form:
-            length = ends[length - 1]
-        length += forms[length] is form
-        ends.append(length)
-    period = n - length
-    if 2 * period <= n:
-        return n - n % period if n % period else 0
-    return next((i for i in range(n - 1, n // 2, -1) if forms[i] is forms[0]), 0)
 
 
 def leave(

@@ -203,3 +203,15 @@ def program_of(
     found.programs.append(p)
     STATS["fragments"] = STATS.get("fragments", 0) + 1
     return p, local
+
+
+def promised(lines: list[tuple[Any, tuple[int, ...]]]) -> list[int]:
+    """The slots of the storages that the instructions make."""
+    out: list[int] = []
+    for form, line in lines:
+        count = len(form.outs)
+        if count == 1:
+            out.append(line[-1])
+        elif count:
+            out += line[-count:]
+    return out

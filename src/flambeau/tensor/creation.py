@@ -17,7 +17,7 @@ from ..ops.entry import FUNCTIONS as OPS
 from ..ops.entry import N, op
 from ..shapes import Size
 from ..stream.graph import cast, const, index_, map_
-from ..stream.value import Tensor
+from ..stream.value import LOCAL, Tensor
 from .create import check_device, empty_of, from_data, tensor
 
 
@@ -73,6 +73,8 @@ def empty(
     check_device(device)
     if out is not None:
         return OPS["resize_"](out, shape)
+    if LOCAL.s.capture is not None and memory_format is not dtypes.channels_last:  # as a replay makes it anew
+        return finish(_full(shape, 0, dtype or dtypes.default_dtype()), rest.get("requires_grad", False))
     strides = None
     if memory_format is dtypes.channels_last:
         from ..shapes import channels_last_strides
@@ -258,14 +260,14 @@ def like(name: str, value: int | None) -> Any:
     ) -> Tensor:
         check_device(device)
         d = dtype or input.dtype  # type: ignore[attr-defined]
-        if value is None:
+        if value is None and (LOCAL.s.capture is None or not input._meta.contiguous):
             from ..shapes import dense_strides_like
 
             t = empty_of(
                 tuple(input._meta.shape), d, dense_strides_like(input._meta.shape, input._meta.strides)
             )
         else:
-            t = _full(tuple(input.shape), value, d)  # type: ignore[attr-defined]
+            t = _full(tuple(input.shape), value or 0, d)  # type: ignore[attr-defined]
         return finish(t, requires_grad)
 
     make.__name__ = make.__qualname__ = name

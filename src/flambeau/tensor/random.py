@@ -50,6 +50,11 @@ def sampler_like(name: str, make: Any) -> Any:
     ) -> Tensor:
         rest.pop("device", None)
         rest.pop("layout", None)
+        d = dtype or input._meta.dtype
+        if input._meta.contiguous and d.is_floating_point:
+            kind, values = ("uniform", (0.0, 1.0)) if make is rand else ("normal", (0.0, 1.0))
+            t = fresh(kind, tuple(input._meta.shape), d, values, rest.get("generator"))
+            return finish(t, requires_grad)
         t = OPS["empty_like"](input, dtype=dtype)
         return finish(
             getattr(t, "uniform_" if make is rand else "normal_")(generator=rest.get("generator")),
