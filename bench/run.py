@@ -31,10 +31,16 @@ BUSY = (
 
 
 class Side:
-    """A worker process; script: other than worker.py and its arguments."""
+    """A worker process; script: other than worker.py with its arguments; whole: another environment than this one."""
 
-    def __init__(self, name: str, script: list[str] | None = None, **environment: str):
-        settings = {**os.environ, "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", **environment}
+    def __init__(
+        self,
+        name: str,
+        script: list[str] | None = None,
+        whole: dict[str, str] | None = None,
+        **environment: str,
+    ):
+        settings = {**(whole or os.environ), "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", **environment}
         command = [sys.executable, *(script or [str(HERE / "worker.py"), name])]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=settings, cwd=HERE
@@ -136,16 +142,23 @@ def steps(pattern: str, rounds: int, sides: tuple[str, ...]) -> list[Row]:
     return rows
 
 
+def installed(folder: str) -> dict[str, str]:
+    """An environment in which modules keep their bytecode, as those of an installed wheel do."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return {**environment, "PYTHONPYCACHEPREFIX": folder}
+
+
 def imports(rounds: int, sides: tuple[str, ...]) -> Row:
     """Seconds of `import`, in fresh processes that take turns (the interpreter's own start taken off)."""
     code = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
     times: dict[str, list[float]] = {side: [] for side in sides}
-    for _ in range(rounds):
-        for side in sides:
-            done = subprocess.run(
-                [sys.executable, "-c", code.format(side)], capture_output=True, text=True, check=True
-            )
-            times[side].append(float(done.stdout))
+    with tempfile.TemporaryDirectory() as bytecode:
+        environment = installed(bytecode)
+        for _ in range(rounds + 1):
+            for side in sides:
+                command = [sys.executable, "-c", code.format(side)]
+                done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+                times[side].append(float(done.stdout))
     return Row("import", "s", {s: statistics.median(t[1:] or t) for s, t in times.items()}, 0.20, True)
 
 
@@ -153,17 +166,19 @@ def first_steps(rounds: int, sides: tuple[str, ...]) -> list[Row]:
     """Seconds from the import to the first loss of LeNet, with an empty cache of kernels and with a filled one."""
     cold: dict[str, list[float]] = {side: [] for side in sides}
     warm: dict[str, list[float]] = {side: [] for side in sides}
-    for _ in range(rounds):
-        for side in sides:
-            with tempfile.TemporaryDirectory() as cache:
-                for times in (cold, warm):
-                    worker = Side(side, FLAMBEAU_CACHE_DIR=os.path.join(cache, "kernels"))
-                    answer = worker.ask(do="first")
-                    worker.close()
-                    if "error" in answer:
-                        print(f"  {side} first step: {answer['error']}", file=sys.stderr)
-                    else:
-                        times[side].append(answer["seconds"])
+    with tempfile.TemporaryDirectory() as bytecode:
+        for number in range(rounds + 1):  # the first keeps the bytecode
+            for side in sides:
+                with tempfile.TemporaryDirectory() as cache:
+                    settings = {**installed(bytecode), "FLAMBEAU_CACHE_DIR": os.path.join(cache, "kernels")}
+                    for times in (cold, warm):
+                        worker = Side(side, whole=settings)
+                        answer = worker.ask(do="first")
+                        worker.close()
+                        if "error" in answer:
+                            print(f"  {side} first step: {answer['error']}", file=sys.stderr)
+                        elif number:
+                            times[side].append(answer["seconds"])
     return [
         Row(title, "s", {s: statistics.median(t) for s, t in times.items() if t}, goal, True)
         for title, times, goal in (

@@ -170,12 +170,9 @@ def compile_ir_later(
 ) -> None:
     """`then` gets the addresses of the functions: at once if they are in the disk cache, or if no other process can
     compile them; later, in another thread, if one can; None if that went wrong."""
-    from . import workers
-
     with _lock:
         key, renamed = _text_key(text, names)
-        known = key in _loaded or _from_disk(key)
-        if known or cores < 2 or config.debug >= 6 or not workers.CREW.hire(1):
+        if key in _loaded or _from_disk(key) or cores < 2 or config.debug >= 6 or not _others():
             now = compile_ir(text, names)
         else:
             now = None
@@ -192,8 +189,17 @@ def compile_ir_later(
 
     if now is not None:
         then(now)
-    else:
-        workers.CREW.give([workers.Job(_text_order(text, renamed), finish)], False)
+        return
+    from . import workers
+
+    workers.CREW.give([workers.Job(_text_order(text, renamed), finish)], False)
+
+
+def _others() -> bool:
+    """Whether there is a process that compiles."""
+    from . import workers
+
+    return workers.CREW.hire(1)
 
 
 def _text_key(text: str, names: Sequence[str]) -> tuple[str, dict[str, str]]:
