@@ -24,6 +24,7 @@ from .nodes import Builder, Group, PVal, drop_dead
 from .placing import ARENA_ALIGN
 from .program import Program, arguments, kernels_of, nest_launch
 from .schedule import Scheduler
+from .value import new_object
 
 PRIMES = (10_007, 10_009, 10_037, 10_039, 10_061, 10_067, 10_069, 10_079, 10_091, 10_093)
 
@@ -164,33 +165,43 @@ def program(p: Pattern, extents: Sequence[int], outputs: list[tuple[int, int]]) 
 
 def filled(known: Any, ints: list[int], sizes: list[int], outputs: list[tuple[int, int]]) -> Program:
     """A program over shared native code that fills the whole table at each run."""
-    segments, launches, bases, numbers, text, head, words = known
-    made = Program(frozenset([sid for sid, _ in outputs]))
-    made.launches, made.segments, made.outputs = launches, segments, outputs
-    scratch: list[int] = []
-    for size in sizes:
-        scratch.append(made.arena)
-        made.arena += (max(size, 1) + 2 * ARENA_ALIGN - 1) & -ARENA_ALIGN
-    made.externals, made.fill, made.fixed = bases, text, ("=0q", 0)
-    if words is not None and not scratch:
-        memory = tuple([(sid, nbytes, free_list(nbytes)) for sid, nbytes in outputs])
+    segments, launches, bases, (floats, wholes), text, fixed, head, words = known
+    made: Program = new_object(Program)  # few new objects: there may be thousands of such programs
+    made.launches, made.segments, made.outputs, made.externals = launches, segments, outputs, bases
+    made.parts = made.blocks = made.pointers = _NONE
+    made.born, made.cuts, made.native = _NOWHERE, _NOTHING, None
+    made.kept = frozenset([sid for sid, _ in outputs])
+    made.floats, made.wholes, made.constants = floats, wholes, ints
+    made.fill, made.fixed, made.filler = text, fixed, whole_table
+    made.arena = made.runs = 0
+    made.wanted = memory = tuple([(sid, nbytes, free_list(nbytes)) for sid, nbytes in outputs])
+    made.ready = None
+    if sizes:
+        made.pointers = []
+        for size in sizes:
+            made.pointers.append((0, made.arena, -1))
+            made.arena += (max(size, 1) + 2 * ARENA_ALIGN - 1) & -ARENA_ALIGN
+    if words is not None and not sizes:
         spec = words + struct.pack(f"={len(ints)}q", *ints)
-        made.ready, made.wanted = (spec, segments[0][1], POOL.run, memory, None, None), memory
+        made.ready = (spec, segments[0][1], POOL.run, memory, None, None)
     elif type(segments[0][0]) is NativeProgram:
-        pointers = head + [x for offset in scratch for x in (-1, offset, -1, 0)]
-        made.ready = readied(made, pointers, numbers[0], numbers[1], ints)
-
-    def fill(slots: list[Any], arena: int, program: Program) -> list[Any]:
-        values = [slots[s].ptr for s in bases]
-        for offset in scratch:
-            values.append(arena + offset)
-        for table in numbers:
-            for s in table:
-                values.append(slots[s])
-        return values + ints
-
-    made.filler = fill
+        pointers = head + [x for _, offset, _ in made.pointers for x in (-1, offset, -1, 0)]
+        made.ready = readied(made, pointers, floats, wholes, ints)
     return made
+
+
+_NONE: list[Any] = []
+_NOWHERE: dict[int, int] = {}
+_NOTHING: frozenset[int] = frozenset()
+
+
+def whole_table(slots: list[Any], arena: int, program: Program) -> list[Any]:
+    """What is written into the table of such a program: addresses, scratch, numbers, integers."""
+    values = [slots[s].ptr for s in program.externals]
+    values += [arena + offset for _, offset, _ in program.pointers]
+    values += [slots[s] for s in program.floats]
+    values += [slots[s] for s in program.wholes]
+    return values + program.constants
 
 
 def bind(p: Pattern, extents: Sequence[int]) -> Bound:
@@ -222,6 +233,7 @@ def make(bound: Bound) -> tuple[Any, ...]:
     where += [first + floats[s] if kind == "d" else second + wholes[s] for s, kind in launch.numbers]
     native = device.program([(handle, where, launch.parts, epilogue)], stop + integers)
     text = f"={addresses}q{len(floats)}d{len(wholes)}q{integers}q"
+    fixed = (f"={integers}q", 8 * stop)
     bases = [buf.sid for buf, _, _ in bound.bufs]
     head = [x for sid in bases for x in (sid, 0, -1, 0)]
     words = None
@@ -230,4 +242,4 @@ def make(bound: Bound) -> tuple[Any, ...]:
         words = struct.pack(
             f"={len(counts) + len(head) + len(floats) + len(wholes)}q", *counts, *head, *floats, *wholes
         )
-    return [(native, [], None)], [launch], bases, (tuple(floats), tuple(wholes)), text, head, words
+    return [(native, [], None)], [launch], bases, (list(floats), list(wholes)), text, fixed, head, words
