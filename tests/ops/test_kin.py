@@ -90,3 +90,12 @@ def test_the_backend_may_change_between_two_shapes():
     finally:
         config.set("backend", "cpu")
     assert on_python == torch.cos(torch.ones(9)).tolist()
+
+
+def test_derived_forms_know_what_they_move() -> None:
+    """At the end of a module's outermost call without gradients, also for shapes that were never traced."""
+    module = torch.nn.ReLU()
+    with torch.no_grad():
+        for n in (3, 5, 7, 11, 13):
+            assert torch.equal(module(torch.zeros(2, n, 3) - 1), torch.zeros(2, n, 3))
+    assert any(f.kin is not None and f.weight for f in torch.relu.entry.cache.values())

@@ -140,7 +140,7 @@ def _moved(form: Form) -> int:
         return total
     if form.kin is None:
         return total + sum([numel(b.shape) * b.dtype.itemsize for b in form.trace.operands])
-    return total + sum([v._meta.nbytes for v in form.values if hasattr(v, "_meta")])
+    return total + sum([v._meta.nbytes for v in form.kin.values(form) if hasattr(v, "_meta")])
 
 
 def _bytes(buf: Buffer) -> int:
