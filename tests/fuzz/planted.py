@@ -16,7 +16,7 @@ import programs
 from flambeau.autograd import engine
 from flambeau.ops import builtins, record
 from flambeau.ops.builtins import walking
-from flambeau.stream import flush, fragments, nests, nodes, schedule
+from flambeau.stream import flush, fragments, nests, nodes, placing, schedule
 from flambeau.stream import program as planning
 from flambeau.stream.value import Node
 
@@ -114,8 +114,8 @@ def a_tensor_that_is_seen_is_taken_for_dead() -> None:
 @bug
 def a_temporary_ends_too_early() -> None:
     """A wrong lifetime in the arena."""
-    right = planning.Space.fit
-    planning.Space.fit = lambda space, nbytes, last: right(space, nbytes, space.now)  # type: ignore[method-assign]
+    right = placing.Space.fit
+    placing.Space.fit = lambda space, nbytes, last: right(space, nbytes, space.now)  # type: ignore[method-assign]
 
 
 @bug
@@ -178,18 +178,19 @@ def the_first_of_two_stores_stays() -> None:
 @bug
 def a_number_is_kept_from_the_first_run() -> None:
     """An argument is baked."""
-    right = planning.interpreted
+    right = planning.run
+    first: dict[int, Any] = {}
 
-    def values(slots: list[Any], arena: int, program: Any) -> Any:
-        found = list(right(slots, arena, program))
-        n = len(program.pointers)
-        if not hasattr(program, "first"):
-            program.first = found[n : n + len(program.floats)]
-        found[n : n + len(program.floats)] = program.first
-        return found
+    def run(program: Any, slots: list[Any], progress: Any = None) -> None:
+        given = [slots[i] for i in program.floats]
+        _, kept = first.setdefault(id(program), (program, given))
+        for i, number in zip(program.floats, kept):
+            slots[i] = number
+        right(program, slots, progress)
+        for i, number in zip(program.floats, given):
+            slots[i] = number
 
-    planning.interpreted = values
-    planning.filler = lambda program: values
+    planning.run = run
 
 
 @bug
@@ -201,7 +202,7 @@ def foreign_memory_is_read_late() -> None:
 @bug
 def a_fragment_keeps_too_little() -> None:
     """The next six instructions do not count as uses of its results."""
-    right = fragments.program_of
+    right, fragments.MET = fragments.program_of, 1  # programs are planned at the first meeting
     fragments.program_of = lambda node, lines, stop, *rest: right(node, lines, stop + 6, *rest)
     give_bytes()
 

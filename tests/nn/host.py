@@ -11,7 +11,7 @@ import importlib.machinery
 import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
@@ -62,12 +62,16 @@ def load(ops: bool = True) -> ModuleType:
         sys.modules["mirror.ops.modes"] = modes
         value = ModuleType("mirror.stream.value")
         value.PLAIN = set()
+        value.LOCAL = SimpleNamespace(s=SimpleNamespace(grad=True))  # nothing is flushed at the end of a call
+        boundary = ModuleType("mirror.stream.boundary")
+        boundary.end_of_call = None
         autograd = ModuleType("mirror.autograd")
         autograd.__path__ = []  # of the package, only `handles` is flambeau's own file
         sys.modules |= {
             "mirror.autograd": autograd,
             "mirror.stream": ModuleType("mirror.stream"),
             "mirror.stream.value": value,
+            "mirror.stream.boundary": boundary,
             "mirror": mirror,
             "mirror.ops": ModuleType("mirror.ops"),
             "mirror.ops.entry": entry,
