@@ -11,7 +11,7 @@ import pytest
 import flambeau as torch
 from flambeau import config
 from flambeau.ops.recurrent import _recurrent_steps
-from flambeau.stream import program
+from flambeau.stream import fragments, program
 from flambeau.stream.access import synchronize
 from flambeau.tensor.create import as_numpy
 
@@ -176,3 +176,18 @@ def test_every_kernel_compiles_for_another_cpu(name: str) -> None:
         config.set("no_cache", False)
     for key in set(program.KERNELS) - before:
         assert key[0] == "null" and all(size > 0 for size in program.KERNELS[key][0])
+
+
+def test_fragments_are_planned_anew_for_another_backend() -> None:
+    def loop(length: int) -> list[float]:
+        x = torch.arange(3.0)
+        for _ in range(length):
+            x = torch.tanh(x * 1.25) + 0.5
+        return x.tolist()
+
+    lengths = list(range(30, 60))
+    expected = [loop(n) for n in lengths]
+    assert fragments._count["programs"]
+    config.set("backend", "python")
+    assert not fragments._count["programs"]
+    assert [loop(n) for n in lengths[:3]] == expected[:3]

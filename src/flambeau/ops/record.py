@@ -499,13 +499,15 @@ def raise_overwritten(node: Node | None, number: int, meta: Meta, now: int, then
 
 
 def forget_programs() -> None:
-    """Drop every program that was made: those of the streams' keys and those of single forms."""
+    """Drop every program that was made: those of the streams' keys, of fragments and of single forms."""
     import gc
 
+    from ..stream import fragments
     from ..stream.flush import CACHE
     from ..stream.rebind import Pattern
 
     CACHE.clear()
+    fragments.forget()
     for form in gc.get_objects():
         if type(form) is Form:
             form.unit = form.plain_unit = None

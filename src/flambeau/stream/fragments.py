@@ -111,6 +111,18 @@ def note(forms: tuple[Any, ...]) -> None:
         _count["fragments"] += 1
 
 
+def forget() -> None:
+    """Drop the programs of all fragments."""
+    todo = [ROOT]
+    while todo:
+        node = todo.pop()
+        todo += node.next.values()
+        node.named.clear()
+        for wiring in (node.wirings or {}).values():
+            wiring.programs.clear()
+    _count["programs"] = 0
+
+
 def parse(lines: list[Line]) -> list[tuple[int, int, Node | None]]:
     """Cut a sequence into fragments (the longest that fits) and single instructions: (start, stop, node or None)."""
     pieces: list[tuple[int, int, Node | None]] = []
