@@ -230,7 +230,8 @@ def test_worker_init_and_in_order():
 
 
 SCRIPT = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins with it ignored
 import flambeau as torch
 class D(torch.utils.data.Dataset):
     def __len__(self): return 10000

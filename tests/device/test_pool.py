@@ -232,6 +232,7 @@ time.sleep(0.2)
 def test_interrupt_comes_between_slices():
     code = """
 import os, signal, struct, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background begins with it ignored
 from native_kernels import Steps, kernel
 from flambeau.device.runner import NativeProgram
 program = NativeProgram([(kernel("busy"), [1], 4, False)] * 10_000, 2)
