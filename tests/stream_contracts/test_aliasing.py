@@ -161,3 +161,11 @@ def test_a_write_into_a_product_comes_after_it() -> None:
         twice = product * 2
         assert twice.tolist() == (2 * expected).tolist()
         assert product.tolist() == expected.tolist()
+
+
+def test_an_expanded_tensor_without_elements_can_be_written() -> None:
+    x = torch.ones(0).expand(2, 0)
+    assert x.zero_().add_(1).shape == (2, 0)
+    assert torch.add(torch.ones(2, 0), 1, out=x) is x
+    with pytest.raises(RuntimeError, match="refers to a single memory location"):
+        torch.ones(1).expand(2).zero_()

@@ -298,7 +298,7 @@ def write_back(trace: Trace, entry: Entry, dest: Val, result: Any) -> None:
     try:
         if type(result) is not Val:
             result = result[0]
-        if 0 in [s for s, n in zip(dest.strides, dest.shape) if n > 1]:
+        if 0 not in dest.shape and 0 in [s for s, n in zip(dest.strides, dest.shape) if n > 1]:
             fail(
                 RuntimeError,
                 f"{entry.name}_: unsupported operation: more than one element of the written-to tensor refers to a single memory location. "

@@ -76,7 +76,8 @@ def apart(name: str, out: Any, *inputs: Any) -> None:
     """RuntimeError if a result is to be written over an input, or several elements of it to one place."""
     if out is None:
         return
-    if 0 in [s for s, n in zip(out._meta.strides, out._meta.shape) if n > 1]:
+    shape = out._meta.shape
+    if 0 not in shape and 0 in [s for s, n in zip(out._meta.strides, shape) if n > 1]:
         fail(
             RuntimeError,
             f"{name}: unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
