@@ -211,7 +211,9 @@ def chains(n: int) -> torch.Tensor:
     return torch.cat([h, h.exp()])
 
 
-def test_pieces_are_those_that_python_finds() -> None:
+def test_pieces_are_those_that_python_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("fragments", "idle"):  # a process that learned much learns little
+        monkeypatch.setitem(fragments._count, name, 0)
     for _ in range(8):  # learns the body
         chains(5).sum().item()
         chains(7).sum().item()
