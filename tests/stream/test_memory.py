@@ -66,6 +66,19 @@ def test_results_have_their_bits_when_memory_comes_and_goes() -> None:
     assert any(p.parts for known in flush.CACHE.values() for p in known.programs)
 
 
+def stepping(model: Any, optimizer: Any, compiled: bool) -> Any:
+    """A step of training on x, captured or not."""
+
+    def step(x: Any) -> Any:
+        optimizer.zero_grad()
+        loss = model(x).square().mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return torch.compile(step) if compiled else step
+
+
 def test_a_captured_step_whose_memory_comes_and_goes() -> None:
     trails = []
     for compiled in (False, True):
@@ -73,14 +86,7 @@ def test_a_captured_step_whose_memory_comes_and_goes() -> None:
         model, x = tanh(), torch.randn(ROWS, WIDTH)
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
 
-        def step(x: Any, model: Any = model, optimizer: Any = optimizer) -> Any:
-            optimizer.zero_grad()
-            loss = model(x).square().mean()
-            loss.backward()
-            optimizer.step()
-            return loss
-
-        f = torch.compile(step) if compiled else step
+        f = stepping(model, optimizer, compiled)
         trails.append(
             [f(x).item() for _ in range(7)] + [p.grad.numpy().tobytes() for p in model.parameters()]
         )
@@ -172,14 +178,7 @@ def test_a_captured_step_frees_old_gradients_first() -> None:
         model = nn.Sequential(nn.Linear(512, 1024), nn.Linear(1024, 512))
         optimizer, x = torch.optim.SGD(model.parameters(), lr=0.01), torch.randn(8, 512)
 
-        def step(x: Any) -> Any:
-            optimizer.zero_grad()
-            loss = model(x).square().mean()
-            loss.backward()
-            optimizer.step()
-            return loss
-
-        f = torch.compile(step) if compiled else step
+        f = stepping(model, optimizer, compiled)
         for _ in range(5):
             f(x).item()
         gc.collect()

@@ -24,6 +24,7 @@ from . import kin
 from .calls import make_wrapper as make_wrapper
 from .calls import slow_operator as slow_operator
 from .calls import static_value
+from .places import distinct
 from .record import Form, GradPlan, OpNode
 from .registry import ENTRIES as ENTRIES
 from .registry import FACES as FACES
@@ -298,12 +299,7 @@ def write_back(trace: Trace, entry: Entry, dest: Val, result: Any) -> None:
     try:
         if type(result) is not Val:
             result = result[0]
-        if 0 not in dest.shape and 0 in [s for s, n in zip(dest.strides, dest.shape) if n > 1]:
-            fail(
-                RuntimeError,
-                f"{entry.name}_: unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
-                "Please clone() the tensor before performing the operation.",
-            )
+        distinct(f"{entry.name}_", dest)
         if tuple(result.shape) != tuple(dest.shape):
             fail(
                 RuntimeError,

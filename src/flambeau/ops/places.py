@@ -72,17 +72,21 @@ def along(name: str, exc: type[Exception], negative: bool = False) -> Any:
     return run
 
 
-def apart(name: str, out: Any, *inputs: Any) -> None:
-    """RuntimeError if a result is to be written over an input, or several elements of it to one place."""
-    if out is None:
-        return
-    shape = out._meta.shape
-    if 0 not in shape and 0 in [s for s, n in zip(out._meta.strides, shape) if n > 1]:
+def distinct(name: str, dest: Any) -> None:
+    """RuntimeError if several elements of what is to be written, of which `dest` has shape and strides, share a place."""
+    if 0 not in dest.shape and 0 in [s for s, n in zip(dest.strides, dest.shape) if n > 1]:
         fail(
             RuntimeError,
             f"{name}: unsupported operation: more than one element of the written-to tensor refers to a single memory location. "
             "Please clone() the tensor before performing the operation.",
         )
+
+
+def apart(name: str, out: Any, *inputs: Any) -> None:
+    """RuntimeError if a result is to be written over an input, or several elements of it to one place."""
+    if out is None:
+        return
+    distinct(name, out._meta)
     from ..shapes import extent_bytes
 
     for t in inputs:

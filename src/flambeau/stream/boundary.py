@@ -39,9 +39,9 @@ def end_of_call(S: Stream, calls: frozenset[CodeType]) -> None:
 
 def moved(S: Stream) -> int:
     """The bytes that the recorded instructions read and write; what was looked at before is not looked at again."""
-    looked: Looked | None = getattr(S, "looked", None)
+    looked: Looked | None = S.looked
     if looked is None or looked.code is not S.code or looked.length > len(S.code):
-        looked = S.looked = Looked(S.code)  # type: ignore[attr-defined]
+        looked = S.looked = Looked(S.code)
     part = S.code[looked.length :]
     looked.length += len(part)
     looked.moved += sum([x.weight for x in part if type(x) is not int])

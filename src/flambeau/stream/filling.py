@@ -70,17 +70,27 @@ def prepare(program: Any) -> bool:
     for i, off, slot in program.pointers:
         pointers += (program.externals[i] if i < len(program.externals) else -1, off)
         pointers += (slot >> 4, 1 << ((slot & 15) - 1)) if slot >= 0 else (-1, 0)
-    program.ready = readied(program, pointers, program.floats, program.wholes, ())
+    spec = specification(pointers, program.floats, program.wholes, 0, len(program.launches), native.forks)
+    program.ready = readied(program, spec)
     return True
 
 
-def readied(program: Any, pointers: Any, floats: Any, wholes: Any, constants: Any) -> tuple[Any, ...]:
-    """What `ready` holds. constants: what each run writes behind the numbers."""
+def specification(
+    pointers: Sequence[int],
+    floats: Sequence[int],
+    wholes: Sequence[int],
+    constants: int,
+    launches: int,
+    framed: bool,
+) -> bytes:
+    """The words of a specification up to the constants, which each run writes behind the numbers."""
+    counts = (len(pointers) // POINTER, len(floats), len(wholes), constants, launches, framed)
+    return array("q", (*counts, *pointers, *floats, *wholes)).tobytes()
+
+
+def readied(program: Any, spec: bytes) -> tuple[Any, ...]:
+    """What `ready` holds: a specification with its constants, and what is needed besides."""
     native, idle, _ = program.segments[0]
-    counts = (len(pointers) // POINTER, len(floats), len(wholes), len(constants))
-    words = array(
-        "q", (*counts, len(program.launches), native.forks, *pointers, *floats, *wholes, *constants)
-    )
     memory = (program.arena, free_list(program.arena)) if program.arena else (None, None)
     run = native.run if native.forks else POOL.run  # threads may have to be started
-    return words.tobytes(), idle, run, program.wanted or wanted(program), *memory
+    return spec, idle, run, program.wanted or wanted(program), *memory

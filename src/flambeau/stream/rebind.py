@@ -12,13 +12,11 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-from ..device.memory import free_list
-from ..device.pool import POOL
 from ..device.runner import NativeProgram
 from ..loop.ir import SIZE
 from ..shapes import contiguous_strides, numel
 from .backend import current
-from .filling import readied
+from .filling import readied, specification, wanted
 from .nests import SERIAL_WORK, Access, Bound, NestBuilder, weight
 from .nodes import Builder, Group, PVal, drop_dead
 from .placing import ARENA_ALIGN
@@ -174,19 +172,18 @@ def filled(known: Any, ints: list[int], sizes: list[int], outputs: list[tuple[in
     made.floats, made.wholes, made.constants = floats, wholes, ints
     made.fill, made.fixed, made.filler = text, fixed, whole_table
     made.arena = made.runs = 0
-    made.wanted = memory = tuple([(sid, nbytes, free_list(nbytes)) for sid, nbytes in outputs])
+    wanted(made)
     made.ready = None
     if sizes:
         made.pointers = []
         for size in sizes:
             made.pointers.append((0, made.arena, -1))
             made.arena += (max(size, 1) + 2 * ARENA_ALIGN - 1) & -ARENA_ALIGN
-    if words is not None and not sizes:
-        spec = words + struct.pack(f"={len(ints)}q", *ints)
-        made.ready = (spec, segments[0][1], POOL.run, memory, None, None)
-    elif type(segments[0][0]) is NativeProgram:
-        pointers = head + [x for _, offset, _ in made.pointers for x in (-1, offset, -1, 0)]
-        made.ready = readied(made, pointers, floats, wholes, ints)
+    if words is not None:
+        if sizes:
+            pointers = head + [x for _, offset, _ in made.pointers for x in (-1, offset, -1, 0)]
+            words = specification(pointers, floats, wholes, len(ints), len(launches), segments[0][0].forks)
+        made.ready = readied(made, words + struct.pack(f"={len(ints)}q", *ints))
     return made
 
 
@@ -237,9 +234,6 @@ def make(bound: Bound) -> tuple[Any, ...]:
     bases = [buf.sid for buf, _, _ in bound.bufs]
     head = [x for sid in bases for x in (sid, 0, -1, 0)]
     words = None
-    if type(native) is NativeProgram and not native.forks:
-        counts = (len(bases), len(floats), len(wholes), integers, 1, 0)
-        words = struct.pack(
-            f"={len(counts) + len(head) + len(floats) + len(wholes)}q", *counts, *head, *floats, *wholes
-        )
+    if type(native) is NativeProgram:
+        words = specification(head, list(floats), list(wholes), integers, 1, native.forks)
     return [(native, [], None)], [launch], bases, (list(floats), list(wholes)), text, fixed, head, words

@@ -319,7 +319,18 @@ class Stream:
             "grad",
             "ids",
         ),
-        *("inference", "lock", "modes", "pending_bytes", "running", "sites", "slots", "snapshots", "thread"),
+        *(
+            "inference",
+            "lock",
+            "looked",
+            "modes",
+            "pending_bytes",
+            "running",
+            "sites",
+            "slots",
+            "snapshots",
+            "thread",
+        ),
         *("trace", "written"),
     )
 
@@ -338,6 +349,7 @@ class Stream:
         self.thread = threading.current_thread()
         self.running: Any = None  # the name table of the flush under way
         self.capture: Any = None  # the call under capture (stream/capture.py)
+        self.looked: Any = None  # how much of `code` was weighed (stream/boundary.py)
         self.bound = (
             6 * config.max_instructions
         )  # length of code, and bytes promised, at which a flush is forced

@@ -62,10 +62,10 @@ class ConvSpec(NamedTuple):
         return f"tile {self.rows}x{self.lanes}, lanes are {found}"
 
 
-def integers(b: Builder, spec: ConvSpec) -> dict[str, Value]:
+def integers(b: Builder, spec: ConvSpec, names: tuple[str, ...] = INTS) -> dict[str, Value]:
     """The integers as parameters, constants where the spec fixes them."""
     fixed = fixed_ints(spec)
-    return {name: const("i64", fixed[name]) if name in fixed else b.integer(name) for name in INTS}
+    return {name: const("i64", fixed[name]) if name in fixed else b.integer(name) for name in names}
 
 
 def fixed_ints(spec: ConvSpec) -> dict[str, int]:

@@ -106,6 +106,18 @@ class Steps:
         with self.b.vfor("u", 0, size, LANES, full=size % LANES == 0) as u:
             yield u
 
+    def states(self, into_work: bool, name: Callable[[str], str]) -> None:
+        """Bring the states of this part's rows from their buffers, called name("h") and name("c"), or to them."""
+        sizes = {"h": self.spec.out} | ({"c": self.spec.size} if self.spec.mode == "lstm" else {})
+        with self.each(self.share) as (i, at):
+            for state, size in sizes.items():
+                with self.units(size) as u:
+                    buf, place, mine = self.bufs[name(state)], i * size + u, at + self.at[state] + u
+                    if into_work:
+                        self.work[mine] = buf[place]
+                    else:
+                        buf[place] = self.work[mine]
+
     @contextmanager
     def walk(self, back: bool) -> Iterator[tuple[Value, Value, Value, Value]]:
         """The steps in the order of time, or against it: (place, rows) of the step and of the one before in time; the

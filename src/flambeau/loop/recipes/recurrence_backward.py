@@ -23,17 +23,10 @@ def kernel(spec: Spec) -> Kernel:
     read += (*(("wr",) if spec.proj else ()), *(("sizes",) if spec.packed else ()))
     written = ("da", *(("dg",) if gru else ()), *(("dp",) if spec.proj else ()), "earlier", "dh0")
     s = Steps(spec, read, (*written, *(("dc0",) if lstm else ())))
-    states = [("h", spec.out), *((("c", spec.size),) if lstm else ())]
-    with s.each(s.share) as (i, at):
-        for name, size in states:
-            with s.units(size) as u:
-                s.work[at + s.at[name] + u] = s.bufs["of_" + name][i * size + u]
+    s.states(True, lambda name: "of_" + name)
     with s.walk(True) as (place, size, earlier, before):
         _step(s, place, s.of_part(size) if spec.packed else s.share, earlier, before)
-    with s.each(s.share) as (i, at):
-        for name, size in states:
-            with s.units(size) as u:
-                s.bufs[f"d{name}0"][i * size + u] = s.work[at + s.at[name] + u]
+    s.states(False, lambda name: f"d{name}0")
     return s.b.kernel()
 
 
@@ -70,17 +63,19 @@ def _through_projection(s: Steps, place: Value, count: Value) -> None:
     with s.each(count) as (i, at):
         to = s.b.let((place + i) * proj)
         with s.units(proj) as u:
-            dh = s.work[at + s.at["h"] + u]
-            dp[to + u] = dh + s.bufs["grad"][to + u] if s.spec.outer else dh
+            dp[to + u] = _of_output(s, at, to, u)
     s.product(count, dp, lambda i: (place + i) * proj, proj, s.spec.size, "inner", w="wr")
+
+
+def _of_output(s: Steps, at: Value, to: Value, u: Value) -> Value:
+    """The gradient of h as the layer gives it."""
+    dh = s.work[at + s.at["h"] + u]
+    return dh + s.bufs["grad"][to + u] if s.spec.outer else dh
 
 
 def _of_h(s: Steps, at: Value, to: Value, u: Value) -> Value:
     """The gradient of what leaves the cell."""
-    if s.spec.proj:
-        return s.b.let(s.work[at + s.at["inner"] + u])
-    dh = s.work[at + s.at["h"] + u]
-    return s.b.let(dh + s.bufs["grad"][to + u] if s.spec.outer else dh)
+    return s.b.let(s.work[at + s.at["inner"] + u] if s.spec.proj else _of_output(s, at, to, u))
 
 
 def _lstm(s: Steps, row: Value, at: Value, state: Earlier) -> None:

@@ -19,17 +19,10 @@ def kernel(spec: Spec) -> Kernel:
     read += (*(("wr",) if spec.proj else ()), *(("sizes",) if spec.packed else ()))
     written = ("out", "last_h", *(("last_c",) if lstm else ()), *(("cells",) if lstm and keep else ()))
     s = Steps(spec, read, (*written, *(("acts",) if keep and spec.mode in ("lstm", "gru") else ())))
-    states = [("h", spec.out), *((("c", spec.size),) if lstm else ())]
-    with s.each(s.share) as (i, at):
-        for name, size in states:
-            with s.units(size) as u:
-                s.work[at + s.at[name] + u] = s.bufs[name + "0"][i * size + u]
+    s.states(True, lambda name: name + "0")
     with s.walk(False) as (place, size, _, _):
         _step(s, place, s.of_part(size) if spec.packed else s.share)
-    with s.each(s.share) as (i, at):
-        for name, size in states:
-            with s.units(size) as u:
-                s.bufs["last_" + name][i * size + u] = s.work[at + s.at[name] + u]
+    s.states(False, lambda name: "last_" + name)
     return s.b.kernel()
 
 

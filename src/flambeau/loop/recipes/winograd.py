@@ -22,7 +22,7 @@ from ..build import Buffer, Builder, Value, const, fma, maximum, minimum, select
 from ..ir import SIZE, Kernel
 from . import packing
 from .contraction import Epilogue, ceil_div, muladd, round_up
-from .conv_image import ConvSpec, fixed_ints
+from .conv_image import ConvSpec, integers
 
 OUT, IN, POINTS = 4, 6, 36  # of a tile: outputs and inputs of a side, products
 CHAIN = 32  # channels that are one chain of sums: part of the definition of the result
@@ -146,14 +146,28 @@ def chains(
                 work[place] = select(kb + before > 0, work[place] + a.get(), a.get())
 
 
+class Panels:
+    """Panels of output channels, `rows` of them each."""
+
+    spec: ConvSpec
+    i: dict[str, Value]
+
+    def begin(self, panel: Value) -> Value:
+        """The first output channel of a panel: the last one goes back to be whole."""
+        return minimum(panel * self.spec.rows, self.i["co"] - self.spec.rows)
+
+    def first(self, panel: Value) -> Value:
+        """The first output channel that is read with a panel."""
+        return minimum(panel * self.spec.rows, self.i["co"] - WIDE)
+
+
 def winograd(spec: ConvSpec, epilogue: Epilogue | None, name: str) -> Kernel:
     """As `conv.conv`."""
     b = Builder(name)
     x, w = b.buf("x", spec.dtype), b.buf("w", spec.dtype)
     y = b.buf("y", spec.dtype, "w") if epilogue is None else None
     work, table = b.buf("work", spec.dtype, "rw"), b.buf("table", "i64", "rw")
-    fixed = fixed_ints(spec)
-    ints = {k: const("i64", fixed[k]) if k in fixed else b.integer(k) for k in INTS}
+    ints = integers(b, spec, INTS)
     nest = _Nest(b, spec, ints, (x, w, y, work, table), epilogue)
     lo, hi = b.partition(ints["go"] * ints["gp"])
     with b.for_("u", lo, hi) as u:
@@ -161,7 +175,7 @@ def winograd(spec: ConvSpec, epilogue: Epilogue | None, name: str) -> Kernel:
     return b.kernel()
 
 
-class _Nest:
+class _Nest(Panels):
     """The loops over one unit; attributes are what the enclosing loops have fixed so far."""
 
     p0: Value  # panels of the block of output channels
@@ -203,14 +217,6 @@ class _Nest:
     def products_plane(self) -> Value:
         """Elements of the products of one point."""
         return self.i["tb"] * self.i["ob"] * self.spec.rows + 16
-
-    def begin(self, panel: Value) -> Value:
-        """The first output channel of a panel: the last one goes back to be whole."""
-        return minimum(panel * self.spec.rows, self.i["co"] - self.spec.rows)
-
-    def first(self, panel: Value) -> Value:
-        """The first output channel that is read with a panel."""
-        return minimum(panel * self.spec.rows, self.i["co"] - WIDE)
 
     # the loops
 

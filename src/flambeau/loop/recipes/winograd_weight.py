@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from ..build import Buffer, Builder, Value, const, fma, minimum
 from ..ir import SIZE, Kernel
 from .contraction import Epilogue, ceil_div, round_up
-from .conv_image import ConvSpec, fixed_ints
-from .winograd import CHAIN, IN, OUT, POINTS, ROOT, WIDE, Plane, chains, points_of_source
+from .conv_image import ConvSpec, integers
+from .winograd import CHAIN, IN, OUT, POINTS, ROOT, WIDE, Panels, Plane, chains, points_of_source
 
 TAPS = 3
 TILES = 64  # of a block: whole chains
@@ -54,8 +54,7 @@ def winograd_weight(spec: ConvSpec, epilogue: Epilogue | None, name: str) -> Ker
     x, y = b.buf("x", spec.dtype), b.buf("y", spec.dtype)
     w = b.buf("w", spec.dtype, "w") if epilogue is None else None
     work, table = b.buf("work", spec.dtype, "rw"), b.buf("table", "i64", "rw")
-    fixed = fixed_ints(spec)
-    ints = {k: const("i64", fixed[k]) if k in fixed else b.integer(k) for k in INTS}
+    ints = integers(b, spec, INTS)
     nest = _Nest(b, spec, ints, (x, y, w, work, table), epilogue)
     lo, hi = b.partition(ints["go"] * ints["gk"])
     with b.for_("u", lo, hi) as u:
@@ -63,7 +62,7 @@ def winograd_weight(spec: ConvSpec, epilogue: Epilogue | None, name: str) -> Ker
     return b.kernel()
 
 
-class _Nest:
+class _Nest(Panels):
     """The loops over one unit; attributes are what the enclosing loops have fixed so far."""
 
     p0: Value  # panels of output channels
@@ -95,14 +94,6 @@ class _Nest:
         self.inputs = b.let(i["cb"] * i["tb"] * spec.lanes + 16)  # from one point to the next
         self.gradients = b.let(i["ob"] * i["tb"] * WIDE + 16)
         self.sums = b.let(i["cb"] * i["ob"] * (spec.rows * spec.lanes) + 16)
-
-    def begin(self, panel: Value) -> Value:
-        """The first output channel of a panel: the last one goes back to be whole."""
-        return minimum(panel * self.spec.rows, self.i["co"] - self.spec.rows)
-
-    def first(self, panel: Value) -> Value:
-        """The first output channel that is read with a panel."""
-        return minimum(panel * self.spec.rows, self.i["co"] - WIDE)
 
     def unit(self, u: Value) -> None:
         """A piece of the output and of the input channels."""
