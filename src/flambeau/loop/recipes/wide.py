@@ -1,7 +1,9 @@
 """The schedule "wide" of nest.py: reductions over rows of many columns, a tile of columns at a time.
 
-Row after row is read along the columns, whole cache lines and more, into 16 accumulators for each column that live in
-scratch (the first-level cache): as many registers as there are do not hold them. The order is that of every schedule.
+Rows are read along the columns, in stretches that memory can run ahead of, into 16 accumulators for each column that
+live in scratch: as many registers as there are do not hold them. Where an element costs little, the next rows of one
+accumulator (r, r+16, r+32, r+48) are added in one go, so that it is loaded and stored once for all of them. The order
+is that of every schedule.
 """
 
 from __future__ import annotations
@@ -9,13 +11,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..build import Buffer, Value, const, minimum, op
-from ..ir import SIZE
+from ..ir import MATH1, MATH2, SIZE
 from .accumulate import LANES, Lanes, fold_type, identity
 
 if TYPE_CHECKING:
     from .nest import _Lower
 
-SCRATCH = 32 << 10  # bytes that a tile may take
+SCRATCH = 48 << 10  # bytes that a tile may take
+COLUMNS = 512  # the most columns of a tile
+TOGETHER, SIMPLE = 4, 8  # rows of one accumulator in one go, if an element has so few values
 
 
 class Wide:
@@ -30,7 +34,7 @@ class Wide:
                 each += SIZE[Lanes.types(v)[0]] * LANES + 16
             elif v[0] == "map" and self.facts.depth[i] == 1:
                 each += SIZE[v[2]]
-        self.width = max(LANES, min(128, SCRATCH // each & -LANES))
+        self.width = max(LANES, min(COLUMNS, SCRATCH // each & -LANES))
         self.known: dict[int, Buffer] = {}  # depth 1: a value for each column
         self.totals: dict[int, Buffer] = {}
         self.lanes: dict[int, Buffer] = {}
@@ -149,7 +153,6 @@ class Wide:
         reduces, stores = lower.work(p)
         if not (reduces or stores or lower.stash_of(p)[1]):
             return
-        wanted = {nest.values[r][2] for r in reduces} | {v for v, _ in stores + lower.stash_of(p)[1]}
         for r in reduces:
             self.fill(self.totals[r], r, 1)
         last = nest.kept + nest.reduced - 1
@@ -159,20 +162,59 @@ class Wide:
                 self.fill(self.lanes[r], r, LANES)
             with b.for_("ro", olo, ohi) as o:
                 lower.outer_reduced(o)
-                with b.for_("r", lo, hi) as row:
-                    lower.coords[last] = row
-                    before, based = dict(lower.base), lower.based
-                    lower.hoist_bases()
-                    lane = b.let((row - lo) % LANES * self.width, "lane")
-                    self.each_column(lambda at: self.element(reduces, stores, p, lane + at), *wanted, done=p)
-                    lower.base, lower.based = before, based
-                del lower.coords[last]
+                rest, together = lo, self.together(p) if reduces else 1
+                if together > 1:
+                    rest = b.let(lo + (hi - lo) // (LANES * together) * (LANES * together), "rest")
+                    with b.for_("rs", lo, rest, LANES * together) as first, b.for_("l", 0, LANES) as k:
+                        rows = [b.let(first + k + i * LANES, "r") for i in range(together)]
+                        self.rows(rows, b.let(k * self.width, "lane"), reduces, stores, p)
+                with b.for_("r", rest, hi) as row:
+                    self.rows([row], b.let((row - lo) % LANES * self.width, "lane"), reduces, stores, p)
                 for a in range(nest.kept, last):
                     del lower.coords[a]
             self.fold(reduces)
 
         lower.chunked(chunk)
         self.results(reduces)
+
+    def together(self, p: int) -> int:
+        """How many rows pass p adds to one accumulator in one go."""
+        facts, values = self.facts, self.nest.values
+        mine = [v for i, v in enumerate(values) if facts.depth[i] == 2 and facts.pass_[i] == p]
+        dear = any(v[0] == "map" and (v[1] in MATH1 or v[1] in MATH2) for v in mine)
+        return 1 if dear or len(mine) > SIMPLE else TOGETHER
+
+    def rows(
+        self, rows: list[Value], lane: Value, reduces: list[int], stores: list[tuple[int, int]], p: int
+    ) -> None:
+        """These rows of one accumulator: their stores, and their share of each reduction."""
+        lower, b, nest = self.lower, self.b, self.nest
+        last = nest.kept + nest.reduced - 1
+        wanted = {nest.values[r][2] for r in reduces} | {v for v, _ in stores + lower.stash_of(p)[1]}
+        before, based = dict(lower.base), lower.based
+        bases = []
+        for row in rows:
+            lower.coords[last], lower.base, lower.based = row, dict(before), based
+            lower.hoist_bases()
+            bases.append(lower.base)
+
+        def body(at: Value) -> None:
+            sums = {r: b.let(self.lanes[r][lane + at], "old") for r in reduces}
+            sums = {r: b.let(x.ne(0)) if self.lane_type(r) == "b1" else x for r, x in sums.items()}
+            for row, base in zip(rows, bases):
+                lower.coords[last], lower.base = row, base
+                lower.scopes.append({})
+                lower.element(reduces, stores, p)
+                for r in reduces:
+                    v = nest.values[r]
+                    sums[r] = b.let(op(v[1], sums[r], lower.get(v[2]).cast(self.lane_type(r))))
+                lower.scopes.pop()
+            for r, x in sums.items():
+                b.store(self.lanes[r], lane + at, x.cast("u8") if self.lane_type(r) == "b1" else x)
+
+        self.each_column(body, *wanted, done=p)
+        lower.base, lower.based = before, based
+        del lower.coords[last]
 
     def fill(self, buffer: Buffer, r: int, rows: int) -> None:
         """Neutral elements."""
@@ -184,19 +226,6 @@ class Wide:
     def lane_type(self, r: int) -> str:
         """What a reduction accumulates in."""
         return Lanes.types(self.nest.values[r])[0]
-
-    def element(self, reduces: list[int], stores: list[tuple[int, int]], p: int, at: Value) -> None:
-        """One element of a row: its stores, and its share of each reduction."""
-        lower, b = self.lower, self.b
-        lower.element(reduces, stores, p)
-        for r in reduces:
-            v, lanes, type = self.nest.values[r], self.lanes[r], self.lane_type(r)
-            x = lower.get(v[2]).cast(type)
-            old = b.let(lanes[at], "old")
-            if type == "b1":
-                b.store(lanes, at, op(v[1], old.ne(0), x).cast("u8"))
-            else:
-                b.store(lanes, at, op(v[1], old, x))
 
     def fold(self, reduces: list[int]) -> None:
         """The tree over the lanes of each column, added to its total."""
