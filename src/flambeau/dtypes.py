@@ -10,11 +10,16 @@ from .late import np
 class dtype:
     """An element type. `short` is its name in the loop IR ("f32"); one object for each type, compared by identity."""
 
-    __slots__ = ("_np", "_rank", "is_complex", "is_floating_point", "is_signed", "itemsize", "name", "short")
+    __slots__ = (
+        *("_np", "_rank", "is_complex", "is_floating_point", "is_inexact", "is_signed", "itemsize", "name"),
+        *("part", "short"),
+    )
+    part: dtype  # of the real and of the imaginary part; the type itself of a real type
 
     def __init__(self, name: str, short: str, itemsize: int, rank: int, np_name: str | None):
         self.name, self.short, self.itemsize, self._rank = name, short, itemsize, rank
-        self.is_floating_point, self.is_complex = rank == 2, rank == 3
+        self.is_floating_point, self.is_complex, self.is_inexact = rank == 2, rank == 3, rank >= 2
+        self.part = self
         self.is_signed = rank >= 2 or short[0] == "i"
         self._np = np_name
 
@@ -37,7 +42,7 @@ class dtype:
 
     def to_real(self) -> dtype:
         """The type of the real part of a complex type; the type itself otherwise."""
-        return {"complex64": float32, "complex128": float64, "complex32": float16}.get(self.name, self)
+        return self.part
 
     def to_complex(self) -> dtype:
         """The complex type whose parts have this type."""
@@ -75,6 +80,7 @@ ALL = {
 }
 ALIASES = {"half": float16, "float": float32, "double": float64, "short": int16, "int": int32, "long": int64}
 ALIASES |= {"cfloat": complex64, "cdouble": complex128, "chalf": complex32}
+complex32.part, complex64.part, complex128.part = float16, float32, float64
 BY_SHORT = {d.short: d for d in ALL.values()}
 BY_NUMPY_NAME = {d._np: d for d in ALL.values() if d._np is not None}
 
@@ -176,7 +182,7 @@ def result_type(operands: list[tuple[dtype, int]]) -> dtype:
 
 def _widen(result: dtype, d: dtype) -> dtype:
     if d._rank == 3 and result._rank == 2:
-        return result.to_complex()
+        return complex64 if result is bfloat16 else result.to_complex()
     return d
 
 

@@ -40,37 +40,43 @@ def _checked(inputs: tuple[Any, ...]) -> list[Any]:
 
 
 def _outputs(fn: Callable[..., Any], inputs: tuple[Any, ...]) -> list[Any]:
-    return [o for o in _tuple(fn(*inputs)) if isinstance(o, Tensor) and o._meta.dtype.is_floating_point]
+    return [o for o in _tuple(fn(*inputs)) if isinstance(o, Tensor) and o._meta.dtype.is_inexact]
 
 
 def numerical(fn: Callable[..., Any], inputs: tuple[Any, ...], x: Any, eps: float) -> list[np.ndarray]:
-    """The Jacobians of all outputs by x, central differences; rows: elements of x."""
+    """The Jacobians of all outputs by x, central differences; rows: elements of x (or parts, if they are complex)."""
     rows: list[list[np.ndarray]] = []
     with no_grad():
-        start = np.array(x.tolist(), dtype=np.float64)
-        flat = start.reshape(-1)
+        flat = reals(x)
         for i in range(flat.size):
             ends = []
             for step in (eps, -eps):
                 moved = flat.copy()
                 moved[i] += step
                 x.data.copy_(_like(x, moved))
-                ends.append(
-                    [np.array(o.tolist(), dtype=np.float64).reshape(-1) for o in _outputs(fn, inputs)]
-                )
+                ends.append([reals(o) for o in _outputs(fn, inputs)])
             rows.append([(p - m) / (2 * eps) for p, m in zip(*ends)])
         x.data.copy_(_like(x, flat))
     return [np.array(column) for column in zip(*rows)]
 
 
+def reals(t: Any) -> np.ndarray:
+    """The elements as float64, of complex ones the real and imaginary part in turn."""
+    if t._meta.dtype.is_complex:
+        return np.array(t.tolist(), dtype=np.complex128).reshape(-1).view(np.float64)
+    return np.array(t.tolist(), dtype=np.float64).reshape(-1)
+
+
 def _like(x: Any, values: np.ndarray) -> Any:
+    if x._meta.dtype.is_complex:
+        values = values.view(np.complex128)
     return x.new_tensor(values.tolist()).reshape(tuple(x.shape))
 
 
 def analytical(output: Any, xs: list[Any]) -> list[np.ndarray]:
     """The Jacobians of one output by each input, one backward pass for each element."""
-    n = output.numel()
-    found = [np.zeros((x.numel(), n)) for x in xs]
+    n = output.numel() * (1 + output.is_complex())
+    found = [np.zeros((x.numel() * (1 + x.is_complex()), n)) for x in xs]
     if not output.requires_grad:
         return found
     for j in range(n):
@@ -79,7 +85,7 @@ def analytical(output: Any, xs: list[Any]) -> list[np.ndarray]:
         grads = engine.grad(output, xs, _like(output.detach(), seed), retain_graph=True, allow_unused=True)
         for k, g in enumerate(grads):
             if g is not None:
-                found[k][:, j] = np.array(g.tolist(), dtype=np.float64).reshape(-1)  # type: ignore[attr-defined]
+                found[k][:, j] = reals(g)
     return found
 
 

@@ -280,12 +280,21 @@ def start_grad(t: Tensor, g: Grad) -> Tensor:
                 "call .sum().backward() or .mean().backward(), or pass gradient= of the output's shape",
                 output=t,
             )
+        if meta.dtype.is_complex:
+            raise RuntimeError(
+                f"grad can be implicitly created only for real scalar outputs but got {meta.dtype!r}"
+            )
         return unit(meta)
     if tuple(g._meta.shape) != tuple(meta.shape):
         fail(
             RuntimeError,
             f"Mismatch in shape: grad_output[0] has a shape of {g._meta.shape} and output[0] has a "
             f"shape of {meta.shape}.",
+        )
+    if g._meta.dtype.is_complex is not meta.dtype.is_complex:
+        raise RuntimeError(
+            "For complex Tensors, both grad_output and output are required to have the same dtype. Mismatch in dtype: "
+            f"grad_output[0] has a dtype of {g._meta.dtype!r} and output[0] has a dtype of {meta.dtype!r}."
         )
     return g
 

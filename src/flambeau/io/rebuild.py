@@ -71,6 +71,9 @@ def rebuild_tensor_v2(
 ) -> Any:
     """A tensor on a storage; offset and strides in elements."""
     tensor = rebuild_tensor(storage, offset, size, stride)
+    if isinstance(metadata, dict):  # PyTorch's views that are conjugated or negated when they are read
+        tensor = tensor.conj() if metadata.get("conj") else tensor
+        tensor = -tensor if metadata.get("neg") else tensor
     tensor.requires_grad = requires_grad
     return tensor
 

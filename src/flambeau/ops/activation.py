@@ -371,7 +371,7 @@ def _silu_back(grad: Any, x: Any) -> Any:
 )
 def silu(self: T) -> Any:
     """x sigmoid(x)."""
-    x = floating("silu", self)
+    x = self if self.dtype.is_complex else floating("silu", self)
     return map_("mul", x, map_("sigmoid", x))
 
 

@@ -92,12 +92,23 @@ def handed_back(v: Val, grads: int) -> bool:
 
 
 def evaluate(entry: Entry, form: Form, plan: Any, grads: Any, saved: list[Any], node: OpNode) -> list[Any]:
-    """Each input's gradient by the entry's formulas, on tensors or on traced values alike."""
+    """Each input's gradient by the entry's formulas, on tensors or on traced values alike.
+
+    Formulas are those of real functions: grad times the derivative. Of an analytic function of complex numbers the
+    gradient is grad times the conjugate of the derivative: the conjugate of what the formula makes of the conjugate of
+    grad. Entries whose formulas know of complex numbers say wirtinger=True."""
     names = entry.operand_names(form)
+    turned = not entry.facts.get("wirtinger") and any(
+        x is not None and x.dtype.is_complex for x in (*grads, *form.trace.operands)
+    )
+    if turned:
+        grads = [g if g is None else g.conj() for g in grads]
     scope = bind(entry, form, plan, grads, saved, node, names)
     by_name: dict[str, Any] = {}
     for inputs, fn, params in plan.formulas:
         value = fn(*[scope[p] for p in params])
+        if turned:
+            value = conjugate(value)
         if len(inputs) == 1:
             by_name[inputs[0]] = value
         else:
@@ -133,12 +144,21 @@ def bind(
     return scope
 
 
+def conjugate(value: Any) -> Any:
+    """The conjugates of gradients."""
+    if isinstance(value, (list, tuple)):
+        return [conjugate(v) for v in value]
+    return value if value is None or type(value) in NUMBERS else value.conj()
+
+
 def fit(value: Any, operand: Any) -> Any:
-    """A gradient in the shape and dtype of its input: summed over broadcast dimensions, cast."""
+    """A gradient in the shape and dtype of its input: summed over broadcast dimensions, its real part, cast."""
     from .entry import FUNCTIONS
 
     if type(value) in NUMBERS:
         value = FUNCTIONS["full"](tuple(operand.shape), value, dtype=operand.dtype)
+    if value.dtype.is_complex and not operand.dtype.is_complex:
+        value = FUNCTIONS["real"](value)
     shape = tuple(operand.shape)
     if tuple(value.shape) != shape:
         value = FUNCTIONS["sum_to_size"](value, shape)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+from ..dtypes import complex128
 from ..errors import fail
 from ..stream import gradient
 from ..stream.graph import Val
-from ..stream.value import AT_FIRST_KERNEL, LOCAL, NUMBERS, PLAIN, Tensor, check_writable, version_of
+from ..stream.host import from_bytes
+from ..stream.value import (
+    AT_FIRST_KERNEL,
+    COMPLEX_NUMBER,
+    LOCAL,
+    NUMBERS,
+    PLAIN,
+    Tensor,
+    check_writable,
+    version_of,
+)
 from . import record
 from .generate import builtin_source, letters_of, source_of
 from .places import apart
@@ -51,7 +63,7 @@ def finish_inplace(S: Any, form: Form, operands: tuple[Any, ...], name: str) -> 
                 needs |= 1 << i
         if t._vw is not None and t._vw[0]._rg:
             needs |= 1
-        if needs and t._meta.dtype.is_floating_point:
+        if needs and t._meta.dtype.is_inexact:
             record.record_grad(S, form, operands, needs) if form.entry.grads is not None else _untracked(
                 S, form, operands
             )
@@ -179,7 +191,7 @@ def slow_operator(entry: Entry, values: tuple[Any, ...], out: Any, inplace: bool
 
         if isinstance(other, np.ndarray) and other.ndim:
             return NotImplemented
-        if not isinstance(other, (Tensor, int, float, np.generic, np.ndarray)):
+        if not isinstance(other, (Tensor, int, float, complex, np.generic, np.ndarray)):
             return NotImplemented
     return slow_call(entry, values, out, inplace)
 
@@ -199,23 +211,33 @@ def static_value(v: Any) -> Any:
     return tuple(static_value(x) for x in v) if isinstance(v, (list, tuple)) and type(v) is not Val else v
 
 
+def complex_number(value: complex) -> Tensor:
+    """A complex Python number as an operand: a tensor that gives way in promotion as numbers do."""
+    t = from_bytes(struct.pack("=dd", value.real, value.imag), complex128, ())
+    t._meta = COMPLEX_NUMBER
+    return t
+
+
 def _normal(entry: Entry, p: str, v: Any) -> Any:
     """An argument in the form that keys want; TypeError as PyTorch's for one of the wrong kind."""
     kind = entry.kinds[p]
     if kind in ("T", "TN", "OT", "OTN", "N", "ON"):
         if isinstance(v, Tensor) or (v is None and kind[0] == "O"):
-            return v if kind not in ("N", "ON") or v is None else v.item()
+            if kind not in ("N", "ON") or v is None:
+                return v
+            v = v.item()  # type: ignore[attr-defined]
+            return complex_number(v) if type(v) is complex else v
         if type(v) in NUMBERS and kind not in ("T", "OT"):
             return v
         if kind not in ("T", "OT"):
             import numpy as np
 
             if isinstance(v, (np.number, np.bool_)):
-                return v.item()
+                return v.item() if not isinstance(v, np.complexfloating) else complex_number(v.item())
             if isinstance(v, (int, float)):
                 return float(v) if isinstance(v, float) else int(v)
             if isinstance(v, complex):
-                fail(NotImplementedError, f"{entry.name}: complex numbers are not supported yet; got {v}")
+                return complex_number(complex(v))
         at = entry.params.index(p) + 1
         wanted = (
             "Tensor"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from ..dtypes import bool_, default_dtype
 from ..errors import fail
 from ..stream.graph import Val, as_val, cast, const, map_, promote
+from .calls import complex_number
 from .elementwise import both, into
 from .entry import NONE, OTN, TN, T, composite, op
 from .rules import SCALAR_NAMES
@@ -59,7 +61,7 @@ def bitwise(name: str, doc: str, symbol: str) -> Any:
 
     def body(self: T, other: TN) -> Any:
         a, b = both(self, other)
-        if a.dtype.is_floating_point:
+        if a.dtype.is_inexact:
             fail(
                 NotImplementedError,
                 f"{name}: \"{name}_cpu\" not implemented for '{SCALAR_NAMES.get(a.dtype.name, a.dtype.name)}'",
@@ -280,11 +282,14 @@ def _pow_self(grad: Any, self: Any, exponent: Any) -> Any:
 
 
 def _pow_exponent(grad: Any, self: Any, exponent: Any, result: Any) -> Any:
+    if isinstance(self, (int, float)) and exponent.dtype.is_complex:
+        return grad * (result * cmath.log(self)) if self else grad * 0
     if isinstance(self, (int, float)):
         log = math.log(self) if self > 0 else -math.inf if self == 0 else math.nan
         slope = grad * (result * log)
         return slope if self else _where(exponent >= 0, 0, slope)
-    return _where((self == 0) & (exponent >= 0), 0, grad * (result * self.log()))
+    least = exponent.real if exponent.dtype.is_complex else exponent
+    return _where((self == 0) & (least >= 0), 0, grad * (result * self.log()))
 
 
 @op(method=False, function=False, inplace=True, node="PowBackward0", grad={"self": _pow_self})
@@ -293,10 +298,10 @@ def _pow_number(self: T, exponent: number) -> Any:  # type: ignore[name-defined]
     d = self.dtype
     if d is bool_:
         d = promote(self, as_val(exponent))
-    if not d.is_floating_point and isinstance(exponent, float):
+    if not d.is_inexact and isinstance(exponent, float):
         d = default_dtype()
     x = cast(self, d)
-    if not d.is_floating_point and exponent < 0:
+    if not d.is_inexact and exponent < 0:
         fail(RuntimeError, "pow: Integers to negative integer powers are not allowed.")
     simple = {
         0: lambda: map_(
@@ -312,9 +317,9 @@ def _pow_number(self: T, exponent: number) -> Any:  # type: ignore[name-defined]
         -1: lambda: map_("div", const(1, d), x),
         -2: lambda: map_("div", const(1, d), map_("mul", x, x)),
     }
-    if exponent in simple and (d.is_floating_point or exponent >= 0):
+    if exponent in simple and (d.is_inexact or exponent >= 0):
         return simple[exponent]()
-    return integer_power(x, int(exponent)) if not d.is_floating_point else map_("pow", x, fixed(exponent, d))
+    return integer_power(x, int(exponent)) if not d.is_inexact else map_("pow", x, fixed(exponent, d))
 
 
 def integer_power(x: Val, n: int) -> Val:
@@ -339,7 +344,7 @@ def integer_power(x: Val, n: int) -> Val:
 def _pow_tensor(self: TN, exponent: T) -> Any:
     """self ** exponent for tensors."""
     a, b = both(self, exponent)
-    if a.dtype.is_floating_point:
+    if a.dtype.is_inexact:
         return map_("pow", a, b, name="pow")
     if a.dtype is bool_:
         return map_("or", a, map_("not", b))
@@ -362,9 +367,12 @@ def pow(self: Any, exponent: Any, *, out: Any = None) -> Any:
     if hasattr(exponent, "_meta") or type(exponent) is Val:
         result = _pow_tensor(self, exponent)
     elif hasattr(self, "_meta") or type(self) is Val:
-        if not isinstance(exponent, (int, float)):
+        if isinstance(exponent, complex):
+            result = _pow_tensor(self, complex_number(exponent))
+        elif not isinstance(exponent, (int, float)):
             return NotImplemented
-        result = _pow_number(self, exponent)
+        else:
+            result = _pow_number(self, exponent)
     else:
         fail(TypeError, "pow(): one of the two arguments must be a Tensor", self=self, exponent=exponent)
     return result if out is None else into(out, result)
@@ -375,11 +383,13 @@ def pow_(self: Any, exponent: Any) -> Any:
     """self ** exponent, in place."""
     from .entry import FUNCTIONS
 
+    if isinstance(exponent, complex):
+        exponent = complex_number(exponent)
     return FUNCTIONS["_pow_tensor_" if hasattr(exponent, "_meta") else "_pow_number_"](self, exponent)
 
 
 @composite(function=False)
 def __rpow__(self: Any, other: Any) -> Any:
     """other ** self."""
-    known = isinstance(other, (int, float)) or hasattr(other, "_meta") or type(other) is Val
+    known = isinstance(other, (int, float, complex)) or hasattr(other, "_meta") or type(other) is Val
     return _pow_tensor(other, self) if known else NotImplemented

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from .. import dtypes
@@ -46,10 +47,17 @@ def to(self: Any, *args: Any, **options: Any) -> Any:
     if where is not None:
         check(where)
     if dtype is not None and dtype is not self.dtype:
-        return _to_copy(self, dtype)
+        return converted(self, dtype)
     if copy:
         return clone(self, memory_format=order)
     return self if order is None else self.contiguous(memory_format=order)
+
+
+def converted(self: Any, target: dtype_type) -> Any:
+    """A copy in another dtype; a warning where imaginary parts are lost."""
+    if self.dtype.is_complex and not target.is_complex and target.name != "bool" and hasattr(self, "_st"):
+        warnings.warn("Casting complex values to real discards the imaginary part", UserWarning, stacklevel=3)
+    return _to_copy(self, target)
 
 
 def check(where: Any) -> None:
@@ -63,7 +71,7 @@ def conversion(name: str, target: dtypes.dtype) -> None:
     """Publish the method that casts to one dtype."""
 
     def convert(self: Any, memory_format: Any = None) -> Any:
-        return self if self.dtype is target else _to_copy(self, target)
+        return self if self.dtype is target else converted(self, target)
 
     convert.__name__, convert.__doc__ = name, f"The tensor as {target.name}; itself if it is."
     composite(function=False)(convert)
@@ -80,6 +88,8 @@ for _name, _target in {
     "char": dtypes.int8,
     "byte": dtypes.uint8,
     "bool": dtypes.bool_,
+    "cfloat": dtypes.complex64,
+    "cdouble": dtypes.complex128,
 }.items():
     conversion(_name, _target)
 

@@ -22,7 +22,7 @@ def both(a: Any, b: Any) -> tuple[Any, Any]:
 def floats(*vals: Any) -> list[Any]:
     """Operands in their common floating-point dtype: integers become the default one."""
     d = promote(*vals)
-    if not d.is_floating_point:
+    if not d.is_inexact:
         d = default_dtype()
     return [cast(v, d) for v in vals]
 
@@ -34,6 +34,8 @@ def scaled(x: Any, alpha: Any) -> Any:
     node = alpha.buf.src
     if type(node) is GNode and node.kind == "const" and node.attrs[0] == 1:
         return x
+    if alpha.dtype.is_complex and not x.dtype.is_complex:
+        fail(RuntimeError, "For non-complex input tensors, argument alpha must not be a complex number.")
     return map_("and" if x.dtype is bool_ else "mul", x, rounded(alpha, x.dtype))
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import fail
+from ..stream import pairs
 from ..stream.graph import Trace, Val, as_val, cast, contiguous, store
 from ..stream.value import LOCAL, NUMBERS, Tensor
 from . import kin
@@ -230,7 +231,7 @@ class Entry:
     def inline_value(self, p: str, v: Any) -> Any:
         """An argument as the body wants it while it is traced."""
         kind = self.kinds[p]
-        if kind in ("N", "TN", "OTN", "ON") and type(v) in NUMBERS:
+        if kind in ("N", "TN", "OTN", "ON") and (type(v) in NUMBERS or type(v) is complex):
             return as_val(v)
         return v if kind in OPERANDS or kind == "TS" else static_value(v)
 
@@ -275,6 +276,8 @@ def own_results(vals: list[Val]) -> list[Val]:
     seen: set[int] = set()
     out = []
     for v in vals:
+        if v.dtype.is_complex:
+            v = pairs.in_memory(v)
         src = v.buf.src
         if (
             isinstance(src, int)
@@ -326,6 +329,7 @@ def op(**facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     inplace="public": the name_ form alone is public,
     nn (also in nn.functional), faces ({"special": name}), node (title of the gradient node), no_out,
     stepwise (bfloat16 and float16: every step of the body is rounded, as in PyTorch),
+    wirtinger (the gradient formulas are those of complex numbers, see ops/backward.py),
     check (a function of the arguments that is called each time: what can be seen of values at once),
     sized (the static argument that is a shape: other extents are the same structure)."""
 

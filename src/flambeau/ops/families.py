@@ -18,6 +18,7 @@ FAMILIES = [
     "normalisation",
     "norms",
     "special",
+    "complex",
     "linalg",
     "einsum",
     "products",

@@ -47,11 +47,14 @@ def _norm_back(grad: Any, self: Any, result: Any, ord: float, dim: Any, keepdim:
     if not keepdim:
         for d in dims:
             result = result.unsqueeze(d)
-    return spread(grad, form, dim, keepdim) * _norm_slope(self, result, ord, dims)
+    size = self.abs() if self.dtype.is_complex else self
+    slope = spread(grad, form, dim, keepdim) * _norm_slope(size, result, ord, dims)
+    return slope * self.sgn() if self.dtype.is_complex else slope
 
 
 def _reduced_norm(x: Val, p: float, dims: tuple[int, ...], keepdim: bool) -> Val:
     a = map_("abs", x)
+    x = a if x.dtype.is_complex else x
     if p == INF:
         return reduced("max", a, dims, keepdim)
     if p == -INF:
@@ -66,12 +69,12 @@ def _reduced_norm(x: Val, p: float, dims: tuple[int, ...], keepdim: bool) -> Val
     return map_("pow", total, const(1 / p, x.dtype))
 
 
-@op(method=False, function=False, node="LinalgVectorNormBackward0", grad={"self": _norm_back})
+@op(method=False, function=False, node="LinalgVectorNormBackward0", wirtinger=True, grad={"self": _norm_back})
 def _vector_norm(
     self: T, ord: float, dim: Dims = None, keepdim: bool = False, *, dtype: dtype | None = None
 ) -> Any:
     x = self if dtype is None else cast(self, dtype)
-    if not x.dtype.is_floating_point:
+    if not x.dtype.is_inexact:
         fail(
             RuntimeError,
             f"linalg.vector_norm: Expected a floating point or complex tensor as input. Got {_title(x.dtype)}",

@@ -24,8 +24,8 @@ def outer(input: Any, vec2: Any, *, out: Any = None) -> Any:
 
 @composite()
 def vdot(input: Any, other: Any, *, out: Any = None) -> Any:
-    """The dot product of two vectors."""
-    return outputs(FUNCTIONS["dot"](input, other), out)
+    """The dot product of two vectors, the first conjugated."""
+    return outputs(FUNCTIONS["dot"](input.conj(), other), out)
 
 
 @composite()
@@ -43,8 +43,8 @@ def inner(input: Any, other: Any, *, out: Any = None) -> Any:
 
 @composite(**FACE, faces={"linalg": "vecdot"})
 def vecdot(x: Any, y: Any, *, dim: int = -1, out: Any = None) -> Any:
-    """The dot products along a dimension."""
-    return outputs((x * y).sum(dim), out)
+    """The dot products along a dimension, those of the conjugate of x."""
+    return outputs((x.conj() * y).sum(dim), out)
 
 
 def cheapest_cuts(extents: list[int]) -> dict[tuple[int, int], int]:

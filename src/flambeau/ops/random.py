@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..dtypes import dtype, int64, uint64
@@ -206,8 +207,13 @@ def fresh(
 # --- in-place methods ---------------------------------------------------------------------------------------------
 
 
+def parts_of(self: Any) -> Any:
+    """The real and imaginary parts of a tensor, to be drawn."""
+    return FUNCTIONS["view_as_real"](self)
+
+
 def _floating(name: str, t: Any) -> None:
-    if not t.dtype.is_floating_point:
+    if not t.dtype.is_inexact:
         fail(NotImplementedError, f'"{name}" not implemented for {t.dtype.name.capitalize()!r}')
 
 
@@ -215,6 +221,9 @@ def _floating(name: str, t: Any) -> None:
 def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Any = None, **rest: Any) -> Any:
     """Uniform numbers in [from, to)."""
     _floating("check_uniform_bounds", self)
+    if self.dtype.is_complex:
+        parts_of(self).uniform_(from_, to, generator=generator, **rest)
+        return self
     low = rest.get("from", from_)
     if low > to:
         fail(RuntimeError, f"uniform_ expects to return a [from, to) range, but found from={low} > to={to}")
@@ -227,6 +236,9 @@ def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Any = 
     _floating("normal_kernel_cpu", self)
     if std < 0:
         fail(RuntimeError, f"normal expects std >= 0.0, but found std {std}")
+    if self.dtype.is_complex:  # each part has half the variance
+        fill_random(parts_of(self), "normal", (float(mean), float(std) / math.sqrt(2)), generator)
+        return self
     return fill_random(self, "normal", (float(mean), float(std)), generator)
 
 

@@ -85,9 +85,7 @@ class Form:
         self.arity = len(trace.operands)
         self.slots = self.arity + len(self.outs)
         names = entry.result_names(self) if entry.constant else [""] * len(self.outs)
-        self.diff = [
-            out[0].dtype.is_floating_point and n not in entry.constant for out, n in zip(self.outs, names)
-        ]
+        self.diff = [out[0].dtype.is_inexact and n not in entry.constant for out, n in zip(self.outs, names)]
         self.plans: dict[int, Any] = {}
         self.backward: dict[
             Any, Any
@@ -462,7 +460,7 @@ class OpNode(Node):
         t = make_tensor(st, meta, off)
         t._ver = version
         number = self.form.plans[self.needs].results[position] if type(self.out) is tuple else 0
-        if LOCAL.s.grad and meta.dtype.is_floating_point and (self.form.into >= 0 or self.form.diff[number]):
+        if LOCAL.s.grad and meta.dtype.is_inexact and (self.form.into >= 0 or self.form.diff[number]):
             t._gf, t._nr, t._rg = self, number, True
         return t
 

@@ -7,6 +7,7 @@ from typing import Any
 from ..dtypes import bool_, dtype, int64, uint8
 from ..errors import fail
 from ..shapes import contiguous_strides, numel, wrap_dim, wrap_dims
+from ..stream import pairs
 from ..stream.graph import Val, cast, const, map_, reduce_
 from .compare import _where, truth
 from .entry import NONE, T, composite, op
@@ -57,7 +58,7 @@ def count(shape: Any, dims: tuple[int, ...]) -> int:
 )
 def _sum(self: T, dim: Dims = None, keepdim: bool = False, *, dtype: dtype | None = None) -> Any:
     dims = wrap_dims(dim, self.ndim, "sum")
-    d = dtype or (self.dtype if self.dtype.is_floating_point else int64)
+    d = dtype or (self.dtype if self.dtype.is_inexact else int64)
     return reduced("add", cast(self, d), dims, keepdim)
 
 
@@ -72,7 +73,7 @@ def _to_dims(dim: Any) -> Any:
     grad={"self": lambda grad, form: grad.expand(tuple(form.trace.operands[0].shape))},
 )
 def _sum_all(self: T) -> Any:
-    d = self.dtype if self.dtype.is_floating_point else int64
+    d = self.dtype if self.dtype.is_inexact else int64
     return reduce_("add", cast(self, d), tuple(range(self.ndim)))
 
 
@@ -113,7 +114,7 @@ def _mean_back(grad: Any, form: Any, dim: Any, keepdim: bool) -> Any:
 def _mean(self: T, dim: Dims = None, keepdim: bool = False, *, dtype: dtype | None = None) -> Any:
     dims = wrap_dims(dim, self.ndim, "mean")
     d = dtype or self.dtype
-    if not d.is_floating_point:
+    if not d.is_inexact:
         names = {"int64": "Long", "int32": "Int", "bool": "Bool", "uint8": "Byte"}
         fail(
             RuntimeError,
@@ -373,16 +374,20 @@ def _var_back(grad: Any, self: Any, dim: Any, correction: Any, keepdim: bool, fo
     return spread(grad, form, dim, keepdim) * scale * (self - mean(self, dim, True))
 
 
-@op(method=False, function=False, node="VarBackward0", grad={"self": _var_back})
+@op(method=False, function=False, node="VarBackward0", wirtinger=True, grad={"self": _var_back})
 def _var(self: T, dim: Dims, correction: number, keepdim: bool) -> Any:  # type: ignore[name-defined]  # noqa: F821
     dims = wrap_dims(dim, self.ndim, "var")
-    if not self.dtype.is_floating_point:
+    if not self.dtype.is_inexact:
         fail(RuntimeError, "std and var only support floating point and complex dtypes")
     n = count(self.shape, dims)
     d = map_("sub", self, _mean(self, dims, True))
-    total = reduced("add", map_("mul", d, d), dims, keepdim)
+    square = map_("mul", d, d)
+    if d.dtype.is_complex:
+        re, im = pairs.parts(d)
+        square = map_("add", map_("mul", re, re), map_("mul", im, im))
+    total = reduced("add", square, dims, keepdim)
     rest = n - correction
-    return map_("div", total, const(rest if rest > 0 else 0, self.dtype))
+    return map_("div", total, const(rest if rest > 0 else 0, total.dtype))
 
 
 def _std_back(grad: Any, self: Any, result: Any, dim: Any, correction: Any, keepdim: bool, form: Any) -> Any:
@@ -391,7 +396,7 @@ def _std_back(grad: Any, self: Any, result: Any, dim: Any, correction: Any, keep
     return _var_back(safe, self, dim, correction, keepdim, form)
 
 
-@op(method=False, function=False, node="StdBackward0", grad={"self": _std_back})
+@op(method=False, function=False, node="StdBackward0", wirtinger=True, grad={"self": _std_back})
 def _std(self: T, dim: Dims, correction: number, keepdim: bool) -> Any:  # type: ignore[name-defined]  # noqa: F821
     return map_("sqrt", _var(self, dim, correction, keepdim))
 

@@ -125,7 +125,7 @@ def adjoint(input: Any) -> Any:
             RuntimeError,
             f"tensor.adjoint() is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor.",
         )
-    return transpose(input, -2, -1)
+    return transpose(input, -2, -1).conj()
 
 
 @composite()
@@ -296,9 +296,3 @@ for _name in (
     "as_strided",
 ):
     _copying(_name)
-
-
-@composite()
-def view_as_real(input: Any) -> Any:
-    """Complex numbers are not supported yet: an error that says so."""
-    fail(RuntimeError, "view_as_real is only supported for complex tensors")

@@ -28,7 +28,7 @@ def scanned(kind: str, x: Val, d: int) -> list[Val]:
 
 
 def _typed(self: Val, d: Any) -> Val:
-    return cast(self, d if d is not None else self.dtype if self.dtype.is_floating_point else int64)
+    return cast(self, d if d is not None else self.dtype if self.dtype.is_inexact else int64)
 
 
 def _reversed_cumsum(grad: Any, dim: int) -> Any:

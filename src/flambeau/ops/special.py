@@ -7,6 +7,7 @@ from typing import Any
 
 from ..dtypes import bool_, float32, float64, int16
 from ..errors import fail
+from ..stream import pairs
 from ..stream.external import routine
 from ..stream.graph import Val, cast, const, expand, map_, opaque
 from .compare import _pow_tensor, _where, pow
@@ -188,9 +189,18 @@ def rad2deg(self: T) -> Any:
     return map_("mul", x, const(180 / math.pi, x.dtype))
 
 
-@op(grad={"self": lambda grad: 0})
+def _angle_back(grad: Any, self: Any) -> Any:
+    if not self.dtype.is_complex:
+        return 0
+    size = self.abs()
+    return _where(size == 0, 0, grad * (self * 1j) / (size * size))
+
+
+@op(wirtinger=True, grad={"self": _angle_back})
 def angle(self: T) -> Any:
-    """The argument of real numbers: pi below 0, else 0 (NaN of NaN)."""
+    """The argument of complex numbers; of real ones pi below 0, else 0 (NaN of NaN)."""
+    if self.dtype.is_complex:
+        return pairs.angle(pairs.parts(self))
     x = as_float(self)
     value = choose(test("lt", x, 0), const(math.pi, x.dtype), zero(x))
     return choose(map_("ne", x, x, out=bool_), x, value)
@@ -579,14 +589,14 @@ def isclose(self: T, other: T, rtol: float = 1e-05, atol: float = 1e-08, equal_n
         )
     a, b = both(self, other)
     same = map_("eq", a, b, out=bool_, name="isclose")
-    if not a.dtype.is_floating_point:
+    if not a.dtype.is_inexact:
         if not rtol and not atol:
             return same
         a, b = cast(a, float64), cast(b, float64)
     elif equal_nan:
         same = map_("or", same, map_("and", map_("ne", a, a, out=bool_), map_("ne", b, b, out=bool_)))
     gap = map_("abs", map_("sub", a, b))
-    allowed = map_("add", map_("abs", map_("mul", b, const(rtol, b.dtype))), const(atol, b.dtype))
+    allowed = map_("add", map_("abs", map_("mul", b, const(rtol, b.dtype))), const(atol, gap.dtype))
     near = map_(
         "and", map_("le", gap, allowed, out=bool_), map_("lt", gap, const(math.inf, gap.dtype), out=bool_)
     )
@@ -607,34 +617,3 @@ def equal(input: Any, other: Any) -> bool:
     if tuple(input.shape) != tuple(other.shape):
         return False
     return bool((input == other).all())
-
-
-# --- what complex numbers would need ------------------------------------------------------------------------------
-
-
-def same(name: str, doc: str, **facts: Any) -> None:
-    """Declare a function that gives real tensors back."""
-
-    def identity(input: Any) -> Any:
-        return input
-
-    identity.__name__, identity.__doc__ = name, doc
-    composite(**facts)(identity)
-
-
-same("conj", "The complex conjugate: of real numbers, the tensor itself.")
-same("resolve_conj", "The tensor with its conjugation carried out: itself.")
-same("resolve_neg", "The tensor with its negation carried out: itself.")
-same("real", "The real part: of real numbers, the tensor itself.")
-
-
-@op(inplace=True, grad={"self": lambda grad: grad})
-def conj_physical(self: T) -> Any:
-    """The complex conjugate, as new memory."""
-    return map_("copy", self)
-
-
-@op(grad=NONE)
-def isreal(self: T) -> Any:
-    """Whether the imaginary part is 0: true of real numbers."""
-    return map_("or", map_("eq", self, self, out=bool_), const(True, bool_))

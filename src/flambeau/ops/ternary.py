@@ -24,7 +24,8 @@ def lerp(self: T, end: T, weight: TN) -> Any:
     step = map_("sub", b, a, name="lerp")
     low = map_("add", a, map_("mul", w, step, name="lerp"))
     high = map_("sub", b, map_("mul", step, map_("sub", const(1, d), w)))
-    near = map_("lt", map_("abs", w), const(0.5, d), out=bool_)
+    size = map_("abs", w)
+    near = map_("lt", size, const(0.5, size.dtype), out=bool_)
     return map_("select", near, low, high)
 
 
@@ -55,7 +56,7 @@ def addcmul(self: T, tensor1: T, tensor2: T, *, value: N = 1) -> Any:
 def addcdiv(self: T, tensor1: T, tensor2: T, *, value: N = 1) -> Any:
     """self + value * tensor1 / tensor2."""
     d = promote(self, tensor1, tensor2)
-    if not d.is_floating_point:
+    if not d.is_inexact:
         raise RuntimeError(
             "addcdiv: Integer division with addcdiv is no longer supported, and in a future release addcdiv will perform a true division of "
             "tensor1 and tensor2; use floating-point tensors"

@@ -8,14 +8,14 @@ from typing import Any
 
 from ..dtypes import bool_, default_dtype
 from ..errors import fail
-from ..stream import gradient
+from ..stream import gradient, pairs
 from ..stream.graph import Val, cast, const, map_
 from .entry import NONE, T, op
 
 
 def as_float(x: Any) -> Val:
     """The operand in a floating-point dtype."""
-    return x if x.dtype.is_floating_point else cast(x, default_dtype())
+    return x if x.dtype.is_inexact else cast(x, default_dtype())
 
 
 def declare(
@@ -61,7 +61,10 @@ asinh = declare(
 acosh = declare(
     "acosh",
     "The inverse hyperbolic cosine.",
-    lambda grad, self: grad * (self * self - 1).rsqrt(),
+    lambda grad, self: (
+        grad
+        * ((self - 1).rsqrt() * (self + 1).rsqrt() if self.dtype.is_complex else (self * self - 1).rsqrt())
+    ),
     aliases=("arccosh",),
 )
 atanh = declare(
@@ -165,7 +168,7 @@ def neg(self: T) -> Any:
     return map_("neg", self)
 
 
-@op(inplace=True, aliases=("absolute",), grad={"self": lambda grad, self: grad * self.sign()})
+@op(inplace=True, wirtinger=True, aliases=("absolute",), grad={"self": lambda grad, self: grad * self.sgn()})
 def abs(self: T) -> Any:
     """The absolute value."""
     return map_("copy" if not self.dtype.is_signed else "abs", self)
@@ -174,6 +177,11 @@ def abs(self: T) -> Any:
 @op(inplace=True, grad={"self": lambda grad: 0})
 def sign(self: T) -> Any:
     """-1, 0 or 1 (0 for NaN)."""
+    if self.dtype.is_complex:
+        fail(
+            NotImplementedError,
+            "Unlike NumPy, torch.sign is not intended to support complex numbers. Please use torch.sgn instead.",
+        )
     if not self.dtype.is_signed:
         return cast(map_("ne", self, const(0, self.dtype), out=bool_), self.dtype)
     if self.dtype.is_floating_point:
@@ -183,10 +191,24 @@ def sign(self: T) -> Any:
     return map_("sign", self)
 
 
-@op(inplace=True, grad={"self": lambda grad: 0})
+def _sgn_back(grad: Any, self: Any, result: Any) -> Any:
+    if not self.dtype.is_complex:
+        return 0
+    size = self.abs()
+    where = gradient.BOOK["_where"]
+    return where(size == 0, 0, (grad - (grad * result.conj()).real * result) / size)
+
+
+@op(inplace=True, wirtinger=True, grad={"self": _sgn_back})
 def sgn(self: T) -> Any:
-    """The sign (of real numbers)."""
-    return sign(self)
+    """The sign of real numbers; z / |z| of complex ones (0 of 0)."""
+    if not self.dtype.is_complex:
+        return sign(self)
+    size = map_("abs", self)
+    zero = const(0, size.dtype)
+    none = map_("eq", size, zero, out=bool_)
+    re, im = (map_("select", none, zero, map_("div", v, size)) for v in pairs.parts(self))
+    return pairs.pair(re, im)
 
 
 @op(inplace=True, grad={"self": lambda grad, self: grad * (2 * self)}, node="PowBackward0")
@@ -199,6 +221,8 @@ def rounding(name: str, doc: str, aliases: tuple[str, ...] = ()) -> Any:
     """floor, ceil, trunc: integers stay as they are."""
 
     def body(self: T) -> Any:
+        if self.dtype.is_complex:
+            fail(NotImplementedError, f"{name} is not supported for complex inputs")
         if not self.dtype.is_floating_point:
             return map_("copy", self)
         return map_(name, self)
@@ -221,6 +245,8 @@ def frac(self: T) -> Any:
 @op(inplace=True, grad={"self": lambda grad: 0}, faces={"special": "round"})
 def round(self: T, *, decimals: int = 0) -> Any:
     """The nearest integer (ties to even), or the nearest multiple of 10**-decimals."""
+    if self.dtype.is_complex:
+        fail(NotImplementedError, "\"round_vml_cpu\" not implemented for 'ComplexFloat'")
     if not self.dtype.is_floating_point:
         return map_("copy", self)
     if decimals == 0:
@@ -253,12 +279,16 @@ def predicate(name: str, doc: str, test: Callable[[Val], Val]) -> Any:
 
 
 def _infinite(x: Val) -> Val:
+    if x.dtype.is_complex:
+        return map_("or", *map(_infinite, pairs.parts(x)))
     if not x.dtype.is_floating_point:
         return map_("ne", x, x, out=bool_)
     return map_("eq", map_("abs", x), const(math.inf, x.dtype), out=bool_)
 
 
 def _finite(x: Val) -> Val:
+    if x.dtype.is_complex:
+        return map_("and", *map(_finite, pairs.parts(x)))
     if not x.dtype.is_floating_point:
         return map_("eq", x, x, out=bool_)
     return map_("lt", map_("abs", x), const(math.inf, x.dtype), out=bool_)
@@ -294,7 +324,7 @@ def logical_not(self: T) -> Any:
 @op(inplace=True, grad=NONE)
 def bitwise_not(self: T) -> Any:
     """The complement of each element's bits (of a bool: logical not)."""
-    if self.dtype.is_floating_point:
+    if self.dtype.is_inexact:
         fail(
             TypeError,
             "bitwise_not: ~ (operator.invert) is only implemented on integer and Boolean-type tensors",

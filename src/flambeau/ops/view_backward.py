@@ -7,6 +7,7 @@ from typing import Any
 from ..dtypes import int64
 from ..shapes import extent_bytes, numel, overlaps_itself
 from ..stream.graph import Val, const, empty, expand, index_, map_, store
+from ..stream.value import intern_meta
 from .entry import FUNCTIONS, OT, T, composite, op
 from .view import slice_
 
@@ -103,6 +104,13 @@ def _positions(shape: tuple[int, ...], strides: tuple[int, ...], offset: int) ->
 @composite(method=False, function=False)
 def as_strided_backward(grad: Any, base_meta: Any, view_meta: Any, offset: int) -> Any:
     """The gradient of the base of a view: zeros, with grad where the view lies; overlapping elements add up."""
+    if base_meta.dtype.is_complex is not view_meta.dtype.is_complex:  # offset counts real elements
+        if base_meta.dtype.is_complex:
+            back = as_strided_backward(grad, as_real_meta(base_meta), view_meta, offset)
+            return FUNCTIONS["view_as_complex"](back.contiguous())
+        return as_strided_backward(
+            FUNCTIONS["view_as_real"](grad), base_meta, as_real_meta(view_meta), offset
+        )
     if not overlaps_itself(view_meta.shape, view_meta.strides):
         return _window_back(grad, base_meta, view_meta, offset)
     span = max(
@@ -119,9 +127,28 @@ def as_strided_backward(grad: Any, base_meta: Any, view_meta: Any, offset: int) 
 @composite(method=False, function=False)
 def copy_slices_backward(node: Any, grad: Any) -> tuple[Any, ...]:
     """The gradients of the inputs of an in-place op on a view, from that of the view's base."""
-    geometry = (node.base_meta, node.view_meta, node.offset)
-    inner = node.fn.apply((_window_of(grad, *geometry),))
+    base_meta, view_meta = node.base_meta, node.view_meta
+    mixed = base_meta.dtype.is_complex is not view_meta.dtype.is_complex
+    as_real, as_complex = FUNCTIONS["view_as_real"], FUNCTIONS["view_as_complex"]
+    if mixed:
+        grad = as_real(grad) if base_meta.dtype.is_complex else grad
+        base_meta, view_meta = as_real_meta(base_meta), as_real_meta(view_meta)
+    geometry = (base_meta, view_meta, node.offset)
+    seen = _window_of(grad, *geometry)
+    inner = node.fn.apply((as_complex(seen) if mixed and node.view_meta.dtype.is_complex else seen,))
     first = None
     if node.edges[0] is not None:
-        first = _window_put(grad, inner[0], *geometry)
+        put = inner[0]
+        if mixed and put is not None and put.dtype.is_complex:
+            put = as_real(put)
+        first = _window_put(grad, put, *geometry)
+        first = as_complex(first.contiguous()) if mixed and node.base_meta.dtype.is_complex else first
     return (first, *inner[1:])
+
+
+def as_real_meta(meta: Any) -> Any:
+    """The metadata of complex memory seen as real; of real memory its own."""
+    if not meta.dtype.is_complex:
+        return meta
+    strides = (*[2 * s for s in meta.strides], 1)
+    return intern_meta((*meta.shape, 2), strides, meta.dtype.part, meta.device)

@@ -46,6 +46,11 @@ def array(address: int, shape: tuple[int, ...], strides: tuple[int, ...], kind: 
     return np.ndarray(shape, d, memory, 0, tuple(s * d.itemsize for s in strides))
 
 
+def complex_array(address: int, shape: tuple[int, ...], strides: tuple[int, ...], kind: str) -> Any:
+    """Memory of real and imaginary parts in turn as a NumPy array of complex numbers."""
+    return array(address, shape[:-1], tuple([s // 2 for s in strides[:-1]]), {"f": "F", "d": "D"}[kind])
+
+
 def geometry(v: PVal) -> tuple[Any, ...]:
     """(shape, strides, NumPy's kind) of a value."""
     return v.shape, v.strides, KINDS[v.buf.dtype.short]
@@ -56,7 +61,10 @@ def external(node: PNode) -> Sequence[Launch]:
     """attrs: (name of the routine, its static arguments)."""
     from ..loop import semantics  # not at import: few programs need its tables
 
-    name, args = node.attrs
+    name, args, *which = node.attrs
+    paired: Sequence[bool] = (
+        which[0] if which else (False,) * (len(node.ins) + len(node.outs))
+    )  # see pairs.py
     values = [*node.ins, *[whole(b) for b in node.outs]]
     places = [geometry(v) for v in values]
     count = len(node.ins)
@@ -65,7 +73,10 @@ def external(node: PNode) -> Sequence[Launch]:
     def call(addresses: Sequence[int]) -> None:
         if config.backend == "null":
             return  # it runs nothing: what a routine would read are no numbers
-        arrays = [array(a, *place) for a, place in zip(addresses, places)]
+        arrays = [
+            complex_array(a, *place) if c else array(a, *place)
+            for a, place, c in zip(addresses, places, paired)
+        ]
         given = [semantics.load_bf16(a) if b else a for a, b in zip(arrays[:count], short)]
         results = ROUTINES[name](*given, *args)
         made = results if isinstance(results, tuple) else (results,)

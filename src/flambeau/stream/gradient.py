@@ -120,11 +120,19 @@ class AsStridedBackward0(Node):
         return (BOOK["as_strided_backward"](g, self.base_meta, meta, self.offset),)
 
 
+def distance(base: Tensor, t: Tensor) -> int:
+    """Where a view begins in its base, in elements: in real ones, if just one of them is complex."""
+    of_base, of_view = base._meta.dtype.is_complex, t._meta.dtype.is_complex
+    if of_base is of_view:
+        return t._off - base._off
+    return t._off * (1 + of_view) - base._off * (1 + of_base)
+
+
 def view_node(base: Tensor, t: Tensor) -> Node:
     """The node of a view, anew, from its place in the base."""
     node = AsStridedBackward0()
     node.edges = (edge(base),)
-    node.base_meta, node.out, node.offset = base._meta, t._meta, t._off - base._off
+    node.base_meta, node.out, node.offset = base._meta, t._meta, distance(base, t)
     return node
 
 
@@ -136,7 +144,7 @@ class CopySlices(Node):
     def __init__(self, base: Tensor, t: Tensor, fn: Node):
         super().__init__()
         self.edges = (edge(base), *fn.edges[1:])
-        self.fn, self.base_meta, self.view_meta, self.offset = fn, base._meta, t._meta, t._off - base._off
+        self.fn, self.base_meta, self.view_meta, self.offset = fn, base._meta, t._meta, distance(base, t)
         self.out = base._meta
 
     def apply(self, grads: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:

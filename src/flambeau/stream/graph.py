@@ -25,16 +25,19 @@ from ..shapes import (
     is_contiguous,
     numel,
 )
-from .value import LOCAL, Meta, intern_meta
+from .value import COMPLEX_NUMBER, LOCAL, Meta, intern_meta
 
 
 class Buffer:
-    """Memory of the graph: an operand of the op (src = its number) or the result of a node (src = the node)."""
+    """Memory of the graph: an operand of the op (src = its number) or the result of a node (src = the node).
 
-    __slots__ = ("dtype", "shape", "src", "strides")
+    parts: None, or what a buffer of complex numbers stands for, since nodes know real numbers only (see pairs.py): the
+    real buffer of the interleaved parts, or two values, which have no memory in common."""
 
-    def __init__(self, src: Any, shape: Shape, strides: Shape, d: dtype):
-        self.src, self.shape, self.strides, self.dtype = src, shape, strides, d
+    __slots__ = ("dtype", "parts", "shape", "src", "strides")
+
+    def __init__(self, src: Any, shape: Shape, strides: Shape, d: dtype, parts: Any = None):
+        self.src, self.shape, self.strides, self.dtype, self.parts = src, shape, strides, d, parts
 
 
 class GNode:
@@ -105,8 +108,10 @@ class Trace:
     def operand(self, meta: Meta) -> Val:
         """The next operand, a tensor of this metadata."""
         buf = Buffer(len(self.operands), meta.shape, meta.strides, meta.dtype)
+        if meta.dtype.is_complex:
+            buf.parts = interleaved(buf)
         self.operands.append(buf)
-        return Val(buf, meta.shape, meta.strides, 0, 2 if meta.ndim else 1)
+        return Val(buf, meta.shape, meta.strides, 0, 2 if meta.ndim else 0 if meta is COMPLEX_NUMBER else 1)
 
     def number(self, kind: type) -> Val:
         """A Python number as an operand: its value is an argument, its kind takes part in promotion."""
@@ -117,6 +122,17 @@ class Trace:
         self.numbers.add(len(self.operands))
         self.operands.append(buf)
         return Val(buf, (), (), 0, 0)
+
+
+def interleaved(buf: Buffer) -> Buffer:
+    """The memory of a buffer of complex numbers, as that of their real and imaginary parts in turn."""
+    strides = tuple([2 * s for s in buf.strides])
+    return Buffer(buf.src, (*buf.shape, 2), (*strides, 1), buf.dtype.part)
+
+
+COMPLEX: dict[
+    str, Any
+] = {}  # the prims of complex values (pairs.py), which are composed of those of real ones
 
 
 def emit(
@@ -135,6 +151,8 @@ def emit(
 
 def const(value: Any, d: dtype) -> Val:
     """A number that is part of the op's definition: baked into the kernel."""
+    if d.is_complex:
+        return COMPLEX["const"](value, d)
     value = bool(value) if d.short == "b1" else float(value) if d.is_floating_point else int(value)
     return emit("const", "const", (), (value,), [((), (), d)])[0]
 
@@ -151,14 +169,11 @@ def as_val(x: Any, like: dtype | None = None) -> Val:
 
 
 def cast(x: Val, d: dtype) -> Val:
-    """x in another dtype. NotImplementedError for complex numbers."""
+    """x in another dtype; of complex numbers the real part, if it is a real one."""
     if x.dtype is d:
         return x
-    if x.buf.dtype.is_complex or d.is_complex:
-        fail(
-            NotImplementedError,
-            f"cast: complex numbers are not supported yet; got {x.dtype.name} to {d.name}",
-        )
+    if x.dtype.is_complex or d.is_complex:
+        return COMPLEX["cast"](x, d)
     node = x.buf.src
     if type(node) is GNode and node.kind == "const":
         return const(node.attrs[0], d).view_as(x.shape, x.strides, 0) if x.shape else const(node.attrs[0], d)
@@ -175,8 +190,8 @@ def promote(*operands: Val) -> dtype:
     numbers_only = max(v.level for v in operands) == 0  # arithmetic of numbers alone is Python's: float64
     for v in operands:
         d = v.dtype
-        if v.level == 0 and not numbers_only and d.is_floating_point:
-            d = default_dtype()
+        if v.level == 0 and not numbers_only and d.is_inexact:
+            d = default_dtype().to_complex() if d.is_complex else default_dtype()
         pairs.append((d, v.level))
     return result_type(pairs)
 
@@ -209,6 +224,8 @@ def map_(op: str, *operands: Any, out: dtype | None = None, name: str = "") -> V
     Operands must have the types the operation wants; `out` is the result's dtype (default: that of the last operand).
     """
     vals = [as_val(v) for v in operands]
+    if any(v.dtype.is_complex for v in vals):
+        return COMPLEX["map"](op, vals, name)
     if op == "mul":  # x * 1 is x, to the last bit
         for x, one in ((vals[0], vals[1]), (vals[1], vals[0])):
             src = one.buf.src
@@ -251,6 +268,8 @@ def reduce_(kind: str, x: Val, dims: Shape, out: dtype | None = None) -> Val:
 
     min/max: a NaN wins. argmax/argmin give the first position, as int64, in the row-major order of `dims`.
     """
+    if x.dtype.is_complex:
+        return COMPLEX["reduce"](kind, x, dims)
     shape = tuple(n for d, n in enumerate(x.shape) if d not in dims)
     arg = kind in ("argmax", "argmin")
     d = int64 if arg else out or x.dtype
@@ -275,6 +294,8 @@ def take(
     """src read at computed positions: dimension d of src is indexed by index[d] (int64, broadcastable to `shape`) or
     by the result's own coordinate along dims[d]. Negative indices count from the end. Out of range is an IndexError
     that names `label`, the value and its position."""
+    if src.dtype.is_complex:
+        return COMPLEX["take"](src, index, shape, dims, label)
     at = sorted(index)
     ins = (src, *(expand(cast(index[d], int64), shape) for d in at))
     attrs = (tuple(at), tuple(dims), label)
@@ -285,16 +306,22 @@ def store(dest: Val, value: Val) -> None:
     """Write value into a view of an operand (or of another buffer); shapes broadcast to dest's."""
     if value.dtype is not dest.dtype:
         value = cast(value, dest.dtype)
+    if dest.dtype.is_complex:
+        return COMPLEX["store"](dest, value)
     emit("store", "store", (dest, expand(value, dest.shape)), (), [])
 
 
 def empty(shape: Shape, d: dtype, strides: Shape | None = None) -> Val:
     """Uninitialised memory, to be filled by `store`."""
+    if d.is_complex:
+        return COMPLEX["empty"](shape, d, strides or contiguous_strides(shape))
     return emit("empty", "empty", (), (), [(shape, strides or contiguous_strides(shape), d)])[0]
 
 
 def opaque(name: str, ins: Sequence[Val], outs: Sequence[tuple[Shape, dtype]], attrs: Any = ()) -> list[Val]:
     """A node with a recipe of its own; outputs are contiguous. attrs must be hashable."""
+    if any(v.dtype.is_complex for v in ins) or any(d.is_complex for _, d in outs):
+        return COMPLEX["opaque"](name, ins, outs, attrs)
     triples = [(s, contiguous_strides(s), d) for s, d in outs]
     return emit("opaque", name, tuple(ins), attrs, triples)
 

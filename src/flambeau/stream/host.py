@@ -70,7 +70,11 @@ def infer_dtype(data: Any) -> dtype | None:
             kind = 3
         else:
             return None
-    return None if kind < 0 else (dtypes.bool_, dtypes.int64, dtypes.default_dtype(), dtypes.complex64)[kind]
+    return (
+        None
+        if kind < 0
+        else (dtypes.bool_, dtypes.int64, dtypes.default_dtype(), dtypes.default_dtype().to_complex())[kind]
+    )
 
 
 def from_data(data: Any, d: Any = None) -> Tensor:
@@ -95,8 +99,10 @@ def from_data(data: Any, d: Any = None) -> Tensor:
     d = d or found
     if d is None:
         raise RuntimeError(f"Could not infer dtype of {type(data).__name__}")
-    if d.is_complex:
-        fail(NotImplementedError, f"tensor: complex numbers are not supported yet; got {d.name}")
+    if d.np is None and d.is_complex:
+        fail(NotImplementedError, f"tensor: {d.name} is not there yet; use complex64")
+    if array.dtype.kind == "c" and not d.is_complex and not isinstance(data, (np.ndarray, np.generic)):
+        raise RuntimeError(f"value cannot be converted to type {d.name} without overflow")
     python = not isinstance(data, (np.ndarray, np.generic))
     if (
         python
@@ -134,8 +140,8 @@ def plain_array(data: Any, found: Any) -> np.ndarray:
     check_rectangular(data, shape, 0)
     wide = found.np if found is not None and found.np is not None else None
     try:
-        if wide is not None and wide.kind == "f":
-            return np.array(data, np.float64)
+        if wide is not None and wide.kind in "fc":
+            return np.array(data, np.float64 if wide.kind == "f" else np.complex128)
         return np.array(data, wide) if wide is not None else np.asarray(data)
     except OverflowError:
         raise ValueError("Overflow when unpacking long long") from None

@@ -8,6 +8,8 @@ from typing import Any
 from ..shapes import extent_bytes, numel
 from .graph import GNode, Val
 
+PAIRS = 1 << 40  # added to the slot of an offset that counts pairs of elements: of complex numbers
+
 
 class PBuf:
     """Memory of a program: a storage of the stream (sid >= 0) or a temporary.
@@ -50,7 +52,7 @@ class PBuf:
 
 
 class PVal:
-    """A view of a program buffer; offslot: the slot of an offset that is known only at run time, or -1."""
+    """A view of a program buffer; offslot: the slot of an offset that is known only at run time (see PAIRS), or -1."""
 
     __slots__ = ("buf", "off", "offslot", "shape", "strides", "version")
 
@@ -125,7 +127,7 @@ class Builder:
         """The buffer of a storage or number of the name table."""
         buf = self.by_sid.get(sid)
         if buf is None:
-            buf = self.buffer((), (), operand.dtype, sid)
+            buf = self.buffer((), (), operand.dtype.part, sid)
             buf.bytes_exist, buf.number = True, number
             buf.inline = 1 if number else 0
             buf.mat = not number
@@ -143,12 +145,15 @@ class Builder:
             if sid < 0:
                 sid, offslot = ~sid, line[at]
                 at += 1
+                if operand.parts is not None:
+                    offslot += PAIRS
             operands.append((self.external(sid, operand, is_number(sid)), offslot))
         made: dict[int, PBuf] = {}
         for i, v in enumerate(form.out_vals):
-            buf = self.buffer(v.buf.shape, v.buf.strides, v.buf.dtype, line[at + i])
+            result = v.buf.parts or v.buf
+            buf = self.buffer(result.shape, result.strides, result.dtype, line[at + i])
             buf.kept = kept(line[at + i])
-            made[id(v.buf)] = buf
+            made[id(result)] = buf
         for node in trace.nodes:
             self.node(node, operands, made, form)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import bisect
 from typing import TYPE_CHECKING, Any
 
-from .nodes import Builder, PBuf
+from .nodes import PAIRS, Builder, PBuf
 
 if TYPE_CHECKING:
     from .program import Launch, Program
@@ -55,6 +55,8 @@ def place_memory(program: Program, launches: list[Launch], builder: Builder) -> 
         for buf, off, offslot in x.bufs:
             size = buf.dtype.itemsize
             slot = offslot if offslot < 0 else offslot * 16 + size.bit_length()
+            if offslot >= PAIRS:
+                slot = (offslot - PAIRS) * 16 + (2 * size).bit_length()
             if buf.bytes_exist or buf.kept:
                 key = (index[buf.sid], off * size, slot)
             elif buf.id in apart:

@@ -64,6 +64,21 @@ def fresh_meta(shape: Shape, d: dtype, where: device = CPU) -> Meta:
     return found
 
 
+def _complex_number() -> Meta:
+    from ..dtypes import complex128
+
+    meta = Meta()
+    interned = intern_meta((), (), complex128)
+    for name in Meta.__slots__:
+        setattr(meta, name, getattr(interned, name))
+    return meta
+
+
+COMPLEX_NUMBER = (
+    _complex_number()
+)  # the metadata of a Python number that is complex: it gives way as numbers do
+
+
 class Version:
     """Counts the in-place writes to a storage as its views and detached aliases see it."""
 

@@ -35,7 +35,7 @@ def install() -> None:
         setattr(Val, name, METHODS[name])
     Val.ndimension = METHODS["dim"]  # type: ignore[attr-defined]
     Val._meta = property(lambda self: self.meta)  # type: ignore[attr-defined]
-    for name in ("T", "mT", "mH"):
+    for name in ("T", "mT", "mH", "real", "imag"):
         setattr(Val, name, property(GETTERS[name]))
 
 
@@ -216,7 +216,7 @@ GETTERS: dict[str, Any] = {
     "T": lambda t: FUNCTIONS["permute"](t, *range(t.ndim - 1, -1, -1)),
     "mT": _transpose_last,
     "mH": _transpose_last,
-    "H": lambda t: FUNCTIONS["permute"](t, *range(t.ndim - 1, -1, -1)),
+    "H": lambda t: FUNCTIONS["permute"](t, *range(t.ndim - 1, -1, -1)).conj(),
     "_version": _version,
     "_base": _view_base,
     "itemsize": lambda t: t._meta.dtype.itemsize,
@@ -235,9 +235,14 @@ GETTERS: dict[str, Any] = {
     "retains_grad": lambda t: t._x is not None and t._x.retains,
     "layout": lambda t: strided,
     "name": lambda t: None,
-    "real": lambda t: t,
+    "real": lambda t: FUNCTIONS["real"](t),
+    "imag": lambda t: FUNCTIONS["imag"](t),
 }
-SETTERS: dict[str, Any] = {"grad": _set_grad, "requires_grad": _set_requires_grad, "data": _set_data}
+SETTERS: dict[str, Any] = {
+    "real": lambda t, value: t.real.copy_(value) if isinstance(value, Tensor) else t.real.fill_(value),
+    "imag": lambda t, value: t.imag.copy_(value) if isinstance(value, Tensor) else t.imag.fill_(value),
+}
+SETTERS |= {"grad": _set_grad, "requires_grad": _set_requires_grad, "data": _set_data}
 DELETERS: dict[str, Any] = {"grad": lambda t: _set_grad(t, None)}
 METHODS: dict[str, Any] = {
     "dim": lambda t: t._meta.ndim,

@@ -107,7 +107,20 @@ class Formatter:
         return text.rjust(self.width)
 
 
-def _vector(row: np.ndarray, indent: int, summarize: bool, f: Formatter) -> str:
+class PairFormatter:
+    """Complex elements: a notation for the real parts, one for the imaginary ones."""
+
+    def __init__(self, values: np.ndarray):
+        self.parts = Formatter(values.real, True), Formatter(values.imag, True)
+        self.width = self.parts[0].width + self.parts[1].width + 1
+
+    def format(self, v: complex) -> str:
+        """One element as text."""
+        re, im = self.parts[0].format(v.real), (self.parts[1].format(v.imag) + "j").lstrip()
+        return re + im if im[0] in "+-" else f"{re}+{im}"
+
+
+def _vector(row: np.ndarray, indent: int, summarize: bool, f: Formatter | PairFormatter) -> str:
     length = f.width + 2
     per_line = max(1, math.floor((OPTIONS.linewidth - indent) / length))
     n = OPTIONS.edgeitems
@@ -122,7 +135,7 @@ def _vector(row: np.ndarray, indent: int, summarize: bool, f: Formatter) -> str:
     return "[" + ("," + "\n" + " " * (indent + 1)).join(", ".join(line) for line in lines) + "]"
 
 
-def _block(a: np.ndarray, indent: int, summarize: bool, f: Formatter) -> str:
+def _block(a: np.ndarray, indent: int, summarize: bool, f: Formatter | PairFormatter) -> str:
     if a.ndim == 0:
         return f.format(a.item())
     if a.ndim == 1:
@@ -153,7 +166,9 @@ def to_text(t: Tensor, contents: str | None = None) -> str:
     meta = t._meta
     suffixes = []
     d = meta.dtype
-    default = d in (dtypes.default_dtype(), dtypes.int64, dtypes.bool_)
+    usual = dtypes.default_dtype()
+    default = d in (usual, dtypes.complex128 if usual is dtypes.float64 else dtypes.complex64)
+    default = default or d in (dtypes.int64, dtypes.bool_)
     if meta.device.type == "meta":
         suffixes += [f"device='{meta.device}'", f"size={tuple(meta.shape)}"]
         default = d is dtypes.default_dtype()
@@ -166,7 +181,8 @@ def to_text(t: Tensor, contents: str | None = None) -> str:
     else:
         a = readable(t)
         summarize = meta.numel > OPTIONS.threshold
-        f = Formatter(_shown(a) if summarize else a, d.is_floating_point)
+        shown = _shown(a) if summarize else a
+        f = PairFormatter(shown) if d.is_complex else Formatter(shown, d.is_floating_point)
         text = _block(a, indent, summarize, f)
     if not default:
         suffixes.append(f"dtype={d}")

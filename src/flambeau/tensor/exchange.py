@@ -28,6 +28,8 @@ def item(self: Tensor) -> Any:
             "take one element first, or use tolist()",
             self=self,
         )
+    if meta.dtype.is_complex:
+        return display.readable(self).item()
     code = _CODES.get(meta.dtype.name)
     if code is None:
         return display.readable(self).item()
@@ -55,6 +57,16 @@ def one(self: Tensor) -> Any:
     if self._meta.numel != 1:
         fail(ValueError, "float: only one element tensors can be converted to Python scalars", self=self)
     return item(self)
+
+
+def real_one(self: Tensor, kind: str) -> Any:
+    """The value as a real number, for Python's own conversions."""
+    value = one(self)
+    if type(value) is complex:
+        if value.imag:
+            raise RuntimeError(f"value cannot be converted to type {kind} without overflow")
+        return value.real
+    return value
 
 
 def tolist(self: Tensor) -> Any:
@@ -312,8 +324,8 @@ METHODS = {
     "__array__": array,
     "__bool__": truth,
     "__index__": index,
-    "__int__": lambda t: int(one(t)),
-    "__float__": lambda t: float(one(t)),
+    "__int__": lambda t: int(real_one(t, "int64_t")),
+    "__float__": lambda t: float(real_one(t, "double")),
     "__complex__": lambda t: complex(one(t)),
     "__contains__": contains,
     "__delitem__": delitem,

@@ -92,7 +92,7 @@ def plain_value(view: Any, value: Any) -> Any:
         return value.item()
     from .create import from_data
 
-    if not isinstance(value, (list, tuple, np.ndarray, int, float)):
+    if not isinstance(value, (list, tuple, np.ndarray, int, float, complex)):
         raise TypeError(f"can't assign a {type(value).__name__} to a torch.{view.dtype.name}Tensor")
     return from_data(value, view.dtype)
 

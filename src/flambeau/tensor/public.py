@@ -98,8 +98,7 @@ def result_type(tensor1: Any, tensor2: Any) -> dtypes.dtype:
     (d, a), (e, b) = _weight(tensor1), _weight(tensor2)
     if a == b:
         return dtypes.promote_types(d, e)
-    strong, weak = (d, e) if a > b else (e, d)
-    return strong if weak._rank <= strong._rank else weak
+    return dtypes.result_type([(d, a), (e, b)])
 
 
 def _weight(x: Any) -> tuple[dtypes.dtype, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from .. import dtypes
@@ -24,14 +25,24 @@ def sampler(name: str, kind: str, values: tuple[float, float]) -> Any:
         check_device(device)
         shape = shape_of((rest.pop("size"),) if "size" in rest else size, name)
         d = dtype or dtypes.default_dtype()
-        if not d.is_floating_point:
+        if not d.is_inexact:
             fail(NotImplementedError, f"{name}: expected a floating-point dtype; got {d.name}")
-        t = fresh(kind, shape, d, values, generator)
+        t = drawn(kind, shape, d, values, generator)
         return into(out, t) if out is not None else finish(t, rest.get("requires_grad", False))
 
     make.__name__ = make.__qualname__ = name
     make.__doc__ = "Uniform numbers in [0, 1)." if kind == "uniform" else "Standard normal numbers."
     return make
+
+
+def drawn(kind: str, shape: tuple[int, ...], d: Any, values: tuple[float, float], generator: Any) -> Tensor:
+    """New random numbers; the parts of complex normal numbers have half the variance each."""
+    if not d.is_complex:
+        return fresh(kind, shape, d, values, generator)
+    mean, spread = values
+    if kind == "normal":
+        values = mean, spread * math.sqrt(0.5)
+    return OPS["view_as_complex"](fresh(kind, (*shape, 2), d.part, values, generator))
 
 
 rand, randn = sampler("rand", "uniform", (0.0, 1.0)), sampler("randn", "normal", (0.0, 1.0))
@@ -51,9 +62,9 @@ def sampler_like(name: str, make: Any) -> Any:
         rest.pop("device", None)
         rest.pop("layout", None)
         d = dtype or input._meta.dtype
-        if input._meta.contiguous and d.is_floating_point:
+        if input._meta.contiguous and d.is_inexact:
             kind, values = ("uniform", (0.0, 1.0)) if make is rand else ("normal", (0.0, 1.0))
-            t = fresh(kind, tuple(input._meta.shape), d, values, rest.get("generator"))
+            t = drawn(kind, tuple(input._meta.shape), d, values, rest.get("generator"))
             return finish(t, requires_grad)
         t = OPS["empty_like"](input, dtype=dtype)
         return finish(
