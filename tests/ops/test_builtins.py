@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import flambeau as torch
+from flambeau.autograd import engine
 from flambeau.device import cpython
 from flambeau.ops import builtins, record
 from flambeau.ops.builtins import recording
@@ -81,7 +82,23 @@ def hooked(a: Any, p: Any, q: Any) -> Any:
     return [p.grad, q.grad]
 
 
-PROGRAMS = [plain, graph, shared, in_place, second_order, without, hooked]
+def asked(a: Any, p: Any, q: Any) -> Any:
+    """Gradients of all leaves, of some, of what is between, of the output, with what is not reached."""
+    y = p * q
+    y.register_hook(lambda g: g * 2)
+    z = (y.exp() + a).sum(0)
+    far = torch.ones(3, requires_grad=True)
+    grad, ones = torch.autograd.grad, torch.ones(4)
+    found = [*grad(z, [p, q], ones, retain_graph=True), *grad(z, [q], ones, retain_graph=True)]
+    found += [*grad(z, [y, q, z], ones, retain_graph=True)]
+    found += [g for g in grad(z, [far, p, p], ones, retain_graph=True, allow_unused=True) if g is not None]
+    found += [*grad(q.sum() * 2, [q]), *grad(q, [q], ones)]
+    torch.autograd.backward(z, ones, inputs=[q])
+    assert p.grad is None
+    return [*found, q.grad]
+
+
+PROGRAMS = [plain, graph, shared, in_place, second_order, without, hooked, asked]
 
 
 def recorded(program: Callable[..., Any], native: bool) -> tuple[list[Any], list[Any], list[Any]]:
@@ -103,6 +120,20 @@ def test_what_is_recorded_is_the_same(program: Callable[..., Any]) -> None:
     want = recorded(program, False)
     assert recorded(program, True) == want
     assert len(want[0]) > 10 and want[2]
+
+
+def test_asked_gradients_are_walked_natively(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, p, q = tensors()
+    visited: list[Any] = []
+    visit = engine._Walk.visit
+    monkeypatch.setattr(engine._Walk, "visit", lambda self, node: visited.append(node) or visit(self, node))
+    for _ in range(2):
+        y = p
+        for _ in range(50):
+            y = y * q + a
+        del visited[:]
+        torch.autograd.grad(y.sum(), [p, q])
+    assert len(visited) == 2
 
 
 def test_the_graph_is_the_same() -> None:

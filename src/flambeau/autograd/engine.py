@@ -85,9 +85,12 @@ class _Walk:
     def count(self) -> dict[Node, int]:
         """How many edges lead to each node that can be reached; with inputs, only nodes on a way to one matter."""
         native = BOOK.get("count")
-        if native is not None and not self.captured:
-            return native(self.roots, set(self.roots))
-        counts: dict[Node, int] = {}
+        if native is not None:
+            counts = native(self.roots, set(self.roots))
+            if self.captured:
+                self.limit = self.useful({*counts, *self.roots})
+            return counts
+        counts = {}
         todo = list(self.roots)
         seen = set(todo)
         while todo:
@@ -109,6 +112,9 @@ class _Walk:
 
     def useful(self, seen: set[Node]) -> set[Node]:
         """Nodes from which a captured input can be reached (the inputs' own nodes need not run)."""
+        ends = {node for node in seen if type(node) is AccumulateGrad}
+        if ends == {node for node, _ in self.captured}:
+            return seen - ends  # the inputs are all that there is to reach
         parents: dict[Node, list[Node]] = {}
         for node in seen:
             for e in node.edges:
@@ -127,11 +133,17 @@ class _Walk:
         counts = self.counts
         self.ready = ready = [n for n in reversed(self.roots) if not counts.get(n)]
         native = BOOK.get("walk")  # what does as `visit` with nodes that have nothing unusual about them
-        if native is not None and not self.captured and CHECK[0] is None:
-            native(ready, counts, self.buffers, self.shared, self.retain, self.visit)
+        if native is not None and CHECK[0] is None:
+            native(ready, counts, self.buffers, self.shared, self.retain, self.visit, self.unusual())
         while ready:
             self.visit(ready.pop())
         return self.results
+
+    def unusual(self) -> set[Node] | None:
+        """The nodes at which a gradient is captured, or that need not run."""
+        if not self.captured:
+            return None
+        return {*self.counts, *self.roots} - self.limit | {node for node, _ in self.captured}  # type: ignore[operator]
 
     def visit(self, node: Node) -> None:
         """Run one node, all of whose gradients are there, and pass on what it makes."""

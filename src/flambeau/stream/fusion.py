@@ -334,9 +334,11 @@ def join_lists(launches: list[Any]) -> list[Any]:
 
 def extend(launch: Any, x: Any) -> None:
     """Append another launch's buffers, numbers and checks."""
-    launch.bufs = launch.bufs + x.bufs
-    launch.ints = launch.ints + x.ints
-    launch.numbers = launch.numbers + x.numbers
+    if launch.count == 1:  # the lists are the launch's own from here on
+        launch.bufs, launch.ints, launch.numbers = [*launch.bufs], [*launch.ints], [*launch.numbers]
+    launch.bufs += x.bufs
+    launch.ints += x.ints
+    launch.numbers += x.numbers
     launch.count += 1
     launch.work += x.work
     launch.parts = PARTS if launch.work >= SERIAL_WORK else 1

@@ -235,12 +235,12 @@ def release(f: Function, node: str, is_op: str, node_: Offsets) -> None:
 
 
 def walk(m: Module, o: Table) -> None:
-    """flambeau_walk(ready, counts, buffers, shared, retain, visit): until no node is ready; None.
+    """flambeau_walk(ready, counts, buffers, shared, retain, visit, unusual): until no node is ready; None.
 
-    visit: the Python definition for a node that is not usual."""
+    visit: the Python definition for a node that is not usual; unusual: a set of such nodes, or None."""
     node_ = o[Node]
     f = m.function("flambeau_walk", "pppi", exported=True)
-    ready, counts, buffers, shared, retain, visit = (f.item("%a1", i) for i in range(6))
+    ready, counts, buffers, shared, retain, visit, unusual = (f.item("%a1", i) for i in range(7))
     none = f.object("None")
     S = f.call("current")
     made_of = f.var()
@@ -252,6 +252,8 @@ def walk(m: Module, o: Table) -> None:
     node = f.item(f.load(ready, ITEMS), last)
     f.incref(node)
     f.call("PyList_SetSlice", ready, last, left, "null")
+    with f.when(f.test("ne", unusual, none)):
+        f.jump_if(f.test("ne", f.call("PySet_Contains", unusual, node), 0, "i32"), "visit")
     held = f.call("PyDict_GetItemWithError", buffers, node)
     f.jump_if(f.test("eq", held, "null"), "visit")
     f.jump_if(f.test("eq", held, none), "visit")
