@@ -78,19 +78,28 @@ def channels_last_strides(shape: Sequence[int]) -> Shape:
 
 
 def dense_strides_like(shape: Sequence[int], strides: Sequence[int]) -> Shape:
-    """The strides of a fresh result that keeps the memory order of a dense, non-overlapping operand."""
-    if is_contiguous(shape, strides) or not is_dense(shape, strides):
+    """The strides of a fresh result that keeps the memory order of an operand."""
+    if is_contiguous(shape, strides):
         return contiguous_strides(shape)
     result, step = [0] * len(shape), 1
-    for d in reversed(memory_order(strides)):
+    for d in reversed(memory_order(shape, strides)):
         result[d] = step
         step *= max(shape[d], 1)
     return tuple(result)
 
 
-def memory_order(strides: Sequence[int]) -> list[int]:
-    """The dimensions from the slowest to the fastest in memory."""
-    return sorted(range(len(strides)), key=lambda d: -strides[d])
+def memory_order(shape: Sequence[int], strides: Sequence[int]) -> list[int]:
+    """The dimensions from the slowest to the fastest in memory; a broadcast one is as fast as any (PyTorch's order)."""
+    order = [*reversed(range(len(shape)))]  # fastest first
+    for k in range(1, len(order)):
+        for i in reversed(range(k)):
+            d, e = order[i], order[k]
+            if not strides[d] or not strides[e] or (strides[d] == strides[e] and shape[d] <= shape[e]):
+                continue
+            if strides[d] < strides[e]:
+                break
+            order[i], order[k], k = e, d, i
+    return order[::-1]
 
 
 def is_dense(shape: Sequence[int], strides: Sequence[int]) -> bool:

@@ -12,7 +12,7 @@ from ..stream.graph import cast, const, map_
 from ..stream.value import LOCAL
 from .activation import SELU_ALPHA, SELU_SCALE
 from .entry import FUNCTIONS, N, T, composite, op
-from .random import drawn, state_of
+from .random import drawn, drawn_in_memory_order, state_of
 
 Size = tuple[int, ...]
 
@@ -47,10 +47,13 @@ def _feature_dropout(self: T, state: T, shape: Size, keep: N) -> Any:
     constant=("mask",),
     grad={"self": lambda grads, mask, scale: grads[0] * (mask * scale)},
 )
-def _alpha_dropout(self: T, state: T, shape: Size, keep: N, scale: N, low: N, shift: N) -> Any:
-    """self * mask * scale + (mask - 1) low + shift."""
+def _alpha_dropout(self: T, state: T, channels: Any, keep: N, scale: N, low: N, shift: N) -> Any:
+    """self * mask * scale + (mask - 1) low + shift; channels: the mask's shape (None: one number for each element)."""
     d = self.dtype
-    mask = drawn("bernoulli", state, shape, d, keep)
+    if channels is None:
+        mask = drawn_in_memory_order("bernoulli", state, self, d, keep)
+    else:
+        mask = drawn("bernoulli", state, channels, d, keep)
     base = map_("add", map_("mul", map_("sub", mask, const(1, d)), cast(low, d)), cast(shift, d))
     return map_("add", map_("mul", self, map_("mul", mask, cast(scale, d))), base), mask
 
@@ -64,10 +67,10 @@ def _plain(input: Any, p: float, train: bool) -> Any:
     return input * 0 if p == 1 else None
 
 
-def _alpha(input: Any, p: float, shape: Size) -> Any:
+def _alpha(input: Any, p: float, channels: Size | None) -> Any:
     low = SELU_ALPHA * SELU_SCALE
     scale = 1.0 / math.sqrt((low * low * p + 1) * (1 - p))
-    return _alpha_dropout(input, state_of(None), shape, 1.0 - p, scale, low * scale, low * scale * p)[0]
+    return _alpha_dropout(input, state_of(None), channels, 1.0 - p, scale, low * scale, low * scale * p)[0]
 
 
 @composite(method=False)
@@ -81,7 +84,7 @@ def feature_dropout(input: Any, p: float = 0.5, train: bool = True) -> Any:
 def alpha_dropout(input: Any, p: float = 0.5, train: bool = False) -> Any:
     """Dropped elements become selu's lower bound, then all are moved and scaled back to mean 0 and variance 1."""
     plain = _plain(input, p, train)
-    return _alpha(input, p, tuple(input.shape)) if plain is None else plain
+    return _alpha(input, p, None) if plain is None else plain
 
 
 @composite(method=False)
@@ -114,7 +117,7 @@ for _name in ("feature_dropout", "alpha_dropout", "feature_alpha_dropout"):
     grad={"self": lambda grads, mask, keep: grads[0] * mask.to(grads[0].dtype) / keep},
 )
 def _native_dropout(self: T, state: T, keep: N) -> Any:
-    mask = drawn("bernoulli", state, tuple(self.shape), bool_, keep)
+    mask = drawn_in_memory_order("bernoulli", state, self, bool_, keep)
     scaled = map_("div", const(1, self.dtype), cast(keep, self.dtype))
     return map_("mul", map_("mul", self, cast(mask, self.dtype)), scaled), mask
 

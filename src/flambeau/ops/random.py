@@ -7,7 +7,7 @@ from typing import Any
 
 from ..dtypes import dtype, int64, uint64
 from ..errors import fail
-from ..shapes import dense_strides_like, is_contiguous, is_dense, memory_order, numel
+from ..shapes import is_contiguous, is_dense, memory_order, numel
 from ..stream.graph import Val, cast, contiguous, map_, opaque
 from ..stream.value import Tensor
 from .elementwise import into
@@ -124,7 +124,7 @@ def drawn(kind: str, state: Val, shape: tuple[int, ...], d: dtype, *rest: Val, b
 
 def drawn_in_memory_order(kind: str, state: Val, like: Val, d: dtype, *rest: Val) -> Val:
     """`drawn` for a new tensor that lies in memory as `like` does: the numbers come in the order of its memory."""
-    order = memory_order(dense_strides_like(like.shape, like.strides))
+    order = memory_order(like.shape, like.strides)
     made = drawn(kind, state, tuple([like.shape[e] for e in order]), d, *rest)
     back = [order.index(e) for e in range(len(order))]
     return Val(made.buf, like.shape, tuple([made.strides[k] for k in back]), 0)
@@ -169,7 +169,7 @@ def fill_random(t: Any, kind: str, values: tuple[float, ...], generator: Any, bi
     order = None
     if not is_contiguous(shape, meta.strides):
         if is_dense(shape, meta.strides):
-            order = memory_order(meta.strides)
+            order = memory_order(shape, meta.strides)
         if kind == "normal":
             kind = "normal_serial"
     if kind == "normal" and meta.numel < 16:

@@ -15,7 +15,7 @@ from ..errors import fail
 from ..ops.elementwise import _full
 from ..ops.entry import FUNCTIONS as OPS
 from ..ops.entry import N, op
-from ..shapes import Size
+from ..shapes import Size, channels_last_strides, contiguous_strides, dense_strides_like
 from ..stream.graph import cast, const, index_, map_
 from ..stream.value import LOCAL, Tensor
 from .create import check_device, empty_of, from_data, tensor
@@ -246,6 +246,15 @@ def eye(
     return into(out, t) if out is not None else finish(t, requires_grad)
 
 
+def _strides_like(meta: Any, memory_format: Any) -> tuple[int, ...]:
+    name = getattr(memory_format, "name", "preserve_format")
+    if name == "preserve_format":
+        return dense_strides_like(meta.shape, meta.strides)
+    return (
+        channels_last_strides(meta.shape) if name[:13] == "channels_last" else contiguous_strides(meta.shape)
+    )
+
+
 def like(name: str, value: int | None) -> Any:
     """The constructor of tensors in another's shape."""
 
@@ -261,11 +270,7 @@ def like(name: str, value: int | None) -> Any:
         check_device(device)
         d = dtype or input.dtype  # type: ignore[attr-defined]
         if value is None and (LOCAL.s.capture is None or not input._meta.contiguous):
-            from ..shapes import dense_strides_like
-
-            t = empty_of(
-                tuple(input._meta.shape), d, dense_strides_like(input._meta.shape, input._meta.strides)
-            )
+            t = empty_of(tuple(input._meta.shape), d, _strides_like(input._meta, memory_format))
         else:
             t = _full(tuple(input.shape), value or 0, d)  # type: ignore[attr-defined]
         return finish(t, requires_grad)

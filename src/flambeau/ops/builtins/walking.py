@@ -234,6 +234,17 @@ def release(f: Function, node: str, is_op: str, node_: Offsets) -> None:
     f.label("released")
 
 
+def next_node(f: Function, ready: str) -> str:
+    """The last node that is ready, taken off the list; a reference of its own. Jumps to "out" if there is none."""
+    left = f.load(ready, SIZE, "i64")
+    f.jump_if(f.test("eq", left, 0, "i64"), "out")
+    last = f.whole("sub", left, 1)
+    node = f.item(f.load(ready, ITEMS), last)
+    f.incref(node)
+    f.call("PyList_SetSlice", ready, last, left, "null")
+    return node
+
+
 def walk(m: Module, o: Table) -> None:
     """flambeau_walk(ready, counts, buffers, shared, retain, visit, unusual): until no node is ready; None.
 
@@ -246,12 +257,7 @@ def walk(m: Module, o: Table) -> None:
     made_of = f.var()
     f.jump_if(f.test("eq", S, "null"), "failed")
     f.label("top")
-    left = f.load(ready, SIZE, "i64")
-    f.jump_if(f.test("eq", left, 0, "i64"), "out")
-    last = f.whole("sub", left, 1)
-    node = f.item(f.load(ready, ITEMS), last)
-    f.incref(node)
-    f.call("PyList_SetSlice", ready, last, left, "null")
+    node = next_node(f, ready)
     with f.when(f.test("ne", unusual, none)):
         f.jump_if(f.test("ne", f.call("PySet_Contains", unusual, node), 0, "i32"), "visit")
     held = f.call("PyDict_GetItemWithError", buffers, node)
