@@ -48,6 +48,8 @@ def numel(shape: Iterable[int]) -> int:
 
 def contiguous_strides(shape: Sequence[int]) -> Shape:
     """The strides of row-major order."""
+    if len(shape) == 2:
+        return (max(shape[1], 1), 1)
     strides, step = [], 1
     for extent in reversed(shape):
         strides.append(step)

@@ -252,7 +252,7 @@ def test_pieces_are_those_that_python_finds(monkeypatch: pytest.MonkeyPatch) -> 
     S = LOCAL.s
     code, slots = tuple(S.code), S.slots
     lines = flush.split(code)
-    promised, count, words = fragments.BUILTINS["survey"](code, slots)
+    promised, count, words, _ = fragments.BUILTINS["survey"](code, slots)
     assert (promised, count) == (flush.promised(lines), len(lines))
     starts = [0]
     for _, line in lines:

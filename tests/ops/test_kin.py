@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+
 import numpy as np
 import pytest
 
 import flambeau as torch
-from flambeau.ops import kin
+from flambeau.device import cpython
+from flambeau.ops import builtins, kin
 from flambeau.ops.registry import ENTRIES
+from flambeau.stream import flush
 from flambeau.stream.program import STATS
 
 CALLS = {
@@ -39,6 +44,7 @@ SHAPES = [(3, 4), (5, 7), (6, 2), (9, 9), (1, 8), (8, 1), (40, 300), (300, 41), 
 def test_a_new_shape_gives_what_a_traced_one_gives(name, monkeypatch):
     """With and without kin, bit for bit, over shapes on both sides of what one thread does."""
     call = CALLS[name]
+    builtins.install()
     rng = np.random.default_rng(0)
     data = [(rng.standard_normal(s, "f"), rng.standard_normal(s, "f")) for s in SHAPES]
     got = [call(torch.tensor(a), torch.tensor(b)).numpy().copy() for a, b in data]
@@ -46,7 +52,11 @@ def test_a_new_shape_gives_what_a_traced_one_gives(name, monkeypatch):
         entry.cache.clear()
         entry.kin.clear()
     monkeypatch.setattr(kin, "derive", lambda *call: None)
+    monkeypatch.setattr(kin.Kin, "settle", lambda self: None)
     want = [call(torch.tensor(a), torch.tensor(b)).numpy().copy() for a, b in data]
+    assert not any(form.kin for entry in ENTRIES.values() for form in entry.cache.values())
+    for entry in ENTRIES.values():  # these are not settled
+        entry.kin.clear()
     for a, b in zip(got, want):
         assert a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
@@ -99,3 +109,91 @@ def test_derived_forms_know_what_they_move() -> None:
         for n in (3, 5, 7, 11, 13):
             assert torch.equal(module(torch.zeros(2, n, 3) - 1), torch.zeros(2, n, 3))
     assert any(f.kin is not None and f.weight for f in torch.relu.entry.cache.values())
+
+
+native = pytest.mark.skipif(not cpython.supported(), reason="no builtins for this interpreter")
+
+
+@native
+@pytest.mark.parametrize("name", CALLS)
+def test_the_builtin_derives_what_python_derives(name, monkeypatch):
+    """The same structures and forms, field by field; and Python is not asked."""
+    builtins.install()
+    shapes = [(3, 4), (5, 7), (6, 2), (11, 13), (17, 19)]
+    for shape in shapes:
+        CALLS[name](torch.ones(shape), torch.ones(shape)).tolist()
+    asked, derive = [], kin.derive
+    monkeypatch.setattr(kin, "derive", lambda entry, key: asked.append(entry.name) or derive(entry, key))
+    x, y = torch.ones(23, 29), torch.ones(23, 29)
+    torch.exp2(x).tolist(), torch.exp2(y).tolist()  # they have their bytes
+    known = {entry: set(entry.cache) for entry in ENTRIES.values()}
+    asked.clear()
+    CALLS[name](x, y).tolist()
+    found = 0
+    for entry, before in known.items():
+        for key in set(entry.cache) - before:
+            made = entry.cache[key]
+            if made.kin is None or entry.name in asked:
+                continue
+            found += 1
+            want = derive(entry, key)
+            for slot in type(made).__slots__:
+                if slot not in ("trace", "out_vals", "weight", "backward", "fresh", "plain_unit", "unit"):
+                    assert getattr(made, slot) == getattr(want, slot), slot
+            assert made.outs is want.outs or len(made.outs) > 1
+            assert made.backward == {} and made.plans is made.kin.first.plans and made.key is key
+    # A divisor may be an extent; a number that is not its default goes by Python.
+    assert bool(found) == (name not in ("mean", "var", "add_number")), asked
+
+
+@native
+def test_a_small_shape_runs_without_a_program():
+    """By the recipe of its kin; a large one, which threads share, has a program."""
+    builtins.install()
+    for n in (3, 5, 7, 9):
+        torch.softmax(torch.ones(n, n + 1), 1).sum().tolist()
+    for n, small in ((21, True), (1500, False)):
+        x = torch.ones(n, n + 1)
+        torch.softmax(x, 1).sum().tolist()
+        (form,) = [f for f in ENTRIES["_softmax"].cache.values() if f.outs[0][0].shape == (n, n + 1)]
+        assert (form.plain_unit is None) == small
+
+
+@native
+def test_references_do_not_drift_where_shapes_are_new():
+    builtins.install()
+
+    def work(shapes):
+        flush.MET.clear()  # what is known of sequences that came once
+        for a, b in shapes:
+            x = torch.full((a, b), 0.5)
+            torch.softmax(torch.relu(x + torch.full((b,), 0.25)) * 2.0, 1).sum().item()
+        for entry in ENTRIES.values():
+            entry.cache.clear()
+
+    shapes = [(a, b) for a in range(2, 22) for b in range(30, 45)]
+    work(shapes)
+    work(shapes)
+    watched = [None, True, False, 0, torch.float32, kin.Kin, type(next(iter(kin.SINGLE.values())))]
+    watched += [torch.relu.entry.kin, *torch.relu.entry.kin.values(), *list(kin.SINGLE.values())[-50:]]
+    gc.collect()
+    before, alive = [sys.getrefcount(x) for x in watched], len(gc.get_objects())
+    for _ in range(3):
+        work(shapes)
+    gc.collect()
+    after = [sys.getrefcount(x) for x in watched]
+    assert all(abs(b - a) < 60 for a, b in zip(before, after)), [b - a for a, b in zip(before, after)]
+    assert len(gc.get_objects()) - alive < 100
+
+
+@native
+def test_a_block_without_its_slots_dies_in_peace():
+    """An interrupt may come between the making of an object and its initialisation."""
+    from flambeau.device.memory import Block
+
+    builtins.install()
+    assert type(Block.__del__).__name__ == "method_descriptor"
+    Block.__new__(Block)
+    builtins.remove()
+    assert type(Block.__del__).__name__ == "function"
+    builtins.install()

@@ -31,6 +31,7 @@ _API = {
     "PyObject_CallFunctionObjArgs": "pp.",
     "PyObject_Vectorcall": "pppip",
     "PyObject_Size": "ip",
+    "PyObject_GC_UnTrack": "vp",
     "PyDict_GetItemWithError": "ppp",
     "PyDict_SetItem": "4ppp",
     "PyDict_DelItem": "4pp",
@@ -322,6 +323,16 @@ def builtin(name: str, function: int, flags: int, context: Any = None) -> Callab
     _kept.append(method)  # it must live as long as the builtin
     made: Callable[..., Any] = new(ctypes.addressof(method), None if context is None else id(context), None)
     return made
+
+
+def method(cls: type, name: str, function: int) -> Any:
+    """A method without arguments of the code at an address, to be put into a class."""
+    new = ctypes.pythonapi.PyDescr_NewMethod
+    new.restype = ctypes.py_object
+    new.argtypes = [ctypes.py_object, ctypes.c_void_p]
+    definition = _Method(name.encode(), function, NOARGS, None)
+    _kept.append(definition)
+    return new(cls, ctypes.addressof(definition))
 
 
 def set_objects(address: int, objects: Sequence[Any]) -> None:

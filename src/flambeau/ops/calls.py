@@ -117,7 +117,8 @@ def make_wrapper(
         made = scope[name]
         if letters is not None:
             defaults = tuple([entry.defaults.get(p) for p in entry.params])
-            context = (scope["cache"], scope["plain"], letters, defaults, entry.grads is not None, entry)
+            known = (entry.grads is not None, entry, entry.kin, entry.sized)
+            context = (scope["cache"], scope["plain"], letters, defaults, *known)
             scope["builtin"] = _BUILTIN[0](context)
         stub.__defaults__, stub.__kwdefaults__ = made.__defaults__, made.__kwdefaults__
         stub.__code__ = made.__code__

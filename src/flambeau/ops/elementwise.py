@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dtypes import bool_, default_dtype, dtype
+from ..dtypes import bool_, default_dtype, dtype, number_dtype
 from ..errors import fail
 from ..shapes import contiguous_strides, dense_strides_like
 from ..stream.graph import GNode, Val, cast, const, empty, expand, map_, promote, store
 from ..stream.graph import reduce_ as _reduce
+from ..stream.value import NUMBERS
 from .entry import NONE, TN, N, T, composite, op
 from .widening import rounded
 
@@ -341,10 +342,8 @@ def full(
     **rest: Any,
 ) -> Any:
     """A tensor of the given size filled with a number."""
-    from ..dtypes import number_dtype
-
-    size = (size,) if isinstance(size, int) else tuple(int(n) for n in size)
-    if hasattr(fill_value, "item"):
+    size = (size,) if isinstance(size, int) else tuple(map(int, size))
+    if type(fill_value) not in NUMBERS and hasattr(fill_value, "item"):
         fill_value = fill_value.item()
     t = _full(size, fill_value, dtype or number_dtype(type(fill_value)))
     if out is not None:

@@ -7,6 +7,8 @@ differ in their extents alone, later ones are derived: no body runs and nothing 
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..stream import rebind
@@ -21,9 +23,12 @@ KINDS = frozenset(("map", "const", "reduce", "empty", "store"))
 
 
 class Kin:
-    """What derived forms share. varied: the extents (by number) that have been seen to change nothing but themselves."""
+    """What derived forms share. varied: the extents (by number) that have been seen to change nothing but themselves.
 
-    __slots__ = ("extents", "first", "outs", "pattern", "refused", "varied")
+    template: what the builtin of ops/builtins/deriving.py makes forms of one result from, once any extents do: the first
+    form, the numbers of the result's extents as words, its dtype."""
+
+    __slots__ = ("extents", "first", "outs", "pattern", "refused", "template", "varied")
 
     def __init__(self, first: Form, extents: list[int]):
         self.first, self.extents = first, extents
@@ -33,6 +38,15 @@ class Kin:
         self.pattern: Any = None  # rebind.Pattern, once it is known
         self.refused = not alike(first, first)
         self.varied: set[int] = set()
+        self.template: Any = None
+
+    def settle(self) -> None:
+        """Say whether forms may be derived whatever their extents are."""
+        if self.refused or self.pattern is None or len(self.varied) < len(self.extents):
+            self.template = None
+        elif self.template is None and len(self.outs) == 1:
+            ((ids, dtype),) = self.outs
+            self.template = (self.first, array("q", ids).tobytes(), dtype)
 
     def differs(self, extents: list[int]) -> set[int]:
         """The extents, by number, that are not those of the first form."""
@@ -44,12 +58,10 @@ class Kin:
 
     def program(self, form: Form) -> Any:
         """The program of one such instruction over distinct storages without offsets."""
-        at = form.arity
+        at, extents = form.arity, memoryview(form.extents).cast("q")
         if len(form.outs) == 1:
-            return rebind.program(self.pattern, form.extents, [(at, form.outs[0][2])])
-        return rebind.program(
-            self.pattern, form.extents, [(at + i, out[2]) for i, out in enumerate(form.outs)]
-        )
+            return rebind.program(self.pattern, extents, [(at, form.outs[0][2])])
+        return rebind.program(self.pattern, extents, [(at + i, out[2]) for i, out in enumerate(form.outs)])
 
 
 def unit(form: Form) -> Any:
@@ -58,44 +70,55 @@ def unit(form: Form) -> Any:
     return made
 
 
+METAS, OTHER, SIZED = -2, -3, -4  # what a part of a key is, unless it is metadata
+
+
 def signature(entry: Entry, key: Any) -> tuple[Any, list[int]] | None:
-    """(structure, extents by number) of a form's key; None if it has no kin."""
+    """(structure, extents by number) of a form's key; None if it has no kin.
+
+    A structure is one text of words for all metadata (the dtype, then the number of each extent), and the other parts."""
     numbers: dict[int, int] = {}
-    structure: list[Any] = []
+    words: list[int] = []
+    parts: list[Any] = [b""]
     for at, part in enumerate(key):
+        parts.append(None)
         if type(part) is Meta:
-            if not part.contiguous or not part.numel:
+            if not add_metadata(part, words, numbers):
                 return None
-            structure += (part.dtype.name, ids_of(part.shape, numbers))
         elif at == entry.sized:
             if 0 in part:
                 return None
-            structure.append(ids_of(part, numbers))
+            words.append(SIZED)
+            add_ids(part, words, numbers)
         elif type(part) is tuple and part and type(part[0]) is Meta:
-            for meta in part:
-                if not meta.contiguous or not meta.numel:
-                    return None
-                structure += (meta.dtype.name, ids_of(meta.shape, numbers))
+            words += (METAS, len(part))
+            if not all(add_metadata(meta, words, numbers) for meta in part):
+                return None
         else:
-            structure.append(part)
-        structure.append(None)
+            words.append(OTHER)
+            parts[-1] = part
     if not numbers:
         return None
-    return tuple(structure), list(numbers)
+    parts[0] = array("q", words).tobytes()
+    return tuple(parts), list(numbers)
+
+
+def add_metadata(meta: Meta, words: list[int], numbers: dict[int, int]) -> bool:
+    """Add the words of metadata; False if forms of such are no kin."""
+    words.append(id(meta.dtype))
+    add_ids(meta.shape, words, numbers)
+    return meta.contiguous and meta.numel > 0
+
+
+def add_ids(shape: Sequence[int], words: list[int], numbers: dict[int, int]) -> None:
+    """Add how many extents there are, and their numbers."""
+    words.append(len(shape))
+    words += ids_of(shape, numbers)
 
 
 def ids_of(shape: Any, numbers: dict[int, int]) -> tuple[int, ...]:
     """The number of each extent, in order of appearance; -1: 1."""
-    ids = []
-    for n in shape:
-        if n == 1:
-            ids.append(-1)
-            continue
-        i = numbers.get(n)
-        if i is None:
-            i = numbers[n] = len(numbers)
-        ids.append(i)
-    return tuple(ids)
+    return tuple([-1 if n == 1 else numbers.setdefault(n, len(numbers)) for n in shape])
 
 
 def derive(entry: Entry, key: Any) -> Form | None:
@@ -130,11 +153,13 @@ def note(key: Any, form: Form) -> None:
     outs = results(form, extents) if alike(kin.first, form) else None
     if outs is None or kin.outs not in (None, outs):
         kin.refused = True  # forms derived before keep their pattern
+        kin.settle()
         return
     kin.varied |= kin.differs(extents)
     if kin.pattern is None:
         kin.outs, kin.pattern = outs, rebind.pattern(form, extents)
         kin.refused = kin.pattern is None
+    kin.settle()
 
 
 def alike(a: Form, b: Form) -> bool:
@@ -183,13 +208,27 @@ def derived(kin: Kin, key: Any, extents: list[int]) -> Form:
     form.arity, form.args, form.checks, form.diff = first.arity, first.args, first.checks, first.diff
     form.effects, form.entry, form.into, form.name = first.effects, first.entry, first.into, first.name
     form.slots, form.structure, form.writes = first.slots, first.structure, first.writes
-    form.outs = outs = []
-    for ids, dtype in kin.outs:
-        meta = fresh_meta(tuple([1 if i < 0 else extents[i] for i in ids]), dtype)
-        outs.append((meta, 0, meta.nbytes))
-    form.plans, form.backward, form.unit, form.plain_unit, form.seen = {}, {}, None, None, 0
-    form.kin, form.key, form.extents = kin, key, extents
+    shapes = [(tuple([1 if i < 0 else extents[i] for i in ids]), dtype) for ids, dtype in kin.outs]
+    form.outs = single(*shapes[0]) if len(shapes) == 1 else [single(*shape)[0] for shape in shapes]
+    form.plans, form.backward, form.unit, form.plain_unit, form.fresh = first.plans, {}, None, None, True
+    form.kin, form.key, form.extents = kin, key, array("q", extents).tobytes()
     return form
+
+
+SINGLE: dict[
+    tuple[tuple[int, ...], Any], list[Any]
+] = {}  # the `outs` of forms with one result, by shape and dtype
+
+
+def single(shape: tuple[int, ...], dtype: Any) -> list[Any]:
+    """The `outs` of a form whose result is a new tensor: they are shared, since there are thousands of such forms."""
+    found = SINGLE.get((shape, dtype))
+    if found is None:
+        if len(SINGLE) > 1 << 16:
+            SINGLE.clear()
+        meta = fresh_meta(shape, dtype)
+        found = SINGLE[shape, dtype] = [(meta, 0, meta.nbytes)]
+    return found
 
 
 class Stand:

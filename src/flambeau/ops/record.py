@@ -47,20 +47,20 @@ class Form:
             "backward",
             "diff",
             "entry",
+            "fresh",
             "into",
             "key",
             "name",
             "out_vals",
             "outs",
             "plans",
-            "seen",
             "slots",
             "structure",
         ),
         *("checks", "effects", "kin", "extents", "plain_unit", "trace", "unit", "weight", "writes"),
     )
 
-    extents: Any  # of a form derived from another: see kin.py
+    extents: bytes  # words, of a form derived from another: see kin.py
     key: Any
 
     def __init__(
@@ -94,7 +94,7 @@ class Form:
         self.plain_unit: Any = (
             None  # the program of one such instruction over distinct storages without offsets
         )
-        self.seen = 0
+        self.fresh = True  # it has stood in no sequence yet
         self.kin: Any = None
         self.writes = tuple(sorted({i for n in trace.nodes for i in written_operands(n)}))
         self.checks = any(n.kind == "take" or n.op == "scatter" for n in trace.nodes)

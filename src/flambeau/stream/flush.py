@@ -323,22 +323,22 @@ FREEING = 2 << 20  # bytes promised from which dead results are freed while inst
 def run_units(known: Known, slots: list[Any], pending: int, progress: Progress) -> None:
     """Each instruction by the program of its own form, or several by that of a fragment."""
     before = STATS["units"], STATS["runs"]
-    freeing, learning = pending > FREEING, len(known.code) >= 32 and fragments.learning()
     if fragments.BUILTINS:
-        if learning:
-            fragments.learn(known.lines)
-        run_pieces_natively(known, slots, progress, freeing)
+        run_pieces_natively(known, slots, progress, pending > FREEING)
     else:
-        run_each(known, slots, progress, freeing, learning)
+        run_each(known, slots, progress, pending > FREEING)
     known.size, known.calls = STATS["units"] - before[0], STATS["runs"] - before[1]
 
 
-def run_each(known: Known, slots: list[Any], progress: Progress, freeing: bool, learning: bool) -> None:
-    """The same, the instructions taken apart. freeing: dead results go at once; learning: fragments are looked for."""
+def run_each(known: Known, slots: list[Any], progress: Progress, freeing: bool) -> None:
+    """The same, the instructions taken apart. freeing: dead results go at once."""
     lines = known.lines
     STATS["units"] += len(lines)
     if len(lines) >= 8:
-        if learning:
+        fresh = sum([form.fresh for form, _ in lines])
+        for form, _ in lines:
+            form.fresh = False
+        if fragments.learning(len(lines), fresh):
             fragments.learn(lines)
         if fragments.ROOT.next:
             run_pieces(lines, slots, progress, freeing)
@@ -387,8 +387,10 @@ def run_pieces_natively(known: Known, slots: list[Any], progress: Progress, free
     """`run_pieces`, where builtins find the pieces, name them and run those whose program is ready: nothing of the rest
     is taken apart."""
     code = known.code
-    known._promised, lines, words = fragments.BUILTINS["survey"](code, slots)
+    known._promised, lines, words, fresh = fragments.BUILTINS["survey"](code, slots)
     STATS["units"] += lines
+    if lines >= 8 and fragments.learning(lines, fresh):
+        fragments.learn(known.lines)
     piece, root, compiling = fragments.BUILTINS["piece"], fragments.ROOT, Novelty.compiling()
     drive = fragments.BUILTINS["drive"] if programs.run is programs.RUN else None
     at, n, last, tally = 0, len(code), memoryview(words).cast("q")[::2], bytearray(16)

@@ -55,8 +55,11 @@ _candidates: dict[tuple[Any, ...], int] = {}
 _count = {"fragments": 0, "programs": 0, "idle": 0, "met": 0}
 
 
-def learning() -> bool:
-    """Whether new fragments are looked for in this sequence: where none were found for a while, in few."""
+def learning(lines: int, fresh: int) -> bool:
+    """Whether new fragments are looked for in a sequence of so many instructions, `fresh` of them with forms that stood
+    in none before: where none were found for a while, in few; where many forms are new, bodies do not come again."""
+    if 8 * fresh > lines:
+        return False
     _count["met"] += 1
     every = 1 if _count["idle"] < 8 else 8 if _count["idle"] < 50 else 64
     return _count["fragments"] < MOST and not _count["met"] % every

@@ -9,9 +9,11 @@ in NestBuilder. A new shape so costs some 30 us instead of 300.
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
+from ..device.pool import POOL
 from ..device.runner import NativeProgram
 from ..loop.ir import SIZE
 from ..shapes import contiguous_strides, numel
@@ -25,6 +27,7 @@ from .schedule import Scheduler
 from .value import new_object
 
 PRIMES = (10_007, 10_009, 10_037, 10_039, 10_061, 10_067, 10_069, 10_079, 10_091, 10_093)
+SCRATCHES = 4  # that a kernel run by a recipe may have
 
 
 class Pattern:
@@ -59,9 +62,10 @@ class Recipe:
     """What a small size takes: each integer of the kernel and each scratch as a product of extents, and the program.
 
     Found by planning for extents that are prime numbers: the factors of what comes out are the extents it is made of.
-    axes: the extents whose product is the number of elements."""
+    axes: the extents whose product is the number of elements. ready: what the builtins of ops/builtins/deriving.py
+    need, or None."""
 
-    __slots__ = ("axes", "ints", "known", "most", "scratch")
+    __slots__ = ("axes", "ints", "known", "most", "ready", "scratch")
 
     def __init__(self, p: Pattern, known: Any):
         primes = PRIMES[: 1 + max(i for ids in p.ids for i in ids)]
@@ -74,6 +78,23 @@ class Recipe:
         self.scratch = [(SIZE[kind], factors(n, primes)) for kind, n in stashed]
         self.axes = factors(numel(bound.extents), primes)
         self.most = SERIAL_WORK // weight(bound.nest.values)  # elements for one thread
+        self.ready = readied_anew(self)
+
+
+def readied_anew(r: Recipe) -> tuple[bytes, list[Any], Any] | None:
+    """Words of a recipe (counts; slots of addresses, floats, whole numbers; what is a product), frames, the call."""
+    (native, idle, _), *_ = r.known[0]
+    if type(native) is not NativeProgram or native.forks or len(r.scratch) > SCRATCHES:
+        return None
+    bases, (floats, wholes) = r.known[2], r.known[3]
+    words = [len(bases), len(floats), len(wholes), len(r.ints), len(r.known[1]), native.forks]
+    words += (len(r.scratch), r.most, len(r.axes), *r.axes)
+    for size, ids in r.scratch:
+        words += (size, len(ids), *ids)
+    words += (*bases, *floats, *wholes)
+    for ids in r.ints:
+        words += (len(ids), *ids)
+    return array("q", words).tobytes(), idle, POOL.run
 
 
 def product(ids: tuple[int, ...], extents: Sequence[int]) -> int:

@@ -35,32 +35,39 @@ class Meta:
         return (intern_meta, (tuple(self.shape), self.strides, self.dtype, self.device))
 
 
-_metas: dict[tuple[Shape, Shape, dtype, device], Meta] = {}
+_metas: dict[Any, Meta] = {}  # by shape, strides, dtype, and a device other than the processor
 _fresh: dict[tuple[Shape, dtype], Meta] = {}  # those of `fresh_meta` on the processor
 
 
 def intern_meta(shape: Shape, strides: Shape, d: dtype, where: device = CPU) -> Meta:
     """The one object of this shape, strides, dtype and device."""
-    key = (shape, strides, d, where)
+    key = (shape, strides, d) if where is CPU or where == CPU else (shape, strides, d, where)
     found = _metas.get(key)
     if found is None:
-        found = Meta()
-        found.shape, found.strides, found.dtype, found.device = Size(shape), tuple(strides), d, where
-        found.numel, found.ndim = numel(shape), len(shape)
-        found.contiguous = is_contiguous(shape, strides)
-        found.nbytes = found.numel * d.itemsize
-        found = _metas.setdefault((tuple(shape), tuple(strides), d, where), found)
+        key = (tuple(shape), tuple(strides), *key[2:])
+        found = _metas.setdefault(key, new_meta(*key[:3], where, numel(shape), is_contiguous(shape, strides)))
     return found
+
+
+def new_meta(shape: Shape, strides: Shape, d: dtype, where: device, count: int, contiguous: bool) -> Meta:
+    """Metadata that are not interned yet."""
+    made = Meta()
+    made.shape, made.strides, made.dtype, made.device = Size(shape), strides, d, where
+    made.numel, made.ndim, made.nbytes, made.contiguous = count, len(shape), count * d.itemsize, contiguous
+    return made
 
 
 def fresh_meta(shape: Shape, d: dtype, where: device = CPU) -> Meta:
     """The metadata of a new row-major tensor."""
-    found = _fresh.get((shape, d)) if where is CPU else None
+    if where is not CPU:
+        return intern_meta(tuple(shape), contiguous_strides(shape), d, where)
+    found = _fresh.get((shape, d))
     if found is None:
         shape = tuple(shape)
-        found = intern_meta(shape, contiguous_strides(shape), d, where)
-        if where is CPU:
-            _fresh[shape, d] = found
+        strides, count = contiguous_strides(shape), numel(shape)
+        key = (shape, strides, d)
+        found = _metas.get(key) or _metas.setdefault(key, new_meta(*key, CPU, count, True))
+        _fresh[shape, d] = found
     return found
 
 

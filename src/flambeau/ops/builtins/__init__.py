@@ -8,10 +8,11 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
+from ...device import memory
 from ...device.base import Frame
 from ...device.memory import Block, alloc
 from ...errors import site
-from ...stream import fragments, gradient, storages
+from ...stream import fragments, gradient, rebind, storages
 from ...stream.flush import Progress
 from ...stream.program import Program, outcome
 from ...stream.value import (
@@ -22,6 +23,7 @@ from ...stream.value import (
     PLAIN,
     RELEASED,
     Extras,
+    Meta,
     Node,
     Storage,
     Stream,
@@ -46,9 +48,11 @@ BUILTINS = (
     "furnish",
     "holder",
     "plain",
+    "free",
 )
 NAMES = ("flambeau_objects", *[f"flambeau_{name}" for name in BUILTINS])
 COMMIT, RECORD_GRAD = record.commit, record.record_grad  # the definitions in Python
+FREE: Any = Block.__del__
 ADDRESSES: dict[str, int] = {}
 MADE: dict[str, Any] = {}
 
@@ -58,7 +62,7 @@ def objects() -> dict[str, Any]:
     others = [cls for cls in PLAIN if cls is not Tensor]
     return {
         **{"None": None, "True": True, "False": False, "zero": 0, "minus one": -1, "s": "s"},
-        **{c.__name__: c for c in (int, float, bool, list, tuple, Storage, Tensor, Block)},
+        **{c.__name__: c for c in (int, float, bool, list, tuple, Storage, Tensor, Block, Form, Meta)},
         **{"LOCAL": LOCAL, "Parameter": others[0] if others else Tensor, "entering": ENTERING.locked},
         **{"flush_at_bound": lambda S: S.flush_at_bound(), "edge": gradient.edge},
         **{
@@ -77,6 +81,10 @@ def objects() -> dict[str, Any]:
             "derived unit": kin.unit,
             "structured": calls.structured,
             "derived": Entry.derived,
+            "derived outcome": derived_outcome,
+            "single outs": kin.SINGLE,
+            "single": kin.single,
+            "free lists": memory._lists,
             "python commit": COMMIT,
             "python record_grad": RECORD_GRAD,
         },
@@ -87,6 +95,11 @@ def apply(node: Any, given: Any) -> Any:
     """The gradients of a node's inputs from that of its one output."""
     made = node.apply((given,))
     return made if type(made) is tuple else (made,)
+
+
+def derived_outcome(form: Any, frame: Any, result: int, progress: Any) -> None:
+    """`outcome` of a derived form that ran without a program."""
+    outcome(form.kin.program(form), frame, result, progress)
 
 
 def receive_slot(buffers: dict[Any, Any], node: Any, number: int, g: Any) -> None:
@@ -102,7 +115,7 @@ def receive_slot(buffers: dict[Any, Any], node: Any, number: int, g: Any) -> Non
 def module() -> Any:
     """All functions."""
     from ...device.cpython import Module
-    from . import calling, cutting, recording, replaying, running, walking
+    from . import calling, cutting, deriving, recording, replaying, running, walking
 
     o = {cls: recording.Offsets(cls) for cls in recording.SLOTS}
     m = Module()
@@ -119,6 +132,11 @@ def module() -> Any:
     recording.version_number(m, o[Tensor], o[Version])
     recording.edges_and_saved(m, o[Node], o[GradPlan])
     recording.record_grad(m, o)
+    deriving.numbered(m)
+    deriving.metadata(m, o[Meta])
+    deriving.structure(m)
+    deriving.result_of(m)
+    deriving.derived(m, o[Form], o[kin.Kin])
     calling.plain_test(m)
     calling.collect(m, o[Tensor])
     calling.list_part(m)
@@ -138,12 +156,17 @@ def module() -> Any:
     replaying.new_storage(m, o[Storage])
     replaying.new_block(m, o[Block])
     replaying.fresh(m, o[Block])
+    replaying.free(m, o[Block])
     replaying.give(m, o[Storage], o[Block])
     replaying.furnish(m)
     replaying.holder(m)
     replaying.plain(m)
+    deriving.recipe(m, o[Form], o[kin.Kin], o[rebind.Pattern], o[rebind.Recipe])
+    deriving.memory(m, o[Storage], o[Form], o[Block])
+    deriving.fill(m, o[Storage])
     running.fill(m, o[Storage])
     running.launched(m, o[Frame], o[Progress])
+    deriving.launched(m, o[Form], o[Block], o[Frame], o[Progress])
     running.launch(m, o[Program])
     running.free_dead(m, o[Storage], o[Form])
     running.unit(m, o[Form])
@@ -203,7 +226,8 @@ def adopt(m: Any, addresses: list[int]) -> None:
     cpython.set_objects(address, [known[name] for name in m.objects])
     for name, function in zip(BUILTINS, functions):
         ADDRESSES[name] = function
-    MADE.update({name: cpython.builtin(name, ADDRESSES[name], cpython.FAST) for name in BUILTINS[1:]})
+    MADE.update({name: cpython.builtin(name, ADDRESSES[name], cpython.FAST) for name in BUILTINS[1:-1]})
+    MADE["free"] = cpython.method(Block, "__del__", ADDRESSES["free"])
 
 
 def install() -> None:
@@ -222,6 +246,7 @@ def install() -> None:
     gradient.BOOK["walk"], gradient.BOOK["count"] = MADE["walk"], MADE["count"]
     fragments.BUILTINS.update({name: MADE[name] for name in ("survey", "piece", "drive")})
     storages.BUILTINS.update({name: MADE[name] for name in ("fresh", "furnish", "holder", "plain", "launch")})
+    setattr(Block, "__del__", MADE["free"])  # noqa: B010
 
 
 def remove() -> None:
@@ -231,3 +256,4 @@ def remove() -> None:
         gradient.BOOK.pop(name, None)
     fragments.BUILTINS.clear()
     storages.BUILTINS.clear()
+    setattr(Block, "__del__", FREE)  # noqa: B010

@@ -6,8 +6,9 @@ from ...device.cpython import ITEMS, SIZE, TYPE, Function, Module
 from .recording import OPERANDS, RESULTS, Offsets
 
 # The context of an op's builtin is a tuple: the cache of its forms, the Python definition, the kinds of the parameters
-# (letters as in generate.LETTERS), their defaults, whether it has a gradient, its entry.
-CACHE, PYTHON, LETTERS, DEFAULTS, GRADS, ENTRY = (ITEMS + 8 * k for k in range(6))
+# (letters as in generate.LETTERS), their defaults, whether it has a gradient, its entry, what is known of kin forms,
+# which parameter is a shape.
+CACHE, PYTHON, LETTERS, DEFAULTS, GRADS, ENTRY, KIN, SIZED = (ITEMS + 8 * k for k in range(8))
 
 
 def plain_test(m: Module) -> None:
@@ -158,6 +159,11 @@ def form_of(m: Module) -> None:
     with f.when(f.test("ne", known, "null")):
         f.incref(known)
         f.ret(known)
+    sized = f.call("PyLong_AsSsize_t", f.load("%a0", SIZED))
+    with f.when(f.test("eq", f.call("PyErr_Occurred"), "null")):
+        made = f.call("derived", f.load("%a0", CACHE), f.load("%a0", KIN), sized, "%a1")
+        with f.when(f.test("ne", made, "null")):
+            f.ret(made)
     with f.when(f.test("ne", f.call("PyErr_Occurred"), "null")):
         f.ret("null")
     f.ret(f.invoke(f.object("derived"), f.load("%a0", ENTRY), "%a1"))

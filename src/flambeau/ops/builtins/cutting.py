@@ -31,7 +31,8 @@ def entry(f: Function, items: str, position: str) -> tuple[str, str, str]:
 
 
 def survey(m: Module, form_: Offsets) -> None:
-    """survey(code, slots): (what it promises, the number of instructions, two words for each slot)."""
+    """survey(code, slots): (what it promises, the number of instructions, two words for each slot, how many of the
+    instructions are of forms that stood in no sequence before)."""
     f = m.function("flambeau_survey", "pppi", exported=True)
     code, slots = f.load("%a1"), f.load("%a1", 8)
     count, items = f.load(code, SIZE, "i64"), f.at(code, ITEMS)
@@ -42,11 +43,16 @@ def survey(m: Module, form_: Offsets) -> None:
     with f.each(names) as k:
         f.store("-1", words, f.whole("mul", k, 16), "i64")
         f.store("-1", words, f.whole("add", f.whole("mul", k, 16), MARK), "i64")
-    promised, at, lines = f.call("PyList_New", 0), f.var("i64"), f.var("i64")
+    promised, at, lines, fresh = f.call("PyList_New", 0), f.var("i64"), f.var("i64"), f.var("i64")
     f.label("next")
     start = f.load(at, kind="i64")
     f.jump_unless(f.test("slt", start, count, "i64"), "end")
     form = f.item(items, start)
+    with f.when(f.test("eq", f.load(form, form_.fresh), f.object("True"))):
+        false = f.object("False")
+        f.incref(false)
+        f.swap(false, form, form_.fresh)
+        f.store(f.whole("add", f.load(fresh, kind="i64"), 1), fresh, kind="i64")
     f.store(f.whole("add", start, 1), at, kind="i64")
     with f.each(f.call("PyLong_AsSsize_t", f.load(form, form_.slots))):
         slot, offset, then = entry(f, items, f.load(at, kind="i64"))
@@ -62,10 +68,11 @@ def survey(m: Module, form_: Offsets) -> None:
     f.store(f.whole("add", f.load(lines, kind="i64"), 1), lines, kind="i64")
     f.jump("next")
     f.label("end")
-    answer = f.call("PyTuple_New", 3)
+    answer = f.call("PyTuple_New", 4)
     f.store(promised, answer, ITEMS)
     f.store(f.call("PyLong_FromSsize_t", f.load(lines, kind="i64")), answer, ITEMS + 8)
     f.store(table, answer, ITEMS + 16)
+    f.store(f.call("PyLong_FromSsize_t", f.load(fresh, kind="i64")), answer, ITEMS + 24)
     f.ret(answer)
     f.label("failed")
     f.ret("null")

@@ -14,7 +14,9 @@ from ...stream.flush import Progress
 from ...stream.fragments import Node as Fragment
 from ...stream.gradient import AccumulateGrad
 from ...stream.program import Program
+from ...stream.rebind import Pattern, Recipe
 from ...stream.value import Extras, Meta, Node, Storage, Stream, Tensor, Version
+from ..kin import Kin
 from ..record import Form, GradPlan
 
 OPERANDS, RESULTS = 64, 16  # of more, the Python definitions record
@@ -25,9 +27,13 @@ SLOTS: dict[type, str] = {
     Version: "n",
     Extras: "acc grad hooks post_hooks",
     AccumulateGrad: "variable",
-    Meta: "contiguous",
+    Meta: "contiguous dtype shape",
     Node: "edges form hooks metadata_ needs out result_version saved versions",
-    Form: "backward checks diff into kin outs plain_unit plans slots structure writes",
+    Form: "arity args backward checks diff effects entry extents fresh into key kin name outs plain_unit plans slots "
+    "structure unit writes",
+    Kin: "pattern template",
+    Pattern: "quick",
+    Recipe: "ready",
     Fragment: "named next wirings",
     Program: "ready",
     Progress: "done started",

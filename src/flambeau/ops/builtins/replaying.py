@@ -28,6 +28,7 @@ def new_block(m: Module, block_: Offsets) -> None:
     f.jump_if(f.test("eq", f.load(home, SIZE, "i64"), 0, "i64"), "empty")
     block = f.call("PyType_GenericAlloc", f.object("Block"), 0)
     f.jump_if(f.test("eq", block, "null"), "failed")
+    f.call("PyObject_GC_UnTrack", block)  # it refers to numbers only: the collector has nothing to find
     f.keep(nbytes, block, block_.nbytes)
     left = f.whole("sub", f.load(home, SIZE, "i64"), 1)  # making an object may have collected garbage
     f.jump_if(f.test("slt", left, 0, "i64"), "taken")
@@ -59,6 +60,21 @@ def fresh(m: Module, block_: Offsets) -> None:
     f.ret(st)
     f.label("odd")
     f.ret(f.call("PyObject_Vectorcall", f.object("python fresh"), args, n, "null"))
+    f.end()
+
+
+def free(m: Module, block_: Offsets) -> None:
+    """flambeau_free(block): its finaliser, `Block.__del__`."""
+    f = m.function("flambeau_free", "ppp", exported=True)
+    home, ptr, none = f.load("%a0", block_.home), f.load("%a0", block_.ptr), f.object("None")
+    unmade = f.value(
+        f"or i1 {f.test('eq', home, 'null')}, {f.test('eq', ptr, 'null')}"
+    )  # an interrupt came between
+    f.jump_if(unmade, "out")
+    f.call("PyList_Append", home, ptr)
+    f.label("out")
+    f.incref(none)
+    f.ret(none)
     f.end()
 
 

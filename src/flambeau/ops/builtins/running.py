@@ -85,12 +85,57 @@ def started(f: Function, progress: str, progress_: Offsets, name: str) -> None:
         f.swap(x, progress, progress_.started)
 
 
+def code_and_frame(f: Function) -> tuple[str, str]:
+    """Where the outcome of a run is kept, and the frame that it takes."""
+    return f.var("i64", str(ODD)), f.var()
+
+
+def table_of(f: Function, frame: str, frame_: Offsets) -> tuple[str, str]:
+    """The address of a frame (an object), and that of its table."""
+    address = f.load(frame, frame_.address)
+    return address, f.value(f"inttoptr i64 {f.whole('add', number(f, address), FRAME_TABLE)} to ptr")
+
+
+def ran(f: Function, run: str, given: str, after: tuple[str, str, str, str]) -> None:
+    """The native call; after: the function that is asked where it did not come to its end, and its arguments."""
+    result = f.invoke(run, given)
+    f.jump_if(f.test("eq", result, "null"), "failed")
+    with f.when(
+        f.test("ne", f.call("PyLong_AsSsize_t", result), -1, "i64")
+    ):  # a time slice is over, a check failed
+        name, program, frame, progress = after
+        then = f.invoke(f.object(name), program, frame, result, progress)
+        f.decref(result)
+        f.jump_if(f.test("eq", then, "null"), "failed")
+        f.decref(then)
+        f.jump("done")
+    f.decref(result)
+    f.label("done")
+
+
+def cleared(f: Function, code: str, frame: str, ready: str) -> None:
+    """The ends of a run, `odd` and `failed` too: its outcome is known, the frame is given back."""
+    f.store(str(DONE), code, kind="i64")
+    f.jump("out")
+    f.label("odd")
+    f.call("PyErr_Clear")
+    f.jump("out")
+    f.label("failed")
+    f.store(str(FAILED), code, kind="i64")
+    f.label("out")
+    kept = f.load(frame)
+    with f.when(f.test("ne", kept, "null")):
+        f.call("PyList_Append", f.load(ready, IDLE), kept)
+        f.decref(kept)
+
+
 def launched(m: Module, frame_: Offsets, progress_: Offsets) -> None:
     """launched(program, ready, slots, progress): run it once; DONE, ODD (nothing ran) or FAILED (with an exception)."""
     f = m.function("launched", "ipppp")
     program, ready, slots, progress = (f"%a{i}" for i in range(4))
     none, spec = f.object("None"), f.call("PyBytes_AsString", f.load(ready, SPEC))
-    arena, block, frame, code = f.var("ptr", "null"), f.var(), f.var(), f.var("i64", str(ODD))
+    arena, block = f.var("ptr", "null"), f.var()
+    code, frame = code_and_frame(f)
     f.jump_if(f.test("eq", f.call("give", slots, f.load(ready, WANTED)), 0, "i64"), "failed")
     nbytes, home, idle = f.load(ready, ARENA), f.load(ready, HOME), f.load(ready, IDLE)
     with f.when(f.test("ne", nbytes, none)):
@@ -105,39 +150,16 @@ def launched(m: Module, frame_: Offsets, progress_: Offsets) -> None:
         f.store(f.value(f"inttoptr i64 {number(f, f.load(block))} to ptr"), arena)
         f.label("has")
     f.store(popped(f, idle, "odd"), frame)
-    address = f.load(f.load(frame), frame_.address)
-    table = f.value(f"inttoptr i64 {f.whole('add', number(f, address), FRAME_TABLE)} to ptr")
+    address, table = table_of(f, f.load(frame), frame_)
     f.jump_if(f.test("ne", f.call("fill_table", table, spec, slots, f.load(arena)), 0, "i64"), "odd")
     started(f, progress, progress_, "True")
     framed = f.test("ne", f.load(spec, FRAMED, "i64"), 0, "i64")
     given = f.value(f"select i1 {framed}, ptr {f.load(frame)}, ptr {address}")
-    result = f.invoke(f.load(ready, RUN), given)
-    f.jump_if(f.test("eq", result, "null"), "failed")
-    with f.when(
-        f.test("ne", f.call("PyLong_AsSsize_t", result), -1, "i64")
-    ):  # a time slice is over, a check failed
-        after = f.invoke(f.object("outcome"), program, f.load(frame), result, progress)
-        f.decref(result)
-        f.jump_if(f.test("eq", after, "null"), "failed")
-        f.decref(after)
-        f.jump("done")
-    f.decref(result)
-    f.label("done")
-    f.store(str(DONE), code, kind="i64")
-    f.jump("out")
-    f.label("odd")
-    f.call("PyErr_Clear")
-    f.jump("out")
-    f.label("failed")
-    f.store(str(FAILED), code, kind="i64")
-    f.label("out")
-    kept = f.load(frame)
-    with f.when(f.test("ne", kept, "null")):
-        f.call("PyList_Append", f.load(ready, IDLE), kept)
-        f.decref(kept)
+    ran(f, f.load(ready, RUN), given, ("outcome", program, f.load(frame), progress))
+    cleared(f, code, frame, ready)
     held = f.load(block)
     with f.when(f.test("ne", held, "null")):
-        with f.when(f.test("ne", f.load(ready, HOME), f.object("None"))):
+        with f.when(f.test("ne", f.load(ready, HOME), none)):
             f.call("PyList_Append", f.load(ready, HOME), held)
         f.decref(held)
     f.ret(f.load(code, kind="i64"))
@@ -210,6 +232,24 @@ def unit(m: Module, form_: Offsets) -> None:
     f.end()
 
 
+def counted(f: Function, ready: str, tally: str) -> None:
+    """One program more, and its launches."""
+    spec = f.call("PyBytes_AsString", f.load(ready, SPEC))
+    f.store(f.whole("add", f.load(tally, kind="i64"), 1), tally, kind="i64")
+    f.store(f.whole("add", f.load(tally, 8, "i64"), f.load(spec, LAUNCHES, "i64")), tally, 8, "i64")
+
+
+def by_recipe(f: Function, form: str, local: str, progress: str, ready_of: str, code_of: str) -> None:
+    """Run a derived form that needs no program, and go on at the label `after`."""
+    quick = f.call("recipe", form)
+    with f.when(f.test("ne", quick, "null")):
+        f.incref(quick)
+        f.store(quick, ready_of)
+        done = f.call("launched_derived", form, quick, f.load(local, ITEMS), progress)
+        f.store(done, code_of, kind="i64")
+        f.jump("after")
+
+
 def drive(m: Module, o: dict[str, Offsets]) -> None:
     """flambeau_drive(code, at, slots, words, root, progress, tally, freeing): run pieces from `at` on that are ready.
 
@@ -230,7 +270,9 @@ def drive(m: Module, o: dict[str, Offsets]) -> None:
     code_of, ready_of = f.var("i64", str(ODD)), f.var("ptr", "null")
     f.jump_if(f.test("eq", local, "null"), "after")
     with f.when(f.test("eq", fragment, "null")):
-        f.store(f.call("unit", f.item(items, start)), found)
+        form = f.item(items, start)
+        by_recipe(f, form, local, progress, ready_of, code_of)
+        f.store(f.call("unit", form), found)
         f.jump("found")
     f.jump_if(f.test("eq", name, "null"), "after")
     f.store(f.call("PyDict_GetItemWithError", f.load(fragment, node_.named), name), found)
@@ -251,10 +293,7 @@ def drive(m: Module, o: dict[str, Offsets]) -> None:
     kept = f.load(ready_of)
     with f.when(f.test("ne", kept, "null")):
         with f.when(f.test("eq", done, DONE, "i64")):
-            spec = f.call("PyBytes_AsString", f.load(kept, SPEC))
-            f.store(f.whole("add", f.load(tally, kind="i64"), 1), tally, kind="i64")
-            more = f.whole("add", f.load(tally, 8, "i64"), f.load(spec, LAUNCHES, "i64"))
-            f.store(more, tally, 8, "i64")
+            counted(f, kept, tally)
             before = f.call("PyLong_AsSsize_t", f.load(progress, progress_.done))
             f.swap(f.call("PyLong_FromSsize_t", f.whole("add", before, lines)), progress, progress_.done)
             started(f, progress, progress_, "False")
