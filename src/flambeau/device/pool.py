@@ -29,7 +29,7 @@ class Pool:
         self.ready = False
         self.run: Callable[[int], int] = self._load_and_run
         self._loaded = False
-        self.list = 0  # the address of flambeau_list, once loaded
+        self.list = self.raw = 0  # the addresses of flambeau_list and flambeau_run, once loaded
         self._state = 0
         self._words: Any = None
         self._functions: dict[str, Any] = {}
@@ -60,7 +60,7 @@ class Pool:
             self._set(native.THREADS, 1)
             self._functions["bind"](self._state)
             self._calibrate()
-            self.list = found["flambeau_list"]
+            self.list, self.raw = found["flambeau_list"], found["flambeau_run"]
             self.run = _builtin(self, found["flambeau_call"]) or self._functions["run"]
             self._loaded = True
 

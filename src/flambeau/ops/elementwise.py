@@ -342,10 +342,12 @@ def full(
     **rest: Any,
 ) -> Any:
     """A tensor of the given size filled with a number."""
-    size = (size,) if isinstance(size, int) else tuple(map(int, size))
-    if type(fill_value) not in NUMBERS and hasattr(fill_value, "item"):
+    kind = type(fill_value)
+    if kind not in NUMBERS and hasattr(fill_value, "item"):
         fill_value = fill_value.item()
-    t = _full(size, fill_value, dtype or number_dtype(type(fill_value)))
+        kind = type(fill_value)
+    size = (size,) if isinstance(size, int) else tuple(map(int, size))
+    t = _full(size, fill_value, dtype or number_dtype(kind))
     if out is not None:
         return into(out, t)
     return t.requires_grad_() if requires_grad else t

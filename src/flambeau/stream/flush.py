@@ -317,7 +317,7 @@ def run_whole(known: Known, slots: list[Any], progress: Progress, compiling: boo
     return True
 
 
-FREEING = 2 << 20  # bytes promised from which dead results are freed while instructions run one by one
+FREEING = 256 << 10  # bytes promised from which dead results are freed while instructions run one by one
 
 
 def run_units(known: Known, slots: list[Any], pending: int, progress: Progress) -> None:

@@ -81,20 +81,22 @@ class Recipe:
         self.ready = readied_anew(self)
 
 
-def readied_anew(r: Recipe) -> tuple[bytes, list[Any], Any] | None:
-    """Words of a recipe (counts; slots of addresses, floats, whole numbers; what is a product), frames, the call."""
+def readied_anew(r: Recipe) -> tuple[bytes, list[Any]] | None:
+    """Words of a recipe (counts, what runs a frame; slots of addresses, floats, whole numbers; what is a product), and
+    its frames."""
     (native, idle, _), *_ = r.known[0]
     if type(native) is not NativeProgram or native.forks or len(r.scratch) > SCRATCHES:
         return None
+    POOL.load()
     bases, (floats, wholes) = r.known[2], r.known[3]
-    words = [len(bases), len(floats), len(wholes), len(r.ints), len(r.known[1]), native.forks]
+    words = [len(bases), len(floats), len(wholes), len(r.ints), len(r.known[1]), POOL.raw]
     words += (len(r.scratch), r.most, len(r.axes), *r.axes)
     for size, ids in r.scratch:
         words += (size, len(ids), *ids)
     words += (*bases, *floats, *wholes)
     for ids in r.ints:
         words += (len(ids), *ids)
-    return array("q", words).tobytes(), idle, POOL.run
+    return array("q", words).tobytes(), idle
 
 
 def product(ids: tuple[int, ...], extents: Sequence[int]) -> int:

@@ -166,7 +166,7 @@ def module() -> Any:
     deriving.fill(m, o[Storage])
     running.fill(m, o[Storage])
     running.launched(m, o[Frame], o[Progress])
-    deriving.launched(m, o[Form], o[Block], o[Frame], o[Progress])
+    deriving.launched(m, o[Form], o[Block], o[Frame])
     running.launch(m, o[Program])
     running.free_dead(m, o[Storage], o[Form])
     running.unit(m, o[Form])

@@ -5,16 +5,17 @@ The definitions in Python are `derive` of ops/kin.py and `program` of stream/reb
 from __future__ import annotations
 
 from ...device.cpython import ITEMS, SIZE, TYPE, Function, Module
+from ...device.native import FRAME_TABLE
 from ...stream.placing import ARENA_ALIGN as ALIGN
 from ...stream.rebind import PRIMES, SCRATCHES
 from ..kin import METAS, OTHER, SIZED
 from .recording import Offsets, allocated
-from .running import IDLE, RUN, SPEC, cleared, code_and_frame, number, popped, ran, started, table_of
+from .running import DONE, FAILED, IDLE, ODD, SPEC, number, popped
 
 EXTENTS, WORDS = len(PRIMES), 256  # of more, Python takes care
 # The words of a recipe (rebind.readied_anew); the number of launches stands where it stands in a specification.
 BASES, FLOATS, WHOLES, INTS = (8 * k for k in range(4))
-SCRATCH, MOST, AXES = (8 * k for k in range(6, 9))
+CALL, SCRATCH, MOST, AXES = (8 * k for k in range(5, 9))
 SHARED = "arity args checks diff effects entry into name plans slots structure writes"
 
 
@@ -273,17 +274,19 @@ def fill(m: Module, st_: Offsets) -> None:
     f.end()
 
 
-def launched(m: Module, form_: Offsets, block_: Offsets, frame_: Offsets, progress_: Offsets) -> None:
-    """launched_derived(form, ready, slots, progress): run it once; see `launched` of running.py."""
+def launched(m: Module, form_: Offsets, block_: Offsets, frame_: Offsets) -> None:
+    """launched_derived(form, ready, slots, progress): run it once; see `launched` of running.py.
+
+    So little work is done by one thread within the interpreter's lock: nobody else takes the frame meanwhile."""
     f = m.function("launched_derived", "ipppp")
     form, ready, slots, progress = (f"%a{i}" for i in range(4))
     spec, extents = (
         f.call("PyBytes_AsString", x) for x in (f.load(ready, SPEC), f.load(form, form_.extents))
     )
-    code, frame = code_and_frame(f)
+    code, idle = f.var("i64", str(FAILED)), f.load(ready, IDLE)
     arena, offsets = f.var(), f.var("i64", count=SCRATCHES)
     at, total = f.var("ptr", f.at(spec, AXES)), f.var("i64")
-    f.jump_if(f.test("eq", f.call("give_results", form, slots), 0, "i64"), "failed")
+    f.jump_if(f.test("eq", f.call("give_results", form, slots), 0, "i64"), "out")
     f.store(f.at(f.load(at), f.whole("mul", f.whole("add", f.load(spec, AXES, "i64"), 1), 8)), at)
     with f.each(f.load(spec, SCRATCH, "i64")) as k:
         size = read(f, at)
@@ -295,18 +298,33 @@ def launched(m: Module, form_: Offsets, block_: Offsets, frame_: Offsets, progre
         wanted = f.call("PyLong_FromSsize_t", f.load(total, kind="i64"))
         f.store(f.call("block", wanted), arena)
         f.decref(wanted)
-        f.jump_if(f.test("eq", f.load(arena), "null"), "failed")
+        f.jump_if(f.test("eq", f.load(arena), "null"), "out")
         base = number(f, f.load(f.load(arena), block_.ptr))
         with f.each(f.load(spec, SCRATCH, "i64")) as k:
             place = f.at(offsets, f.whole("mul", k, 8))
             f.store(f.whole("add", f.load(place, kind="i64"), base), place, kind="i64")
-    f.store(popped(f, f.load(ready, IDLE), "odd"), frame)
-    address, table = table_of(f, f.load(frame), frame_)
+    frames = f.load(idle, SIZE, "i64")
+    f.jump_if(f.test("eq", frames, 0, "i64"), "odd")
+    frame = f.item(f.load(idle, ITEMS), f.whole("sub", frames, 1))
+    address = number(f, f.load(frame, frame_.address))
+    table = f.value(f"inttoptr i64 {f.whole('add', address, FRAME_TABLE)} to ptr")
     filled = f.call("fill_derived", table, spec, f.load(at), slots, offsets, extents)
     f.jump_if(f.test("ne", filled, 0, "i64"), "odd")
-    started(f, progress, progress_, "True")
-    ran(f, f.load(ready, RUN), address, ("derived outcome", form, f.load(frame), progress))
-    cleared(f, code, frame, ready)
+    call, given = (f.value(f"inttoptr i64 {x} to ptr") for x in (f.load(spec, CALL, "i64"), address))
+    result = f.value(f"call i64 {call}(ptr {given})")
+    with f.when(f.test("ne", result, -1, "i64")):  # a time slice is over
+        taken, number_of = popped(f, idle, "out"), f.call("PyLong_FromSsize_t", result)
+        then = f.invoke(f.object("derived outcome"), form, taken, number_of, progress)
+        f.decref(number_of)
+        f.call("add", idle, taken)
+        f.jump_if(f.test("eq", then, "null"), "out")
+        f.decref(then)
+    f.store(str(DONE), code, kind="i64")
+    f.jump("out")
+    f.label("odd")
+    f.call("PyErr_Clear")
+    f.store(str(ODD), code, kind="i64")
+    f.label("out")
     f.decref(f.load(arena))
     f.ret(f.load(code, kind="i64"))
     f.end()

@@ -232,6 +232,13 @@ def unit(m: Module, form_: Offsets) -> None:
     f.end()
 
 
+def noted(f: Function, progress: str, progress_: Offsets, count: str) -> None:
+    """So many instructions more have run."""
+    before = f.call("PyLong_AsSsize_t", f.load(progress, progress_.done))
+    now = f.whole("add", before, f.load(count, kind="i64"))
+    f.swap(f.call("PyLong_FromSsize_t", now), progress, progress_.done)
+
+
 def counted(f: Function, ready: str, tally: str) -> None:
     """One program more, and its launches."""
     spec = f.call("PyBytes_AsString", f.load(ready, SPEC))
@@ -261,6 +268,7 @@ def drive(m: Module, o: dict[str, Offsets]) -> None:
     words, tally = (f.call("PyByteArray_AsString", f.item("%a1", i)) for i in (3, 6))
     count, items, none = f.load(code, SIZE, "i64"), f.at(code, ITEMS), f.object("None")
     at, out = f.var("i64", f.call("PyLong_AsSsize_t", f.item("%a1", 1))), f.var(count=5)
+    ran_so_far = f.var("i64")
     f.label("next")
     start = f.load(at, kind="i64")
     f.jump_unless(f.test("slt", start, count, "i64"), "end")
@@ -294,8 +302,7 @@ def drive(m: Module, o: dict[str, Offsets]) -> None:
     with f.when(f.test("ne", kept, "null")):
         with f.when(f.test("eq", done, DONE, "i64")):
             counted(f, kept, tally)
-            before = f.call("PyLong_AsSsize_t", f.load(progress, progress_.done))
-            f.swap(f.call("PyLong_FromSsize_t", f.whole("add", before, lines)), progress, progress_.done)
+            f.store(f.whole("add", f.load(ran_so_far, kind="i64"), lines), ran_so_far, kind="i64")
             started(f, progress, progress_, "False")
         f.decref(kept)
         f.decref(f.load(found))
@@ -307,7 +314,9 @@ def drive(m: Module, o: dict[str, Offsets]) -> None:
     f.jump_if(f.value(f"icmp ne i32 {f.call('PyErr_CheckSignals')}, 0"), "failed")
     f.jump("next")
     f.label("end")
+    noted(f, progress, progress_, ran_so_far)
     f.ret(f.call("PyLong_FromSsize_t", f.load(at, kind="i64")))
     f.label("failed")
+    noted(f, progress, progress_, ran_so_far)
     f.ret("null")
     f.end()
