@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -197,3 +199,26 @@ def test_a_block_without_its_slots_dies_in_peace():
     builtins.remove()
     assert type(Block.__del__).__name__ == "function"
     builtins.install()
+
+
+SHORT_FIRST = [(64, 3), (33, 5), (17, 2), (5, 33), (7, 64), (100, 7), (9, 100), (3, 4)]
+
+
+@pytest.mark.parametrize("name", ["atan2", "fmod"])  # nothing else here has met them
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        lambda r, c: ((r, 1), (r, c)),
+        lambda r, c: ((r, 1), (c,)),
+        lambda r, c: ((r, c), (c,)),
+        lambda r, c: ((r, 1), (1, c)),
+        lambda r, c: ((3, r, 1), (r, c)),
+    ],
+)
+def test_rows_may_be_short_or_long(shapes: Callable[[int, int], Any], name: str) -> None:
+    """What comes last in the loops depends on the extents: the numbers of one order are not those of another."""
+    op, want = getattr(torch, name), {"atan2": np.arctan2, "fmod": np.fmod}[name]
+    for r, c in [*SHORT_FIRST, *[(c, r) for r, c in SHORT_FIRST]]:
+        a, b = (np.random.default_rng(r).uniform(1, 2, shape).astype("f4") for shape in shapes(r, c))
+        got = op(torch.tensor(a), torch.tensor(b)).numpy()
+        np.testing.assert_allclose(got, want(a, b), rtol=1e-5)

@@ -27,6 +27,7 @@ class Bound:
     __slots__ = (
         *(
             "bufs",
+            "axes",
             "bytes",
             "checks",
             "extents",
@@ -49,6 +50,7 @@ class Bound:
         self.checks: dict[int, tuple[Any, ...]] = {}
         self.nest: Any = None  # a Nest, from `NestBuilder.build` on
         self.extents: tuple[int, ...] = ()
+        self.axes: tuple[int, ...] = ()  # of the group, one for each kept axis of the nest
         self.modes: tuple[str, ...] = ()  # of each access: "r", "w", "rw"
         self.work = self.bytes = 0
         self.parts = 1
@@ -223,20 +225,19 @@ class NestBuilder:
 
     # --- axes -----------------------------------------------------------------------------------------------------
 
-    def finish(self) -> Bound:
-        """Order the axes and put nest and arguments together."""
+    def finish(self, given: tuple[int, ...] | None = None) -> Bound:
+        """Order the axes (as `given`, if it is) and put nest and arguments together."""
         group = self.group
         kept, reduced = self.order_axes()
         self.relate_aliases()
-        axes = self.merge(kept) if reduced else self.long_last(self.merge(kept))
+        axes = self.in_order(self.merge(kept), reduced, given)
         if not axes and not reduced and self.one_of_many():
             axes = [(1, -1)]
         extents = [e for e, _ in axes] + [group.extents[a] for a in reduced]
-        columns: list[list[int]] = []
-        for acc in self.accesses:
-            columns.append(
-                [acc.strides[a] if a >= 0 else 1 for _, a in axes] + [acc.strides[a] for a in reduced]
-            )
+        columns = [
+            [acc.strides[a] if a >= 0 else 1 for _, a in axes] + [acc.strides[a] for a in reduced]
+            for acc in self.accesses
+        ]
         renumber = {a: k for k, (_, a) in enumerate(axes)} | {a: len(axes) + k for k, a in enumerate(reduced)}
         self.values = [("index", renumber[v[1]]) if v[0] == "index" else v for v in self.values]
         mode = self.mode(len(axes), len(reduced), columns)
@@ -274,9 +275,10 @@ class NestBuilder:
         )
         for _, types in partials(bound.nest):
             bound.scratch.extend((type, chunk_count(extents)) for type in types)
-        bound.extents, bound.modes = tuple(extents), tuple(acc.mode for acc in self.accesses)
+        bound.extents, bound.axes = tuple(extents), tuple(a for _, a in axes)
         bound.parts = PARTS if bound.nest.split and bound.work >= SERIAL_WORK else 1
         bound.bufs = [(acc.buf, acc.off, acc.offslot) for acc in self.accesses]
+        bound.modes = tuple(acc.mode for acc in self.accesses)
         bound.ints, bound.numbers, bound.checks = ints, self.numbers, self.checks
         bound.title = self.title()
         bound.bytes = sum(
@@ -331,6 +333,14 @@ class NestBuilder:
                     continue
             axes.append((n, a))
         return axes
+
+    def in_order(
+        self, axes: list[tuple[int, int]], reduced: list[int], given: tuple[int, ...] | None
+    ) -> list[tuple[int, int]]:
+        """The kept axes as `given`, else in the best order for their extents."""
+        if given is not None:
+            return sorted(axes, key=lambda axis: given.index(axis[1]))
+        return axes if reduced else self.long_last(axes)
 
     def long_last(self, axes: list[tuple[int, int]]) -> list[tuple[int, int]]:
         """The axes of a map; where the last is too short for the lanes, a long one comes last along which something

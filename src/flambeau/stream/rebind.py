@@ -32,9 +32,10 @@ SCRATCHES = 4  # that a kernel run by a recipe may have
 
 class Pattern:
     """A planned form's group and accesses. dims: for each access the slot it is of, and the dimension of each axis;
-    ids: for each slot the number of the extent of each dimension (-1: 1); quick: see `Recipe`."""
+    ids: for each slot the number of the extent of each dimension (-1: 1); quick: see `Recipe`, tried: it was made, or
+    cannot be."""
 
-    __slots__ = ("axes", "builder", "dims", "group", "ids", "programs", "quick")
+    __slots__ = ("axes", "builder", "dims", "group", "ids", "programs", "quick", "tried")
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class Pattern:
         self.group, self.builder, self.axes, self.dims, self.ids = group, builder, axes, dims, ids
         self.programs: dict[Any, Any] = {}  # (nest, parts) -> native program, idle frames, launch
         self.quick: Recipe | None = None
+        self.tried = False
 
     def shapes(self, extents: Sequence[int]) -> list[tuple[int, ...]]:
         """The shape of each slot."""
@@ -55,7 +57,7 @@ class Pattern:
     def forget(self) -> None:
         """The device has changed."""
         self.programs.clear()
-        self.quick = None
+        self.quick, self.tried = None, False
 
 
 class Recipe:
@@ -67,18 +69,24 @@ class Recipe:
 
     __slots__ = ("axes", "ints", "known", "most", "ready", "scratch")
 
-    def __init__(self, p: Pattern, known: Any):
-        primes = PRIMES[: 1 + max(i for ids in p.ids for i in ids)]
-        bound = bind(p, primes)
+    def __init__(self, primes: Sequence[int], bound: Bound, known: Any):
         self.known = known
         self.ints = [factors(n, primes) for n in bound.ints]
-        stashed = bound.scratch[
-            : len(bound.nest.stash)
-        ]  # the rest is for chunks, which only large sizes have
+        stashed = bound.scratch[: len(bound.nest.stash)]  # the rest is for chunks
         self.scratch = [(SIZE[kind], factors(n, primes)) for kind, n in stashed]
         self.axes = factors(numel(bound.extents), primes)
         self.most = SERIAL_WORK // weight(bound.nest.values)  # elements for one thread
         self.ready = readied_anew(self)
+
+
+def recipe(p: Pattern, small: Bound, known: Any) -> Recipe | None:
+    """The recipe of a pattern, for the kernel that a small size has; None if its integers are no such products."""
+    primes = PRIMES[: 1 + max(i for ids in p.ids for i in ids)]
+    large, nest = bind(p, primes, small.axes), small.nest
+    same = (nest.accesses, nest.stash) == (large.nest.accesses, large.nest.stash)
+    if not same or len(small.scratch) != len(nest.stash):  # chunks have scratch
+        return None
+    return Recipe(primes, large, known)
 
 
 def readied_anew(r: Recipe) -> tuple[bytes, list[Any]] | None:
@@ -179,8 +187,8 @@ def program(p: Pattern, extents: Sequence[int], outputs: list[tuple[int, int]]) 
     known = p.programs.get((bound.nest, bound.parts))
     if known is None:
         known = p.programs[bound.nest, bound.parts] = make(bound)
-    if bound.work < SERIAL_WORK:
-        p.quick = Recipe(p, known)
+    if bound.work < SERIAL_WORK and not p.tried:
+        p.quick, p.tried = recipe(p, bound, known), True
     return filled(known, bound.ints, [SIZE[kind] * n for kind, n in bound.scratch], outputs)
 
 
@@ -224,8 +232,8 @@ def whole_table(slots: list[Any], arena: int, program: Program) -> list[Any]:
     return values + program.constants
 
 
-def bind(p: Pattern, extents: Sequence[int]) -> Bound:
-    """The nest over these extents."""
+def bind(p: Pattern, extents: Sequence[int], order: tuple[int, ...] | None = None) -> Bound:
+    """The nest over these extents; order: of its axes, else the best for them."""
     old, group, shapes = p.builder, p.group, p.shapes(extents)
     strides = [contiguous_strides(shape) for shape in shapes]
     new = Group(0, tuple([shapes[sid][d] for sid, d in p.axes]))
@@ -236,7 +244,7 @@ def bind(p: Pattern, extents: Sequence[int]) -> Bound:
         row = [strides[sid][d] if d >= 0 else 0 for d in walked]
         buf = access.buf
         nests.accesses.append(Access(PVal(buf, buf.shape, buf.strides, 0), row, access.mode))
-    return nests.finish()
+    return nests.finish(order)
 
 
 def make(bound: Bound) -> tuple[Any, ...]:
