@@ -188,6 +188,26 @@ def test_blocks_of_k() -> None:
             assert (c == 2**24 + 2).all()
 
 
+@pytest.mark.parametrize("layout", ["nn", "nt", "tn"])
+def test_groups_of_blocks(layout: str) -> None:
+    """Sums are kept in scratch between blocks of a group, in C or the workspace between groups: the same bits."""
+    a, b, c = problem(80, 50, 1700, layout)
+    p = planned(a, b, c, threads=2)
+    assert p.spec.deep and p.spec.groups and p.ints["kg"] == 3 * 384
+    check(a, b, compute(p, a, b, c))
+    shallow = p.spec._replace(deep=False)
+    ints = planning.blocking(shallow, p.ints, WIDE)
+    assert ints["kg"] == 384
+    assert bits(compute(Plan(shallow, ints, 2, 4 * ints["ws"]), a, b, np.zeros_like(c))) == bits(c)
+    out, zero = np.zeros((80, 40), np.float32), np.zeros((80, 40), np.float32)
+    part = b[:, :, :40]
+    emitted = planned(a, part, c[:, :, :40], plain=False)
+    assert emitted.spec.deep
+    more = {"bias": zero[0].copy(), "residual": zero, "out": out}
+    compute(emitted, a, part, c, epilogue=bias_relu, **more)
+    assert bits(out) == bits(np.maximum(c[0, :, :40], 0))
+
+
 def bias_relu(b: Builder) -> Emit:
     """out[row, col] = max(acc + bias[col], 0) + residual[row, col]."""
     bias, residual, out = b.buf("bias", "f32"), b.buf("residual", "f32"), b.buf("out", "f32", "w")

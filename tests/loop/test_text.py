@@ -30,6 +30,7 @@ kernel everything(n: i64, alpha: num f64, count: num i64, x: f32[r], y: f32[rw, 
             tmp[j] = bf16(x[j])
             prefetch x[(j + 64)]
             prefetch y[j] write
+            prefetch x[j] far
         else:
             while (left > 0):
                 left = (left - 1)

@@ -396,7 +396,9 @@ class Emitter(Memory):
 
     def _prefetch(self, s: ir.Prefetch) -> None:
         pointer = self._address(self.buffers[s.buf], self.scalar(s.index))
-        self.out.append(f"  call void @llvm.prefetch.p0(ptr {pointer}, i32 {int(s.write)}, i32 3, i32 1)")
+        self.out.append(
+            f"  call void @llvm.prefetch.p0(ptr {pointer}, i32 {int(s.write)}, i32 {2 if s.far else 3}, i32 1)"
+        )
 
     def _check(self, s: ir.Check) -> None:
         cond = self.value(s.cond)

@@ -348,9 +348,10 @@ class Builder:
         """Leave the kernel with an error record (code, value, position) if cond is false."""
         self.emit(Check(expr(cond, "b1"), code, expr(value, "i64"), expr(position, "i64")))
 
-    def prefetch(self, buf: Buffer, index: Operand, write: bool = False) -> None:
-        """Have the line of buf[index] brought near, for an access that comes soon (not inside a vfor)."""
-        self.emit(Prefetch(buf.name, expr(index, "i64"), write))
+    def prefetch(self, buf: Buffer, index: Operand, write: bool = False, far: bool = False) -> None:
+        """Have the line of buf[index] brought near, for an access that comes soon; far: into the second cache (not
+        inside a vfor)."""
+        self.emit(Prefetch(buf.name, expr(index, "i64"), write, far))
 
     # blocks
 

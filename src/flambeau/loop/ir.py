@@ -221,11 +221,13 @@ class Check(Stmt):
 
 @dataclass(slots=True, eq=False)
 class Prefetch(Stmt):
-    """Advice: the line of buf[index] is wanted soon, to be written if `write`. The index may lie outside the buffer."""
+    """Advice: the line of buf[index] is wanted soon, to be written if `write`, or not so soon if `far`: the second
+    cache is near enough. The index may lie outside the buffer."""
 
     buf: str
     index: Expr
     write: bool = False
+    far: bool = False
 
 
 @dataclass(slots=True, eq=False)

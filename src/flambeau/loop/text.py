@@ -183,7 +183,9 @@ def _show_block(body: list[Stmt], indent: str, lines: list[str]) -> None:
         elif isinstance(s, Check):
             lines.append(f"{indent}check {s.code}, {', '.join(t)}")
         elif isinstance(s, Prefetch):
-            lines.append(f"{indent}prefetch {s.buf}[{t[0]}]{' write' if s.write else ''}")
+            lines.append(
+                f"{indent}prefetch {s.buf}[{t[0]}]{' write' if s.write else ''}{' far' if s.far else ''}"
+            )
         else:
             lines.append(indent + _head(s, t))
             _show_block(s.then if isinstance(s, If) else s.body, deeper, lines)  # type: ignore[attr-defined]
@@ -508,7 +510,7 @@ class _Parser:
         name = self.take()
         self.known(self.buffers, name)
         index, _ = self.subscript()
-        return self.done(Prefetch(name, index, self.accept("write")))
+        return self.done(Prefetch(name, index, self.accept("write"), self.accept("far")))
 
     def for_(self, depth: int) -> Stmt:
         var = self.loop_var()

@@ -21,11 +21,12 @@ class Spec(NamedTuple):
 
     kind: "gemm", "rows" (few rows, B transposed) or "stream" (one row or two). a: "row" (k contiguous), "col" (i
     contiguous) or "any"; b: "row" (j contiguous), "col" (k contiguous) or "any"; c: "row" (j contiguous) or "any".
-    blocks: k may exceed KC. narrow: is there no room for whole transposed blocks: "yes", "no", or "maybe" (decided at
-    run time). block: width of a transposed block. swap: the problem is computed transposed (lanes run over the rows of
-    C). even: m is a multiple of rows. tail: lanes of the tile of the last columns (0: n is a multiple of lanes).
-    single: gr = gc = 1 and n <= nc. staged: the epilogue is long, its code is there once for all rows of a tile.
-    paired: a batch is a pair of indices. bake: run-time integers that are constants of this kernel."""
+    blocks: k may exceed KC. groups: k may exceed a group of blocks. deep: a group may have several blocks. narrow: is
+    there no room for whole transposed blocks: "yes", "no", or "maybe" (decided at run time). block: width of a
+    transposed block. swap: the problem is computed transposed (lanes run over the rows of C). even: m is a multiple of
+    rows. tail: lanes of the tile of the last columns (0: n is a multiple of lanes). single: gr = gc = 1 and n <= nc.
+    staged: the epilogue is long, its code is there once for all rows of a tile. paired: a batch is a pair of indices.
+    bake: run-time integers that are constants of this kernel."""
 
     kind: str
     dtype: str
@@ -38,6 +39,8 @@ class Spec(NamedTuple):
     pack_a: bool = False
     pack_b: bool = False
     blocks: bool = True
+    groups: bool = True
+    deep: bool = False
     narrow: str = "no"
     batched: bool = False
     block: int = 16
@@ -111,6 +114,8 @@ INTS = (
     "ws",
     "wp",
     "wa",
+    "wt",
+    "kg",
     "cb",
     "ci",
     "cj",
@@ -126,10 +131,12 @@ class Frame:
         in_place = epilogue is None and spec.out == spec.acc
         first, second = b.buf("a", spec.dtype), b.buf("b", spec.dtype)
         self.a, self.bm = (second, first) if spec.swap else (first, second)
-        self.c = b.buf("c", spec.out, "rw" if in_place and spec.blocks else "w") if epilogue is None else None
-        self.partial: Buffer | None = self.c if in_place and spec.blocks else None
+        self.c = b.buf("c", spec.out, "rw" if in_place and spec.groups else "w") if epilogue is None else None
+        self.partial: Buffer | None = self.c if in_place and spec.groups else None
         self.work: Buffer | None = None
-        if spec.kind == "gemm" and (spec.pack_a or spec.pack_b or (spec.blocks and not in_place)):
+        if spec.kind == "gemm" and (
+            spec.pack_a or spec.pack_b or spec.deep or (spec.groups and not in_place)
+        ):
             self.work = b.buf("work", spec.acc, "rw")
         fixed = fixed_ints(spec)
         names = INTS if epilogue is None else INTS[:-3]

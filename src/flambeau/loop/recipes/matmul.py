@@ -4,11 +4,13 @@ Vector lanes run over j, the rows of a tile are separate accumulators, and A is 
 
     for u in units of this part:            (a batch, a group of row panels, a group of columns)
       for jc in columns, nc at a time:
-        for kb in 0..k, KC at a time:       [pack B[kb, jc] into panels of `lanes` columns: in the last cache]
-          for pb in row panels, mp at a time:    [pack A[pb, kb] into panels of `rows` rows: in the second cache]
-            for jr in column panels:             (a panel of B stays in the first cache)
-              for p in row panels pb..: acc[rows][lanes] = fma chain over the k block; add to the earlier blocks
+        for gb in 0..k, kg at a time:       [pack B[gb, jc] into panels of `lanes` columns: in the last cache]
+          for pb in row panels, mp at a time:    [pack A[pb, gb] into panels of `rows` rows: in the second cache]
+            for jr in column panels:
+              for kb in gb..gb+kg, KC at a time: (a panel of B stays in the first cache)
+                for p in row panels pb..: acc[rows][lanes] = fma chain over the k block; add to the earlier blocks
 
+kg is a few KC where B is packed: the sums between blocks then stay in scratch, and C is written once for all of them.
 Every element is a chain of its own, so tile, packing and number of parts never change a bit. Rows of the last panel
 that do not exist repeat the last row and are not stored; the last column panel is masked.
 """
@@ -59,7 +61,12 @@ def gemm(spec: Spec, epilogue: Epilogue | None = None, name: str = "gemm") -> Ke
 
 def a_pitch(spec: Spec) -> int:
     """Elements from one k step to the next in a packed panel of A."""
-    return round_up(spec.rows, spec.block) if spec.a == "row" and spec.narrow != "yes" else spec.rows
+    return spec.rows
+
+
+STRIP = 8  # column panels of B that are packed at once, row after row: longer pieces of a row are read
+AHEAD = 4  # tiles in which the next panel of B is brought near; k steps that share one line of that
+DISTANCE = 16  # rows of B that are asked for before they are packed
 
 
 class _Nest:
@@ -75,8 +82,12 @@ class _Nest:
     je: Value
     pb: Value
     pe: Value
+    gb: Value
+    gk: Value
     kb: Value
     kc: Value
+    j0: Value
+    turn_b: Value
 
     def __init__(self, f: Frame):
         self.f, self.b, self.spec = f, f.b, f.spec
@@ -85,20 +96,22 @@ class _Nest:
             self.stage = f.b.alloc("stage", f.spec.acc, f.spec.rows * f.spec.lanes)
 
     def chunk(self, jc: Value, je: Value) -> None:
-        """Columns jc..je-1, all k blocks."""
-        b, k = self.b, self.f["k"]
+        """Columns jc..je-1, all groups of k blocks."""
+        b, f, k = self.b, self.f, self.f["k"]
         self.jc, self.je = jc, je
-        self.depth = b.let(minimum(k, KC), "depth")
-        if not self.spec.blocks:
-            self.kb, self.kc = const("i64", 0), k
+        self.depth = b.let(minimum(k, f["kg"]), "depth") if self.spec.blocks else k
+        if not self.spec.groups:
+            self.gb = self.kb = const("i64", 0)
+            self.gk = self.kc = k
             self.block()
             return
-        with b.for_("kb", 0, k, KC) as kb:
-            self.kb, self.kc = kb, b.let(minimum(k - kb, KC), "kc")
+        with b.for_("gb", 0, k, f["kg"]) as gb:
+            self.gb = self.kb = gb
+            self.gk = self.kc = b.let(minimum(k - gb, f["kg"]), "gk")
             self.block()
 
     def block(self) -> None:
-        """One k block of a chunk."""
+        """One group of k blocks of a chunk."""
         b, spec = self.b, self.spec
         whole = self.je
         if spec.tail:
@@ -115,6 +128,18 @@ class _Nest:
                     i0 = b.let(p * spec.rows, "i0")
                     rows = [b.let(row + self.kb * self.f["ak"], "ar") for row in self.a_rows(i0)]
                     self.columns(whole, partial(self.tile, i0, rows))
+
+    def in_blocks(self, do: Callable[[], None]) -> None:
+        """do() for each k block of the group."""
+        b = self.b
+        if not self.spec.deep:
+            do()
+            return
+        end = b.let(self.gb + self.gk, "end")
+        with b.for_("kb", self.gb, end, KC) as kb:
+            self.kb, self.kc = kb, b.let(minimum(end - kb, KC), "kc")
+            do()
+        self.kb, self.kc = self.gb, self.gk
 
     def columns(self, whole: Value, do: Callable[..., None]) -> None:
         """do(column, lanes, mask) for each column panel: the mask is there for the last one, which may not be whole."""
@@ -137,17 +162,34 @@ class _Nest:
         at = b.let(self.panel_at(j), "at")
 
         def blocks() -> None:
-            window = packing.Window(j, f["n"], self.kb, self.kc, f["k"])
+            window = packing.Window(j, f["n"], self.gb, self.gk, f["k"])
             packing.transposed_panel(
                 b, f.bm, self.b0, f["bj"], window, spec.block, work, at, spec.lanes, spec.lanes
             )
 
         def rows() -> None:
-            base = b.let(self.b0 + self.kb * f["bk"] + j * f["bj"])
+            base = b.let(self.b0 + self.gb * f["bk"] + j * f["bj"])
             mask = packing.live(b, self.je - j, spec.lanes, spec.dtype) if part else None
-            packing.rows_panel(b, f.bm, base, f["bk"], f["bj"], self.kc, mask, work, at, spec.lanes)
+            packing.rows_panel(b, f.bm, base, f["bk"], f["bj"], self.gk, mask, work, at, spec.lanes)
 
         self.choose(spec.b == "col", f["n"], blocks, rows)
+
+    def pack_strip(self, j0: Value) -> None:
+        """The next whole panels of B from column j0 on, STRIP at most."""
+        f, b, spec, work = self.f, self.b, self.spec, self.f.work
+        assert work is not None
+        lanes, bk = spec.lanes, f["bk"]
+        count = b.let(minimum((self.je - j0) // lanes, STRIP), "count")
+        at, size = b.let(self.panel_at(j0), "at"), b.let((self.depth + packing.SPARE) * lanes)
+        base = b.let(self.b0 + self.gb * bk + j0 * f["bj"])
+        with b.for_("kk", 0, self.gk) as kk:
+            row, put = b.let(base + kk * bk), b.let(at + kk * lanes)
+            with b.for_("s", 0, count) as s:
+                start = b.let(row + s * lanes)
+                for line in range(0, lanes, 64 // SIZE[spec.dtype]):
+                    b.prefetch(f.bm, start + DISTANCE * bk + line)
+                with b.vfor("x", 0, lanes, lanes, full=True) as x:
+                    work[put + s * size + x] = f.bm[start + x].cast(spec.acc)
 
     def a_panel(self, p: Value) -> Value:
         """Where the packed panel p of A begins in the workspace (after its spare rows)."""
@@ -163,13 +205,19 @@ class _Nest:
         i0, start = b.let(p * spec.rows, "i0"), b.let(self.a_panel(p), "at")
 
         def blocks() -> None:
-            window = packing.Window(i0, f["m"], self.kb, self.kc, f["k"])
-            packing.transposed_panel(b, f.a, self.a0, f["ai"], window, spec.block, work, start, pitch, pitch)
+            window = packing.Window(i0, f["m"], self.gb, self.gk, f["k"])
+            room = round_up(spec.rows, spec.block)
+            with b.if_(i0 + room <= f["m"]):
+                packing.transposed_panel(
+                    b, f.a, self.a0, f["ai"], window, spec.block, work, start, pitch, pitch
+                )
+            with b.else_():
+                rows()
 
         def rows() -> None:
             places = self.a_rows(i0)
-            with b.for_("kk", 0, self.kc) as kk:
-                step = b.let((self.kb + kk) * f["ak"])
+            with b.for_("kk", 0, self.gk) as kk:
+                step = b.let((self.gb + kk) * f["ak"])
                 for r, row in enumerate(places):
                     work[start + kk * pitch + r] = f.a[row + step].cast(spec.acc)
 
@@ -201,58 +249,80 @@ class _Nest:
         """The tiles of a column panel with all row panels of a block."""
         b, f, spec = self.b, self.f, self.spec
         first = self.pb.eq(self.p0)
-        if spec.pack_b:
+        if spec.pack_b and mask is None and spec.b == "row":
+            with b.if_(first & ((j0 - self.jc) % (STRIP * lanes)).eq(0)):
+                self.pack_strip(j0)
+        elif spec.pack_b:
             with b.if_(first):
                 self.pack_b(j0, mask is not None)
-        with b.for_("p", self.pb, self.pe) as p:
-            i0 = b.let(p * spec.rows, "i0")
-            if spec.pack_a:
-                start = b.let(self.a_panel(p), "ap")
-                a_rows = [start + r for r in range(spec.rows)]
-                self.fetch_a(p, j0)
-            else:
-                a_rows = [b.let(row + self.kb * f["ak"], "ar") for row in self.a_rows(i0)]
-            if spec.pack_b and mask is None:
-                with b.if_(first):
-                    self.fetch_b(p, j0)
-            self.tile(i0, a_rows, j0, lanes, mask)
+
+        def panels() -> None:
+            with b.for_("p", self.pb, self.pe) as p:
+                if spec.pack_b:
+                    self.turn_b = b.let(minimum(p - self.pb, AHEAD - 1))
+                i0 = b.let(p * spec.rows, "i0")
+                if spec.pack_a:
+                    start = b.let(self.a_panel(p) + (self.kb - self.gb) * a_pitch(spec), "ap")
+                    a_rows = [start + r for r in range(spec.rows)]
+                    self.fetch_a(p, j0)
+                else:
+                    a_rows = [b.let(row + self.kb * f["ak"], "ar") for row in self.a_rows(i0)]
+                if spec.pack_b and spec.b == "col" and mask is None:
+                    with b.if_(first):
+                        self.fetch_b(p, j0)
+                self.tile(i0, a_rows, j0, lanes, mask)
+
+        self.in_blocks(panels)
 
     def fetch(self, i0: Value, j0: Value) -> None:
-        """Have the sums of earlier k blocks brought near while the tile is computed."""
-        f, b, spec = self.f, self.b, self.spec
+        """Have the sums of earlier groups, or the place of these, brought near while the tile is computed."""
+        b, f, spec = self.b, self.f, self.spec
         if not spec.blocks or spec.c != "row":
+            return
+        if f.partial is None and not spec.groups:
             return
         store, place = (f.c, f.c_index) if f.partial is not None else (f.work, self.place)
         assert store is not None
         for r in range(spec.rows):
             b.prefetch(store, place(self.batch, i0 + r, j0), write=True)
 
+    def turns(self) -> Value:
+        """How many k blocks there are in a group."""
+        return (self.gk + (KC - 1)) // KC if self.spec.deep else const("i64", 1)
+
+    def turn(self, j0: Value) -> Value:
+        """How many tiles of a row panel came before this one in the group."""
+        column = (j0 - self.jc) // self.spec.lanes
+        return column * self.turns() + (self.kb - self.gb) // KC if self.spec.deep else column
+
     def fetch_a(self, p: Value, j0: Value) -> None:
         """Have a share of what is packed next brought near: each tile the lines of a few k steps of its panel."""
         f, b, spec = self.f, self.b, self.spec
         more = self.pe < self.p1
         row = (select(more, self.pe, self.p0) + (p - self.pb)) * spec.rows
-        kb = select(more, self.kb, self.kb + self.kc)
-        at, column = self.a0 + row * f["ai"] + kb * f["ak"], (j0 - self.jc) // spec.lanes
+        kb = select(more, self.gb, self.gb + self.gk)
+        at = self.a0 + row * f["ai"] + kb * f["ak"]
         if spec.a == "row":
-            step = b.let(column * (64 // SIZE[spec.dtype]))
-            with b.if_(step < self.kc):
+            step = b.let(self.turn(j0) * (64 // SIZE[spec.dtype]))
+            with b.if_(step < self.gk):
                 for r in range(spec.rows):
                     b.prefetch(f.a, at + step + r * f["ai"])
         elif spec.a == "col":
-            share = b.let(self.kc * spec.lanes // (self.je - self.jc) + 1)
-            first = b.let(column * share)
-            with b.for_("i", first, minimum(first + share, self.kc)) as i:
+            share = b.let(self.gk * spec.lanes // ((self.je - self.jc) * self.turns()) + 1)
+            first = b.let(self.turn(j0) * share)
+            with b.for_("i", first, minimum(first + share, self.gk)) as i:
                 b.prefetch(f.a, at + i * f["ak"])
 
     def fetch_b(self, p: Value, j0: Value) -> None:
         """The same for the next panel of B: each tile a share of the panel."""
         f, b, spec = self.f, self.b, self.spec
         line = 64 // SIZE[spec.dtype]
-        share = b.let((self.kc + (self.pe - self.pb) - 1) // (self.pe - self.pb))
-        first = b.let((p - self.pb) * share)
-        at = b.let(self.b0 + self.kb * f["bk"] + (j0 + spec.lanes) * f["bj"])
-        with b.for_("i", first, minimum(first + share, self.kc)) as i:
+        tiles = (self.pe - self.pb) * self.turns()
+        share = b.let((self.gk + tiles - 1) // tiles)
+        turn = (self.kb - self.gb) // KC * (self.pe - self.pb) if spec.deep else const("i64", 0)
+        first = b.let((turn + (p - self.pb)) * share)
+        at = b.let(self.b0 + self.gb * f["bk"] + (j0 + spec.lanes) * f["bj"])
+        with b.for_("i", first, minimum(first + share, self.gk)) as i:
             if spec.b == "col":
                 b.prefetch(f.bm, at + i % spec.lanes * f["bj"] + i // spec.lanes * line)
             else:
@@ -261,9 +331,11 @@ class _Nest:
     def tile(self, i0: Value, a_rows: list[Value], j0: Value, lanes: int, mask: Value | None) -> None:
         """One register tile: the k loop, then what is done with its sums. mask: of the columns that exist."""
         b, f, spec = self.b, self.f, self.spec
+        self.j0 = j0
         self.fetch(i0, j0)
         if spec.pack_b:
-            base, step, loaded = b.let(self.panel_at(j0), "bp"), const("i64", spec.lanes), None
+            base = b.let(self.panel_at(j0) + (self.kb - self.gb) * spec.lanes, "bp")
+            step, loaded = const("i64", spec.lanes), None
         else:
             base, step = b.let(self.b0 + self.kb * f["bk"] + j0 * f["bj"], "bp"), f["bk"]
             loaded = mask
@@ -281,11 +353,19 @@ class _Nest:
                 for r in range(spec.rows):
                     acc[r].set(muladd(a[a_rows[r] + ka].cast(spec.acc), value, acc[r].get()))
 
-        main = b.let(self.kc // spec.unroll * spec.unroll, "main")
-        with b.for_("kk", 0, main, spec.unroll) as kk:
-            for u in range(spec.unroll):
+        unroll = max(spec.unroll, AHEAD) if spec.pack_b else spec.unroll
+        ahead = base
+        if spec.pack_b:
+            share = b.let((self.kc + (AHEAD - 1)) // AHEAD * spec.lanes)
+            ahead = b.let(base + (self.kc + packing.SPARE) * spec.lanes + self.turn_b * share, "ahead")
+        main = b.let(self.kc // unroll * unroll, "main")
+        with b.for_("kk", 0, main, unroll) as kk:
+            if spec.pack_b:
+                for line in range(0, spec.lanes, 64 // SIZE[spec.acc]):
+                    b.prefetch(source, ahead + kk // unroll * spec.lanes + line, far=True)
+            for u in range(unroll):
                 at(kk + u)
-        if spec.unroll > 1:
+        if unroll > 1:
             with b.for_("kk", main, self.kc) as kk:
                 at(kk)
         self.finish(i0, j0, acc, lanes, mask is not None)
@@ -304,21 +384,43 @@ class _Nest:
                 self.by_rows(i0, j0, acc, lanes, part)
 
     def settle(self, add: Callable[..., None], emit: Callable[..., None], keep: Callable[..., None]) -> None:
-        """What is to be done with the sums of this k block. add, keep: take the sums so far and their places."""
-        b, f = self.b, self.f
-        if not self.spec.blocks:
+        """What is to be done with the sums of this k block. add, keep: take the sums so far and their places.
+
+        Between the blocks of a group they are in scratch, between groups in C or, where an epilogue will make C of
+        them, in the workspace."""
+        b, f, spec = self.b, self.f, self.spec
+        if not spec.blocks:
             emit()
             return
         store, place = (f.c, f.c_index) if f.partial is not None else (f.work, self.place)
-        with b.if_(self.kb > 0):
-            add(store, place)
-        if f.partial is not None:
-            emit()
+        opening = self.kb.eq(self.gb)
+
+        def earlier() -> None:
+            if spec.groups:
+                with b.if_(self.gb > 0):
+                    add(store, place)
+
+        def last() -> None:
+            if f.partial is not None or not spec.groups:
+                emit()
+                return
+            with b.if_(self.gb + self.gk >= f["k"]):
+                emit()
+            with b.else_():
+                keep(store, place)
+
+        if not spec.deep:
+            earlier()
+            last()
             return
-        with b.if_(self.kb + self.kc >= f["k"]):
-            emit()
+        with b.if_(opening):
+            earlier()
         with b.else_():
-            keep(store, place)
+            add(f.work, self.scratch)
+        with b.if_(self.kb + self.kc >= self.gb + self.gk):
+            last()
+        with b.else_():
+            keep(f.work, self.scratch)
 
     def at_once(self, i0: Value, j0: Value, acc: list[Register], lanes: int) -> None:
         """All rows of a whole tile, out of its registers."""
@@ -362,3 +464,8 @@ class _Nest:
     def place(self, batch: Value, row: Value, col: Value) -> Value:
         """Where the sum of an element is kept between k blocks, in the workspace."""
         return self.w0 + self.f["wp"] + (row - self.p0 * self.spec.rows) * self.f["nc"] + (col - self.jc)
+
+    def scratch(self, batch: Value, row: Value, col: Value) -> Value:
+        """Where it is kept between the k blocks of a group."""
+        lanes = self.spec.lanes
+        return self.w0 + self.f["wt"] + (row - self.pb * self.spec.rows) * lanes + (col - self.j0)

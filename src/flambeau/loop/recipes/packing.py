@@ -48,9 +48,13 @@ def transposed_panel(
     count: int,
 ) -> None:
     """dst[at + kk*pitch + x] = src[origin + (first+x)*ld + kb + kk] for x in 0..count-1 with first+x < limit, kk in
-    0..kc-1; limit and k are at least `size`. Whole lines are read and written while they are near."""
+    0..kc-1; limit and k are at least `size`. Whole lines are read and written while they are near.
+
+    Lanes from `count` to the end of their block are written, too: into the next k step, which is written later."""
     line = max(size, 64 // SIZE[src.type])
-    with b.for_("q", 0, w.kc, line) as q, b.for_("v", 0, count, size) as v:
+    last = (count - 1) // size * size
+    with b.for_("q", 0, w.kc, line) as q, b.for_("w", 0, count, size) as left:
+        v = last - left
         lane0 = b.let(minimum(w.first + v, w.limit - size), "x")
         with b.for_("u", q, minimum(q + line, w.kc), size) as u:
             ks = b.let(minimum(w.kb + u, w.k - size), "ks")

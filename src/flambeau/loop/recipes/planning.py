@@ -102,6 +102,7 @@ def plan(
         c,
         batched=batch > 1,
         blocks=k > KC,
+        groups=k > KC,
         swap=swap,
         staged=staged,
         paired=strides.bn > 1,
@@ -169,7 +170,7 @@ def _stream(
 
 
 def _unused(ints: dict[str, int]) -> dict[str, int]:
-    return ints | {"gr": 1, "gc": 1, "nc": 0, "mp": 0, "ws": 0, "wp": 0, "wa": 0}
+    return ints | {"gr": 1, "gc": 1, "nc": 0, "mp": 0, "ws": 0, "wp": 0, "wa": 0, "wt": 0, "kg": KC}
 
 
 def _vector(spec: Spec, target: Vectors) -> int:
@@ -183,6 +184,7 @@ def _parts(ints: dict[str, int], threads: int, units: int, tile: int = 0) -> int
     return max(1, min(threads, units, results * max(ints["k"], 1) >> 15))
 
 
+GROUP = 3  # k blocks at most whose sums stay in scratch
 KEPT = 512  # columns at a time where sums are kept in the workspace between k blocks
 FLOPS_A_LOAD = 16  # multiply-adds in the time that packing an element takes
 TILES = {32: ((14, 2), (24, 1), (6, 4)), 16: ((6, 2), (12, 1), (3, 4))}
@@ -239,6 +241,8 @@ def _gemm(
         pack_a=pack_a,
         pack_b=pack_b,
         blocks=k > KC or generic,
+        groups=k > KC or generic,
+        deep=pack_b and (k > KC or generic),
         tail=lanes,
     )
     spec = spec._replace(unroll=1 if pack_a or rows * nv >= 12 else 2 if rows * nv >= 6 else 4)
@@ -250,30 +254,43 @@ def _gemm(
     ints = blocking(spec, ints | {"gr": gr, "gc": gc}, target, plain)
     if not generic:
         single = gr == gc == 1 and n <= ints["nc"]
-        spec = spec._replace(even=m % rows == 0, tail=tail_lanes(n, lanes, vector), single=single)
+        groups = spec.blocks and k > ints["kg"]
+        spec = spec._replace(
+            even=m % rows == 0, tail=tail_lanes(n, lanes, vector), single=single, groups=groups
+        )
     return Plan(spec, ints, parts, ints["ws"] * size)
 
 
 def blocking(spec: Spec, ints: dict[str, int], target: Vectors, plain: bool = True) -> dict[str, int]:
     """`ints` with the blocks of columns and rows that the target's caches hold, and where they lie in the workspace.
 
-    A block of A takes about a quarter of the second cache (with it the panels of B that pass), one of B an eighth of
-    the last. Where one of B fits the second, the panels of A pass one by one."""
+    A block of A takes three eighths of the second cache (with it the panels of B that pass), one of B an eighth of the
+    last. Where one of B fits the second, the panels of A pass one by one."""
     m, n, size, rows, lanes = ints["m"], ints["n"], SIZE[spec.acc], spec.rows, spec.lanes
-    depth, pitch = min(ints["k"], KC), a_pitch(spec) if spec.pack_a else rows
+    kg = balanced(ceil_div(ints["k"], KC), GROUP) * KC if spec.deep else KC
+    depth, pitch = min(ints["k"], kg), a_pitch(spec) if spec.pack_a else rows
     _, second, last = target.caches
     columns, panels = ceil_div(ceil_div(n, lanes), ints["gc"]), ceil_div(ceil_div(m, rows), ints["gr"])
-    keeps = spec.blocks and not (plain and spec.out == spec.acc)
-    most = min(last // 8, 2 << 20) // (depth * lanes * size or 1)
+    keeps = spec.blocks and ints["k"] > kg and not (plain and spec.out == spec.acc)
+    most = min(last // 8, 4 << 20) // (depth * lanes * size or 1)
     nc = balanced(columns, min(most, KEPT // lanes) if keeps else most) * lanes
-    mp = balanced(panels, second * 5 // 16 // (depth * pitch * size or 1))
+    mp = balanced(panels, second * 3 // 8 // (depth * pitch * size or 1))
     if spec.pack_a and nc * depth * size <= second // 4:
         mp = 1
     packed_b = nc * (depth + SPARE) if spec.pack_b else 0
-    packed_a = mp * (depth + SPARE) * pitch if spec.pack_a else 0
+    packed_a = mp * (depth + SPARE) * pitch + SPARE if spec.pack_a else 0
     kept = panels * rows * nc if keeps else 0
-    places = {"wa": packed_b, "wp": packed_b + packed_a, "ws": packed_b + packed_a + kept}
-    return ints | {"nc": nc, "mp": mp} | places
+    wp = packed_b + packed_a
+    sums = mp * rows * lanes if spec.deep else 0
+    return ints | {
+        "nc": nc,
+        "mp": mp,
+        "kg": kg,
+        "wa": packed_b,
+        "wp": wp,
+        "wt": wp + kept,
+        "ws": wp + kept + sums,
+    }
 
 
 def balanced(count: int, most: int) -> int:
