@@ -1,6 +1,7 @@
 """Contraction, convolution and pooling kernels beside PyTorch: microseconds, and how many times faster ours are.
 
-    python bench/kernels.py [matmul [square] [skinny] ...] [conv] [resnet] [pool] [--threads 2] [--rounds 3] [--public]
+    python bench/kernels.py [matmul [square] [skinny] ...] [conv] [resnet] [pool] [-k REGEX] [--threads 2]
+        [--rounds 3] [--public]
 
 Ours through the device's runner, PyTorch through its Python API (out= where there is one) in a process of its own:
 two pools of spinning threads on the same cores would measure each other.
@@ -8,6 +9,7 @@ two pools of spinning threads on the same cores would measure each other.
 
 from __future__ import annotations
 
+import re
 import statistics
 import subprocess
 import sys
@@ -370,16 +372,18 @@ def pooled(
 GROUPS = {"matmul": matmuls, "conv": convs, "resnet": resnet, "pool": pools}
 
 
-def cases(names: Sequence[str], threads: int, only: Sequence[str]) -> Iterator[Case]:
-    """All cases of the groups; only: the tables of matmul that are wanted (all if empty)."""
+def cases(names: Sequence[str], threads: int, only: Sequence[str], pattern: str = "") -> Iterator[Case]:
+    """All cases of the groups whose name matches; only: the tables of matmul that are wanted (all if empty)."""
     for name in names:
-        yield from matmuls(threads, only) if name == "matmul" else GROUPS[name](threads)
+        for case in matmuls(threads, only) if name == "matmul" else GROUPS[name](threads):
+            if re.search(pattern, case.name):
+                yield case
 
 
-def theirs(names: Sequence[str], threads: int, only: Sequence[str]) -> None:
+def theirs(names: Sequence[str], threads: int, only: Sequence[str], pattern: str) -> None:
     """PyTorch's side, in a process of its own: at each line of input the seconds of the next case (or the same one)."""
     torch.set_num_threads(threads)
-    wanted = cases(names, threads, only)
+    wanted = cases(names, threads, only, pattern)
     case = None
     for line in sys.stdin:
         if line.strip() == "next":
@@ -441,10 +445,11 @@ def main(argv: Sequence[str]) -> None:
     """The table."""
     threads = int(argv[argv.index("--threads") + 1]) if "--threads" in argv else 2
     rounds = int(argv[argv.index("--rounds") + 1]) if "--rounds" in argv else 3
+    pattern = argv[argv.index("-k") + 1] if "-k" in argv else ""
     names = [name for name in GROUPS if name in argv] or list(GROUPS)
     only = [name for name in MATMULS if name in argv]
     if "--theirs" in argv:
-        theirs(names, threads, only)
+        theirs(names, threads, only, pattern)
         return
     other = Other(argv)
     torch.set_num_threads(1)
@@ -455,7 +460,7 @@ def main(argv: Sequence[str]) -> None:
             f"{threads} threads", *heads
         )
     )
-    ratios = [show(case, other, rounds, "--public" in argv) for case in cases(names, threads, only)]
+    ratios = [show(case, other, rounds, "--public" in argv) for case in cases(names, threads, only, pattern)]
     for name, of in zip(("kernels", "public"), zip(*ratios)):
         found = sorted(r for r in of if r)
         if found:

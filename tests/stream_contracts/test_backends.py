@@ -10,6 +10,7 @@ import pytest
 
 import flambeau as torch
 from flambeau import config
+from flambeau.loop.recipes import planning
 from flambeau.ops.recurrent import _recurrent_steps
 from flambeau.stream import fragments, program
 from flambeau.stream.access import synchronize
@@ -191,3 +192,26 @@ def test_fragments_are_planned_anew_for_another_backend() -> None:
     config.set("backend", "python")
     assert not fragments._count["programs"]
     assert [loop(n) for n in lengths[:3]] == expected[:3]
+
+
+def test_products_are_planned_anew_for_another_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan divides its work by the number of threads: one made for a single thread left the others idle for good."""
+    planned: list[int] = []
+    plan = planning.plan
+
+    def noted(*args: Any, **options: Any) -> planning.Plan:
+        p = plan(*args, **options)
+        planned.append(p.parts)
+        return p
+
+    monkeypatch.setattr(planning, "plan", noted)
+    before = torch.get_num_threads()
+    a = torch.randn(96, 80)
+    try:
+        torch.set_num_threads(1)
+        one = (a @ a.t()).tolist()
+        torch.set_num_threads(2)
+        assert (a @ a.t()).tolist() == one
+    finally:
+        torch.set_num_threads(before)
+    assert planned == [1, 2]

@@ -28,8 +28,8 @@ def set_num_threads(count: int) -> None:
         fail(TypeError, f"set_num_threads: expects an int; got {describe(count)}")
     if count < 1:
         fail(RuntimeError, f"set_num_threads: expects a positive integer; got {count}")
-    _count = min(count, MAX_THREADS)
-    for call in _watchers:
+    before, _count = _count, min(count, MAX_THREADS)
+    for call in _watchers if before != _count else ():
         call(_count)
 
 

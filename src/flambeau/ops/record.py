@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import config
+from ..device import threads
 from ..errors import fail, site
 from ..shapes import numel
 from ..stream import gradient
@@ -514,3 +515,4 @@ def forget_programs() -> None:
 
 
 config.watch("backend", lambda name: forget_programs())
+threads.watch(lambda count: forget_programs())  # a plan divides its work by their number
