@@ -65,6 +65,7 @@ def child(name: str, mode: str, steps: int) -> dict[str, float]:
     from worker import read
 
     module, captured, _ = MODES[mode]
+    importlib.import_module("numpy")  # which PyTorch imports with itself
     torch = importlib.import_module(module)
     torch.set_num_threads(2)
     w = torch.ones(4, requires_grad=True)

@@ -1,13 +1,15 @@
 """The caching allocator of host memory: blocks are reused, their pages are never given back unasked.
 
-Every block is 64-byte aligned and may be read 64 bytes past its end. Small blocks are carved from slabs, blocks of
-2 MiB and more have a mapping of their own, aligned to 2 MiB, in huge pages where the system has them. Free blocks of
-one size class wait on one list; list.pop and list.append are atomic, so the usual way needs no lock and a finaliser
-may free at any time.
+Every block is 64-byte aligned and may be read 64 bytes past its end. All come from regions, which are mapped in huge
+pages where the system has them. Free blocks of one size class wait on one list; list.pop and list.append are atomic, so
+the usual way needs no lock and a finaliser may free at any time. Where a list is empty, blocks of 64 KiB and more are
+cut from the smallest free piece that is large enough. When there is none, all that is free is put together with its
+neighbours; only then is memory taken that was never used. Smaller blocks are carved from slabs.
 """
 
 from __future__ import annotations
 
+import bisect
 import ctypes
 import mmap
 import os
@@ -22,22 +24,25 @@ ALIGN = 64
 SLACK = 64  # readable bytes after the end of every block
 HUGE = 2 << 20
 COUNTED = 64 << 10  # blocks of this size and more are counted one by one (live and peak bytes)
-_MIDDLE = 256 << 10  # blocks of this size and more come from the larger slabs
+_SLAB = 512 << 10
+_REGION = 16 << 20  # the least that is mapped at once; an eighth of what is mapped already, if that is more
+_SMALL_PAGES = 4 << 20  # at the start of the first region: a small program does not pay for huge pages
 _SPARE = 512 << 20  # cached bytes that are kept at least, whatever the sizes asked for
+_BURST = 1 << 15  # so many free blocks are put together at once, then as many as are asked for
 
 _lists: dict[int, list[int]] = {}  # bytes asked for -> the free list of its size class; only below COUNTED
 _sizes: dict[int, int] = {}  # bytes asked for -> size of the class; only from COUNTED on
-_classes: dict[int, list[int]] = {}  # size of the class -> its free list
-_mappings: dict[
-    int, tuple[mmap.mmap, int]
-] = {}  # address -> mapping and usable bytes, of slabs and large blocks
-_large: dict[int, int] = {}  # address of a large block -> its size
-_slabs: dict[bool, list[int]] = {
-    False: [0, 0],
-    True: [0, 0],
-}  # is it a larger one -> [next free address, end]
-_counts = [0, 0]  # bytes of live counted blocks, their peak
-_mapped = [0, 0]  # bytes mapped: in all, in slabs
+_classes: dict[int, list[int]] = {}  # size of the class -> its free list; of small blocks
+_counted: dict[int, list[int]] = {}  # the same of counted blocks
+_pieces: list[tuple[int, int]] = []  # (size, address) of what else is free, in order
+_mappings: dict[int, tuple[mmap.mmap, int]] = {}  # address -> mapping and usable bytes of a region
+_fresh = [0, 0]  # of the newest region: the first address that was never used, the end
+_slabs: set[int] = set()  # addresses
+_slab = [0, 0]  # of the present one: next free address, end
+# bytes of live counted blocks, their peak; how many were asked for; the same, and what joining has taken
+_counts = [0, 0, 0, 0]
+_mapped = [0]  # bytes
+_busy: list[bool] = []
 _lock = threading.RLock()
 DESCRIBE: list[Any] = []  # what says which tensors hold the memory (stream/live.py)
 
@@ -75,7 +80,7 @@ def alloc(nbytes: int, _lists: dict[int, list[int]] = _lists) -> Block:
             ptr = _carve(_class_of(nbytes))
             return Block(ptr, nbytes, _home(nbytes))
     ptr = alloc_ptr(nbytes)
-    return _CountedBlock(ptr, nbytes, _home_of_counted(ptr, nbytes))
+    return _CountedBlock(ptr, nbytes, _home_of_counted(nbytes))
 
 
 def alloc_ptr(nbytes: int, _lists: dict[int, list[int]] = _lists, _counts: list[int] = _counts) -> int:
@@ -88,10 +93,11 @@ def alloc_ptr(nbytes: int, _lists: dict[int, list[int]] = _lists, _counts: list[
             return _carve(_class_of(nbytes))
     size = _sizes.get(nbytes) or _class_of(nbytes)
     try:
-        ptr = _classes[size].pop()
+        ptr = _counted[size].pop()
     except (KeyError, IndexError):
-        ptr = _reuse_or_map(nbytes, size) if size >= HUGE else _carve(size)
+        ptr = _cut(nbytes, size)
     _counts[0] += nbytes
+    _counts[2] += 1
     if _counts[0] > _counts[1]:
         _counts[1] = _counts[0]
     return ptr
@@ -111,26 +117,20 @@ def free_ptr(
             _home(nbytes).append(ptr)
         return
     _counts[0] -= nbytes
-    _home_of_counted(ptr, nbytes).append(ptr)
+    _home_of_counted(nbytes).append(ptr)
 
 
 def _class_of(nbytes: int) -> int:
-    """The size of the block that serves nbytes: in steps of 64 bytes up to 1 KiB, then of an eighth of an octave.
-
-    Large blocks have their slack in the rest of their mapping.
-    """
+    """The size of the block that serves nbytes: in steps of 64 bytes up to 1 KiB, then of an eighth of an octave, for
+    counted blocks of a thirty-second."""
     size = (max(nbytes, 1) + SLACK + ALIGN - 1) & -ALIGN
-    if size >= HUGE:
-        size = max(nbytes, HUGE)
-    elif size <= 1024:
+    if size <= 1024:
         return size
-    step = 1 << ((size - 1).bit_length() - 4)
-    if size >= HUGE:
-        step = max(step, HUGE)
+    step = 1 << ((size - 1).bit_length() - (4 if nbytes < COUNTED else 6))
     size = (size + step - 1) & -step
-    if len(_sizes) >= 1 << 16:
-        _sizes.clear()
     if nbytes >= COUNTED:
+        if len(_sizes) >= 1 << 16:
+            _sizes.clear()
         _sizes[nbytes] = size
     return size
 
@@ -149,61 +149,124 @@ def _home(nbytes: int) -> list[int]:
 
 
 def _home_of_counted(
-    ptr: int,
-    nbytes: int,
-    _large: dict[int, int] = _large,
-    _sizes: dict[int, int] = _sizes,
-    _classes: Any = _classes,
+    nbytes: int, _sizes: dict[int, int] = _sizes, _counted: dict[int, list[int]] = _counted
 ) -> list[int]:
-    size = _large.get(ptr) or _sizes.get(nbytes) or _class_of(nbytes)
-    home: list[int] = _classes.get(size)
-    return home if home is not None else _classes.setdefault(size, [])
+    size = _sizes.get(nbytes) or _class_of(nbytes)
+    home = _counted.get(size)
+    return home if home is not None else _counted.setdefault(size, [])
 
 
 def _carve(size: int) -> int:
-    """A new block of a class below HUGE, cut from the present slab."""
-    slab = _slabs[size >= _MIDDLE]
+    """A new small block, cut from the present slab."""
     while True:
         with _lock:  # no call inside: a finaliser or signal handler that comes between sees whole values
-            ptr = slab[0]
-            if ptr + size <= slab[1]:
-                slab[0] = ptr + size
+            ptr = _slab[0]
+            if ptr + size <= _slab[1]:
+                _slab[0] = ptr + size
                 return ptr
-        length = 8 * HUGE if size >= _MIDDLE else HUGE
-        start = _map(length, size)
+        start = _cut(size, _SLAB)
         with _lock:
-            rest, slab[0], slab[1] = (slab[0], slab[1]), start, start + length
-            _mapped[1] += length
+            rest, _slab[:] = tuple(_slab), (start, start + _SLAB)
+        _slabs.add(start)
         _keep_rest(*rest)
 
 
 def _keep_rest(ptr: int, end: int) -> None:
     """Put what is left of a full slab on the free lists, in the largest pieces that are a class."""
     while end - ptr >= 2 * ALIGN:
-        size = min(end - ptr, HUGE // 2)
+        size = min(end - ptr, COUNTED)
         if size > 1024:
             size &= -(1 << (size.bit_length() - 4))
         _classes.setdefault(size, []).append(ptr)
         ptr += size
 
 
-def _reuse_or_map(nbytes: int, size: int) -> int:
-    """A large block: a cached one that is at most half again as large, else a new mapping."""
-    for other in sorted(other for other in list(_classes) if size <= other <= size * 3 // 2):
+def _cut(nbytes: int, size: int) -> int:
+    """A block of this size from the smallest free piece that is large enough, or from a new region."""
+    with _lock:
+        if _busy:  # a finaliser wants memory while pieces are in flux
+            ptr = _map(size, nbytes, keep=True)
+            _counted.setdefault(_mappings[ptr][1] - size, []).append(ptr + size)
+            return ptr
+        _busy.append(True)
         try:
-            return _classes[other].pop()
-        except IndexError:
-            pass
-    spare = sum(length * len(_classes.get(length, ())) for length in set(_large.values()))
-    if spare > max(_SPARE, _counts[0]):
-        _release_large()
-    ptr = _map(size, nbytes)
-    _large[ptr] = size
+            ptr = _fitting(size)
+            if not ptr and _counts[3] < _counts[2] + _BURST:
+                _join()
+                ptr = _fitting(size)
+            ptr = ptr or _unused(size) or _grown(nbytes, size)
+        finally:
+            _busy.pop()
+        return ptr
+
+
+def _fitting(size: int) -> int:
+    """The start of the smallest piece that is large enough, cut off; 0 if there is none."""
+    at = bisect.bisect_left(_pieces, (size, 0))
+    if at == len(_pieces):
+        return 0
+    found, ptr = _pieces.pop(at)
+    if found > size:
+        bisect.insort(_pieces, (found - size, ptr + size))
     return ptr
 
 
-def _map(size: int, asked: int) -> int:
-    """The address of `size` new bytes (a multiple of HUGE), aligned to HUGE, with slack behind them."""
+def _join() -> None:
+    """Put all that is free together with its neighbours."""
+    free = [(ptr, size) for size, ptr in _pieces]
+    for size, home in list(_counted.items()):
+        free += [(ptr, size) for ptr in _take_all(home)]
+    free.sort()
+    _counts[3] = max(_counts[2], _counts[3]) + len(free)
+    joined: list[tuple[int, int]] = []
+    start = end = 0
+    for ptr, size in free:
+        if ptr != end or ptr in _mappings:
+            joined.append((end - start, start))
+            start = ptr
+        end = ptr + size
+    joined.append((end - start, start))
+    _pieces[:] = sorted(joined[1:])
+
+
+def _unused(size: int) -> int:
+    """A block that ends in memory that was never used; 0 if there is none."""
+    start, end = _fresh
+    before = next((piece for piece in _pieces if sum(piece) == start and start not in _mappings), None)
+    ptr = before[1] if before else start
+    if ptr + size > end:
+        return 0
+    if before:
+        _pieces.remove(before)
+    _fresh[0] = ptr + size
+    return ptr
+
+
+def _grown(nbytes: int, size: int) -> int:
+    """A block at the start of a new region."""
+    if sum(n for n, _ in _pieces) > max(_SPARE, _counts[0]):
+        _join()
+        _release_regions()
+    least = (size + HUGE - 1) & -HUGE
+    usual = max(_REGION, (_mapped[0] >> 3) & -HUGE)
+    limit = config.memory_limit or limits.memory()
+    if least < usual and (not limit or _mapped[0] + 2 * usual <= limit):
+        least = usual
+    elif limit and _mapped[0] + least > limit:
+        _join()
+        ptr = _fitting(size)
+        if ptr:
+            return ptr
+    ptr = _map(least, nbytes)
+    if _fresh[0] < _fresh[1]:
+        bisect.insort(_pieces, (_fresh[1] - _fresh[0], _fresh[0]))
+    _fresh[:] = ptr + size, ptr + least
+    return ptr
+
+
+def _map(size: int, asked: int, keep: bool = False) -> int:
+    """The address of a new region of `size` bytes (to a multiple of HUGE), aligned to HUGE."""
+    size = (size + HUGE - 1) & -HUGE
     limit = config.memory_limit or limits.memory()
     for attempt in (0, 1):
         if not limit or _mapped[0] + size <= limit:
@@ -211,8 +274,8 @@ def _map(size: int, asked: int) -> int:
                 return _mapping(size)
             except (OSError, ValueError, OverflowError, MemoryError):
                 pass
-        if not attempt:
-            empty_cache()
+        if not attempt and not keep:
+            _release()
     live = memory_stats()["live"]
     fail(
         TooLargeError if limit and size > limit else OutOfMemoryError,
@@ -237,7 +300,8 @@ def _mapping(size: int) -> int:
     ptr = (base + HUGE - 1) & -HUGE
     if config.huge_pages and hasattr(mmap, "MADV_HUGEPAGE"):
         try:
-            area.madvise(mmap.MADV_HUGEPAGE, ptr - base, size)
+            skip = 0 if _mappings else min(_SMALL_PAGES, size)
+            area.madvise(mmap.MADV_HUGEPAGE, ptr - base + skip, size - skip)
         except OSError:  # a kernel without them
             pass
     with _lock:
@@ -263,49 +327,84 @@ def _take_all(home: list[int]) -> list[int]:
             return taken
 
 
-def _release_large() -> None:
-    for size in set(_large.values()):
-        for ptr in _take_all(_classes.get(size, [])):
-            del _large[ptr]
-            _unmap(ptr)
+def _release() -> None:
+    """Unmap what no tensor uses; pages of free pieces inside of regions are given back."""
+    _release_slabs()
+    if _fresh[0] < _fresh[1]:
+        bisect.insort(_pieces, (_fresh[1] - _fresh[0], _fresh[0]))
+        _fresh[:] = 0, 0
+    _join()
+    _release_regions()
+    _drop_pages()
+
+
+def _drop_pages() -> None:
+    """Give the pages of free pieces back, huge ones only: one that is cut is no huge page any more."""
+    if not hasattr(mmap, "MADV_DONTNEED"):
+        return
+    for size, ptr in _pieces:
+        area = next(area for start, (area, length) in _mappings.items() if start <= ptr < start + length)
+        first, last = (ptr + HUGE - 1) & -HUGE, (ptr + size) & -HUGE
+        if last > first:
+            base = ctypes.addressof(ctypes.c_char.from_buffer(area))
+            area.madvise(mmap.MADV_DONTNEED, first - base, last - first)
+
+
+def trim() -> None:
+    """Give pages that are not used now back: what comes will want blocks of other sizes."""
+    with _lock:
+        if not _busy:
+            _busy.append(True)
+            try:
+                _join()
+                _drop_pages()
+            finally:
+                _busy.pop()
+
+
+def _release_regions() -> None:
+    """Unmap the regions that are one free piece."""
+    whole = [(size, ptr) for size, ptr in _pieces if ptr in _mappings and _mappings[ptr][1] == size]
+    for piece in whole:
+        _pieces.remove(piece)
+        _unmap(piece[1])
 
 
 def _release_slabs() -> None:
-    """Unmap the slabs none of whose blocks is in use; the present ones stay."""
-    present = [slab[1] for slab in _slabs.values()]
-    slabs = {ptr: size for ptr, (_, size) in list(_mappings.items()) if ptr not in _large}
-    pieces: dict[int, list[tuple[int, list[int]]]] = {}
+    """Make pieces of the slabs none of whose blocks is in use; the present one stays."""
+    left = dict.fromkeys(_slabs, _SLAB)
+    starts = sorted(_slabs)
+    blocks: dict[int, list[tuple[int, list[int]]]] = {}
     for size, home in list(_classes.items()):
         for ptr in _take_all(home):
-            if ptr in _large:
-                home.append(ptr)
-                continue
-            start = ptr & -HUGE
-            while start not in slabs:
-                start -= HUGE
-            pieces.setdefault(start, []).append((ptr, home))
-            slabs[start] -= size
-    for start, blocks in pieces.items():
-        length = _mappings[start][1]
-        if slabs[start] < 2 * ALIGN and start + length not in present:
-            _unmap(start)
-            with _lock:
-                _mapped[1] -= length
+            start = starts[bisect.bisect(starts, ptr) - 1]
+            blocks.setdefault(start, []).append((ptr, home))
+            left[start] -= size
+    for start, found in blocks.items():
+        if left[start] < 2 * ALIGN and start + _SLAB != _slab[1]:
+            _slabs.discard(start)
+            bisect.insort(_pieces, (_SLAB, start))
         else:
-            for ptr, home in blocks:
+            for ptr, home in found:
                 home.append(ptr)
 
 
 def empty_cache() -> None:
     """Give memory that no tensor uses back to the operating system."""
-    _release_large()
-    _release_slabs()
+    with _lock:
+        if not _busy:
+            _busy.append(True)
+            try:
+                _release()
+            finally:
+                _busy.pop()
 
 
 def memory_stats() -> dict[str, int]:
     """Bytes: live (in use), cached (free, kept), mapped (all); counted, peak: blocks from 64 KiB on, now and most."""
-    cached = sum(size * len(home) for size, home in list(_classes.items()))
-    cached += sum(end - ptr for ptr, end in _slabs.values())
+    lists = list(_classes.items()) + list(_counted.items())
+    cached = sum(size * len(home) for size, home in lists)
+    cached += sum(size for size, _ in list(_pieces)) + _slab[1] - _slab[0] + _fresh[1] - _fresh[0]
     mapped = _mapped[0]
     return {
         "live": mapped - cached,

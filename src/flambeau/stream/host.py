@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from array import array as packed
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,9 @@ def infer_dtype(data: Any) -> dtype | None:
 
 def from_data(data: Any, d: Any = None) -> Tensor:
     """A tensor of nested lists, numbers, arrays or tensors; d: its dtype (default: that of the data)."""
+    plain = from_numbers(data, d) if type(data) in (list, tuple) else None
+    if plain is not None:
+        return plain
     if isinstance(data, (np.ndarray, np.generic)):
         array = np.asarray(data)
         found = dtypes.by_numpy(array.dtype.newbyteorder("="))
@@ -118,6 +122,23 @@ def from_data(data: Any, d: Any = None) -> Tensor:
         ):
             raise RuntimeError(f"value cannot be converted to type {d.name} without overflow")
     return from_bytes(encode(array, d), d, array.shape)
+
+
+CODES: dict[Any, dict[str, str]] = {float: {"float32": "f", "float64": "d"}, int: {"int64": "q"}}
+
+
+def from_numbers(data: Any, d: Any) -> Tensor | None:
+    """A vector of Python floats (or of ints, as int64), for which NumPy is not imported; None for anything else."""
+    kinds = set(map(type, data))
+    kind = kinds.pop() if len(kinds) == 1 else None
+    d = d or (dtypes.int64 if kind is int else dtypes.default_dtype())
+    code = CODES.get(kind, {}).get(d.name)
+    if code is None:
+        return None
+    try:
+        return from_bytes(packed(code, data).tobytes(), d, (len(data),))
+    except OverflowError:
+        return None  # which says what is too large
 
 
 def plain_array(data: Any, found: Any) -> np.ndarray:

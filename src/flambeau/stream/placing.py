@@ -8,7 +8,9 @@ from __future__ import annotations
 import bisect
 from typing import TYPE_CHECKING, Any
 
+from ..device import memory
 from .nodes import PAIRS, Builder, PBuf
+from .overwrite import overwrites
 
 if TYPE_CHECKING:
     from .program import Launch, Program
@@ -17,7 +19,7 @@ ARENA_ALIGN = 64
 # A program over so many bytes runs in several native calls; temporaries from OWN_BLOCK bytes on have memory only from
 # the first to the last call that needs them, results from the first. There are as many calls as it takes for
 # a peak that is at most by the share EXTRA above that of launches that run one by one, if MOST_PARTS allow.
-LARGE, MOST_PARTS, OWN_BLOCK, EXTRA = 2 << 20, 64, 64 << 10, 0.02
+LARGE, MOST_PARTS, OWN_BLOCK, EXTRA = 2 << 20, 64, 64 << 10, 0.01
 
 
 def place_memory(program: Program, launches: list[Launch], builder: Builder) -> None:
@@ -30,7 +32,8 @@ def place_memory(program: Program, launches: list[Launch], builder: Builder) -> 
             bufs[buf.id] = buf
             first.setdefault(buf.id, at)
             last[buf.id] = at
-    temps = [b for b in bufs.values() if not (b.bytes_exist or b.kept)]
+    homes = share(launches, first, last)  # of what lies in the place of another
+    temps = [b for b in bufs.values() if not (b.bytes_exist or b.kept or b.id in homes)]
     outputs = [b for b in builder.bufs if b.kept and not b.bytes_exist]
     apart: dict[Any, int] = {}  # the number of a block: of a temporary, or of (launch, which scratch)
     large: dict[Any, Any] = {
@@ -41,6 +44,7 @@ def place_memory(program: Program, launches: list[Launch], builder: Builder) -> 
     forever = [(size_of(b), first.get(b.id, 0), len(launches)) for b in outputs]
     program.cuts = cuts_for([*large.values(), *forever], len(launches))
     if program.cuts:
+        memory.trim()
         apart = {key: n for n, key in enumerate(large)}
         program.blocks = list(large.values())
         temps = [b for b in temps if b.id not in apart]
@@ -53,6 +57,7 @@ def place_memory(program: Program, launches: list[Launch], builder: Builder) -> 
     for at, x in enumerate(launches):
         places = []
         for buf, off, offslot in x.bufs:
+            buf = homes.get(buf.id, buf)
             size = buf.dtype.itemsize
             slot = offslot if offslot < 0 else offslot * 16 + size.bit_length()
             if offslot >= PAIRS:
@@ -74,6 +79,24 @@ def place_memory(program: Program, launches: list[Launch], builder: Builder) -> 
     program.born = {b.sid: first.get(b.id, 0) for b in outputs}
 
 
+def share(launches: list[Launch], first: dict[int, int], last: dict[int, int]) -> dict[int, PBuf]:
+    """The buffer in whose memory each other one lies that shares some. first and last then count for all of those."""
+    homes: dict[int, PBuf] = {}
+    members: dict[int, list[int]] = {}  # of a home
+    for old, new in overwrites(launches, first, last):
+        home = homes.get(old.id, old)
+        if new.kept:  # which has memory of its own: all that was there before lies in it, too
+            moved = [home.id, *members.pop(home.id, ())]
+            homes |= dict.fromkeys(moved, new)
+            members.setdefault(new.id, []).extend(moved)
+            first[new.id] = first[home.id]
+        else:
+            homes[new.id] = home
+            members.setdefault(home.id, []).append(new.id)
+            last[home.id] = last[new.id]
+    return homes
+
+
 def cuts_for(spans: list[tuple[int, int, int]], count: int) -> frozenset[int]:
     """The launches that begin a native call, for spans (bytes, first, last launch) of memory that live at once.
 
@@ -91,7 +114,7 @@ def cuts_for(spans: list[tuple[int, int, int]], count: int) -> frozenset[int]:
         live[at] = now
         now -= dead[at]
     peak = max(live)
-    extra = max(int(peak * EXTRA), LARGE >> 3)
+    extra = max(int(peak * EXTRA), LARGE >> 5)
     while True:
         cuts, most, more = [], live[0], 0
         for at in range(1, count):

@@ -29,10 +29,7 @@ class Scheduler:
         self.recent: dict[tuple[int, ...], Group] = {}
         self.waiting: dict[int, tuple[int, PNode]] = {}  # result -> (when it came, node)
         self.waiting_on: dict[int, list[int]] = {}  # buffer -> results of waiting nodes that read it
-        self.heavy: list[list[int]] = [
-            [],
-            [],
-        ]  # waiting reductions of large values: since the last opaque node, before
+        self.heavy: list[int] = []  # reductions of large values that wait
         self.takes: set[int] = set()  # results of indexed reads that have waited
         self.checked = -1  # the last group with a check: memory that had its bytes is written after it
         self.stored = -1  # the last group that writes such memory: later checks come after it
@@ -70,7 +67,7 @@ class Scheduler:
     def wait(self, node: PNode) -> None:
         """Put a node off until something reads it."""
         if node.kind == "reduce" and numel(node.ins[0].shape) >= HEAVY:
-            self.heavy[0].append(node.outs[0].id)
+            self.heavy.append(node.outs[0].id)
         if node.kind == "take":
             self.takes.add(node.outs[0].id)
         self.waiting[node.outs[0].id] = len(self.waiting_on), node
@@ -157,6 +154,7 @@ class Scheduler:
         for i in writes:
             self.before_write(node.ins[i])
         self.demand(node)
+        self.lighten()
         for i, v in enumerate(node.ins):
             self.materialise(v)
             lo = max(lo, self.after_writes(v), self.after_accesses(v) if i in writes else 0)
@@ -173,13 +171,11 @@ class Scheduler:
         for buf in node.outs:
             buf.mat, buf.group = True, group
             buf.writes.append((group, PVal(buf, buf.shape, buf.strides, 0), (), None))
-        self.lighten()
 
     def lighten(self) -> None:
         """Reductions of large values do not wait for long: what they read would stay in memory for them."""
-        new, old = self.heavy
-        self.heavy = [[], new]
-        for out in old:
+        heavy, self.heavy = self.heavy, []
+        for out in heavy:
             if out in self.waiting:
                 self.place(self.waiting[out][1])
 
