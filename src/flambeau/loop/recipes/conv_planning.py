@@ -323,6 +323,9 @@ def _rowwise(spec: ConvSpec, ints: dict[str, int]) -> bool:
     return spec.kind == "forward" and weights == (ints["kd"] * high, high, wide, 1)
 
 
+PIECE = 640 << 10  # bytes of packed weights that are not worth dividing
+
+
 def _channel_tiles(
     spec: ConvSpec, ints: dict[str, int], channel: int, target: Vectors, threads: int
 ) -> ConvPlan:
@@ -346,7 +349,10 @@ def _channel_tiles(
     # each part copies the images of its channels, or packs the weights of its images: the larger is shared out
     heavy = ints["co"] * k > ints["n"] * ints["ci"] * channel
     if panels >= parts and (heavy or (units % parts and units < 4 * parts)):
-        ints["go"] = parts
+        # pieces whose packed weights take little memory, where copying the images for each costs little beside them
+        images = ints["n"] * ints["ci"] * channel
+        least = ceil_div(max(PIECE, 8 * images * size), lanes * k * size)
+        ints["go"] = parts * max(1, panels // (parts * least)) if heavy else parts
     narrow = "unit" if ints["wo"] == 1 else "yes"
     if _rowwise(spec, ints) and k >= vector:
         narrow = "no"
