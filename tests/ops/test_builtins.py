@@ -98,7 +98,21 @@ def asked(a: Any, p: Any, q: Any) -> Any:
     return [*found, q.grad]
 
 
-PROGRAMS = [plain, graph, shared, in_place, second_order, without, hooked, asked]
+def numbers(a: Any, p: Any, q: Any) -> Any:
+    f, value = torch.nn.functional, 2.5
+    slopes = [f.leaky_relu(a, float("0.01")), f.leaky_relu(p, 0.3), f.elu(a), f.elu(a, 2)]
+    sums = [torch.add(a, p, alpha=1), torch.add(a, p, alpha=1.0), torch.add(a, p, alpha=value)]
+    bounds = [a.clamp(-1, 1), p.clamp(a, 2.0), p.clamp(max=a), a.clamp(min=0), a.clamp(max=0.5)]
+    return [*slopes, *sums, *bounds, torch.addcmul(a, p, q, value=value)]
+
+
+def indexed(a: Any, p: Any, q: Any) -> Any:
+    i = torch.tensor([2, 0, 1, 1])
+    rows = torch.nn.functional.embedding(i, p)
+    return [a[i], p[i], a.index_select(0, i), q.gather(0, i), rows, a[-i], a[i, i], torch.take(a, i)]
+
+
+PROGRAMS = [plain, graph, shared, in_place, second_order, without, hooked, asked, numbers, indexed]
 
 
 def recorded(program: Callable[..., Any], native: bool) -> tuple[list[Any], list[Any], list[Any]]:
@@ -134,6 +148,20 @@ def test_asked_gradients_are_walked_natively(monkeypatch: pytest.MonkeyPatch) ->
         del visited[:]
         torch.autograd.grad(y.sum(), [p, q])
     assert len(visited) == 2
+
+
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("place", [3, -1, 2**62, -(2**63)])
+def test_indices_out_of_range_are_refused_in_the_call(native: bool, place: int) -> None:
+    (builtins.install if native else builtins.remove)()
+    table = torch.ones(3, 2)
+    for at in (0, 15, 16, 20):
+        rows = [1] * 21
+        rows[at] = place
+        i = torch.tensor(rows)
+        with pytest.raises(IndexError, match=rf"index {place} is out of bounds.* at position {at};"):
+            torch.nn.functional.embedding(i, table)
+    assert table.index_select(0, torch.tensor([0, 2] * 20)).sum().item() == 80
 
 
 def test_the_graph_is_the_same() -> None:

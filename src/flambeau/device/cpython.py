@@ -30,6 +30,7 @@ _API = {
     "PyObject_GetAttr": "ppp",
     "PyObject_CallFunctionObjArgs": "pp.",
     "PyObject_Vectorcall": "pppip",
+    "PyObject_RichCompareBool": "4pp4",
     "PyObject_Size": "ip",
     "PyObject_GC_UnTrack": "vp",
     "PyDict_GetItemWithError": "ppp",

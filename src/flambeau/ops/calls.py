@@ -117,7 +117,7 @@ def make_wrapper(
         made = scope[name]
         if letters is not None:
             defaults = tuple([entry.defaults.get(p) for p in entry.params])
-            known = (entry.grads is not None, entry, entry.kin, entry.sized)
+            known = (entry.grads is not None, entry, entry.kin, entry.sized, entry.check)
             context = (scope["cache"], scope["plain"], letters, defaults, *known)
             scope["builtin"] = _BUILTIN[0](context)
         stub.__defaults__, stub.__kwdefaults__ = made.__defaults__, made.__kwdefaults__
@@ -222,9 +222,9 @@ def complex_number(value: complex) -> Tensor:
 def _normal(entry: Entry, p: str, v: Any) -> Any:
     """An argument in the form that keys want; TypeError as PyTorch's for one of the wrong kind."""
     kind = entry.kinds[p]
-    if kind in ("T", "TN", "OT", "OTN", "N", "ON"):
+    if kind in ("T", "TN", "OT", "OTN", "N"):
         if isinstance(v, Tensor) or (v is None and kind[0] == "O"):
-            if kind not in ("N", "ON") or v is None:
+            if kind != "N" or v is None:
                 return v
             v = v.item()  # type: ignore[attr-defined]
             return complex_number(v) if type(v) is complex else v

@@ -32,7 +32,6 @@ from .registry import FACES as FACES
 from .registry import FUNCTIONS as FUNCTIONS
 from .registry import METHODS as METHODS
 from .registry import NONE as NONE
-from .registry import ON as ON
 from .registry import OPERANDS as OPERANDS
 from .registry import OT as OT
 from .registry import OTN as OTN
@@ -231,7 +230,7 @@ class Entry:
     def inline_value(self, p: str, v: Any) -> Any:
         """An argument as the body wants it while it is traced."""
         kind = self.kinds[p]
-        if kind in ("N", "TN", "OTN", "ON") and (type(v) in NUMBERS or type(v) is complex):
+        if kind in ("N", "TN", "OTN") and (type(v) in NUMBERS or type(v) is complex):
             return as_val(v)
         return v if kind in OPERANDS or kind == "TS" else static_value(v)
 

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from .entry import Entry
 
 # What a parameter of each kind adds: to the test for calls that are not plain, to the key of the form, to the operands,
-# and to the bits of what requires a gradient. `d` (in place of `N`): a number with a default, baked in if left at it.
+# and to the bits of what requires a gradient. `d` (in place of `N`): a number with a default, baked in if it is that
+# (`s_` and its name).
 PIECES = {
     "T": ("type({p}) not in PLAIN", "{p}._meta", "{p},", "({bit} if {p}._rg else 0)"),
     "OT": (
@@ -26,7 +27,13 @@ PIECES = {
         "({bit} if type({p}) in PLAIN and {p}._rg else 0)",
     ),
     "N": ("type({p}) not in NUMBERS", "type({p})", "{p},", ""),
-    "d": ("{p} is not _d_{p}", "None", "", ""),
+    "OTN": (
+        "({p} is not None and type({p}) not in PLAIN and type({p}) not in NUMBERS)",
+        "(None if {p} is None else {p}._meta if type({p}) in PLAIN else type({p}))",
+        "*(() if {p} is None else ({p},)),",
+        "({bit} if type({p}) in PLAIN and {p}._rg else 0)",
+    ),
+    "d": ("type({p}) not in NUMBERS", "(None if s_{p} else type({p}))", "*(() if s_{p} else ({p},)),", ""),
     "TS": (
         "(type({p}) is not tuple and type({p}) is not list) or not PLAIN.issuperset(map(type, {p}))",
         "tuple([t._meta for t in {p}])",
@@ -36,6 +43,7 @@ PIECES = {
     "number": ("", "(type({p}), {p})", "", ""),
     "static": ("", "{p}", "", ""),
 }
+SAME = "    s_{p} = {p} is _d_{p} or ({p} == _d_{p} and type({p}) is type(_d_{p}))\n"
 PLAIN_END = """    if form.structure is None:
         return commit(S, form, {taken})
     return structured(form, commit(S, form, {taken}))"""
@@ -77,8 +85,6 @@ def piece_of(entry: Entry, p: str) -> str:
 
 def source_of(entry: Entry, inplace: bool) -> str:
     """The text of an entry's function, or of its in-place form."""
-    if any(kind in ("OTN", "ON") for kind in entry.kinds.values()):
-        return general_source(entry, inplace)
     out = has_out(entry, inplace)
     name = entry.name + ("_" if inplace else "")
     return plain_source(entry, name, signature(entry, out), inplace, out)
@@ -100,12 +106,13 @@ def plain_source(entry: Entry, name: str, parameters: str, inplace: bool, out: b
         tests.append("out is not None")
     values = ", ".join(entry.params) + ","
     check = f"    check({values})\n" if entry.check is not None else ""
+    same = "".join([SAME.format(p=p) for p in entry.params if piece_of(entry, p) == "d"])
     return f"""
 def {name}({parameters}):
     S = LOCAL.s
     if {" or ".join(tests)}:
         return slow(E, ({values}), {"out" if out else "None"}, {inplace})
-    try:
+{same}    try:
         form = cache[{", ".join(keys)},]
     except (KeyError, TypeError):
         return slow(E, ({values}), None, {inplace})
@@ -119,23 +126,33 @@ def ending(entry: Entry, inplace: str, taken: str, needs: list[str]) -> str:
         return f"    return finish_inplace(S, form, {taken}, {inplace!r})"
     if entry.grads is None:
         return PLAIN_END.format(taken=taken)
-    kinds = [entry.kinds[p] for p in entry.params if entry.kinds[p] in (*OPERANDS, "TS")]
-    if not needs or "TS" in kinds or "OT" in kinds[:-1]:  # the operands' numbers are not known here
+    kinds = [piece_of(entry, p) for p in entry.params if entry.kinds[p] in (*OPERANDS, "TS")]
+    first = next((k for k, kind in enumerate(kinds) if kind in ("d", "OT", "OTN")), len(kinds))
+    late = any("T" in kind for kind in kinds[first + 1 :])
+    if not needs or "TS" in kinds or late:  # the operands' numbers are not known here
         return f"    return finish_call(S, form, {taken})"
     return GRAD_END.format(taken=taken, needs=" | ".join(needs))
 
 
 # The letter of a parameter in the context of an op's builtin (ops/builtins/calling.py).
-LETTERS = {"T": "T", "TN": "t", "N": "N", "d": "d", "OT": "O", "TS": "L", "number": "f", "static": "s"}
+LETTERS = {
+    "T": "T",
+    "TN": "t",
+    "N": "N",
+    "d": "d",
+    "OT": "O",
+    "OTN": "o",
+    "TS": "L",
+    "number": "f",
+    "static": "s",
+}
 
 
 def letters_of(entry: Entry, inplace: bool) -> bytes | None:
     """The kinds of an entry's parameters, for its builtin; None if the definition in Python takes every call."""
-    if inplace or entry.check is not None or not entry.params:
+    if inplace or not entry.params:
         return None
-    if any(kind in ("OTN", "ON") for kind in entry.kinds.values()):
-        return None
-    return "".join(LETTERS[piece_of(entry, p)] for p in entry.params).encode()
+    return "".join([LETTERS[piece_of(entry, p)] for p in entry.params]).encode()
 
 
 def builtin_source(entry: Entry) -> str:
@@ -148,15 +165,4 @@ def builtin_source(entry: Entry) -> str:
     return f"""{plain_source(entry, "plain", values, False, False)}
 def {entry.name}({signature(entry, out)}):
 {other if out else ""}    return builtin({values})
-"""
-
-
-def general_source(entry: Entry, inplace: bool) -> str:
-    """The same for entries with optional numbers: every call takes the slow way."""
-    out = has_out(entry, inplace)
-    values = ", ".join(entry.params) + ","
-    name = entry.name + ("_" if inplace else "")
-    return f"""
-def {name}({signature(entry, out)}):
-    return slow(E, ({values}), {"out" if out else "None"}, {inplace})
 """

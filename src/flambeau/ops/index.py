@@ -52,9 +52,9 @@ def spread(i: Val, rank: int, lead: int, trail: int) -> Val:
 
 
 def _in_range(self: Any, indices: Any, *rest: Any) -> None:
-    dims = next(r for r in rest if isinstance(r, tuple))
+    dims, shape = rest[0] if type(rest[0]) is tuple else rest[1], self._meta.shape
     for i, d in zip(indices, dims):
-        check("index", i, self.shape[d], d, IndexError, True)
+        check("index", i, shape[d], d, IndexError, True)
 
 
 def _index_back(grad: Any, indices: Any, dims: Any, form: Any) -> Any:

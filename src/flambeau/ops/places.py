@@ -4,28 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..dtypes import int64
 from ..errors import fail
 from ..stream.value import LOCAL, Tensor
 
 LIMIT = 1 << 16  # indices with more elements are checked by the kernel alone
 
 FLOATS = ("float32", "float64")
+BUILTINS: dict[str, Any] = {}  # "within", once there is one of generated code
+
+
+def there(t: Any) -> bool:
+    """Whether a tensor has elements, not too many, whose bytes exist and are not written by what is recorded."""
+    if not isinstance(t, Tensor):
+        return False
+    st, n, S = t._st, t._meta.numel, LOCAL.s
+    written = st.home is S.slots and st.sid in S.written
+    return st.pend is None and 0 < n <= LIMIT and not written and bool(st.ptr)
 
 
 def known(t: Any, floats: bool = False) -> Any:
     """The values of an integer tensor (floats: or a float one) as a NumPy array if nothing must run for it, else None."""
-    if not isinstance(t, Tensor):
+    if not there(t):
         return None
     st, meta = t._st, t._meta
-    S = LOCAL.s
-    if (
-        st.pend is not None
-        or not meta.numel
-        or meta.numel > LIMIT
-        or (st.home is S.slots and st.sid in S.written)
-    ):
-        return None
-    if (meta.dtype.name not in FLOATS[: 2 * floats] and meta.dtype.is_floating_point) or not st.ptr:
+    if meta.dtype.name not in FLOATS[: 2 * floats] and meta.dtype.is_floating_point:
         return None
     import ctypes
 
@@ -41,10 +44,16 @@ def known(t: Any, floats: bool = False) -> Any:
 
 def check(name: str, index: Any, extent: int, dim: int, exc: type[Exception], negative: bool = False) -> None:
     """Every element of a known index is in range, else an error with the value, its position and the range."""
+    if not there(index):
+        return
+    low, meta, within = -extent if negative else 0, index._meta, BUILTINS.get("within")
+    if not meta.contiguous or meta.dtype is not int64:
+        within = None
+    if within is not None and within(index._st.ptr + 8 * index._off, meta.numel, low, extent - 1):
+        return
     a = known(index)
     if a is None:
         return
-    low = -extent if negative else 0
     if a.min() >= low and a.max() < extent:
         return
     import numpy as np

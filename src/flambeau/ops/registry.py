@@ -15,10 +15,9 @@ OT = Any  # a tensor or None
 TN = Any  # a tensor or a number
 N = Any  # a number
 OTN = Any  # a tensor, a number or None
-ON = Any  # a number or None
 TS = Any  # a list of tensors
 
-OPERANDS = ("T", "TN", "OT", "N", "OTN", "ON")
+OPERANDS = ("T", "TN", "OT", "N", "OTN")
 ENTRIES: dict[str, Entry] = {}
 
 

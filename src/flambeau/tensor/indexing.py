@@ -18,7 +18,9 @@ from ..errors import fail
 from ..ops.entry import FUNCTIONS
 from ..ops.view import _select, slice_, unsqueeze
 from ..stream.graph import Val
-from ..stream.value import NUMBERS, Tensor
+from ..stream.value import NUMBERS, PLAIN, Tensor
+
+FIRST = (0,)  # the dimension of a single index tensor
 
 
 def install() -> None:
@@ -48,6 +50,14 @@ def getitem(self: Any, index: Any) -> Any:
         handled = modes.dispatch_view(_stream(), "__getitem__", getitem, self, (index,))
         if handled is not modes.NOT_HANDLED:
             return handled
+    if (
+        kind is Tensor
+        and index._meta.dtype is int64
+        and index._meta.ndim
+        and type(self) in PLAIN
+        and self.ndim
+    ):
+        return FUNCTIONS["_index"](self, (index,), FIRST)
     view, picks = apply_basic(self, as_items(index))
     if picks:
         return gather(view, picks)

@@ -30,7 +30,7 @@ from ...stream.value import (
     Tensor,
     Version,
 )
-from .. import calls, kin, record
+from .. import calls, kin, places, record
 from ..entry import Entry
 from ..record import Form, GradPlan
 
@@ -48,6 +48,7 @@ BUILTINS = (
     "furnish",
     "holder",
     "plain",
+    "within",
     "free",
 )
 NAMES = ("flambeau_objects", *[f"flambeau_{name}" for name in BUILTINS])
@@ -115,7 +116,7 @@ def receive_slot(buffers: dict[Any, Any], node: Any, number: int, g: Any) -> Non
 def module() -> Any:
     """All functions."""
     from ...device.cpython import Module
-    from . import calling, cutting, deriving, recording, replaying, running, walking
+    from . import calling, cutting, deriving, ranges, recording, replaying, running, walking
 
     o = {cls: recording.Offsets(cls) for cls in recording.SLOTS}
     m = Module()
@@ -139,8 +140,8 @@ def module() -> Any:
     deriving.derived(m, o[Form], o[kin.Kin])
     calling.plain_test(m)
     calling.collect(m, o[Tensor])
-    calling.list_part(m)
-    calling.part_of_key(m)
+    for declare in (calling.list_part, calling.part_of_key, calling.values_allowed):
+        declare(m)
     calling.form_of(m)
     calling.op_call(m, o[Stream], o[Form])
     calling.results_of(m, o[Form])
@@ -153,6 +154,7 @@ def module() -> Any:
     cutting.number_of(m)
     cutting.cut(m, o[Form])
     cutting.piece(m)
+    ranges.within(m)
     replaying.new_storage(m, o[Storage])
     replaying.new_block(m, o[Block])
     replaying.fresh(m, o[Block])
@@ -244,6 +246,7 @@ def install() -> None:
         MADE["commit"], MADE["record_grad"], lambda context: cpython.builtin("op", op, cpython.FAST, context)
     )
     gradient.BOOK["walk"], gradient.BOOK["count"] = MADE["walk"], MADE["count"]
+    places.BUILTINS["within"] = MADE["within"]
     fragments.BUILTINS.update({name: MADE[name] for name in ("survey", "piece", "drive")})
     storages.BUILTINS.update({name: MADE[name] for name in ("fresh", "furnish", "holder", "plain", "launch")})
     setattr(Block, "__del__", MADE["free"])  # noqa: B010
@@ -254,6 +257,7 @@ def remove() -> None:
     calls.use(COMMIT, RECORD_GRAD, None)
     for name in ("walk", "count"):
         gradient.BOOK.pop(name, None)
+    places.BUILTINS.clear()
     fragments.BUILTINS.clear()
     storages.BUILTINS.clear()
     setattr(Block, "__del__", FREE)  # noqa: B010

@@ -7,8 +7,9 @@ from .recording import OPERANDS, RESULTS, Offsets
 
 # The context of an op's builtin is a tuple: the cache of its forms, the Python definition, the kinds of the parameters
 # (letters as in generate.LETTERS), their defaults, whether it has a gradient, its entry, what is known of kin forms,
-# which parameter is a shape.
-CACHE, PYTHON, LETTERS, DEFAULTS, GRADS, ENTRY, KIN, SIZED = (ITEMS + 8 * k for k in range(8))
+# which parameter is a shape, its check of values or None.
+CACHE, PYTHON, LETTERS, DEFAULTS, GRADS, ENTRY, KIN, SIZED, CHECK = (ITEMS + 8 * k for k in range(9))
+EQUAL = 2  # Py_EQ
 
 
 def plain_test(m: Module) -> None:
@@ -74,11 +75,22 @@ def part_of_key(m: Module) -> None:
         give(f.call("push", a, operands, counts))
     none = f.object("None")
     with f.when(case(b"d")):
-        f.jump_if(f.test("ne", a, default), "odd")
-        give(none)
-    with f.when(case(b"O")):
+        with f.when(f.test("eq", a, default)):
+            give(none)
+        f.jump_if(f.test("eq", f.call("is_number", a), 0, "i64"), "odd")
+        same_type = f.test("eq", f.load(a, TYPE), f.load(default, TYPE))
+        with (
+            f.when(same_type),
+            f.when(f.test("eq", f.call("PyObject_RichCompareBool", a, default, EQUAL), 1, "i32")),
+        ):
+            give(none)
+        give(f.call("push", a, operands, counts))
+    either = f.value(f"or i1 {case(b'O')}, {case(b'o')}")
+    with f.when(either):
         with f.when(f.test("eq", a, none)):
             give(none)
+        with f.when(f.both(case(b"o"), f.test("ne", f.call("is_number", a), 0, "i64"))):
+            give(f.call("push", a, operands, counts))
         f.jump_if(f.test("eq", f.call("is_plain", a), 0, "i64"), "odd")
         give(f.call("push", a, operands, counts))
     with f.when(case(b"f")):
@@ -170,6 +182,19 @@ def form_of(m: Module) -> None:
     f.end()
 
 
+def values_allowed(m: Module) -> None:
+    """allowed(check or None, arguments, how many): 0, with an exception, if an op refuses the values it is given."""
+    f = m.function("allowed", "ippi")
+    with f.when(f.test("eq", "%a0", f.object("None"))):
+        f.ret(1)
+    done = f.call("PyObject_Vectorcall", *("%a0", "%a1", "%a2", "null"))
+    with f.when(f.test("eq", done, "null")):
+        f.ret(0)
+    f.decref(done)
+    f.ret(1)
+    f.end()
+
+
 def op_call(m: Module, s_: Offsets, form_: Offsets) -> None:
     """flambeau_op: the builtin of every op that has one, told apart by its context."""
     f = m.function("flambeau_op", "pppi", exported=True)
@@ -199,6 +224,7 @@ def op_call(m: Module, s_: Offsets, form_: Offsets) -> None:
     true, grad = f.object("True"), f.load(S, s_.grad)
     with f.when(f.test("ne", grad, true)):
         f.jump_if(f.test("ne", grad, f.object("False")), "odd")
+    f.jump_if(f.test("eq", f.call("allowed", f.load(context, CHECK), args, n), 0, "i64"), "refused")
     with_node = f.both(
         f.test("eq", grad, true),
         f.test("eq", f.load(context, GRADS), true),
@@ -224,6 +250,10 @@ def op_call(m: Module, s_: Offsets, form_: Offsets) -> None:
     f.decref(several)
     f.decref(form)
     f.ret(answer)
+    f.label("refused")
+    for p in (key_of, held, form_of):
+        f.decref(f.load(p))
+    f.ret("null")
     to_python(f, context, args, n, (key_of, held, form_of))
     f.end()
 
