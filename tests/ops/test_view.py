@@ -216,3 +216,37 @@ def test_a_square_onto_its_own_transpose() -> None:
     np.testing.assert_array_equal(x.numpy(), want)
     x += x.t()
     np.testing.assert_array_equal(x.numpy(), want + want.T)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+@pytest.mark.parametrize("by", [(2, 1), (0, 2), (1, 2, 0, 3), (3, 3, 2, 1), (1, 1, 2, 0, 0, 1), (-1, 2)])
+def test_padding_with_elements_of_the_tensor(mode: str, by: tuple[int, ...]) -> None:
+    if min(by) < 0 and mode != "replicate":
+        return
+    x = np.random.default_rng(0).standard_normal((2, *[4, 5, 6][: len(by) // 2], 20)[-1 - len(by) // 2 :])
+    found, want = (t.tensor(x, requires_grad=True) for t in (flambeau, torch))
+    for t, given in ((flambeau, found), (torch, want)):
+        y = t.nn.functional.pad(given, by, mode=mode)
+        (y * t.arange(y.numel()).reshape(y.shape)).sum().backward()
+        given.padded = y.detach().numpy()
+    np.testing.assert_array_equal(found.padded, want.padded)
+    np.testing.assert_array_equal(found.grad.numpy(), want.grad.numpy())
+
+
+@pytest.mark.parametrize("shape", [(40,), (3, 17), (33, 40), (2, 3, 35)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int64", "bool"])
+def test_a_flip_walks_backwards(shape: tuple[int, ...], dtype: str) -> None:
+    from flambeau.stream.nests import NestBuilder
+
+    seen: list[Any] = []
+    finish = NestBuilder.finish
+    x = (np.random.default_rng(0).standard_normal(shape) * 3).astype(np.float32)
+    found, want = (t.tensor(x).to(getattr(t, dtype)) for t in (flambeau, torch))
+    flambeau.synchronize()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NestBuilder, "finish", lambda self: (seen.extend(self.values), finish(self))[1])
+        for dims in ((-1,), (0,), tuple(range(len(shape)))):
+            np.testing.assert_array_equal(
+                (found.flip(dims).float() + 1).numpy(), (want.flip(dims).float() + 1).numpy()
+            )
+    assert "load" in [v[0] for v in seen] and "take" not in [v[0] for v in seen]

@@ -274,21 +274,38 @@ def _pad_back(grad: Any, pad: Any, mode: str, form: Any) -> Any:
 @op(method=False, function=True, name="_pad_mode", node="PadBackward0", grad={"self": _pad_back})
 def _pad_mode(self: T, pad: tuple[int, ...], mode: str) -> Any:
     """Padding with elements of the tensor itself."""
-    x = self
-    for k in range(len(pad) // 2):
-        d = x.ndim - 1 - k
-        lo, hi = pad[2 * k], pad[2 * k + 1]
-        if not lo and not hi:
-            continue
-        n = x.shape[d]
-        shape = tuple(m + lo + hi if e == d else m for e, m in enumerate(x.shape))
-        if not numel(shape):
-            x = empty(shape, x.dtype)
-            continue
-        x = take(
-            x, {d: _source(mode, shape, d, lo, n)}, shape, [None if e == d else e for e in range(len(shape))]
-        )
-    return x if x is not self else map_("copy", self)
+    rank = self.ndim
+    by = [(0, 0)] * (rank - len(pad) // 2) + [(pad[k], pad[k + 1]) for k in range(len(pad) - 2, -1, -2)]
+    shape = tuple([n + lo + hi for n, (lo, hi) in zip(self.shape, by)])
+    if shape == tuple(self.shape) and not any(lo for lo, _ in by):
+        return map_("copy", self)
+    out = empty(shape, self.dtype)
+    if not numel(shape):
+        return out
+    if min(min(sides) for sides in by) < 0:
+        store(out, _padded(self, shape, by, mode, dict.fromkeys(range(rank), 0)))
+        return out
+    inside = out
+    for d, (lo, _) in enumerate(by):  # the edges along d, and then what lies between them
+        n, whole = self.shape[d], inside.shape[d]
+        starts = dict.fromkeys(range(d + 1, rank), 0)
+        for a, b in ((0, lo), (lo + n, whole)):
+            if b > a:
+                edge = slice_(inside, d, a, b, 1)
+                store(edge, _padded(self, tuple(edge.shape), by, mode, {d: a, **starts}))
+        inside = slice_(inside, d, lo, lo + n, 1)
+    store(inside, self)
+    return out
+
+
+def _padded(
+    x: Val, shape: tuple[int, ...], by: list[tuple[int, int]], mode: str, starts: dict[int, int]
+) -> Val:
+    """A part of padded x: its shape, and where it starts along each dimension that is not x's own."""
+    chosen = {
+        d: _source(mode, shape, d, by[d][0] - start, x.shape[d]) for d, start in starts.items() if any(by[d])
+    }
+    return take(x, chosen, shape, [None if d in chosen else d for d in range(len(shape))])
 
 
 @composite(method=False)

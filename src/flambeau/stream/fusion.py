@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..loop.recipes.nest import Nest
+from ..loop.recipes.analysis import Nest
 from ..loop.recipes.tail import Tail
 from ..shapes import numel
 from .nests import PARTS, SERIAL_WORK, Access, Bound, NestBuilder

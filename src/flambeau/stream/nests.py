@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..loop.recipes.accumulate import LANES
-from ..loop.recipes.nest import CHUNK, Analysis, Nest, chunk_count, dependencies, expensive, partials
+from ..loop.recipes.analysis import Analysis, Nest, dependencies, expensive
+from ..loop.recipes.nest import CHUNK, chunk_count, partials
 from ..loop.recipes.tile import SCRATCH, SIDE, across
 from ..shapes import numel
 from .nodes import Group, PBuf, PNode, PVal, alignment
@@ -68,6 +69,7 @@ class Access:
         self.alias = False
 
 
+PLAIN = (-1, 0, 1)  # strides that are part of the kernel
 COUNTED = ("f32", "f64", "i64")
 
 
@@ -164,17 +166,62 @@ class NestBuilder:
                 a = at[dims[d]]
                 if a >= 0:
                     strides[a] += src.strides[d]
-        key = ("take", src.key, tuple(strides))
+        pairs = tuple((self.read(v, at), k) for k, v in enumerate(node.ins[1:]))
+        straight = self.straight(src, [i for i, _ in pairs], indexed, strides)
+        off, strides = (src.off, strides) if straight is None else straight
+        key = ("take", src.key, off, tuple(strides))
         i = self.access_ids.get(key)
         if i is None:
             i = self.access_ids[key] = len(self.accesses)
             self.accesses.append(Access(src, strides, "r"))
-        pairs = tuple((self.read(v, at), k) for k, v in enumerate(node.ins[1:]))
+            self.accesses[i].off = off
+        if straight is not None:
+            return self.value(("load", i))
         v = self.value(("take", i, pairs, label == "index"))
         self.take_ints[v] = [(src.shape[d], src.strides[d]) for d in indexed]
         for k, d in enumerate(indexed):
             self.checks[v + 1 + (k << 20)] = (label, src.shape[d], node.form, d)
         return v
+
+    def straight(
+        self, src: PVal, indices: list[int], dims: tuple[int, ...], strides: list[int]
+    ) -> tuple[int, list[int]] | None:
+        """(offset, strides) of an indexed read that walks a line within src: no index is looked at when it runs."""
+        off, walked = src.off, list(strides)
+        for i, d in zip(indices, dims):
+            line = self.line(i)
+            if line is None:
+                return None
+            start, steps = line
+            ends = [(self.group.extents[a] - 1) * step for a, step in steps.items()]
+            if (
+                start + sum(min(0, e) for e in ends) < 0
+                or start + sum(max(0, e) for e in ends) >= src.shape[d]
+            ):
+                return None
+            off += start * src.strides[d]
+            for a, step in steps.items():
+                walked[a] += step * src.strides[d]
+        return off, walked
+
+    def line(self, i: int) -> tuple[int, dict[int, int]] | None:
+        """A value as a whole number and how much it grows along each axis; None if it is not like that."""
+        v = self.values[i]
+        if v[0] == "index":
+            return 0, {v[1]: 1}
+        if v[0] == "const" and type(v[2]) is int:
+            return v[2], {}
+        if v[0] == "num":
+            number = self.numbers[v[2]]
+            return (int(number[1]), {}) if type(number) is tuple else None
+        if v[0] != "map" or v[1] not in ("add", "sub") or v[2] != "i64":
+            return None
+        a, b = self.line(v[3]), self.line(v[4])
+        if a is None or b is None:
+            return None
+        sign = 1 if v[1] == "add" else -1
+        steps = {axis: a[1].get(axis, 0) + sign * b[1].get(axis, 0) for axis in {**a[1], **b[1]}}
+        return a[0] + sign * b[0], steps
 
     def read(self, v: PVal, at: tuple[int, ...]) -> int:
         """The value of an operand: computed in the group, inlined, a number, or loaded."""
@@ -248,14 +295,14 @@ class NestBuilder:
         classes = []
         ints = list(extents)
         for acc, strides in zip(self.accesses, columns):
-            row = tuple(s if s in (0, 1) else "s" for s in strides)
+            row = tuple(s if s in PLAIN else "s" for s in strides)
             classes.append((acc.type, acc.mode, acc.alias, row))
-            ints.extend(s for s in strides if s not in (0, 1))
+            ints.extend(s for s in strides if s not in PLAIN)
         for v, access_row in stash:
-            row = tuple(s if s in (0, 1) else "s" for s in access_row)
+            row = tuple(s if s in PLAIN else "s" for s in access_row)
             kind = type_of(self.values[v], self.accesses)
             classes.append((kind, "rw", False, row))
-            ints.extend(s for s in access_row if s not in (0, 1))
+            ints.extend(s for s in access_row if s not in PLAIN)
             bound.scratch.append((kind, numel(extents)))
         for v in sorted(self.take_ints):
             for pair in self.take_ints[v]:
@@ -422,7 +469,7 @@ class NestBuilder:
         if mode == "map":
             return []
         classes = tuple(
-            (a.type, a.mode, a.alias, tuple(s if s in (0, 1) else "s" for s in row))
+            (a.type, a.mode, a.alias, tuple(s if s in PLAIN else "s" for s in row))
             for a, row in zip(self.accesses, columns)
         )
         trial = Nest(mode, kept, reduced, tuple(self.values), classes, tuple(self.stores), "")

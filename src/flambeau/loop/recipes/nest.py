@@ -18,83 +18,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
-from ..build import Buffer, Builder, Value, const, op, select
-from ..ir import MATH1, MATH2, Kernel
+from ..build import Buffer, Builder, Register, Value, const, op, select
+from ..ir import Kernel
 from .accumulate import LANES, Lanes, Total
+from .analysis import Analysis, Nest, closure
 from .tile import Tile
 from .wide import Wide
 
 CHUNK = 32768
-
-
-@dataclass(frozen=True, slots=True)
-class Nest:
-    """values: ("load", access) ("const", type, value) ("num", type, number) ("index", axis) ("map", op, type, *values)
-    ("reduce", kind, value, type) ("take", access, ((index value, which), ...),
-    whether negative indices count from the end); accesses: (type, mode, alias, class of
-    the stride along each axis: 0, 1 or "s"); stores: (value, access). Axes: the kept ones, then the reduced ones."""
-
-    mode: str
-    kept: int
-    reduced: int
-    values: tuple[Any, ...]
-    accesses: tuple[Any, ...]
-    stores: tuple[tuple[int, int], ...]
-    split: str  # what parts share: "outer": the outer kept axes, "inner": the innermost one, "chunks", "": nothing
-    stash: tuple[
-        int, ...
-    ] = ()  # values kept in scratch between passes, with an access each (the last accesses)
-    past: int = 0  # elements from which on results need not stay in the caches
-
-
-def expensive(value: tuple[Any, ...]) -> bool:
-    """Whether a value is worth keeping rather than computing twice: an indexed read, a mathematical function."""
-    return value[0] == "take" or (value[0] == "map" and (value[1] in MATH1 or value[1] in MATH2))
-
-
-class Analysis:
-    """Depth (0 constant, 1 row, 2 element) and pass of every value."""
-
-    def __init__(self, nest: Nest):
-        self.depth: list[int] = []
-        self.pass_: list[int] = []
-        self.row_pass: list[int] = []
-        inner = self._inner(nest)
-        for v in nest.values:
-            deps = dependencies(v)
-            if v[0] == "reduce":
-                depth, at = 1, self.pass_[v[2]] + 1
-            else:
-                depth = max((self.depth[d] for d in deps), default=0)
-                at = max((self.pass_[d] for d in deps), default=0)
-                if v[0] in ("load", "take"):
-                    classes = nest.accesses[v[1]][3]
-                    touched = {a for a, c in enumerate(classes) if c != 0}
-                    depth = max(depth, 2 if touched & inner else 1 if touched else 0)
-                elif v[0] == "index":
-                    depth = 2 if v[1] in inner else 1
-            self.depth.append(depth)
-            self.pass_.append(at)
-
-    @staticmethod
-    def _inner(nest: Nest) -> set[int]:
-        if nest.mode in ("map", "tile"):
-            return {nest.kept - 1} if nest.kept else set()
-        return set(range(nest.kept, nest.kept + nest.reduced))
-
-
-def dependencies(v: tuple[Any, ...]) -> tuple[int, ...]:
-    """The numbers of the values that a value is computed from."""
-    if v[0] == "map":
-        return v[3:]
-    if v[0] == "reduce":
-        return (v[2],)
-    if v[0] == "take":
-        return tuple(i for i, _ in v[2])
-    return ()
+BACKWARDS = -1  # a class of strides, as 0 and 1
 
 
 def lower(nests: tuple[Nest, ...], name: str, where: str = "") -> Kernel:
@@ -238,7 +172,8 @@ class _Lower:
         for a, c in enumerate(self.strides[access]):
             if a in done or a not in self.coords or (isinstance(c, int) and c == 0):
                 continue
-            total = total + (self.coords[a] if isinstance(c, int) else self.coords[a] * c)
+            at = self.coords[a]
+            total = total - at if c is BACKWARDS else total + (at if isinstance(c, int) else at * c)
         return total
 
     based: set[int] = set()
@@ -296,15 +231,32 @@ class _Lower:
         for a in axes[1:]:
             total = b.let(total * self.extents[a], "rows")
         lo, hi = b.partition(total) if parted else (const("i64", 0), total)
+        counters, rest = {}, lo
+        for a in reversed(axes[1:]):
+            counters[a] = b.reg("at", b.let(rest % self.extents[a]))
+            rest = b.let(rest // self.extents[a], "q")
+        if counters:
+            counters[axes[0]] = b.reg("at", rest)
         with b.for_("o", lo, hi) as o:
-            rest = o
-            for a in reversed(axes[1:]):
-                self.coords[a] = b.let(rest % self.extents[a], "i")
-                rest = b.let(rest // self.extents[a], "q")
-            self.coords[axes[0]] = rest
+            self.coords[axes[0]] = o
+            self.coords |= {a: b.let(at.get(), "i") for a, at in counters.items()}
             self.scopes.append({})
             inside()
             self.scopes.pop()
+            if counters:
+                self.advance(axes, counters)
+
+    def advance(self, axes: list[int], counters: dict[int, Register]) -> None:
+        """The next point of the flattened axes: divisions would cost more than a short row."""
+        b, last = self.b, axes[-1]
+        then = b.let(self.coords[last] + 1, "then")
+        if len(axes) == 1:
+            counters[last].set(then)
+            return
+        over = b.let(then.eq(self.extents[last]), "over")
+        counters[last].set(select(over, 0, then))
+        with b.if_(over):
+            self.advance(axes[:-1], counters)
 
     def maps(self, everything: set[int]) -> None:
         b, nest = self.b, self.nest
@@ -588,22 +540,6 @@ class _Lower:
         self.chunked(chunk)
         for q in reduces:
             self.scopes[-1][q] = totals[q].result()
-
-
-def closure(nest: Nest, wanted: set[int]) -> set[int]:
-    """The wanted values and all they depend on, not looking behind reductions."""
-    found: set[int] = set()
-    todo = list(wanted)
-    while todo:
-        i = todo.pop()
-        if i in found:
-            continue
-        found.add(i)
-        if nest.values[i][0] != "reduce":
-            todo.extend(dependencies(nest.values[i]))
-        else:
-            todo.append(nest.values[i][2])
-    return found
 
 
 def scalar(name: str, type: str, args: list[Value]) -> Value:

@@ -7,8 +7,9 @@ from typing import Any
 
 from ..build import Builder, Value, const
 from ..ir import MATH1, MATH2
+from .analysis import Nest
 from .contraction import Emit, Epilogue
-from .nest import Nest, declared, scalar
+from .nest import declared, scalar
 
 
 @dataclass(frozen=True, slots=True)

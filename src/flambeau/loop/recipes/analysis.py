@@ -1,0 +1,91 @@
+"""What a nest is, and what is known of its values: which pass over the elements they belong to, what they depend on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..ir import MATH1, MATH2
+
+
+@dataclass(frozen=True, slots=True)
+class Nest:
+    """values: ("load", access) ("const", type, value) ("num", type, number) ("index", axis) ("map", op, type, *values)
+    ("reduce", kind, value, type) ("take", access, ((index value, which), ...), whether negative indices count from the
+    end); accesses: (type, mode, alias, class of the stride along each axis: 0, 1, -1 or "s"); stores: (value, access).
+    Axes: the kept ones, then the reduced ones."""
+
+    mode: str
+    kept: int
+    reduced: int
+    values: tuple[Any, ...]
+    accesses: tuple[Any, ...]
+    stores: tuple[tuple[int, int], ...]
+    split: str  # what parts share: "outer": the outer kept axes, "inner": the innermost one, "chunks", "": nothing
+    stash: tuple[
+        int, ...
+    ] = ()  # values kept in scratch between passes, with an access each (the last accesses)
+    past: int = 0  # elements from which on results need not stay in the caches
+
+
+def expensive(value: tuple[Any, ...]) -> bool:
+    """Whether a value is worth keeping rather than computing twice: an indexed read, a mathematical function."""
+    return value[0] == "take" or (value[0] == "map" and (value[1] in MATH1 or value[1] in MATH2))
+
+
+class Analysis:
+    """Depth (0 constant, 1 row, 2 element) and pass of every value."""
+
+    def __init__(self, nest: Nest):
+        self.depth: list[int] = []
+        self.pass_: list[int] = []
+        self.row_pass: list[int] = []
+        inner = self._inner(nest)
+        for v in nest.values:
+            deps = dependencies(v)
+            if v[0] == "reduce":
+                depth, at = 1, self.pass_[v[2]] + 1
+            else:
+                depth = max((self.depth[d] for d in deps), default=0)
+                at = max((self.pass_[d] for d in deps), default=0)
+                if v[0] in ("load", "take"):
+                    classes = nest.accesses[v[1]][3]
+                    touched = {a for a, c in enumerate(classes) if c != 0}
+                    depth = max(depth, 2 if touched & inner else 1 if touched else 0)
+                elif v[0] == "index":
+                    depth = 2 if v[1] in inner else 1
+            self.depth.append(depth)
+            self.pass_.append(at)
+
+    @staticmethod
+    def _inner(nest: Nest) -> set[int]:
+        if nest.mode in ("map", "tile"):
+            return {nest.kept - 1} if nest.kept else set()
+        return set(range(nest.kept, nest.kept + nest.reduced))
+
+
+def dependencies(v: tuple[Any, ...]) -> tuple[int, ...]:
+    """The numbers of the values that a value is computed from."""
+    if v[0] == "map":
+        return v[3:]
+    if v[0] == "reduce":
+        return (v[2],)
+    if v[0] == "take":
+        return tuple(i for i, _ in v[2])
+    return ()
+
+
+def closure(nest: Nest, wanted: set[int]) -> set[int]:
+    """The wanted values and all they depend on, not looking behind reductions."""
+    found: set[int] = set()
+    todo = list(wanted)
+    while todo:
+        i = todo.pop()
+        if i in found:
+            continue
+        found.add(i)
+        if nest.values[i][0] != "reduce":
+            todo.extend(dependencies(nest.values[i]))
+        else:
+            todo.append(nest.values[i][2])
+    return found
