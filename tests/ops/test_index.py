@@ -168,6 +168,26 @@ def test_interpolation_and_its_gradient(mode: str, to: dict[str, Any], kind: str
             np.testing.assert_allclose(got, want, rtol=2e-4, atol=2e-4)
 
 
+@pytest.mark.parametrize(
+    "shape, to", [((16, 20), 0.5), ((64, 30), (5, 6)), ((7, 5), (20, 11)), ((90, 9), (10, 30))]
+)
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_interpolation_with_wide_taps(mode: str, shape: tuple[int, int], to: Any, kind: str) -> None:
+    """antialias: by a few taps, or, where there are many, by a matrix."""
+    a = np.random.default_rng(0).standard_normal((2, 3, *shape)).astype(kind)
+    how = {"scale_factor": to} if isinstance(to, float) else {"size": to}
+    for corners in (False, True):
+        found = []
+        for t in (flambeau, torch):
+            x = t.tensor(a, requires_grad=True)
+            y = t.nn.functional.interpolate(x, mode=mode, align_corners=corners, antialias=True, **how)
+            (y * t.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape)).sum().backward()
+            found.append((y.detach().numpy(), x.grad.numpy()))
+        for got, want in zip(*found, strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-5 if kind == "float32" else 1e-6, atol=3e-6)
+
+
 def test_interpolation_has_second_derivatives_and_whole_images() -> None:
     F = flambeau.nn.functional
     x = flambeau.randn(1, 2, 4, 5, dtype=flambeau.float64).requires_grad_()

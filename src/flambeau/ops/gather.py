@@ -277,6 +277,15 @@ def from_values(array: Any, dtype: Any = None) -> Any:
     return from_data(array, dtype)
 
 
+def places_of(array: Any) -> Any:
+    """An int64 tensor of what NumPy calls intp."""
+    import numpy as np
+
+    from ..stream.host import from_bytes
+
+    return from_bytes(np.ascontiguousarray(array, np.int64), int64, array.shape)
+
+
 def truth_of(t: Any) -> Any:
     """A mask as an array of truth values."""
     a = values(t)
@@ -290,11 +299,9 @@ def nonzero(input: Any, *, as_tuple: bool = False, out: Any = None) -> Any:
 
     a = truth_of(input)
     if as_tuple:
-        if not a.ndim:
-            a = a.reshape(1)
-        return tuple(from_values(np.ascontiguousarray(v)) for v in np.nonzero(a))
-    found = np.argwhere(a) if a.ndim else np.empty((int(bool(a)), 0), np.int64)
-    result = from_values(np.ascontiguousarray(found), int64)
+        return tuple([places_of(v) for v in (a if a.ndim else a.reshape(1)).nonzero()])
+    found = np.stack(a.nonzero(), 1) if a.ndim else np.empty((int(bool(a)), 0), np.int64)
+    result = places_of(found)
     return result if out is None else into(out, result)
 
 

@@ -141,10 +141,20 @@ def _unsafe_view(shape: Any, strides: Any, to: tuple[int, ...]) -> Geometry:
     return to, contiguous_strides(to), 0
 
 
+_RESHAPED: dict[Any, tuple[tuple[int, ...], bool]] = {}
+
+
 def _reshape(self: Any, shape: tuple[int, ...]) -> Any:
     meta = self.meta if type(self) is Val else self._meta
-    to = infer_shape("reshape", shape, numel(meta.shape))
-    if view_strides(tuple(meta.shape), meta.strides, to) is not None:
+    known = _RESHAPED.get((meta, shape))
+    if known is None:
+        to = infer_shape("reshape", shape, numel(meta.shape))
+        known = to, view_strides(tuple(meta.shape), meta.strides, to) is not None
+        if len(_RESHAPED) > 4096:
+            _RESHAPED.clear()
+        _RESHAPED[meta, shape] = known
+    to, viewed = known
+    if viewed:
         return _view(self, to)
     from .entry import FUNCTIONS
 

@@ -211,7 +211,40 @@ def _compare(
     at.set(select(better, far, at.get()))
 
 
+def _adaptive_average(b: Builder, spec: PoolSpec) -> Kernel:
+    """Windows of several widths lie in lines, but not side by side: one after the other, their bounds counted up."""
+    x, y = b.buf("x", spec.dtype), b.buf("y", spec.dtype, "w")
+    g = _Geometry(b, spec)
+    type, wide, n = accumulator(spec.dtype), g.i["sw"], g.i["ow"]
+    step, more = b.let(wide // n, "step"), b.let(wide % n, "more")
+
+    def row(u: Value, base: Value, zy: tuple[Value, Value], out: Value) -> None:
+        at, rest = b.reg("at", const("i64", 0)), b.reg("rest", const("i64", 0))
+        starts = [b.let(g.start(axis, o)) for axis, o in enumerate(zy)]
+        lines = b.let((g.end(0, zy[0]) - starts[0]) * (g.end(1, zy[1]) - starts[1]), "lines")
+        with b.for_("x", 0, n) as ox:
+            start, left = b.let(at.get(), "start"), b.let(rest.get() + more)
+            over = b.let(left >= n)
+            rest.set(select(over, left - n, left))
+            at.set(start + step + over.cast("i64"))
+            end = b.let(at.get() + rest.get().ne(0).cast("i64"), "end")
+            total = b.reg("total", 0, type)
+
+            def line(source: Value, number: Value) -> None:
+                with b.for_("p", start, end) as p:
+                    total.set(total.get() + x[source + p * g.i["xw"]].cast(type))
+
+            _window(b, g, base, *zy, line)
+            count = g.i["div"] if spec.divide == "given" else lines * (end - start)
+            y[out + ox] = _quotient(total.get(), count, type).cast(spec.dtype)
+
+    _rows(b, g, row)
+    return b.kernel()
+
+
 def _average(b: Builder, spec: PoolSpec) -> Kernel:
+    if spec.adaptive:
+        return _adaptive_average(b, spec)
     x, y = b.buf("x", spec.dtype), b.buf("y", spec.dtype, "w")
     g = _Geometry(b, spec)
     type = accumulator(spec.dtype)

@@ -12,6 +12,7 @@ from ..functional.pooling import per_dim
 from ..functional.table import ops
 
 Tensor = Any
+ANTIALIASED = "antialiased "
 MANY = 12  # readers of one element up to which its gradient is gathered; beyond, it is scattered
 
 
@@ -31,11 +32,10 @@ def resize(
             )
         length = input.size(2 + d)
         scale = None if scales is None else scales[d]
-        key = (length, count, scale, bool(align_corners), mode, input.dtype == torch.float64)
-        if antialias:
-            ratio = float(_ratio(*key[:4], key[5]))
-            rows = _antialias_rows(length, count, ratio, mode, bool(align_corners))
-            matrix = torch.tensor(rows, dtype=input.dtype)
+        how = ANTIALIASED + mode if antialias else mode
+        key = (length, count, scale, bool(align_corners), how, input.dtype == torch.float64)
+        if antialias and max(len(_taps_of(*key)[0]), len(_readers(*key)[0])) > MANY:
+            matrix = torch.tensor(_matrix(*key)).to(input.dtype)
             result = torch.matmul(result.transpose(2 + d, -1), matrix.t()).transpose(2 + d, -1)
         elif mode not in ("nearest", "nearest-exact"):
             result = _weighted(result, 2 + d, *key)
@@ -74,6 +74,13 @@ def _taps_of(length: int, count: int, scale: float | None, align: bool, mode: st
         at = numpy.array([_nearest(length, count, scale, mode == "nearest-exact")], numpy.int64)
         return at, numpy.ones_like(at, kind)
     ratio = _ratio(length, count, scale, align, double)
+    if mode.startswith(ANTIALIASED):
+        firsts, rows = _antialias_rows(length, count, float(ratio), mode.removeprefix(ANTIALIASED))
+        weights = numpy.full((max(map(len, rows)), count), numpy.nan, kind)  # NaN: no such tap
+        for k, row in enumerate(rows):
+            weights[: len(row), k] = row
+        at = numpy.array([firsts]) + numpy.arange(len(weights))[:, None]
+        return numpy.minimum(at, length - 1), weights
     i = numpy.arange(count, dtype=kind)
     source = i * ratio if align else ratio * (i + kind(0.5)) - kind(0.5)
     if mode != "bicubic":
@@ -94,7 +101,7 @@ def _readers(length: int, count: int, scale: float | None, align: bool, mode: st
     places, weights = _taps_of(length, count, scale, align, mode, double)
     source, weight = places.T.reshape(-1), weights.T.reshape(-1)
     to = numpy.repeat(numpy.arange(count), len(places))
-    used = weight != 0
+    used = (weight != 0) & ~numpy.isnan(weight)
     source, weight, to = source[used], weight[used], to[used]
     order = numpy.argsort(source, kind="stable")
     source, weight, to = source[order], weight[order], to[order]
@@ -104,6 +111,17 @@ def _readers(length: int, count: int, scale: float | None, align: bool, mode: st
     back_weights = numpy.full(back.shape, numpy.nan, weights.dtype)
     back[nth, source], back_weights[nth, source] = to, weight
     return back, back_weights
+
+
+@functools.lru_cache(maxsize=16)
+def _matrix(length: int, count: int, *how: Any) -> Any:
+    """The weights of all source elements of each element."""
+    import numpy
+
+    places, weights = _taps_of(length, count, *how)
+    matrix = numpy.zeros((count, length), weights.dtype)
+    numpy.add.at(matrix, (numpy.arange(count), places), numpy.nan_to_num(weights))
+    return matrix
 
 
 def _weighted(x: Tensor, dim: int, *key: Any) -> Tensor:
@@ -136,7 +154,9 @@ def _cubic(t: Any, a: float) -> list[tuple[int, Any]]:
     return [(-1, far(t + 1)), (0, near(t)), (1, near(1 - t)), (2, far(2 - t))]
 
 
-def _antialias_rows(length: int, count: int, ratio: float, mode: str, align: bool) -> list[list[float]]:
+def _antialias_rows(length: int, count: int, ratio: float, mode: str) -> tuple[list[int], list[list[float]]]:
+    """The first source element of each element, and the weights of those from there on."""
+
     def linear(x: float) -> float:
         return max(1 - abs(x), 0.0)
 
@@ -149,15 +169,16 @@ def _antialias_rows(length: int, count: int, ratio: float, mode: str, align: boo
     kernel, taps = (cubic, 4) if mode == "bicubic" else (linear, 2)
     support = taps * 0.5 * max(ratio, 1.0)
     shrink = 1.0 / ratio if ratio >= 1 else 1.0
-    rows = []
+    firsts, rows = [], []
     for i in range(count):
         centre = ratio * (i + 0.5)
         first = max(int(centre - support + 0.5), 0)
         last = min(int(centre + support + 0.5), length)
         weights = [kernel((j - centre + 0.5) * shrink) for j in range(first, last)]
         total = sum(weights) or 1.0
-        rows.append([0.0] * first + [w / total for w in weights] + [0.0] * (length - last))
-    return rows
+        firsts.append(first)
+        rows.append([w / total for w in weights])
+    return firsts, rows
 
 
 def grid_sample(
