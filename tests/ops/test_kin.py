@@ -222,3 +222,11 @@ def test_rows_may_be_short_or_long(shapes: Callable[[int, int], Any], name: str)
         a, b = (np.random.default_rng(r).uniform(1, 2, shape).astype("f4") for shape in shapes(r, c))
         got = op(torch.tensor(a), torch.tensor(b)).numpy()
         np.testing.assert_allclose(got, want(a, b), rtol=1e-5)
+
+
+def test_short_axes_have_a_nest_of_their_own() -> None:
+    """What small sizes take is found for long axes: it does not serve with the kernel of a short one."""
+    for rows, columns in ((13, 17), (19, 15), (31, 8), (4, 21), (5, 22), (31, 9), (6, 7)):
+        u, v = torch.arange(rows, dtype=torch.float64), torch.arange(columns, dtype=torch.float64)
+        wanted = [[100 * i + j for j in range(columns)] for i in range(rows)]
+        assert (u.unsqueeze(1) * 100).add(v).tolist() == wanted
