@@ -19,6 +19,7 @@ FAMILIES = [
     "norms",
     "special",
     "complex",
+    "fourier",
     "linalg",
     "einsum",
     "products",
@@ -52,6 +53,7 @@ FAMILIES = [
     "recurrent",
     "lowrank",
     "sampling",
+    "spectral",
     "operators",
 ]
 
