@@ -42,6 +42,8 @@ def matrices(name: str, *xs: Val) -> None:
                 RuntimeError,
                 f"{name}: The input tensor A must have at least 2 dimensions.; got shape {tuple(x.shape)}",
             )
+        if x.dtype.is_complex:
+            fail(NotImplementedError, f"{name}: complex matrices are not there yet; got {x.dtype.name}")
         if x.dtype.name not in ("float32", "float64"):
             low = x.dtype.name in ("float16", "bfloat16")
             kind = SCALAR_NAMES.get(x.dtype.name, x.dtype.name)
