@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..loop.recipes.nest import Analysis, Nest, dependencies
+from ..loop.recipes.analysis import Analysis, Nest, dependencies
 from .nodes import PBuf
 
 if TYPE_CHECKING:
