@@ -307,3 +307,12 @@ def test_few_keys() -> None:
         )
         specs.add(planned(a, b, c, generic=True).spec)
     assert len(specs) == 2
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize("layout", ["nn", "nt", "tn", "tt", "ss"])
+def test_a_kernel_has_the_workspace_that_it_takes(layout: str, plain: bool) -> None:
+    for generic in (False, True):
+        for m, n, k in ((64, 32, 16), (5, 7, 3), (64, 48, 400), (37, 64, 1500)):
+            p = planned(*problem(m, n, k, layout), plain=plain, generic=generic)
+            assert p.work or not p.spec.works(plain and p.spec.out == p.spec.acc)

@@ -53,6 +53,11 @@ class Spec(NamedTuple):
     paired: bool = False
     bake: tuple[tuple[str, int], ...] = ()
 
+    def works(self, in_place: bool) -> bool:
+        """Whether the kernel takes a workspace; in_place: sums of groups of blocks are kept in C."""
+        kept = self.groups and not in_place
+        return self.kind == "gemm" and (self.pack_a or self.pack_b or self.deep or kept)
+
     def describe(self) -> str:
         """The choice in words: "tile 6x16, A and B packed, k in blocks"."""
         if self.kind != "gemm":
@@ -134,9 +139,7 @@ class Frame:
         self.c = b.buf("c", spec.out, "rw" if in_place and spec.groups else "w") if epilogue is None else None
         self.partial: Buffer | None = self.c if in_place and spec.groups else None
         self.work: Buffer | None = None
-        if spec.kind == "gemm" and (
-            spec.pack_a or spec.pack_b or spec.deep or (spec.groups and not in_place)
-        ):
+        if spec.works(in_place):
             self.work = b.buf("work", spec.acc, "rw")
         fixed = fixed_ints(spec)
         names = INTS if epilogue is None else INTS[:-3]

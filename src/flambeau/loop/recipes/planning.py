@@ -258,7 +258,10 @@ def _gemm(
         spec = spec._replace(
             even=m % rows == 0, tail=tail_lanes(n, lanes, vector), single=single, groups=groups
         )
-    return Plan(spec, ints, parts, ints["ws"] * size)
+    work = max(
+        ints["ws"], int(spec.works(plain and spec.out == spec.acc))
+    )  # a kernel for any k may not need its own
+    return Plan(spec, ints, parts, work * size)
 
 
 def blocking(spec: Spec, ints: dict[str, int], target: Vectors, plain: bool = True) -> dict[str, int]:
