@@ -128,6 +128,13 @@ PROGRAMS: dict[str, Callable[[], list[Any]]] = {
         r(6, 4).gather(1, torch.tensor([[0, 1], [2, 3]])),
         r(9)[2:8:2] * 2,
     ],
+    "backwards": lambda: [
+        r(5, 7).flip(0) * 2,
+        r(40).flip(0).exp(),
+        r(3, 4, 5).flip(0, 2),
+        F.pad(r(1, 2, 5, 6), (2, 3, 1, 2), mode="reflect"),
+        r(6, 4).roll(2, 0),
+    ],
     "scatter": lambda: [torch.zeros(5).scatter_add(0, ints(0, 1, 1), r(3)), F.embedding(ints(1, 0), r(4, 3))],
     "in place": written,
     "where": lambda: [

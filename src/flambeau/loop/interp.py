@@ -123,9 +123,29 @@ class _Checked:
         self.memory[self.check(index)] = value
 
 
+class _Memory:
+    """A buffer whose size is not known. A line that is walked backwards is read before its address, too."""
+
+    def __init__(self, address: int, dtype: np.dtype):
+        self.address, self.dtype, self.memory = address, dtype, _view(address, dtype)
+
+    def place(self, index: Any) -> tuple[np.ndarray, Any]:
+        lowest = index if type(index) is int else index.min() if index.size else 0
+        if lowest >= 0:
+            return self.memory, index
+        return _view(self.address + int(lowest) * self.dtype.itemsize, self.dtype), index - lowest
+
+    def __getitem__(self, index: Any) -> Any:
+        memory, index = self.place(index)
+        return memory[index]
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        memory, index = self.place(index)
+        memory[index] = value
+
+
 def _buffer(name: str, address: int, dtype: np.dtype, size: int | None) -> Any:
-    memory = _view(address, dtype)
-    return memory if size is None else _Checked(name, memory[:size])
+    return _Memory(address, dtype) if size is None else _Checked(name, _view(address, dtype)[:size])
 
 
 def _record(table: np.ndarray, code: int, bad: Any, value: Any, position: Any) -> None:
