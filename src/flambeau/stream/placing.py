@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..device import memory
 from .nodes import PAIRS, Builder, PBuf
-from .overwrite import overwrites
 
 if TYPE_CHECKING:
     from .program import Launch, Program
@@ -32,8 +31,7 @@ def place_memory(program: Program, launches: list[Launch], builder: Builder) -> 
             bufs[buf.id] = buf
             first.setdefault(buf.id, at)
             last[buf.id] = at
-    homes = share(launches, first, last)  # of what lies in the place of another
-    temps = [b for b in bufs.values() if not (b.bytes_exist or b.kept or b.id in homes)]
+    temps = [b for b in bufs.values() if not (b.bytes_exist or b.kept)]
     outputs = [b for b in builder.bufs if b.kept and not b.bytes_exist]
     apart: dict[Any, int] = {}  # the number of a block: of a temporary, or of (launch, which scratch)
     large: dict[Any, Any] = {
@@ -57,7 +55,6 @@ def place_memory(program: Program, launches: list[Launch], builder: Builder) -> 
     for at, x in enumerate(launches):
         places = []
         for buf, off, offslot in x.bufs:
-            buf = homes.get(buf.id, buf)
             size = buf.dtype.itemsize
             slot = offslot if offslot < 0 else offslot * 16 + size.bit_length()
             if offslot >= PAIRS:
@@ -77,24 +74,6 @@ def place_memory(program: Program, launches: list[Launch], builder: Builder) -> 
     program.pointers = list(pointers)
     program.outputs = [(b.sid, size_of(b)) for b in outputs]
     program.born = {b.sid: first.get(b.id, 0) for b in outputs}
-
-
-def share(launches: list[Launch], first: dict[int, int], last: dict[int, int]) -> dict[int, PBuf]:
-    """The buffer in whose memory each other one lies that shares some. first and last then count for all of those."""
-    homes: dict[int, PBuf] = {}
-    members: dict[int, list[int]] = {}  # of a home
-    for old, new in overwrites(launches, first, last):
-        home = homes.get(old.id, old)
-        if new.kept:  # which has memory of its own: all that was there before lies in it, too
-            moved = [home.id, *members.pop(home.id, ())]
-            homes |= dict.fromkeys(moved, new)
-            members.setdefault(new.id, []).extend(moved)
-            first[new.id] = first[home.id]
-        else:
-            homes[new.id] = home
-            members.setdefault(home.id, []).append(new.id)
-            last[home.id] = last[new.id]
-    return homes
 
 
 def cuts_for(spans: list[tuple[int, int, int]], count: int) -> frozenset[int]:
