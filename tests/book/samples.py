@@ -390,4 +390,11 @@ SHAPED |= {
 SHAPED |= {f"special_{b}chebyshev_polynomial_{k}" for b in ("", "shifted_") for k in "tuvw"}
 SHAPED |= {f"special_{p}" for p in ("hermite_polynomial_h", "hermite_polynomial_he", "laguerre_polynomial_l")}
 SHAPED |= {"special_legendre_polynomial_p"}
+CALLS |= {  # the transforms are NumPy's, or SciPy's
+    "_fft_c2c": lambda s: torch.view_as_real(
+        torch.fft.ifft(torch.fft.fft(torch.complex(s.x(2, 5), s.x(2, 5))))
+    ),
+    "_fft_r2c": lambda s: torch.view_as_real(torch.fft.rfft(s.x(2, 6))),
+    "_fft_c2r": lambda s: torch.fft.irfft(torch.complex(s.x(2, 4), s.x(2, 4))),
+}
 ALL: dict[str, Call] = {**derived(), **CALLS}
