@@ -244,7 +244,9 @@ def test_a_flip_walks_backwards(shape: tuple[int, ...], dtype: str) -> None:
     found, want = (t.tensor(x).to(getattr(t, dtype)) for t in (flambeau, torch))
     flambeau.synchronize()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(NestBuilder, "finish", lambda self: (seen.extend(self.values), finish(self))[1])
+        patch.setattr(
+            NestBuilder, "finish", lambda self, *given: (seen.extend(self.values), finish(self, *given))[1]
+        )
         for dims in ((-1,), (0,), tuple(range(len(shape)))):
             np.testing.assert_array_equal(
                 (found.flip(dims).float() + 1).numpy(), (want.flip(dims).float() + 1).numpy()
