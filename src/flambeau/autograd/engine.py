@@ -58,6 +58,7 @@ class _Walk:
                 self.roots.append(node)
             self.receive(node, nr, g)
         self.limit: set[Node] | None = None
+        self.unusual: set[Node] | None = None  # nodes at which a gradient is captured, or that need not run
         if inputs is not None:
             self.targets(inputs)
         self.counts = self.count()
@@ -85,12 +86,15 @@ class _Walk:
     def count(self) -> dict[Node, int]:
         """How many edges lead to each node that can be reached; with inputs, only nodes on a way to one matter."""
         native = BOOK.get("count")
-        if native is not None:
-            counts = native(self.roots, set(self.roots))
-            if self.captured:
-                self.limit = self.useful({*counts, *self.roots})
-            return counts
-        counts = {}
+        counts = self.counted() if native is None else native(self.roots, set(self.roots))
+        if self.captured:
+            seen, inputs = {*counts, *self.roots}, {node for node, _ in self.captured}
+            self.limit = self.useful(seen, inputs)
+            self.unusual = seen - self.limit | inputs
+        return counts
+
+    def counted(self) -> dict[Node, int]:
+        counts: dict[Node, int] = {}
         todo = list(self.roots)
         seen = set(todo)
         while todo:
@@ -106,22 +110,19 @@ class _Walk:
                 if child not in seen:
                     seen.add(child)
                     todo.append(child)
-        if self.captured:
-            self.limit = self.useful(seen)
         return counts
 
-    def useful(self, seen: set[Node]) -> set[Node]:
-        """Nodes from which a captured input can be reached (the inputs' own nodes need not run)."""
-        ends = {node for node in seen if type(node) is AccumulateGrad}
-        if ends == {node for node, _ in self.captured}:
-            return seen - ends  # the inputs are all that there is to reach
+    def useful(self, seen: set[Node], inputs: set[Node]) -> set[Node]:
+        """Nodes from which an input can be reached (the inputs' own nodes need not run)."""
+        if inputs == {node for node in seen if type(node) is AccumulateGrad}:
+            return seen - inputs  # they are all that there is to reach
         parents: dict[Node, list[Node]] = {}
         for node in seen:
             for e in node.edges:
                 if e is not None:
                     parents.setdefault(e[0], []).append(node)
         useful: set[Node] = set()
-        todo = [node for node, _ in self.captured]
+        todo = list(inputs)
         while todo:
             for parent in parents.get(todo.pop(), ()):
                 if parent not in useful:
@@ -134,16 +135,10 @@ class _Walk:
         self.ready = ready = [n for n in reversed(self.roots) if not counts.get(n)]
         native = BOOK.get("walk")  # what does as `visit` with nodes that have nothing unusual about them
         if native is not None and CHECK[0] is None:
-            native(ready, counts, self.buffers, self.shared, self.retain, self.visit, self.unusual())
+            native(ready, counts, self.buffers, self.shared, self.retain, self.visit, self.unusual)
         while ready:
             self.visit(ready.pop())
         return self.results
-
-    def unusual(self) -> set[Node] | None:
-        """The nodes at which a gradient is captured, or that need not run."""
-        if not self.captured:
-            return None
-        return {*self.counts, *self.roots} - self.limit | {node for node, _ in self.captured}  # type: ignore[operator]
 
     def visit(self, node: Node) -> None:
         """Run one node, all of whose gradients are there, and pass on what it makes."""

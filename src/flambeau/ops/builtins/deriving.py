@@ -10,6 +10,7 @@ from ...stream.placing import ARENA_ALIGN as ALIGN
 from ...stream.rebind import PRIMES, SCRATCHES
 from ..kin import METAS, OTHER, SIZED
 from .recording import Offsets, allocated
+from .replaying import settle
 from .running import DONE, FAILED, IDLE, ODD, SPEC, number, popped
 
 EXTENTS, WORDS = len(PRIMES), 256  # of more, Python takes care
@@ -238,10 +239,7 @@ def memory(m: Module, st_: Offsets, form_: Offsets, block_: Offsets) -> None:
         st = f.item("%a1", f.whole("add", first, k))
         block = f.call("block", f.load(f.item(f.load(outs, ITEMS), k), ITEMS + 16))
         f.jump_if(f.test("eq", block, "null"), "failed")
-        ptr = f.load(block, block_.ptr)
-        f.incref(ptr)
-        f.swap(ptr, st, st_.ptr)
-        f.swap(block, st, st_.block)
+        settle(f, st, st_, block, block_)
     f.ret(1)
     f.label("failed")
     f.ret(0)

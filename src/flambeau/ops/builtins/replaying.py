@@ -4,7 +4,7 @@ The definitions in Python, stream/storages.py, serve where there are no builtins
 
 from __future__ import annotations
 
-from ...device.cpython import ITEMS, SIZE, Module
+from ...device.cpython import ITEMS, SIZE, Function, Module
 from .recording import Offsets, allocated
 
 
@@ -78,6 +78,14 @@ def free(m: Module, block_: Offsets) -> None:
     f.end()
 
 
+def settle(f: Function, st: str, st_: Offsets, block: str, block_: Offsets) -> None:
+    """A storage lies in a block, whose reference it takes."""
+    ptr = f.load(block, block_.ptr)
+    f.incref(ptr)
+    f.swap(ptr, st, st_.ptr)
+    f.swap(block, st, st_.block)
+
+
 def give(m: Module, st_: Offsets, block_: Offsets) -> None:
     """give(slots, ((slot, bytes, free list or None), ...)): these storages have memory; 0: an exception."""
     f = m.function("give", "ipp")
@@ -94,10 +102,7 @@ def give(m: Module, st_: Offsets, block_: Offsets) -> None:
             f.store(f.invoke(f.object("alloc"), nbytes), block_of)
             f.jump_if(f.test("eq", f.load(block_of), "null"), "failed")
         block = f.load(block_of)
-        ptr = f.load(block, block_.ptr)
-        f.incref(ptr)
-        f.swap(ptr, st, st_.ptr)
-        f.swap(block, st, st_.block)
+        settle(f, st, st_, block, block_)
     f.ret(1)
     f.label("failed")
     f.ret(0)
