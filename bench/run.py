@@ -207,14 +207,14 @@ def weight(folder: str) -> float:
 
 
 def weights() -> Row:
-    """MB that installing each framework, with what it needs, adds to an empty venv."""
+    """MB that installing each framework, with what it needs, adds to an empty venv (bytecode comes with use)."""
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
         for side, package in (("flambeau", str(HERE.parent)), ("torch", "torch==2.13.0")):
             venv = os.path.join(folder, side)
             subprocess.run([sys.executable, "-m", "venv", venv], check=True)
             empty = weight(venv)
-            pip = [os.path.join(venv, "bin", "python"), "-m", "pip", "install", "-q", package]
+            pip = [os.path.join(venv, "bin", "python"), "-m", "pip", "install", "-q", "--no-compile", package]
             if subprocess.run([*pip, "numpy"]).returncode == 0:
                 figures[side] = weight(venv) - empty
     return Row("added to an empty venv", "MB", figures, 260, True)
