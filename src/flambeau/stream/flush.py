@@ -375,12 +375,14 @@ def run_pieces(lines: list[Any], slots: list[Any], progress: Progress, freeing: 
             programs.run(found[0], found[1], progress)
             progress.done = stop
             progress.started = False
-        else:
-            for at in range(start, stop):
-                run_unit(lines[at][0], lines[at][1], slots, at, progress)
-        if freeing:
-            del found
-            free_dead([sid for _, line in lines[start:stop] for sid in line], slots, last, stop - 1)
+            if freeing:
+                del found
+                free_dead([sid for _, line in lines[start:stop] for sid in line], slots, last, stop - 1)
+            continue
+        for at in range(start, stop):
+            run_unit(lines[at][0], lines[at][1], slots, at, progress)
+            if freeing:
+                free_dead(lines[at][1], slots, last, at)
 
 
 def run_pieces_natively(known: Known, slots: list[Any], progress: Progress, freeing: bool) -> None:
@@ -410,10 +412,8 @@ def run_pieces_natively(known: Known, slots: list[Any], progress: Progress, free
                 progress.done += count
                 progress.started = False
             else:
-                first = progress.done
-                for k, (form, line) in enumerate(split(code[at:stop])):
-                    run_unit(form, line, slots, first + k, progress)
-            if freeing:
+                run_apart(code[at:stop], slots, at, last if freeing else None, progress)
+            if freeing and program is not None:
                 local = None
                 for _, line in split(code[at:stop]):
                     free_dead(line, slots, last, stop - 1)
@@ -422,6 +422,15 @@ def run_pieces_natively(known: Known, slots: list[Any], progress: Progress, free
         runs, launches = struct.unpack("=2q", tally)
         STATS["runs"] += runs
         STATS["launches"] += launches
+
+
+def run_apart(code: tuple[Any, ...], slots: list[Any], at: int, last: Any, progress: Progress) -> None:
+    """A piece without a program, instruction by instruction. last: where a result that dies is used last."""
+    for form, line in split(code):
+        run_unit(form, line, slots, progress.done, progress)
+        at += 1 + len(line)
+        if last is not None:
+            free_dead(line, slots, last, at - 1)
 
 
 def find_piece(
