@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import weakref
+from typing import Any
 
 import numpy as np
 import pytest
@@ -176,3 +178,43 @@ def test_foreign_memory_in_eager_mode() -> None:
         test_our_writes_are_seen_at_once()
     finally:
         torch.set_eager(False)
+
+
+@pytest.mark.parametrize("make", [torch.from_numpy, torch.as_tensor])
+def test_an_array_that_nobody_keeps_is_ours(make: Any) -> None:
+    """Nothing can write to it, so nothing is copied; whoever can keeps it foreign."""
+    a = np.arange(6, dtype=np.float32)
+    x = make(a.copy())
+    assert x._st.info is None and (x * 2).tolist() == [0, 2, 4, 6, 8, 10]
+    del x
+    kept, shown, view = a.copy(), [a.copy()], a.copy()[1:]
+    window = memoryview(b := a.copy())
+    followed = weakref.ref(c := a.copy())
+    for x in (make(kept), make(shown[0]), make(view), make(b), make(c), *map(make, [a])):
+        assert x._st.info.owner is not None
+    assert window[0] == 0 and followed() is c
+    y = make(a.copy().T)
+    gc.collect()
+    assert (y + 1).tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_an_array_that_became_ours_can_be_exported_and_freed() -> None:
+    gone = []
+
+    class Watched(np.ndarray):
+        def __del__(self) -> None:
+            gone.append(1)
+
+    x = torch.from_numpy(np.zeros(4, np.float32).view(Watched))
+    assert x._st.info is not None  # of a class of its own: as it was
+    del x
+    x = torch.from_numpy(np.zeros(1 << 16, np.float32))
+    shown = x.numpy()
+    x.add_(1)
+    assert shown[-1] == 1 and gone
+    y = x * 2
+    shown[:] = 5
+    assert y[0] == 2 and (x * 2)[0] == 10
+    del shown
+    with pytest.raises(RuntimeError, match="not resizable"):
+        x.resize_(1 << 17)

@@ -309,6 +309,6 @@ def call_out(S: Any, entry: Entry, values: tuple[Any, ...], out: Any) -> Any:
                 f"{scalar_name(o._meta.dtype)}",
             )
         if tuple(o._meta.shape) != tuple(r._meta.shape):
-            FUNCTIONS["resize_"](o, tuple(r._meta.shape))
+            o.resize_(tuple(r._meta.shape))
         FUNCTIONS["copy_"](o, r)
     return out

@@ -100,7 +100,7 @@ def _into(out: Any, result: Any) -> Any:
     from .entry import FUNCTIONS
 
     if tuple(out.shape) != tuple(result.shape):
-        FUNCTIONS["resize_"](out, tuple(result.shape))
+        out.resize_(tuple(result.shape))
     return FUNCTIONS["copy_"](out, result)
 
 

@@ -146,6 +146,13 @@ class Storage:
         self.pend = self.home = self.info = None
         self.sid = -1
 
+    def resizable(self) -> bool:
+        """Whether its size may change: neither is it another's memory, taken over or not, nor do others see it."""
+        info = self.info
+        if info is not None and not (info.resizable and info.owner is None and not info.exported):
+            return False
+        return self.block is None or hasattr(self.block, "ptr")
+
 
 class StorageInfo:
     """What is unusual about a storage."""

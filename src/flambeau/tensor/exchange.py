@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import weakref
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -91,8 +93,22 @@ def array(self: Tensor, dtype: Any = None, copy: Any = None) -> np.ndarray:
     return a if dtype is None else a.astype(dtype, copy=False)
 
 
-def foreign(a: np.ndarray, owner: Any) -> Tensor:
-    """A tensor over memory that is not ours."""
+def _count(x: Any) -> int:
+    return sys.getrefcount(x)
+
+
+def _of_a_temporary() -> int:
+    """The references that a function sees to an argument which its caller does not keep; -1: it cannot tell."""
+    kept = object()
+    found = _count(object())
+    return found if found < _count(kept) else -1
+
+
+_TEMPORARY = _of_a_temporary()
+
+
+def foreign(a: np.ndarray, owner: Any, alone: bool = False) -> Tensor:
+    """A tensor over memory of another owner. alone: nobody else can write there, so that it is as good as ours."""
     d = dtypes.by_numpy(a.dtype.newbyteorder("="))
     if d is None:
         raise TypeError(
@@ -115,19 +131,21 @@ def foreign(a: np.ndarray, owner: Any) -> Tensor:
     strides = tuple(s // a.itemsize for s in a.strides)
     span = 1 + sum((n - 1) * s for n, s in zip(a.shape, strides)) if a.size else 0
     st = Storage(span * a.itemsize, owner, a.__array_interface__["data"][0])
-    st.info = StorageInfo()
-    st.info.owner = owner
-    st.info.readonly = not a.flags.writeable
-    st.info.resizable = False
+    if not (alone and a.flags.owndata and a.flags.writeable and weakref.getweakrefcount(a) == 0):
+        st.info = StorageInfo()
+        st.info.owner = owner
+        st.info.readonly = not a.flags.writeable
+        st.info.resizable = False
     return fresh_tensor(st, intern_meta(tuple(a.shape), strides, d) if a.size else fresh_meta(a.shape, d))
 
 
 def from_numpy(ndarray: np.ndarray) -> Tensor:
     """A tensor over the memory of a NumPy array: writes to one are seen by the other."""
+    alone = sys.getrefcount(ndarray) == _TEMPORARY and type(ndarray) is np.ndarray
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"from_numpy: expected np.ndarray (got {type(ndarray).__name__})")
     outside("a NumPy array is read")
-    return foreign(ndarray, ndarray)
+    return foreign(ndarray, ndarray, alone)
 
 
 def frombuffer(
@@ -146,10 +164,11 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """data as a tensor, without a copy where that is possible."""
     if isinstance(data, Tensor):
         return data.to(dtype) if dtype is not None else data  # type: ignore[attr-defined]
-    if isinstance(data, np.ndarray) and (dtype is None or dtypes.by_numpy(data.dtype) is dtype):
-        return from_numpy(data)
+    alone = sys.getrefcount(data) == _TEMPORARY and type(data) is np.ndarray
     if isinstance(data, np.ndarray):
         outside("a NumPy array is read")
+        if dtype is None or dtypes.by_numpy(data.dtype) is dtype:
+            return foreign(data, data, alone)
     return from_data(data, dtype)
 
 

@@ -154,7 +154,7 @@ def typed(st: Storage, kind: dtype) -> Tensor:
 def resize_storage(st: Storage, nbytes: int) -> None:
     """Give a storage another size; what fits is kept."""
     settle(st)
-    if st.info is not None and not st.info.resizable:
+    if not st.resizable():
         fail(RuntimeError, "resize_: Trying to resize storage that is not resizable")
     device = current()
     block = device.alloc(nbytes)
