@@ -167,6 +167,27 @@ def test_same_bits(m: int, n: int, k: int, layout: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("m", "n", "k", "packed"),
+    [
+        (1024, 70, 390, True),
+        (601, 120, 256, True),
+        (96, 24, 30, True),
+        (64, 64, 64, False),
+        (512, 16, 90, False),
+    ],
+)
+def test_transposed_rows(m: int, n: int, k: int, packed: bool) -> None:
+    """A transposed is packed where its k steps lie far apart, or a tile has many rows; the same bits as without."""
+    a, b, c = problem(m, n, k, "tn")
+    p = planned(a, b, c, NARROW, threads=2)
+    assert p.spec.pack_a == packed
+    check(a, b, compute(p, a, b, c))
+    other = p.spec._replace(pack_a=not packed)
+    ints = planning.blocking(other, p.ints, TINY)
+    assert bits(compute(Plan(other, ints, p.parts, 4 * ints["ws"]), a, b, np.zeros_like(c))) == bits(c)
+
+
+@pytest.mark.parametrize(
     ("m", "n", "k", "layout"), [(3, 20, 390, "nn"), (2, 17, 20, "nt"), (1, 64, 400, "nn"), (18, 18, 18, "nt")]
 )
 def test_interpreter(m: int, n: int, k: int, layout: str) -> None:

@@ -221,7 +221,25 @@ class _Nest:
                 for r, row in enumerate(places):
                     work[start + kk * pitch + r] = f.a[row + step].cast(spec.acc)
 
-        self.choose(spec.a == "row", f["m"], blocks, rows)
+        def copy() -> None:  # a k step of a panel lies in a row
+            base = b.let(self.a0 + i0 + self.gb * f["ak"])
+            with b.for_("kk", 0, self.gk) as kk:
+                row, put, r = b.let(base + kk * f["ak"]), b.let(start + kk * pitch), 0
+                while r < spec.rows:
+                    width = min(spec.block, 1 << ((spec.rows - r).bit_length() - 1))
+                    with b.vfor("x", r, r + width, width, full=True) as x:
+                        work[put + x] = f.a[row + x].cast(spec.acc)
+                    r += width
+
+        if spec.a != "col":
+            self.choose(spec.a == "row", f["m"], blocks, rows)
+        elif spec.even:
+            copy()
+        else:
+            with b.if_(i0 + spec.rows <= f["m"]):
+                copy()
+            with b.else_():
+                rows()
 
     def choose(self, transposed: bool, extent: Value, blocks, rows) -> None:
         """Pack by transposed blocks where the layout asks for it and there is room for them, else row by row."""

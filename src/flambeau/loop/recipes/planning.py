@@ -187,6 +187,7 @@ def _parts(ints: dict[str, int], threads: int, units: int, tile: int = 0) -> int
 GROUP = 3  # k blocks at most whose sums stay in scratch
 KEPT = 512  # columns at a time where sums are kept in the workspace between k blocks
 FLOPS_A_LOAD = 16  # multiply-adds in the time that packing an element takes
+FAR = 1 << 31  # bytes that the k steps of a panel of A span, times columns squared, from which A is packed
 TILES = {32: ((14, 2), (24, 1), (6, 4)), 16: ((6, 2), (12, 1), (3, 4))}
 
 
@@ -226,12 +227,12 @@ def _gemm(
     rows, nv = tile(m, n, vector, registers(target), generic)
     lanes = nv * vector
     a_thin, b_thin = m < vector or k < vector, n < vector or k < vector
-    pack_a, pack_b = _packing(spec, ints, size)
+    pack_a, pack_b = _packing(spec, ints, size, lanes == vector)
     narrow = "no"
     if (spec.a == "row" and pack_a and a_thin) or (spec.b == "col" and pack_b and b_thin):
         narrow = "yes"
     if generic:
-        narrow, pack_a, pack_b = "maybe", spec.a != "col", spec.b != "row"
+        narrow, pack_a, pack_b = "maybe", pack_a or spec.a != "col", spec.b != "row"
     spec = spec._replace(
         kind="gemm",
         rows=rows,
@@ -301,7 +302,8 @@ def balanced(count: int, most: int) -> int:
     return ceil_div(count, ceil_div(count, max(most, 1))) if count else 1
 
 
-def _packing(spec: Spec, ints: dict[str, int], size: int) -> tuple[bool, bool]:
+def _packing(spec: Spec, ints: dict[str, int], size: int, tall: bool) -> tuple[bool, bool]:
+    """Whether A and B are packed. tall: a tile has one vector of columns and many rows."""
     m, n, k = ints["m"], ints["n"], ints["k"]
     big_b = (m > 64 and k * n * size > 256 * 1024) or (
         m > 28 and n * k > 16384 and ints["bk"] * size % 1024 == 0
@@ -309,8 +311,11 @@ def _packing(spec: Spec, ints: dict[str, int], size: int) -> tuple[bool, bool]:
     pack_b = spec.b != "row" or big_b
     if spec.a == "row":
         pack_a = n > 64 and (ints["ai"] * size % 1024 == 0 or k * m > 65536)
+    elif spec.a == "col":  # the steps of a panel lie far apart, and come again for each column of tiles
+        far = min(k, KC) * ints["ak"] * size
+        pack_a = n > 256 or n * n * far >= FAR or (tall and n * size > 64)
     else:
-        pack_a = n > (256 if spec.a == "col" else 32)
+        pack_a = n > 32
     return pack_a and m > 1, pack_b
 
 
