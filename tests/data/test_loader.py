@@ -177,13 +177,13 @@ class Failing(fl.utils.data.Dataset):
         ("key", KeyError, r"Caught KeyError in DataLoader worker process 1(.|\n)*absent"),
         ("killed", RuntimeError, r"DataLoader worker \(pid\(s\) \d+\) exited unexpectedly.*SIGKILL"),
         ("exits", RuntimeError, r"exited unexpectedly.*exit code 3"),
-        ("slow", RuntimeError, "timed out after 0.5 seconds"),
+        ("slow", RuntimeError, "timed out after 2.5 seconds"),
         ("unsendable", (AttributeError, RuntimeError), "worker process 1"),
         ("local_error", RuntimeError, r"Caught RuntimeError in DataLoader worker(.|\n)*Odd: odd"),
     ],
 )
 def test_a_worker_that_fails(how, kind, text):
-    timeout = 0.5 if how == "slow" else 0
+    timeout = 2.5 if how == "slow" else 0
     loader = fl.utils.data.DataLoader(Failing(how), num_workers=2, timeout=timeout, collate_fn=list)
     seen = []
     with pytest.raises(kind, match=text):
