@@ -292,18 +292,16 @@ class NestBuilder:
             mode = "wide"
         bound = Bound()
         stash = self.stash(mode, len(axes), len(reduced), columns, extents)
-        classes = []
+        self.keep_values(stash, mode, extents, columns, bound)
+        rows = [
+            (a.type, "rw" if k in stash.values() else a.mode, a.alias) for k, a in enumerate(self.accesses)
+        ]
+        rows += [(kind, "rw", False) for kind, _ in bound.scratch]
         ints = list(extents)
-        for acc, strides in zip(self.accesses, columns):
-            row = tuple(s if s in PLAIN else "s" for s in strides)
-            classes.append((acc.type, acc.mode, acc.alias, row))
+        classes = []
+        for row, strides in zip(rows, columns):
+            classes.append((*row, tuple(s if s in PLAIN else "s" for s in strides)))
             ints.extend(s for s in strides if s not in PLAIN)
-        for v, access_row in stash:
-            row = tuple(s if s in PLAIN else "s" for s in access_row)
-            kind = type_of(self.values[v], self.accesses)
-            classes.append((kind, "rw", False, row))
-            ints.extend(s for s in access_row if s not in PLAIN)
-            bound.scratch.append((kind, numel(extents)))
         for v in sorted(self.take_ints):
             for pair in self.take_ints[v]:
                 ints.extend(pair)
@@ -317,7 +315,8 @@ class NestBuilder:
             tuple(classes),
             tuple(self.stores),
             self.split(mode, extents, len(axes)),
-            tuple(v for v, _ in stash),
+            tuple(stash),
+            tuple(stash.values()),
             self.past(mode, extents, len(axes)),
         )
         for _, types in partials(bound.nest):
@@ -464,10 +463,11 @@ class NestBuilder:
 
     def stash(
         self, mode: str, kept: int, reduced: int, columns: list[list[int]], extents: list[int]
-    ) -> list[Any]:
-        """Expensive element values that a later pass needs again are kept in scratch: (value, strides)."""
+    ) -> dict[int, int]:
+        """Expensive element values that a later pass needs again, and the access of the result in whose place each is
+        kept until that is written; -1: in scratch."""
         if mode == "map":
-            return []
+            return {}
         classes = tuple(
             (a.type, a.mode, a.alias, tuple(s if s in PLAIN else "s" for s in row))
             for a, row in zip(self.accesses, columns)
@@ -488,12 +488,40 @@ class NestBuilder:
                     later.add(i)
                     continue
                 todo.extend(dependencies(self.values[i]))
+        last = max(facts.pass_)
+        free = [acc for v, acc in self.stores if facts.pass_[v] == last and facts.depth[v] == 2]
+        found = {}
+        for i in sorted(later):
+            kind = type_of(self.values[i], self.accesses)
+            lanes = len(extents) - 1 if mode == "row" else kept - 1
+            home = next((a for a in free if self.is_home(a, kind, columns[a], extents, lanes)), -1)
+            found[i] = home
+            free = [a for a in free if a != home]
+        return found
+
+    def is_home(self, access: int, kind: str, strides: list[int], extents: list[int], lanes: int) -> bool:
+        """Whether a result has places for elements of a type, those of a vector in a row, that nobody else reads."""
+        acc = self.accesses[access]
+        own = acc.mode == "w" and not acc.alias and acc.type == kind and strides[lanes] == 1
+        return own and all(s or n == 1 for s, n in zip(strides, extents))
+
+    def keep_values(
+        self, stash: dict[int, int], mode: str, extents: list[int], columns: list[list[int]], bound: Bound
+    ) -> None:
+        """Give values without a home scratch; the axis that is vectorised is its inner one."""
+        homeless = [v for v, home in stash.items() if home < 0]
+        if not homeless:
+            return
+        kept = len(extents) - len(self.group.reduced or ())
         strides, step = [0] * len(extents), 1
-        lanes = [] if mode == "row" else [kept - 1]  # the axis that is vectorised is the inner one
+        lanes = [] if mode == "row" else [kept - 1]
         for a in lanes + [a for a in reversed(range(len(extents))) if a not in lanes]:
             strides[a] = step
             step *= extents[a]
-        return [(v, strides) for v in sorted(later)]
+        for v in homeless:
+            stash[v] = len(columns)
+            columns.append(strides)
+            bound.scratch.append((type_of(self.values[v], self.accesses), numel(extents)))
 
 
 def weight(values: Sequence[tuple[Any, ...]]) -> int:

@@ -72,8 +72,7 @@ class Recipe:
     def __init__(self, primes: Sequence[int], bound: Bound, known: Any):
         self.known = known
         self.ints = [factors(n, primes) for n in bound.ints]
-        stashed = bound.scratch[: len(bound.nest.stash)]  # the rest is for chunks
-        self.scratch = [(SIZE[kind], factors(n, primes)) for kind, n in stashed]
+        self.scratch = [(SIZE[kind], factors(n, primes)) for kind, n in bound.scratch[: stashed(bound)]]
         self.axes = factors(numel(bound.extents), primes)
         self.most = SERIAL_WORK // weight(bound.nest.values)  # elements for one thread
         self.ready = readied_anew(self)
@@ -83,10 +82,19 @@ def recipe(p: Pattern, small: Bound, known: Any) -> Recipe | None:
     """The recipe of a pattern, for the kernel that a small size has; None if its integers are no such products."""
     primes = PRIMES[: 1 + max(i for ids in p.ids for i in ids)]
     large, nest = bind(p, primes, small.axes), small.nest
-    same = (nest.accesses, nest.stash) == (large.nest.accesses, large.nest.stash)
-    if not same or len(small.scratch) != len(nest.stash):  # chunks have scratch
+    same = (nest.accesses, nest.stash, nest.homes) == (
+        large.nest.accesses,
+        large.nest.stash,
+        large.nest.homes,
+    )
+    if not same or len(small.scratch) != stashed(small):
         return None
     return Recipe(primes, large, known)
+
+
+def stashed(bound: Bound) -> int:
+    """How many values a nest keeps in scratch of their own; the rest of its scratch is for chunks."""
+    return sum(home >= len(bound.bufs) for home in bound.nest.homes)
 
 
 def readied_anew(r: Recipe) -> tuple[bytes, list[Any]] | None:

@@ -22,9 +22,8 @@ class Nest:
     accesses: tuple[Any, ...]
     stores: tuple[tuple[int, int], ...]
     split: str  # what parts share: "outer": the outer kept axes, "inner": the innermost one, "chunks", "": nothing
-    stash: tuple[
-        int, ...
-    ] = ()  # values kept in scratch between passes, with an access each (the last accesses)
+    stash: tuple[int, ...] = ()  # values that are kept between passes
+    homes: tuple[int, ...] = ()  # the access that each is kept in: scratch (the last ones), or a result's
     past: int = 0  # elements from which on results need not stay in the caches
 
 

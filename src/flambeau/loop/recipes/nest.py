@@ -321,15 +321,14 @@ class _Lower:
         return reduces, stores
 
     def stash_of(self, p: int) -> tuple[dict[int, int], list[tuple[int, int]]]:
-        """Scratch accesses to load in this pass (value -> access) and to store (value, access)."""
+        """Kept values to load in this pass (value -> access) and to store (value, access)."""
         nest, facts = self.nest, self.facts
-        first = len(nest.accesses) - len(nest.stash)
         loads, stores = {}, []
-        for k, v in enumerate(nest.stash):
+        for v, home in zip(nest.stash, nest.homes):
             if facts.pass_[v] < p:
-                loads[v] = first + k
+                loads[v] = home
             elif facts.pass_[v] == p:
-                stores.append((v, first + k))
+                stores.append((v, home))
         return loads, stores
 
     def takes_of(self, p: int) -> list[int]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SCRATCH = 48 << 10  # bytes that a tile may take
 COLUMNS = 512  # the most columns of a tile
+AHEAD, LINE = 2, 64  # rows that memory is asked for ahead; bytes of a cache line
 TOGETHER, SIMPLE = 4, 8  # rows of one accumulator in one go, if an element has so few values
 
 
@@ -179,10 +180,18 @@ class Wide:
 
     def together(self, p: int) -> int:
         """How many rows pass p adds to one accumulator in one go."""
-        facts, values = self.facts, self.nest.values
-        mine = [v for i, v in enumerate(values) if facts.depth[i] == 2 and facts.pass_[i] == p]
-        dear = any(v[0] == "map" and (v[1] in MATH1 or v[1] in MATH2) for v in mine)
-        return 1 if dear or len(mine) > SIMPLE else TOGETHER
+        mine = self.elements(p)
+        return 1 if self.dear(p) or len(mine) > SIMPLE else TOGETHER
+
+    def elements(self, p: int) -> list[tuple[Any, ...]]:
+        """The values of elements in pass p."""
+        facts = self.facts
+        values = enumerate(self.nest.values)
+        return [v for i, v in values if facts.depth[i] == 2 and facts.pass_[i] == p]
+
+    def dear(self, p: int) -> bool:
+        """Whether pass p has a mathematical function for each element."""
+        return any(v[0] == "map" and (v[1] in MATH1 or v[1] in MATH2) for v in self.elements(p))
 
     def rows(
         self, rows: list[Value], lane: Value, reduces: list[int], stores: list[tuple[int, int]], p: int
@@ -212,9 +221,46 @@ class Wide:
             for r, x in sums.items():
                 b.store(self.lanes[r], lane + at, x.cast("u8") if self.lane_type(r) == "b1" else x)
 
+        if len(rows) == 1 and self.dear(p):
+            self.fetch(rows[0], wanted, stores + lower.stash_of(p)[1], p)
         self.each_column(body, *wanted, done=p)
         lower.base, lower.based = before, based
         del lower.coords[last]
+
+    def fetch(self, row: Value, wanted: set[int], stores: list[tuple[int, int]], p: int) -> None:
+        """Ask for what this pass will read and write of a row some way ahead: rows lie far apart, and dear elements
+        keep the processor from looking as far."""
+        lower, b, nest = self.lower, self.b, self.nest
+        reads = self.elements_read(wanted, p)
+        writes = {access for _, access in stores}
+        lower.coords[nest.kept + nest.reduced - 1] = b.let(row + AHEAD, "ahead")
+        places = []
+        for a in sorted(reads | writes):
+            if nest.accesses[a][3][self.inner] == 1:
+                places.append((a, b.let(lower.address(a, False), "f"), a in writes))
+        if places:
+            step = LINE // max(SIZE[nest.accesses[a][0]] for a, _, _ in places)
+            with b.for_("q", self.first, self.end, step) as q:
+                for a, at, write in places:
+                    b.prefetch(lower.bufs[a], at + q, write)
+
+    def elements_read(self, wanted: set[int], p: int) -> set[int]:
+        """The accesses to elements that the wanted values are computed from in a pass."""
+        kept = self.lower.stash_of(p)[0]
+        found, todo, seen = set(), list(wanted), set()
+        while todo:
+            i = todo.pop()
+            if i in seen or self.facts.depth[i] < 2:
+                continue
+            seen.add(i)
+            v = self.nest.values[i]
+            if i in kept:
+                found.add(kept[i])
+            elif v[0] == "load":
+                found.add(v[1])
+            elif v[0] == "map":
+                todo.extend(v[3:])
+        return found
 
     def fill(self, buffer: Buffer, r: int, rows: int) -> None:
         """Neutral elements."""
