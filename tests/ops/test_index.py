@@ -201,3 +201,23 @@ def test_interpolation_has_second_derivatives_and_whole_images() -> None:
         got = F.interpolate(flambeau.tensor(image), scale_factor=2, mode=mode).numpy().astype(int)
         want = torch.nn.functional.interpolate(torch.tensor(image), scale_factor=2, mode=mode).numpy()
         assert abs(got - want).max() <= off
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2])
+@pytest.mark.parametrize("shape", [(40, 7, 130), (3, 65, 40), (1, 300, 200)])
+def test_equal_places_are_written_in_order_along_every_axis(shape: tuple[int, ...], dim: int) -> None:
+    """Whichever axis is walked innermost, and however parts share the others: the sums are those of a loop."""
+    rng = np.random.default_rng(dim)
+    a, s = rng.standard_normal((2, *shape)).astype("f")
+    i = rng.integers(0, min(shape[dim], 5), shape)
+    want, last = a.copy(), a.copy()
+    moved = [np.moveaxis(x, dim, 0) for x in (want, last, s, i)]
+    for source, at in zip(*moved[2:], strict=True):
+        for d, new in ((moved[0], np.take_along_axis(moved[0], at[None], 0)[0] + source), (moved[1], source)):
+            np.put_along_axis(d, at[None], new[None], 0)
+    for strided in (False, True):
+        x, y, k = (flambeau.tensor(v) for v in (a, s, i))
+        if strided:
+            x, y, k = (flambeau.stack([v, v], -1)[..., 0] for v in (x, y, k))
+        assert (x.scatter_add(dim, k, y).numpy() == want).all()
+        assert (x.scatter(dim, k, y).numpy() == last).all()

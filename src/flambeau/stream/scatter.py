@@ -51,6 +51,13 @@ def check_launch(v: PVal, extent: int, label: str, dim: int, form: Any) -> Launc
     return launch
 
 
+def innermost(free: list[Any], ordered: list[Any]) -> str:
+    """Along which axis elements that come one by one lie side by side: the last "free" or the last "serial" one."""
+    if not free or not ordered:
+        return "free" if free else "serial"
+    return "free" if sum(map(abs, free[-1][1][1:])) < sum(map(abs, ordered[-1][1][1:])) else "serial"
+
+
 @recipe("scatter")
 def scatter(node: PNode) -> Sequence[Launch]:
     """attrs: (writes, mode, indexed dims of dest, the axis each other dim follows, shape, serial axes, label)."""
@@ -67,14 +74,29 @@ def scatter(node: PNode) -> Sequence[Launch]:
     free = merged([c for a, c in enumerate(columns) if a not in serial])
     ordered = merged([c for a, c in enumerate(columns) if a in serial])
     rows = bool(free) and not any(any(s[2:]) for _, s in free)
+    line = innermost(free, ordered)
+    inner = (free if line == "free" else ordered)[-1][1] if free or ordered else (0,) * (2 + len(at))
+    ones = tuple(s == 1 and not rows for s in (*inner[1:], *[dest.strides[d] for d in at]))
     work = numel(shape)
     outer = numel([n for n, _ in free[:-1]])
-    split = "" if work < SERIAL_WORK or not free else "outer" if not rows or outer >= 16 else "last"
+    lines = rows or line == "free"
+    split = "" if work < SERIAL_WORK or not free else "outer" if not lines or outer >= 16 else "last"
     alias = tuple(any(v.buf is w.buf for w in node.ins if w is not v) for v in node.ins)
     first, second = free[-1][1][:2] if rows else ("s", "s")
     unit = (first if first in (0, 1) else "s", second if second in (0, 1) else "s")
     spec = kernels.Scatter(
-        dest.buf.dtype.short, mode, len(free), len(ordered), len(index), rows, split, unit, alias
+        dest.buf.dtype.short,
+        mode,
+        len(free),
+        len(ordered),
+        len(index),
+        rows,
+        split,
+        unit,
+        alias,
+        line,
+        ones,
+        label == "index",
     )
     ints: dict[str, int] = {}
     for k, (n, s) in enumerate(free):

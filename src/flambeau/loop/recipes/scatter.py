@@ -20,6 +20,9 @@ class Scatter:
 
     rows: the indices do not depend on the free axes; split: "outer" or "last" free axes are shared by parts.
     unit: strides of dest and src along the last free axis where they are 0 or 1 ("s": any).
+    line: the axis that is walked innermost where elements come one by one: the last "free" or the last "serial" one;
+    ones: whether the stride of src and of each index along it, and of each indexed dimension, is 1.
+    negative: whether negative indices count from the end.
     """
 
     dtype: str
@@ -31,6 +34,9 @@ class Scatter:
     split: str
     unit: tuple[object, object]
     alias: tuple[bool, ...]
+    line: str
+    ones: tuple[bool, ...]
+    negative: bool
 
 
 def combine(mode: str, type: str, old: Value, new: Value) -> Value:
@@ -64,7 +70,13 @@ class _Frame:
         self.i_r = [[b.integer(f"i{j}_r{k}") for k in range(spec.free)] for j in range(spec.indices)]
         self.i_b = [[b.integer(f"i{j}_b{k}") for k in range(spec.serial)] for j in range(spec.indices)]
         self.extent = [b.integer(f"e{j}") for j in range(spec.indices)]
-        self.step = [b.integer(f"t{j}") for j in range(spec.indices)]
+        self.step: list[Value] = [b.integer(f"t{j}") for j in range(spec.indices)]
+        n = spec.indices
+        self.step = [const("i64", 1) if x else t for x, t in zip(spec.ones[1 + n :], self.step)]
+        inner = [(self.s_r, *self.i_r), (self.s_b, *self.i_b)][spec.line == "serial"]
+        if not spec.rows:
+            for x, strides in zip(spec.ones, inner):
+                strides[-1:] = [const("i64", 1)] if x else strides[-1:]
 
     def decode(
         self, flat: Value, extents: Sequence[Value], strides: Sequence[Sequence[Value]]
@@ -96,7 +108,8 @@ class _Frame:
         total: Value = const("i64", 0)
         for j, o in enumerate(index):
             k = b.let(self.index[j][o], "k")
-            total = total + select(k < 0, k + self.extent[j], k) * self.step[j]
+            at = select(k < 0, k + self.extent[j], k) if self.spec.negative else k
+            total = total + at * self.step[j]
         return b.let(total, "to")
 
 
@@ -105,9 +118,28 @@ def kernel(spec: Scatter) -> Kernel:
     f = _Frame(spec)
     if spec.rows and spec.free:
         rows(f)
+    elif spec.line == "free":
+        lines(f)
     else:
         each(f)
     return f.b.kernel()
+
+
+def lines(f: _Frame) -> None:
+    """Every element by itself, along the last free axis: those that may meet in one place come in order, too."""
+    b, spec = f.b, f.spec
+    count: Value = const("i64", 1)
+    for n in f.r[:-1]:
+        count = count * n
+    zero = const("i64", 0)
+    lo, hi = b.partition(count) if spec.split == "outer" else (zero, count)
+    first, last = b.partition(f.r[-1], 16) if spec.split == "last" else (zero, f.r[-1])
+    with b.for_("o", lo, hi) as o:
+        starts = f.decode(o, f.r[:-1], [x[:-1] for x in (f.d_r, f.s_r, *f.i_r)])
+        with f.serial_loops(starts[1:]) as (src, index), b.for_("v", first, last) as v:
+            at = [b.let(i + v * s[-1], "p") for i, s in zip(index, f.i_r)]
+            to = b.let(starts[0] + v * f.d_r[-1] + f.place(at), "to")
+            f.dest[to] = combine(spec.mode, spec.dtype, f.dest[to], f.src[src + v * f.s_r[-1]])
 
 
 def each(f: _Frame) -> None:
