@@ -187,3 +187,17 @@ def test_long_rows(dtype: type, kind: str) -> None:
         assert (values.numpy().tobytes()) == np.take_along_axis(a, order, 1).tobytes()
         for k in (5, 100, 750, 751, 2999):
             assert (flambeau.topk(x, k, largest=descending)[1].numpy() == order[:, :k]).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 64, 1001])
+@pytest.mark.parametrize("name", ["cumsum", "cumprod"])
+def test_running_sums_have_one_order_along_every_axis(name: str, n: int) -> None:
+    """Rows, columns and one long row: the same bits, those of float64 rounded once."""
+    a = np.random.default_rng(n).standard_normal((n, 37)).astype("f")
+    down = getattr(flambeau.tensor(a), name)(0).numpy()
+    across = getattr(flambeau.tensor(np.ascontiguousarray(a.T)), name)(1).numpy()
+    alone = [getattr(flambeau.tensor(a[:, k].copy()), name)(0).numpy() for k in (0, 36)]
+    assert down.tobytes() == np.ascontiguousarray(across.T).tobytes()
+    assert (down[:, [0, 36]] == np.stack(alone, 1)).all()
+    want = getattr(np, name)(a.astype("d"), 0).astype("f")
+    np.testing.assert_allclose(down, want, rtol=1.2e-7, atol=0)

@@ -118,16 +118,20 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
         fail(RuntimeError, "bincount only supports 1-d non-negative integral inputs.")
     if minlength < 0:
         fail(RuntimeError, "bincount: minlength should be >= 0")
-    a = values(input)
-    least, most = (int(a.min()), int(a.max())) if a.size else (0, -1)
-    if least < 0:
-        fail(RuntimeError, "bincount only supports 1-d non-negative integral inputs.")
     if weights is not None and tuple(weights.shape) != tuple(input.shape):
         fail(RuntimeError, "bincount: weights should be 1-d and have the same length as input")
+    a = values(input)
     if weights is None:  # the values are here already: NumPy counts them in one pass
         import numpy as np
 
-        return from_values(np.bincount(a.astype(np.int64, copy=False), minlength=minlength).astype(np.int64))
+        try:
+            counts = np.bincount(a.astype(np.int64, copy=False), minlength=minlength)
+        except ValueError:
+            fail(RuntimeError, "bincount only supports 1-d non-negative integral inputs.")
+        return from_values(counts.astype(np.int64, copy=False))
+    least, most = (int(a.min()), int(a.max())) if a.size else (0, -1)
+    if least < 0:
+        fail(RuntimeError, "bincount only supports 1-d non-negative integral inputs.")
     count = max(most + 1, minlength)
     if weights.dtype.name != "float32":
         weights = weights.to(float64)

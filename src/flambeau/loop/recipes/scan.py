@@ -1,10 +1,13 @@
 """Running sums, products, extrema along one axis. Each row is one chain, so the bits do not depend on the threads.
 
 Sums and products of float32 run in float64, those of 16-bit floats in float32, and are rounded where they are stored.
+In float64 there is room for four elements of float32 to be combined before the chain takes them: it then waits for one
+operation where it waited for four.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..build import Builder, Register, Value, const, maximum, minimum, op, select
@@ -12,7 +15,8 @@ from ..ir import FLOATS, Kernel
 from .sort import decode
 
 LANES = 16
-ROWS = 4
+ROWS, BLOCK = 4, 4  # rows at a time; elements of float32 at a time
+AHEAD = 8  # rows that memory is asked for ahead, where they lie across
 
 
 @dataclass(frozen=True)
@@ -34,53 +38,101 @@ def wide(spec: Scan) -> str:
 
 def kernel(spec: Scan) -> Kernel:
     """out[..., i] (and places[..., i] of extrema) of the rows of x; n along the axis with strides xs, os."""
-    b = Builder(f"scan_{spec.kind}")
-    x, out = b.buf("x", spec.type), b.buf("out", spec.type, "w")
-    places = b.buf("places", "i64", "w") if spec.kind in ("max", "min") else None
-    n, xs, os = b.integer("n"), b.integer("xs"), b.integer("os")
-    extents = [b.integer(f"a{i}") for i in range(spec.axes)]
-    x_a = [b.integer(f"x_a{i}") for i in range(spec.axes)]
-    o_a = [b.integer(f"o_a{i}") for i in range(spec.axes)]
-    lead = spec.axes - 1 if spec.lanes else spec.axes
-    count: Value = const("i64", 1)
-    for e in extents[:lead]:
-        count = count * e
-    blocks = b.let((extents[-1] + (LANES - 1)) // LANES, "blocks") if spec.lanes else const("i64", 1)
-    lo, hi = b.partition(count * blocks)
+    f = _Frame(spec)
+    if spec.lanes:
+        f.columns()
+        return f.b.kernel()
+    b = f.b
+    lo, hi = b.partition(f.count(f.extents))
+    together = ROWS if spec.axes and spec.kind != "logaddexp" and f.block == 1 else 1
+    middle = b.let(lo + (hi - lo) // together * together, "middle")
+    if together > 1:
+        with b.for_("row", lo, middle, together) as row:
+            f.rows(row, together)
+    with b.for_("row", middle if together > 1 else lo, hi) as row:
+        f.rows(row, 1)
+    return b.kernel()
 
-    def step(chain: _Chain, i: Value, at: Value, to: Value) -> None:
-        chain.take(i, b.let(x[at + i * xs].cast(chain.type), "x"))
-        out[to + i * os] = chain.acc.get().cast(spec.type)
-        if places is not None:
-            places[to + i * os] = chain.at.get()
 
-    def rows(first: Value, number: int) -> None:
+class _Frame:
+    """The parameters of a scan, and its loops."""
+
+    def __init__(self, spec: Scan):
+        self.spec, self.b = spec, Builder(f"scan_{spec.kind}")
+        b = self.b
+        self.x, self.out = b.buf("x", spec.type), b.buf("out", spec.type, "w")
+        self.places = b.buf("places", "i64", "w") if spec.kind in ("max", "min") else None
+        self.n, self.xs, self.os = b.integer("n"), b.integer("xs"), b.integer("os")
+        self.extents = [b.integer(f"a{i}") for i in range(spec.axes)]
+        self.x_a = [b.integer(f"x_a{i}") for i in range(spec.axes)]
+        self.o_a = [b.integer(f"o_a{i}") for i in range(spec.axes)]
+        self.block = BLOCK if spec.type == "f32" and wide(spec) == "f64" else 1
+
+    @staticmethod
+    def count(extents: list[Value]) -> Value:
+        """Their product."""
+        total: Value = const("i64", 1)
+        for e in extents:
+            total = total * e
+        return total
+
+    def step(self, chain: _Chain, i: Value, at: Value, to: Value, count: int) -> None:
+        """The elements i, i + 1, ... of a chain that begins at `at` and `to`."""
+        b, x, out, type = self.b, self.x, self.out, self.spec.type
+        if self.block > 1:
+            new = [b.let(x[at + (i + k) * self.xs].cast(chain.type), "x") for k in range(count)]
+            for k, y in enumerate(chain.joined(new)):
+                out[to + (i + k) * self.os] = y.cast(type)
+            return
+        chain.take(i, b.let(x[at + i * self.xs].cast(chain.type), "x"))
+        out[to + i * self.os] = chain.acc.get().cast(type)
+        if self.places is not None:
+            self.places[to + i * self.os] = chain.at.get()
+
+    def whole(self, body: Callable[[Value, int], None]) -> None:
+        """body(first element, how many) for all elements."""
+        b, n, block = self.b, self.n, self.block
+        rest = b.let(n // block * block, "rest") if block > 1 else n
+        with b.for_("i", 0, rest, block) as i:
+            body(i, block)
+        for k in range(1, block):
+            with b.if_((n - rest).eq(k)):
+                body(rest, k)
+
+    def rows(self, first: Value, number: int) -> None:
         """Some rows at a time: their chains do not wait for each other."""
+        b = self.b
         begun: list[tuple[_Chain, Value, Value]] = []
         for k in range(number):
-            x0, o0 = decode(b, b.let(first + k) if k else first, extents, (x_a, o_a))
-            begun.append((_Chain(b, spec, 0), x0, o0))
-        with b.for_("i", 0, n) as i:
-            for chain, x0, o0 in begun:
-                step(chain, i, x0, o0)
+            x0, o0 = decode(b, b.let(first + k) if k else first, self.extents, (self.x_a, self.o_a))
+            begun.append((_Chain(b, self.spec, 0), x0, o0))
 
-    if not spec.lanes:
-        together = ROWS if spec.axes and spec.kind != "logaddexp" else 1
-        middle = b.let(lo + (hi - lo) // together * together, "middle")
-        if together > 1:
-            with b.for_("row", lo, middle, together) as row:
-                rows(row, together)
-        with b.for_("row", middle if together > 1 else lo, hi) as row:
-            rows(row, 1)
-        return b.kernel()
-    with b.for_("row", lo, hi) as row:
-        flat = b.let(row // blocks, "flat")
-        x0, o0 = decode(b, flat, extents[:lead], (x_a[:lead], o_a[:lead]))
-        chain = _Chain(b, spec, LANES)
-        first = b.let(row % blocks * LANES, "first")
-        with b.for_("i", 0, n) as i, b.vfor("v", first, minimum(first + LANES, extents[-1]), LANES) as v:
-            step(chain, i, x0 + v * x_a[-1], o0 + v * o_a[-1])
-    return b.kernel()
+        def body(i: Value, count: int) -> None:
+            for chain, x0, o0 in begun:
+                self.step(chain, i, x0, o0, count)
+
+        self.whole(body)
+
+    def columns(self) -> None:
+        """Rows side by side are lanes."""
+        b, lead = self.b, self.extents[:-1]
+        x_last, o_last = self.x_a[-1], self.o_a[-1]
+        blocks = b.let((self.extents[-1] + (LANES - 1)) // LANES, "blocks")
+        lo, hi = b.partition(self.count(lead) * blocks)
+        with b.for_("row", lo, hi) as row:
+            flat = b.let(row // blocks, "flat")
+            x0, o0 = decode(b, flat, lead, (self.x_a[:-1], self.o_a[:-1]))
+            chain = _Chain(b, self.spec, LANES)
+            first = b.let(row % blocks * LANES, "first")
+            end = b.let(minimum(first + LANES, self.extents[-1]), "end")
+
+            def body(i: Value, count: int) -> None:
+                for k in range(count):
+                    b.prefetch(self.x, x0 + first * x_last + (i + (k + AHEAD)) * self.xs)
+                with b.vfor("v", first, end, LANES) as v:
+                    self.step(chain, i, x0 + v * x_last, o0 + v * o_last, count)
+
+            self.whole(body)
 
 
 class _Chain:
@@ -91,6 +143,16 @@ class _Chain:
         start = const(self.type, 1 if spec.kind == "mul" else 0)
         self.acc = b.reg("acc", start, self.type, lanes)
         self.at: Register = b.reg("at", 0, "i64", lanes)
+
+    def joined(self, xs: list[Value]) -> list[Value]:
+        """The running values of the next elements, which are combined before the chain takes them."""
+        b, kind, old = self.b, self.spec.kind, self.acc.get()
+        sums = [xs[0]]
+        for x in xs[1:]:
+            sums.append(b.let(op(kind, sums[-1], x), "s"))
+        found = [b.let(op(kind, old, s), "y") for s in sums]
+        self.acc.set(found[-1])
+        return found
 
     def take(self, i: Value, x: Value) -> None:
         b, kind, old = self.b, self.spec.kind, self.acc.get()
