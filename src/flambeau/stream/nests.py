@@ -177,7 +177,7 @@ class NestBuilder:
             self.accesses[i].off = off
         if straight is not None:
             return self.value(("load", i))
-        v = self.value(("take", i, pairs, label == "index"))
+        v = self.value(("take", i, pairs, label == "index", tuple(src.strides[d] == 1 for d in indexed)))
         self.take_ints[v] = [(src.shape[d], src.strides[d]) for d in indexed]
         for k, d in enumerate(indexed):
             self.checks[v + 1 + (k << 20)] = (label, src.shape[d], node.form, d)

@@ -12,7 +12,8 @@ from ..ir import MATH1, MATH2
 class Nest:
     """values: ("load", access) ("const", type, value) ("num", type, number) ("index", axis) ("map", op, type, *values)
     ("reduce", kind, value, type) ("take", access, ((index value, which), ...), whether negative indices count from the
-    end); accesses: (type, mode, alias, class of the stride along each axis: 0, 1, -1 or "s"); stores: (value, access).
+    end, whether each indexed dimension has stride 1); accesses: (type, mode, alias, class of the stride along each
+    axis: 0, 1, -1 or "s"); stores: (value, access).
     Axes: the kept ones, then the reduced ones."""
 
     mode: str

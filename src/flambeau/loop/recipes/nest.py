@@ -145,7 +145,7 @@ class _Lower:
         b = self.b
         where = self.address(v[1])
         position = self.linear()
-        for (idx, which), (extent, stride) in zip(v[2], self.taken[i]):
+        for (idx, which), (extent, stride), one in zip(v[2], self.taken[i], v[4]):
             k = self.get(idx)
             code = self.code + i + 1 + (which << 20)
             if v[3]:  # negative ones count from the end
@@ -153,7 +153,7 @@ class _Lower:
                 k = b.let(select(k < 0, k + extent, k), "k")
             else:
                 b.check((k >= 0) & (k < extent), code, k, position)
-            where = where + k * stride
+            where = where + (k if one else k * stride)
         return b.let(self.bufs[v[1]][where], "x")
 
     def linear(self) -> Value:

@@ -270,10 +270,12 @@ def _clipped(at: Tensor, length: int) -> Tensor:
 def _read(input: Tensor, at: list[Tensor], padding_mode: str, align_corners: bool, fold: bool) -> Tensor:
     """The input at whole positions, 0 outside."""
     sizes = input.shape[2:]
+    if fold:
+        at = [_inside(place, length, padding_mode, align_corners) for place, length in zip(at, sizes)]
+    if len(at) == 2:
+        return ops._read_at(input, *at)
     flat, valid = None, None
     for place, length in zip(at, sizes):
-        if fold:
-            place = _inside(place, length, padding_mode, align_corners)
         here = (place >= 0) & (place <= length - 1)
         index = torch.clamp(torch.where(here, place, torch.zeros_like(place)), 0, length - 1).to(torch.int64)
         flat = index if flat is None else flat * length + index
