@@ -270,7 +270,6 @@ WRONG = [
     (ValueError, "more than one parameter group", lambda p: fl.optim.SGD([{"params": [p]}, {"params": [p]}])),
     (RuntimeError, "cannot be `True` together", lambda p: fl.optim.Adam([p], fused=True, foreach=True)),
     (ValueError, "2D", lambda p: fl.optim.Muon([p])),
-    (NotImplementedError, "sparse", lambda p: fl.optim.SparseAdam([p])),
     (ValueError, "number of parameter groups", lambda p: fl.optim.SGD([p]).load_state_dict(EMPTY)),
 ]  # fmt: skip
 

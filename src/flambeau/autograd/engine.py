@@ -428,6 +428,8 @@ def accumulate(t: Tensor, g: Grad, owned: bool = False) -> None:
             x.grad = g
         else:
             x.grad = own_gradient(g, owned)
+    elif x.grad.is_sparse and not g.is_sparse:  # type: ignore[attr-defined]
+        x.grad = g + x.grad  # type: ignore[operator]
     elif S.grad:
         x.grad = x.grad + g  # type: ignore[operator]
     else:

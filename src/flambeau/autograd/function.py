@@ -11,7 +11,7 @@ from ..stream.value import LOCAL, RELEASED, Node, Tensor
 from .engine import CHECK
 from .modes import no_grad
 
-_RELEASED_TEXT = (
+RELEASED_TEXT = (
     "Trying to backward through the graph a second time (or directly access saved tensors after they "
     "have already been freed). "
     "Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). "
@@ -67,7 +67,7 @@ class FunctionCtx(Node):
         from ..ops.record import raise_overwritten
 
         if self.saved is RELEASED:
-            raise RuntimeError(_RELEASED_TEXT)
+            raise RuntimeError(RELEASED_TEXT)
         found = []
         for t, then, made_here in self.saved or ():
             if callable(then):  # a pair of saved_tensors_hooks: t is what pack gave

@@ -272,7 +272,7 @@ def embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> Any:
-    """Rows of a table: weight[input]. The row padding_idx gets no gradient."""
+    """Rows of a table: weight[input]. The row padding_idx gets no gradient; sparse: it is a sparse tensor of rows."""
     if padding_idx is not None:
         n = weight.shape[0]
         if not -n <= padding_idx < n:
@@ -280,7 +280,8 @@ def embedding(
         padding_idx = padding_idx % n
     if max_norm is not None:
         FUNCTIONS["_embedding_renorm"](weight, input, max_norm, norm_type)
-    return _embedding(weight, input, -1 if padding_idx is None else padding_idx, scale_grad_by_freq)
+    look = FUNCTIONS["_embedding_of_rows"] if sparse else _embedding
+    return look(weight, input, -1 if padding_idx is None else padding_idx, scale_grad_by_freq)
 
 
 composite(method=False, function=False, nn=True)(embedding)

@@ -87,12 +87,12 @@ def sparse_only(name: str) -> Any:
 
     method.__name__, method.__doc__ = (
         name,
-        "Refused: only sparse tensors have it, and they are not there yet.",
+        "Refused: only sparse tensors have it.",
     )
     return composite(function=False)(method)
 
 
-for _name in ("values", "indices", "coalesce", "crow_indices", "col_indices", "sparse_dim", "dense_dim"):
+for _name in ("values", "indices", "coalesce", "is_coalesced", "crow_indices", "col_indices"):
     sparse_only(_name)
 METHODS["__cuda_array_interface__"] = property(_no_cuda)  # type: ignore[assignment]
 

@@ -8,7 +8,8 @@ import flambeau as torch
 
 from .apply import direction, number, plus_quotient
 from .arguments import check, check_fused
-from .per_tensor import PerTensorOptimizer, Values
+from .per_tensor import PerTensorOptimizer, Values, is_set
+from .rows import at_rows, put_rows
 
 
 def adagrad_rule(
@@ -58,6 +59,21 @@ class Adagrad(PerTensorOptimizer):
         """The decayed learning rate."""
         lr = number(group["lr"]) / (1 + (now["step"] - 1) * group["lr_decay"])
         return {"lr": lr, "eps": group["eps"], "weight_decay": group["weight_decay"]}
+
+    def sparse_step(self, group: dict[str, Any], p: Any, grad: Any) -> None:
+        """Only the rows of the gradient and of the sum change."""
+        if is_set(group["weight_decay"]):
+            raise RuntimeError("weight_decay option is not compatible with sparse gradients")
+        state = self.state[p]
+        step = float(state["step"]) + 1
+        state["step"].fill_(step)
+        grad = (-grad if group["maximize"] else grad).coalesce()
+        at, g = grad.indices(), grad.values()
+        total = at_rows(state["sum"], at) + g * g
+        put_rows(state["sum"], at, total)
+        root = total.sqrt() + group["eps"]
+        lr = number(group["lr"]) / (1 + (step - 1) * group["lr_decay"])
+        put_rows(p, at, at_rows(p, at) - lr * (g / root))
 
     def share_memory(self) -> None:
         """Move the sums to shared memory, for training in several processes."""

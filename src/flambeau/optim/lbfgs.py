@@ -126,7 +126,7 @@ class LBFGS(Optimizer):
     def _flat_grad(self) -> Any:
         parts = []
         for p in self._params:
-            grad = torch.zeros_like(p) if p.grad is None else p.grad
+            grad = torch.zeros_like(p) if p.grad is None else p.grad.to_dense()
             parts.append((torch.view_as_real(grad) if grad.is_complex() else grad).reshape(-1))
         return torch.cat(parts, 0)
 

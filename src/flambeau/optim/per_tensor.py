@@ -60,6 +60,23 @@ class PerTensorOptimizer(Optimizer):
         """Parameters of one group whose keys are equal share their numbers."""
         return None
 
+    def sparse_step(self, group: dict[str, Any], p: Any, grad: Any) -> None:
+        """The step of one parameter whose gradient is sparse; RuntimeError from rules that have none."""
+        name, advice = type(self).__name__, ""
+        if name in ("Adam", "AdamW"):
+            name, advice = "Adam", ", please consider SparseAdam instead"
+        raise RuntimeError(f"{name} does not support sparse gradients{advice}")
+
+    def _dense(self, group: dict[str, Any], grads: list[Any]) -> list[Any]:
+        """Take the steps of sparse gradients; the others."""
+        left = list(grads)
+        for i, (p, grad) in enumerate(zip(group["params"], grads)):
+            if grad is not None and grad.is_sparse:
+                outside("a gradient is sparse")
+                self.sparse_step(group, p, grad)
+                left[i] = None
+        return left
+
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update the parameters that have gradients once; returns the loss of `closure`, if given."""
         loss = None
@@ -71,6 +88,8 @@ class PerTensorOptimizer(Optimizer):
         try:
             for i, group in enumerate(self.param_groups):
                 grads = [p.grad for p in group["params"]]
+                if not _DENSE.issuperset(map(type, grads)):
+                    grads = self._dense(group, grads)
                 plan = self._plans.get(i)
                 if plan is None or not plan.holds(self.state, group, grads):
                     if self.scalars or self.tensor_state(group, group["params"][0]):
@@ -80,6 +99,9 @@ class PerTensorOptimizer(Optimizer):
         finally:
             S.grad = before
         return loss
+
+
+_DENSE = frozenset((torch.Tensor, type(None)))
 
 
 def is_set(value: Any) -> bool:
@@ -331,8 +353,6 @@ class Again:
 
 
 def _check(op: str, p: Any, grad: Any, group: dict[str, Any]) -> None:
-    if grad.is_sparse:
-        fail(RuntimeError, f"{op}: {op} does not support sparse gradients")
     if group.get("fused") and not p.is_floating_point():
         fail(
             RuntimeError,

@@ -9,7 +9,7 @@ import flambeau as torch
 from ..errors import fail
 from .apply import direction, number, plus
 from .arguments import check, check_fused
-from .per_tensor import PerTensorOptimizer, Values
+from .per_tensor import PerTensorOptimizer, Values, is_set
 
 
 def sgd_rule(
@@ -60,6 +60,22 @@ class SGD(PerTensorOptimizer):
         """The options, as numbers."""
         names = ("lr", "momentum", "weight_decay")
         return {name: number(group[name]) for name in names} | {"rest": 1 - group["dampening"]}
+
+    def sparse_step(self, group: dict[str, Any], p: Any, grad: Any) -> None:
+        """Only the rows of the gradient change; with momentum the buffer is sparse, too."""
+        g = -grad if group["maximize"] else grad
+        if is_set(group["weight_decay"]):
+            g = g.add(p, alpha=group["weight_decay"])
+        momentum = group["momentum"]
+        if momentum != 0:
+            state = self.state[p]
+            buf = state.get("momentum_buffer")
+            if buf is None:
+                buf = state["momentum_buffer"] = g.clone().detach()
+            else:
+                buf.mul_(momentum).add_(g, alpha=1 - group["dampening"])
+            g = g.add(buf, alpha=momentum) if group["nesterov"] else buf
+        p.add_(g, alpha=-number(group["lr"]))
 
     def statics(self, group: dict[str, Any], now: Values, first: bool) -> dict[str, Any]:
         """Which terms the formula has."""

@@ -248,6 +248,8 @@ METHODS: dict[str, Any] = {
     "dim": lambda t: t._meta.ndim,
     "ndimension": lambda t: t._meta.ndim,
     "size": size,
+    "sparse_dim": lambda t: 0,
+    "dense_dim": lambda t: t._meta.ndim,
     "numel": lambda t: t._meta.numel,
     "nelement": lambda t: t._meta.numel,
     "stride": stride,

@@ -17,7 +17,7 @@ from ..ops.entry import FUNCTIONS as OPS
 from ..ops.entry import N, op
 from ..shapes import Size, channels_last_strides, contiguous_strides, dense_strides_like
 from ..stream.graph import cast, const, index_, map_
-from ..stream.value import LOCAL, Tensor
+from ..stream.value import LOCAL, PLAIN, Tensor
 from .create import check_device, empty_of, from_data, tensor
 
 
@@ -39,6 +39,16 @@ def finish(t: Tensor, requires_grad: bool) -> Tensor:
     return t.requires_grad_() if requires_grad else t  # type: ignore[attr-defined]
 
 
+def check_layout(name: str, layout: Any) -> None:
+    """NotImplementedError for a layout that the constructor does not make."""
+    if layout not in (None, dtypes.strided):
+        fail(
+            NotImplementedError,
+            f"{name}: layout {layout} is not there yet",
+            "use torch.sparse_coo_tensor(size)",
+        )
+
+
 def filler(name: str, value: int) -> Any:
     """The constructor of tensors filled with one number."""
 
@@ -47,6 +57,7 @@ def filler(name: str, value: int) -> Any:
     ) -> Tensor:
         shape = shape_of((rest.pop("size"),) if "size" in rest else size, name)
         check_device(device)
+        check_layout(name, layout)
         t = _full(shape, value, dtype or dtypes.default_dtype())
         return into(out, t) if out is not None else finish(t, rest.get("requires_grad", False))
 
@@ -71,6 +82,7 @@ def empty(
     """A tensor of uninitialised memory."""
     shape = shape_of((rest.pop("size"),) if "size" in rest else size, "empty")
     check_device(device)
+    check_layout("empty", rest.get("layout"))
     if out is not None:
         return OPS["resize_"](out, shape)
     if LOCAL.s.capture is not None and memory_format is not dtypes.channels_last:  # as a replay makes it anew
@@ -268,6 +280,13 @@ def like(name: str, value: int | None) -> Any:
         **rest: Any,
     ) -> Tensor:
         check_device(device)
+        if type(input) not in PLAIN and input.is_sparse:  # type: ignore[attr-defined]
+            fail(
+                NotImplementedError,
+                f"{name}: it is not there for sparse tensors",
+                "use to_dense()",
+                input=input,
+            )
         d = dtype or input.dtype  # type: ignore[attr-defined]
         if value is None and (LOCAL.s.capture is None or not input._meta.contiguous):
             t = empty_of(tuple(input._meta.shape), d, _strides_like(input._meta, memory_format))

@@ -159,16 +159,33 @@ def _shown(a: np.ndarray) -> np.ndarray:
     return a
 
 
-def to_text(t: Tensor, contents: str | None = None) -> str:
+def is_usual(d: dtypes.dtype) -> bool:
+    """Whether a printed tensor does not name its dtype."""
+    usual = dtypes.default_dtype()
+    also = dtypes.complex128 if usual is dtypes.float64 else dtypes.complex64
+    return d in (usual, also, dtypes.int64, dtypes.bool_)
+
+
+def contents(t: Tensor, indent: int) -> str:
+    """The elements of a tensor, in brackets."""
+    meta = t._meta
+    if not meta.numel:
+        return "[]"
+    a = readable(t)
+    summarize = meta.numel > OPTIONS.threshold
+    shown = _shown(a) if summarize else a
+    f = PairFormatter(shown) if meta.dtype.is_complex else Formatter(shown, meta.dtype.is_floating_point)
+    return _block(a, indent, summarize, f)
+
+
+def to_text(t: Tensor) -> str:
     """repr(t)."""
     prefix = "tensor("
     indent = len(prefix)
     meta = t._meta
     suffixes = []
     d = meta.dtype
-    usual = dtypes.default_dtype()
-    default = d in (usual, dtypes.complex128 if usual is dtypes.float64 else dtypes.complex64)
-    default = default or d in (dtypes.int64, dtypes.bool_)
+    default = is_usual(d)
     if meta.device.type == "meta":
         suffixes += [f"device='{meta.device}'", f"size={tuple(meta.shape)}"]
         default = d is dtypes.default_dtype()
@@ -179,11 +196,7 @@ def to_text(t: Tensor, contents: str | None = None) -> str:
         default = d is dtypes.default_dtype()
         text = "[]"
     else:
-        a = readable(t)
-        summarize = meta.numel > OPTIONS.threshold
-        shown = _shown(a) if summarize else a
-        f = PairFormatter(shown) if d.is_complex else Formatter(shown, d.is_floating_point)
-        text = _block(a, indent, summarize, f)
+        text = contents(t, indent)
     if not default:
         suffixes.append(f"dtype={d}")
     try:
@@ -195,7 +208,7 @@ def to_text(t: Tensor, contents: str | None = None) -> str:
         suffixes.append(f"grad_fn=<{name}>")
     elif t._rg:
         suffixes.append("requires_grad=True")
-    return _with_suffixes(prefix + text, suffixes, indent)
+    return with_suffixes(prefix + text, suffixes, indent)
 
 
 def readable(t: Tensor) -> np.ndarray:
@@ -206,11 +219,13 @@ def readable(t: Tensor) -> np.ndarray:
     return a
 
 
-def _with_suffixes(text: str, suffixes: list[str], indent: int) -> str:
+def with_suffixes(text: str, suffixes: list[str], indent: int, break_first: bool = False) -> str:
+    """The printed form, closed; break_first: the suffixes begin on a line of their own."""
     last = len(text) - text.rfind("\n") + 1
     parts = [text]
     for suffix in suffixes:
-        if last + len(suffix) + 2 > OPTIONS.linewidth:
+        if break_first or last + len(suffix) + 2 > OPTIONS.linewidth:
+            break_first = False
             parts.append(",\n" + " " * indent + suffix)
             last = indent + len(suffix)
         else:

@@ -116,13 +116,14 @@ LAZY |= {
 def fill(scope: dict[str, Any]) -> None:
     """Import the families of ops, bind them, and put the public functions into the package's namespace."""
     families.load()
-    from . import creation, exchange, indexing, public, random
+    from . import creation, exchange, indexing, public, random, sparse_rules
 
     bind.bind()
     attributes.install()
     exchange.install()
     creation.install()
     indexing.install()
+    sparse_rules.install()
     FUNCTIONS.update(exchange.FUNCTIONS)
     FUNCTIONS.update(creation.FUNCTIONS)
     FUNCTIONS.update(random.FUNCTIONS)

@@ -47,7 +47,7 @@ BUDGET = {
     "stream": 5200,
     "ops": 14400,
     "autograd": 1700,
-    "tensor": 2100,
+    "tensor": 2700,
     "built from tensors": 16500,
     "faces": 4200,
     "tools": 2000,

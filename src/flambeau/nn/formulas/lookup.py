@@ -36,10 +36,13 @@ def bags_of_embeddings(
     scale_grad_by_freq: bool,
     per_sample_weights: Tensor | None,
     padding_idx: int | None,
+    sparse: bool = False,
 ) -> Tensor:
     """The sum, mean or maximum of weight[input] over bags that begin at `starts`; length: of each, 0 if they differ."""
     count, size = starts.numel(), weight.size(1)
-    rows = ops.embedding(input, weight, padding_idx=padding_idx, scale_grad_by_freq=scale_grad_by_freq)
+    rows = ops.embedding(
+        input, weight, padding_idx=padding_idx, scale_grad_by_freq=scale_grad_by_freq, sparse=sparse
+    )
     kept = None if padding_idx is None else (input != padding_idx).unsqueeze(1)
     if mode == "max":
         return _bag_maxima(rows, _bags(input, starts, length), kept, count)

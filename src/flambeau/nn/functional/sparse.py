@@ -70,7 +70,7 @@ def embedding_bag(
         padding_idx %= rows
     starts = offsets[:-1] if include_last_offset and not length else offsets
     return ops.bags_of_embeddings(
-        weight, input, starts, length, mode, scale_grad_by_freq, per_sample_weights, padding_idx
+        weight, input, starts, length, mode, scale_grad_by_freq, per_sample_weights, padding_idx, sparse
     )
 
 

@@ -1,0 +1,23 @@
+"""`torch.sparse`: products and sums of sparse tensors in coordinates (torch.sparse_coo_tensor)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .absent import functions
+from .ops.contraction import mm as _mm
+
+__all__ = ["mm", "sum"]
+
+
+def mm(sparse: Any, dense: Any) -> Any:
+    """The product of a sparse matrix (n, m) and a dense one (m, p)."""
+    return _mm(sparse, dense)
+
+
+def sum(input: Any, dim: Any = None, dtype: Any = None) -> Any:
+    """The sum of all elements of a sparse tensor."""
+    return input.sum(dim, dtype=dtype)
+
+
+globals().update(functions("sparse", "this function of sparse tensors", "addmm", "softmax", "log_softmax"))
