@@ -201,3 +201,19 @@ def test_running_sums_have_one_order_along_every_axis(name: str, n: int) -> None
     assert (down[:, [0, 36]] == np.stack(alone, 1)).all()
     want = getattr(np, name)(a.astype("d"), 0).astype("f")
     np.testing.assert_allclose(down, want, rtol=1.2e-7, atol=0)
+
+
+@pytest.mark.parametrize("n", [127, 128, 255, 511, 512, 2047, 2048, 4095, 4096])
+@pytest.mark.parametrize("kind", ["f", "q"])
+def test_ways_of_sorting_change_with_the_length_of_rows(n: int, kind: str) -> None:
+    """Merging, digits of 8 and of 11 bits, the first ones by sorting and by sieving: all stable."""
+    a = (np.random.default_rng(n).standard_normal((3, n)) * 40).round().astype(kind)
+    x = flambeau.tensor(a)
+    for descending in (False, True):
+        got = flambeau.sort(x, dim=1, descending=descending, stable=True)
+        want = torch.sort(torch.tensor(a), dim=1, descending=descending, stable=True)
+        assert (got[0].numpy() == want[0].numpy()).all()
+        assert (got[1].numpy() == want[1].numpy()).all()
+        first = flambeau.topk(x, 30, 1, largest=descending)
+        assert (first[0].numpy() == want[0].numpy()[:, :30]).all()
+        assert (np.take_along_axis(a, first[1].numpy(), 1) == first[0].numpy()).all()

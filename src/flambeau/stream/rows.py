@@ -17,6 +17,10 @@ from .recipes import recipe
 from .scatter import merged
 from .schedule import PNode
 
+RADIX, SOME = (
+    128,
+    4096,
+)  # elements from which on a row is sorted by radix, its first ones found without sorting all
 SERIAL_WORK = 4000  # elements below which one thread is faster
 
 
@@ -47,10 +51,11 @@ def sort(node: PNode) -> Sequence[Launch]:
     rows = numel([m for m, _ in axes])
     dtype = x.buf.dtype.short
     packed = can_pack(x.buf.dtype, n)
-    way = "radix" if 512 <= n < 2**31 else "merge"
-    if 4 * k <= n:
+    way = "radix" if RADIX <= n < 2**31 else "merge"
+    if 4 * k <= n and (k <= sorts.FEW or n >= SOME):
         way = "few" if k <= sorts.FEW else "some"
-    spec = sorts.Sort(dtype, len(axes), descending, packed, way, len(node.outs) > 1)
+    digit = 8 if n < (2048 if packed else 512) else sorts.DIGIT  # so that counts are no more than elements
+    spec = sorts.Sort(dtype, len(axes), descending, packed, way, len(node.outs) > 1, digit)
     parts = parts_of(rows, rows * n)
     ints = {"n": n, "k": k, "xs": x.strides[dim], "vs": values.strides[dim]}
     for i, (m, (xs, vs)) in enumerate(axes):

@@ -32,6 +32,7 @@ class Sort:
     packed: bool
     way: str = "merge"
     places: bool = True
+    digit: int = DIGIT  # bits, of the radix sort
 
     @property
     def apart(self) -> bool:
@@ -227,18 +228,18 @@ def merge_sort(f: _Rows, base: Value, count: Value) -> Value:
 
 def radix_row(f: _Rows, base: Value, x0: Value, v0: Value) -> None:
     """By digits, the lowest first; all are counted while the row is read, and one that all entries share is skipped."""
-    b, n, work = f.b, f.n, f.work
-    shifts = list(range(32 if f.spec.packed else 0, 64, DIGIT))
-    counts = b.alloc("counts", "i32", len(shifts) << DIGIT)
-    with b.vfor("z", 0, len(shifts) << DIGIT, 16) as z:
+    b, n, work, width = f.b, f.n, f.work, f.spec.digit
+    shifts = list(range(32 if f.spec.packed else 0, 64, width))
+    counts = b.alloc("counts", "i32", len(shifts) << width)
+    with b.vfor("z", 0, len(shifts) << width, 16) as z:
         counts[z] = const("i32", 0)
 
     def bucket(key: Value, d: int) -> Value:
-        bits = min(DIGIT, 64 - shifts[d])
+        bits = min(width, 64 - shifts[d])
         digit = (key >> const("i64", shifts[d])) & const("i64", 2**bits - 1)
         if d == len(shifts) - 1:
             digit = digit ^ const("i64", 2 ** (bits - 1))  # the sign
-        return b.let(digit + (d << DIGIT), "bucket")
+        return b.let(digit + (d << width), "bucket")
 
     with b.for_("i", 0, n) as i:
         key, place = f.entry(x0, i)
@@ -251,7 +252,7 @@ def radix_row(f: _Rows, base: Value, x0: Value, v0: Value) -> None:
         one = bucket(b.let(work[base + source.get()], "one"), d)
         with b.if_(counts[one].cast("i64") < n):
             total = b.reg("total", 0, "i32")
-            with b.for_("k", d << DIGIT, (d + 1) << DIGIT) as k:
+            with b.for_("k", d << width, (d + 1) << width) as k:
                 here = b.let(counts[k], "here")
                 counts[k] = total.get()
                 total.set(total.get() + here)
