@@ -96,13 +96,13 @@ def test_narrow_types_compute_in_float32(kind: str) -> None:
     assert flambeau.equal(got, want)
 
 
-def both(threads: int, causal: bool) -> list[Any]:
+def both(threads: int, causal: bool, p: float) -> list[Any]:
     flambeau.manual_seed(2)
     q, k, v = (flambeau.randn(2, 4, 200, 24, requires_grad=True) for _ in range(3))
     before = flambeau.get_num_threads()
     flambeau.set_num_threads(threads)
     try:
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=causal, dropout_p=p)
         out.square().sum().backward()
         flambeau.synchronize()
     finally:
@@ -110,9 +110,10 @@ def both(threads: int, causal: bool) -> list[Any]:
     return [out, q.grad, k.grad, v.grad]
 
 
+@pytest.mark.parametrize("p", [0.0, 0.2])
 @pytest.mark.parametrize("causal", [False, True])
-def test_same_bits_on_any_number_of_threads(causal: bool) -> None:
-    for a, b in zip(both(1, causal), both(2, causal)):
+def test_same_bits_on_any_number_of_threads(causal: bool, p: float) -> None:
+    for a, b in zip(both(1, causal, p), both(2, causal, p)):
         assert flambeau.equal(a, b)
 
 
@@ -124,6 +125,69 @@ def test_memory_does_not_hold_the_scores() -> None:
     F.scaled_dot_product_attention(x, x, x).sum().backward()
     flambeau.synchronize()
     assert memory.memory_stats()["peak"] - before < 4096 * 4096 * 4 // 8
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", CASES)
+def test_dropout_as_pytorch(agree: Any, name: str, dtype: Any) -> None:
+    """The same numbers are drawn from the same seed, and as many: what comes after them agrees, too."""
+    shapes, options = CASES[name]
+    torch.manual_seed(0)
+    inputs = [torch.randn(*s, dtype=dtype, requires_grad=True) for s in shapes]
+    options = dict(options)
+    mask = mask_of(options.pop("attn_mask")) if "attn_mask" in options else None
+    if mask is not None and mask.dtype.is_floating_point:
+        mask = mask.to(dtype)
+
+    def call(t: Any, *x: Any) -> Any:
+        t.manual_seed(7)
+        out = t.nn.functional.scaled_dot_product_attention(*x, dropout_p=0.3, **options)
+        return out + t.rand(out.shape[-1])
+
+    agree(call, *inputs, mask)
+
+
+def test_dropout_of_views(agree: Any) -> None:
+    def call(t: Any, x: Any) -> Any:
+        t.manual_seed(7)
+        q, k, v = [p.unflatten(-1, (4, -1)).transpose(1, 2) for p in x.chunk(3, -1)]
+        return t.nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=0.5)
+
+    agree(call, torch.randn(2, 70, 3 * 64, requires_grad=True))
+
+
+@pytest.mark.parametrize("options", [{}, {"is_causal": True}, {"enable_gqa": True}])
+def test_second_order_with_dropout(options: dict[str, Any]) -> None:
+    flambeau.manual_seed(0)
+    shapes = ((1, 4, 5, 3), (1, 2 if "enable_gqa" in options else 4, 6, 3))
+    q, k, v = (flambeau.randn(*s, dtype=flambeau.float64, requires_grad=True) for s in (*shapes, shapes[1]))
+
+    def call(*x: Any) -> Any:
+        flambeau.manual_seed(7)
+        return F.scaled_dot_product_attention(*x, dropout_p=0.4, **options)
+
+    assert gradcheck(call, (q, k, v))
+    assert gradgradcheck(call, (q, k, v))
+
+
+def test_dropout_of_everything_and_nothing() -> None:
+    x = flambeau.randn(2, 5, 4)
+    assert flambeau.equal(F.scaled_dot_product_attention(x, x, x, dropout_p=1.0), flambeau.zeros(2, 5, 4))
+    before = flambeau.get_rng_state()
+    F.scaled_dot_product_attention(x, x, x, dropout_p=0.0)
+    assert flambeau.equal(flambeau.get_rng_state(), before)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        F.scaled_dot_product_attention(x, x, x, dropout_p=1.5)
+
+
+def test_memory_with_dropout_is_one_byte_for_each_weight() -> None:
+    x = flambeau.randn(1, 1, 2048, 16, requires_grad=True)
+    flambeau.synchronize()
+    memory.reset_peak()
+    before = memory.memory_stats()["live"]
+    F.scaled_dot_product_attention(x, x, x, dropout_p=0.1).sum().backward()
+    flambeau.synchronize()
+    assert memory.memory_stats()["peak"] - before < 2048 * 2048 * 2
 
 
 def test_dropout() -> None:

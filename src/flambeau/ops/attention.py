@@ -8,10 +8,11 @@ from typing import Any
 from ..dtypes import bool_, float32
 from ..errors import fail
 from ..shapes import numel, view_strides
-from ..stream.graph import Val, cast, contiguous, expand, map_, opaque, reduce_
+from ..stream.graph import Val, cast, const, contiguous, expand, map_, opaque, reduce_
 from ..stream.value import LOCAL
 from .contraction import matmul
-from .entry import FUNCTIONS, OT, T, composite, op
+from .entry import FUNCTIONS, OT, N, T, composite, op
+from .random import drawn, state_of
 from .softmax import softmax
 
 Sizes = tuple[int, ...]
@@ -73,45 +74,62 @@ class _Call:
                 _four(expand(mask, (*self.lead, self.q.shape[2], self.k.shape[2])), self.lead, grouped),
             )
         self.attrs = (scale, causal, self.q.shape[1] // self.k.shape[1])
+        self.scores = (*self.q.shape[:3], self.k.shape[2])
 
     def four(self, x: Any, lead: Sizes) -> Any:
         """An operand in the dtype of the computation, with four dimensions."""
         return _four(cast(x, self.dtype), lead, self.grouped)
 
-    def forward(self) -> tuple[Any, Any]:
-        """(result, logsumexp of each row)."""
+    def forward(self, *kept: Any) -> tuple[Any, Any]:
+        """(result, logsumexp of each row). kept: of the weights, if some are dropped."""
         batch, heads, length, _ = self.q.shape
         outs = [((batch, length, heads, self.v.shape[3]), self.dtype), ((batch, heads, length), self.dtype)]
-        out, lse = opaque("attend", (self.q, self.k, self.v, *self.mask), outs, ("forward", *self.attrs))
+        out, lse = opaque(
+            "attend", (self.q, self.k, self.v, *self.mask, *kept), outs, ("forward", *self.attrs, bool(kept))
+        )
         return _back_to(out, self.lead), lse
 
-    def backward(self, grad: Any, result: Any, lse: Any) -> tuple[Any, ...]:
-        """The gradients of query, key and value."""
+    def backward(self, grad: Any, result: Any, lse: Any, factor: Any = None, *kept: Any) -> tuple[Any, ...]:
+        """The gradients of query, key and value; factor: of the weights that are kept."""
         grad, result = self.four(grad, self.lead), self.four(result, self.lead)
         delta = reduce_("add", map_("mul", grad, result), (3,))
+        grad = grad if factor is None else map_("mul", grad, factor)
         operands = (self.q, self.k, self.v, grad, lse, delta.view_as(lse.shape, lse.strides, delta.off))
         outs = [
             ((x.shape[0], x.shape[2], x.shape[1], x.shape[3]), self.dtype) for x in (self.q, self.k, self.v)
         ]
-        found = opaque("attend", (*operands, *self.mask), outs, ("backward", *self.attrs))
+        found = opaque("attend", (*operands, *self.mask, *kept), outs, ("backward", *self.attrs, bool(kept)))
         return tuple(_back_to(x, lead) for x, lead in zip(found, (self.lead, self.others, self.others)))
+
+
+def _all_gradients(
+    grads: Any, query: Any, key: Any, value: Any, mask: Any, causal: bool, scale: float, grouped: bool,
+    result: Any, lse: Any, keep: Any = None, *kept: Any,
+) -> tuple[Any, ...]:  # fmt: skip
+    if type(query) is Val:
+        call = _Call(query, key, value, mask, causal, scale, grouped)
+        factor = _factor(keep, call.dtype) if kept else None
+        return call.backward(grads[0], result, lse, factor, *kept)
+    grad = grads[0]  # must be differentiable itself: op by op
+    wide_k, wide_v = (_repeated(x, query, grouped) for x in (key, value))
+    weights = _weights(query, wide_k, mask, causal, scale)
+    inner = matmul(grad, wide_v.transpose(-2, -1))
+    dropped = weights
+    if kept:
+        factors = kept[0].reshape(weights.shape).to(grad.dtype) / keep
+        inner, dropped = inner * factors, weights * factors
+    inner = weights * (inner - (inner * weights).sum(-1, keepdim=True)) * scale
+    dk, dv = (matmul(a.transpose(-2, -1), b.to(a.dtype)) for a, b in ((inner, query), (dropped, grad)))
+    if grouped:
+        dk, dv = (x.unflatten(-3, (key.size(-3), -1)).sum(-3) for x in (dk, dv))
+    return matmul(inner, wide_k), dk, dv
 
 
 def _gradients(
     grads: Any, query: Any, key: Any, value: Any, mask: Any, causal: bool, scale: float, grouped: bool,
     result: Any, lse: Any,
 ) -> tuple[Any, ...]:  # fmt: skip
-    if type(query) is Val:
-        return _Call(query, key, value, mask, causal, scale, grouped).backward(grads[0], result, lse)
-    grad = grads[0]  # must be differentiable itself: op by op
-    wide_k, wide_v = (_repeated(x, query, grouped) for x in (key, value))
-    weights = _weights(query, wide_k, mask, causal, scale)
-    inner = matmul(grad, wide_v.transpose(-2, -1))
-    inner = weights * (inner - (inner * weights).sum(-1, keepdim=True)) * scale
-    dk, dv = (matmul(a.transpose(-2, -1), b.to(a.dtype)) for a, b in ((inner, query), (weights, grad)))
-    if grouped:
-        dk, dv = (x.unflatten(-3, (key.size(-3), -1)).sum(-3) for x in (dk, dv))
-    return matmul(inner, wide_k), dk, dv
+    return _all_gradients(grads, query, key, value, mask, causal, scale, grouped, result, lse)
 
 
 @op(
@@ -125,6 +143,35 @@ def _gradients(
 def _attention(query: T, key: T, value: T, mask: OT, causal: bool, scale: float, grouped: bool) -> Any:
     out, lse = _Call(query, key, value, mask, causal, scale, grouped).forward()
     return cast(out, query.dtype), lse
+
+
+def _factor(keep: Any, dtype: Any) -> Any:
+    return map_("div", const(1, dtype), cast(keep, dtype))
+
+
+def _gradients_of_kept(
+    grads: Any, query: Any, key: Any, value: Any, mask: Any, keep: Any, causal: bool, scale: float, grouped: bool,
+    result: Any, lse: Any, kept: Any,
+) -> tuple[Any, ...]:  # fmt: skip
+    return _all_gradients(grads, query, key, value, mask, causal, scale, grouped, result, lse, keep, kept)
+
+
+@op(
+    method=False,
+    function=False,
+    no_out=True,
+    node="ScaledDotProductFlashAttentionForCpuBackward0",
+    results=("result", "lse", "kept"),
+    constant=("kept",),
+    grad={"query, key, value": _gradients_of_kept},
+)
+def _attention_with_dropout(
+    query: T, key: T, value: T, mask: OT, state: T, keep: N, causal: bool, scale: float, grouped: bool
+) -> Any:
+    call = _Call(query, key, value, mask, causal, scale, grouped)
+    kept = drawn("bernoulli", state, call.scores, bool_, keep)
+    out, lse = call.forward(kept)
+    return cast(map_("mul", out, _factor(keep, call.dtype)), query.dtype), lse, kept
 
 
 def _repeated(x: Any, query: Any, grouped: bool) -> Any:
@@ -150,8 +197,8 @@ def _weights(query: Any, key: Any, mask: Any, causal: bool, scale: float) -> Any
 
 
 def _in_tiles(query: Any, key: Any, value: Any, mask: Any, p: float, grouped: bool) -> bool:
-    """Whether the kernel computes it: no dropout, no gradient of the mask, shapes that are not empty and agree."""
-    if p > 0.0 or min(query.ndim, key.ndim, value.ndim) < 2:
+    """Whether the kernel computes it: no gradient of the mask, shapes that are not empty and agree."""
+    if p >= 1.0 or min(query.ndim, key.ndim, value.ndim) < 2:
         return False
     if not query.dtype.is_floating_point or not query.dtype is key.dtype is value.dtype:
         return False
@@ -181,8 +228,9 @@ def scaled_dot_product_attention(
 
     attn_mask: booleans (who may be seen) or numbers to be added, broadcast to (..., L, S); is_causal: row i sees keys
     0..i; scale: 1 / sqrt(E) if not given; enable_gqa: heads (dimension -3) of keys and values are shared by groups of
-    queries. A row that may see nothing is zero. Computed in tiles with memory in proportion to L + S; with dropout, a
-    mask that needs a gradient, or a gradient of a gradient, the weights (..., L, S) are computed.
+    queries. A row that may see nothing is zero. Computed in tiles with memory in proportion to L + S, with dropout and
+    one byte for each weight (its random number is that of `dropout`); with a mask that needs a gradient, or a gradient
+    of a gradient, the weights (..., L, S) are computed.
     """
     if is_causal and attn_mask is not None:
         fail(
@@ -191,7 +239,11 @@ def scaled_dot_product_attention(
         )
     factor = 1.0 / math.sqrt(query.shape[-1] or 1) if scale is None else float(scale)
     if _in_tiles(query, key, value, attn_mask, dropout_p, enable_gqa):
-        return _attention(query, key, value, attn_mask, bool(is_causal), factor, bool(enable_gqa))[0]
+        options = (bool(is_causal), factor, bool(enable_gqa))
+        if dropout_p > 0.0:
+            state, keep = state_of(None), 1.0 - dropout_p
+            return _attention_with_dropout(query, key, value, attn_mask, state, keep, *options)[0]
+        return _attention(query, key, value, attn_mask, *options)[0]
     key, value = (_repeated(x, query, enable_gqa) for x in (key, value))
     weights = _weights(query, key, attn_mask, is_causal, factor)
     if dropout_p > 0.0:

@@ -23,11 +23,13 @@ BUFFERS = {
 
 @recipe("attend")
 def attend(node: PNode) -> Sequence[Launch]:
-    """attrs: (kind, scale, causal, group). Inputs (batch, heads, rows, size) or (batch, heads, rows), then perhaps the
-    mask; results (batch, rows, heads, size) and (batch, heads, rows)."""
-    kind, scale, causal, group = node.attrs
+    """attrs: (kind, scale, causal, group, dropped). Inputs (batch, heads, rows, size) or (batch, heads, rows), then
+    perhaps the mask, and what is kept of the weights; results (batch, rows, heads, size) and (batch, heads, rows)."""
+    kind, scale, causal, group, dropped = node.attrs
     read, written = BUFFERS[kind]
-    bufs: dict[str, Any] = dict(zip((*read, "mask"), node.ins))
+    masked = len(node.ins) > len(read) + dropped
+    order = [*read, *["mask"] * masked, *["kept"] * dropped, *written]
+    bufs: dict[str, Any] = dict(zip(order, node.ins))
     bufs |= {name: whole(buf) for name, buf in zip(written, node.outs)}
     batch, heads, length, d = bufs["q"].shape
     source, e = bufs["v"].shape[2:]
@@ -44,7 +46,7 @@ def attend(node: PNode) -> Sequence[Launch]:
     parts = max(1, min(units, 4 * threads)) if length * source * groups * (d + e) > 60_000 else 1
     unit = tuple(bufs[n].strides[3] == 1 for n in ("q", "k", "v", "grad") if n in bufs)
     mask = bufs["mask"].buf.dtype.short if "mask" in bufs else ""
-    spec = kernels.Spec(kind, dtype, rows, lanes, d, e, mask, causal, panels, unit)
+    spec = kernels.Spec(kind, dtype, rows, lanes, d, e, mask, causal, dropped, panels, unit)
     ints = {"batch": batch, "heads": heads, "group": group, "length": length, "source": source}
     ints |= {"scale": struct.unpack("q", struct.pack("d", scale))[0], "ws": kernels.work(spec)}
     for name, v in bufs.items():
@@ -52,7 +54,6 @@ def attend(node: PNode) -> Sequence[Launch]:
         if name in ("out", "dq", "dk", "dv"):
             strides = (strides[0], strides[2], strides[1], strides[3])
         ints |= {name + axis: s for axis, s in zip(("_b", "_h", "_l", "_d"), strides)}
-    order = [*read, *(("mask",) if mask else ()), *written]
     scratch = {"work": parts * kernels.work(spec) * SIZE[dtype]}
     return [
         named_launch(

@@ -32,6 +32,7 @@ Row = Callable[[int], Value]
 
 class Spec(NamedTuple):
     """What identifies a kernel. d, e: length of a key and of a value. mask: "", "b1" or the dtype of numbers to add;
+    dropped: whether weights that are not `kept` are 0 (the caller scales the others: all of them alike);
     unit: which of q, k, v (and grad) have stride 1 along their last dimension."""
 
     kind: str
@@ -42,6 +43,7 @@ class Spec(NamedTuple):
     e: int
     mask: str
     causal: bool
+    dropped: bool
     panels: int
     unit: tuple[bool, ...]
 
@@ -62,19 +64,23 @@ def kernel(spec: Spec) -> Kernel:
 class _Tiles:
     """Parameters and the product of a tile, which both directions share."""
 
+    batch: Value  # of the unit under way
+
     def __init__(self, spec: Spec, read: Sequence[str], written: Sequence[str]):
         self.spec, self.b = spec, Builder(f"attention_{spec.kind}")
         b = self.b
         self.bufs = {name: b.buf(name, spec.dtype) for name in read}
         if spec.mask:
             self.bufs["mask"] = b.buf("mask", spec.mask)
+        if spec.dropped:
+            self.bufs["kept"] = b.buf("kept", "b1")
         self.bufs |= {name: b.buf(name, spec.dtype, "rw" if name == "dq" else "w") for name in written}
         self.work = b.buf("work", spec.dtype, "rw")
         names = ["batch", "heads", "group", "length", "source", "scale", "ws"]
-        for name in (*read, *(("mask",) if spec.mask else ()), *written):
+        for name in self.bufs:
             names += [name + axis for axis in ("_b", "_h", "_l", "_d")]
         fixed = {f"{name}_d" for name, one in zip(("q", "k", "v", "grad"), spec.unit) if one}
-        fixed |= {name + "_d" for name in ("out", "dq", "dk", "dv") if name in written}
+        fixed |= {name + "_d" for name in ("out", "dq", "dk", "dv") if name in written} | {"kept_d"}
         self.ints = {n: const("i64", 1) if n in fixed else b.integer(n) for n in names}
         self.scale = b.let(self.ints["scale"].bitcast("f64").cast(spec.dtype), "factor")
         self.w0 = b.let(b.tid * self["ws"], "w0")
@@ -82,9 +88,22 @@ class _Tiles:
     def __getitem__(self, name: str) -> Value:
         return self.ints[name]
 
+    def kept(self, weight: Value, query: Value, key: Value) -> Value:
+        """A weight, or 0 where it is dropped."""
+        if not self.spec.dropped:
+            return weight
+        kept = self.bufs["kept"][self.kept0 + query * self["kept_l"] + key * self["kept_d"]]
+        return select(kept, weight, const(self.spec.dtype, 0))
+
     def head(self, name: str, batch: Value, head: Value) -> Value:
         """Where a head begins."""
         return self.b.let(batch * self[name + "_b"] + head * self[name + "_h"], name)
+
+    def places(self, head: Value) -> None:
+        """Where the masks of a head of queries begin."""
+        spec, none = self.spec, const("i64", 0)
+        self.mask0 = self.head("mask", self.batch, head) if spec.mask else none
+        self.kept0 = self.head("kept", self.batch, head) if spec.dropped else none
 
     def pack(
         self, name: str, base: Value, first: Value, count: Value, size: int, at: Value, scale: bool
@@ -168,7 +187,7 @@ class _Forward(_Tiles):
             self.i0 = b.let(u % panels * wide, "i0")
             other = b.let(self.h // self["group"])
             self.k0, self.v0 = self.head("k", self.batch, other), self.head("v", self.batch, other)
-            self.mask0 = self.head("mask", self.batch, self.h) if spec.mask else const("i64", 0)
+            self.places(self.h)
             self.begin()
             end = self["source"]
             if spec.causal:
@@ -213,7 +232,7 @@ class _Forward(_Tiles):
                         score = b.let(self.masked(acc[r].get(), self.mask0, query, jb + t + r))
                         w[self.p_at + (t + r) * lanes + x] = score
                         top.set(maximum(top.get(), score))
-        self.weights(count, g, top)
+        self.weights(jb, count, first, g, top)
         m_at = self.m_at + g * (3 * lanes)
 
         def values(d: Value, rows: int) -> None:
@@ -228,7 +247,7 @@ class _Forward(_Tiles):
 
         self.tiles(spec.e, values)
 
-    def weights(self, count: Value, g: Value, top: Register) -> None:
+    def weights(self, jb: Value, count: Value, first: Value, g: Value, top: Register) -> None:
         """exp(score - maximum) in place of the scores; maximum, sum and the factor of what was summed before."""
         b, spec, lanes, w = self.b, self.spec, self.spec.lanes, self.work
         base = b.reg("base", 0, spec.dtype, lanes)
@@ -242,7 +261,8 @@ class _Forward(_Tiles):
             w[m_at + 2 * lanes + x] = op("exp", before - base.get())
         with b.for_("jj", 0, count) as jj, b.vfor("x", 0, lanes, lanes, full=True) as x:
             p = b.let(op("exp", w[self.p_at + jj * lanes + x] - base.get()))
-            w[self.p_at + jj * lanes + x] = p
+            query = minimum(first + x, self["length"] - 1)
+            w[self.p_at + jj * lanes + x] = self.kept(p, query, jb + jj)
             total.set(total.get() + p)
         with b.vfor("x", 0, lanes, lanes, full=True) as x:
             at = b.let(m_at + lanes + x)
@@ -295,7 +315,7 @@ class _Backward(_Tiles):
                 self.q0, self.g0 = self.head("q", self.batch, h), self.head("grad", self.batch, h)
                 self.l0, self.dl0 = self.head("lse", self.batch, h), self.head("delta", self.batch, h)
                 self.dq0 = self.head("dq", self.batch, h)
-                self.mask0 = self.head("mask", self.batch, h) if spec.mask else const("i64", 0)
+                self.places(h)
                 start = b.let(j0 // QUERIES * QUERIES) if spec.causal else const("i64", 0)
                 with b.for_("ib", start, self["length"], QUERIES) as ib:
                     self.block(ib, b.let(minimum(self["length"] - ib, QUERIES), "count"))
@@ -366,10 +386,15 @@ class _Backward(_Tiles):
             w, b.let(self.v_at + g * (spec.e * lanes)), pitch, const("i64", spec.e), spec.rows,
         )  # fmt: skip
         with b.vfor("x", 0, lanes, lanes, full=True) as x:
+            place = minimum(key + x, self["source"] - 1)
             for r in range(spec.rows):
                 at = (t + r) * lanes + x
-                change = acc[r].get() - self.bufs["delta"][self.dl0 + rows[r] * self["delta_l"]]
-                w[s_at + at] = w[p_at + at] * change * self.scale
+                change = self.kept(acc[r].get(), rows[r], place)
+                p = b.let(w[p_at + at])
+                delta = self.bufs["delta"][self.dl0 + rows[r] * self["delta_l"]]
+                w[s_at + at] = p * (change - delta) * self.scale
+                if spec.dropped:
+                    w[p_at + at] = self.kept(p, rows[r], place)
 
     def queries(self, ib: Value, count: Value, left: Value) -> None:
         """dQ += dS K; lanes run over the elements of a query."""
