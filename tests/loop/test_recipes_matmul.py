@@ -10,6 +10,8 @@ from flambeau.loop.build import Builder, maximum
 from flambeau.loop.recipes import planning
 from flambeau.loop.recipes.contraction import Emit, Epilogue, Spec
 from flambeau.loop.recipes.planning import Plan, Strides
+from flambeau.loop.recipes.tail import Tail, epilogue
+from flambeau.loop.text import show
 
 
 def problem(
@@ -255,6 +257,27 @@ def test_epilogue(m: int, k: int, layout: str, generic: bool) -> None:
     p = planned(a, b, c, plain=False, generic=generic)
     compute(p, a, b, c, nt=2, epilogue=bias_relu, bias=bias, residual=residual, out=out)
     assert bits(out) == bits(np.maximum(plain + bias, 0) + residual)
+
+
+@pytest.mark.parametrize("k", [64, 900])
+def test_tail_is_fetched(k: int) -> None:
+    """What a tail reads is asked for, once for each row of a tile and line; what it writes is not."""
+    a, b, c = problem(20, 40, k)
+    added = np.arange(800, dtype=np.float32).reshape(20, 40)
+    row = ("f32", "r", False, (0, "s", 1))
+    values = (("product",), ("load", 0), ("map", "add", "f32", 0, 1))
+    tail = Tail(values, (row, ("f32", "w", False, row[3])), ((2, 1),), 0, "f32")
+    p = planned(a, b, c, plain=False)
+    kernel, out = planning.build(p.spec, epilogue(tail)), np.zeros_like(added)
+    text = show(kernel)
+    tiles = 2 if p.spec.tail else 1
+    assert text.count("prefetch tail0[") == tiles * p.spec.rows * (p.spec.lanes // 16)
+    assert "prefetch tail1" not in text
+    ints = [(n, 40 if n in ("tail0_1", "tail1_1") else v) for n, v in planning.args(kernel, p)]
+    work = np.full(p.work + 64, 255, np.uint8)
+    run(kernel, ints, {"a": a, "b": b, "work": work, "tail0": added, "tail1": out}, 1)
+    plain = compute(planned(a, b, c), a, b, c)[0]
+    assert bits(out) == bits(plain + added)
 
 
 @pytest.mark.parametrize(("m", "k"), [(1, 30), (2, 600), (17, 30), (33, 500)])

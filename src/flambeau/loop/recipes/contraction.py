@@ -13,7 +13,8 @@ KC = 384  # the length of a k block: part of the definition of a contraction's r
 Emit = Callable[[Value, Value, Value, Value], None]
 Epilogue = Callable[[Builder], Emit]
 """Called once with the builder to declare parameters; returns emit(acc, batch, row, col), which is called at each place
-where elements of the result are finished (inside a `vfor` over columns) and stores what is wanted there, once."""
+where elements of the result are finished (inside a `vfor` over columns) and stores what is wanted there, once. It may
+have `near(lanes, batch, row, col)`, called some time before, which has what is read there brought near."""
 
 
 class Spec(NamedTuple):

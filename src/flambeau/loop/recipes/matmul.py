@@ -66,6 +66,7 @@ def a_pitch(spec: Spec) -> int:
 
 STRIP = 8  # column panels of B that are packed at once, row after row: longer pieces of a row are read
 AHEAD = 4  # tiles in which the next panel of B is brought near; k steps that share one line of that
+LONG = 64  # k steps in which it pays to have what an epilogue reads brought near
 DISTANCE = 16  # rows of B that are asked for before they are packed
 
 
@@ -295,6 +296,11 @@ class _Nest:
     def fetch(self, i0: Value, j0: Value) -> None:
         """Have the sums of earlier groups, or the place of these, brought near while the tile is computed."""
         b, f, spec = self.b, self.f, self.spec
+        near = getattr(f.emit, "near", None)
+        if near is not None:
+            with b.if_((self.kb + self.kc >= f["k"]) & (self.kc >= LONG)):
+                for r in range(spec.rows):
+                    near(spec.lanes, self.batch, i0 + r, j0)
         if not spec.blocks or spec.c != "row":
             return
         if f.partial is None and not spec.groups:
