@@ -126,6 +126,24 @@ def test_batched_and_strided_output() -> None:
     check(a, shared, compute(planned(a, shared, c), a, shared, c, nt=3))
 
 
+@pytest.mark.parametrize("layout", ["nn", "nt"])
+def test_shared_b(layout: str) -> None:
+    """All batches have one B: each part packs it once; the same bits as packed again for each."""
+    a, b, c = problem(30, 100, 170, layout, batch=7)
+    b = np.broadcast_to(b[:1], b.shape)
+    p = planned(a, b, c, NARROW)
+    assert p.spec.shared == (layout == "nt")
+    for nt in (1, 2, 3, 9):
+        results = []
+        for shared in (True, False):
+            spec = p.spec._replace(pack_b=True, shared=shared)
+            ints = planning.blocking(spec, p.ints, NARROW)
+            out = np.zeros_like(c)
+            check(a, b, compute(Plan(spec, ints, nt, 4 * ints["ws"]), a, b, out))
+            results.append(bits(out))
+        assert results[0] == results[1]
+
+
 TINY = Machine(256, caches=(1 << 10, 8 << 10, 64 << 10))
 
 

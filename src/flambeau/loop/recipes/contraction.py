@@ -27,7 +27,8 @@ class Spec(NamedTuple):
     transposed block. swap: the problem is computed transposed (lanes run over the rows of C). even: m is a multiple of
     rows. tail: lanes of the tile of the last columns (0: n is a multiple of lanes). single: gr = gc = 1 and n <= nc.
     staged: the epilogue is long, its code is there once for all rows of a tile. paired: a batch is a pair of indices.
-    bake: run-time integers that are constants of this kernel."""
+    shared: all batches have the same B, which a part packs once. bake: run-time integers that are constants of this
+    kernel."""
 
     kind: str
     dtype: str
@@ -52,6 +53,7 @@ class Spec(NamedTuple):
     single: bool = False
     staged: bool = False
     paired: bool = False
+    shared: bool = False
     bake: tuple[tuple[str, int], ...] = ()
 
     def works(self, in_place: bool) -> bool:

@@ -43,6 +43,7 @@ def gemm(spec: Spec, epilogue: Epilogue | None = None, name: str = "gemm") -> Ke
     grid = b.let(f["gr"] * f["gc"])
     lo, hi = b.partition(f["batch"] * grid)
     with b.for_("u", lo, hi) as u:
+        nest.opening = u.eq(lo)
         nest.batch = b.let(u // grid, "batch") if spec.batched else const("i64", 0)
         cell = u % grid if spec.batched else u
         r = b.let(cell // f["gc"])
@@ -73,6 +74,7 @@ DISTANCE = 16  # rows of B that are asked for before they are packed
 class _Nest:
     """The loops inside one unit; attributes are what the enclosing loops have fixed so far."""
 
+    opening: Value
     batch: Value
     p0: Value
     p1: Value
@@ -267,7 +269,7 @@ class _Nest:
     def column(self, j0: Value, lanes: int, mask: Value | None) -> None:
         """The tiles of a column panel with all row panels of a block."""
         b, f, spec = self.b, self.f, self.spec
-        first = self.pb.eq(self.p0)
+        first = self.pb.eq(self.p0) & self.opening if spec.shared else self.pb.eq(self.p0)
         if spec.pack_b and mask is None and spec.b == "row":
             with b.if_(first & ((j0 - self.jc) % (STRIP * lanes)).eq(0)):
                 self.pack_strip(j0)

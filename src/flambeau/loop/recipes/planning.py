@@ -256,8 +256,13 @@ def _gemm(
     if not generic:
         single = gr == gc == 1 and n <= ints["nc"]
         groups = spec.blocks and k > ints["kg"]
+        one_b = spec.batched and pack_b and ints["bb"] == ints["bb2"] == 0
         spec = spec._replace(
-            even=m % rows == 0, tail=tail_lanes(n, lanes, vector), single=single, groups=groups
+            even=m % rows == 0,
+            tail=tail_lanes(n, lanes, vector),
+            single=single,
+            groups=groups,
+            shared=one_b and single and not groups,
         )
     work = max(
         ints["ws"], int(spec.works(plain and spec.out == spec.acc))
