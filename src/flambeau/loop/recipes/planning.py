@@ -281,7 +281,7 @@ def blocking(spec: Spec, ints: dict[str, int], target: Vectors, plain: bool = Tr
     _, second, last = target.caches
     columns, panels = ceil_div(ceil_div(n, lanes), ints["gc"]), ceil_div(ceil_div(m, rows), ints["gr"])
     keeps = spec.blocks and ints["k"] > kg and not (plain and spec.out == spec.acc)
-    most = min(last // 8, 2 << 20) // (depth * lanes * size or 1)
+    most = min(last // 8, 4 << 20) // (depth * lanes * size or 1)
     nc = balanced(columns, min(most, KEPT // lanes) if keeps else most) * lanes
     mp = balanced(panels, second * 3 // 8 // (depth * pitch * size or 1))
     if spec.pack_a and nc * depth * size <= second // 4:
