@@ -137,7 +137,10 @@ FLAGS = {
             "Threads in one operation; 0: what is available.",
         ),
         Flag(
-            "spin_us", 5000, _whole(0, 1_000_000), "Microseconds an idle thread waits awake before it sleeps."
+            "spin_us",
+            5000,
+            _whole(0, 1_000_000),
+            "Microseconds an idle thread waits awake before it sleeps; after an eighth of them it lets others run.",
         ),
         Flag(
             "slice_ms", 100, _whole(1, 10_000), "Milliseconds of native code after which signals are served."

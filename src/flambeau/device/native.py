@@ -47,15 +47,25 @@ top:
   br i1 %leave, label %out, label %ready
 ready:
   %pauses = load atomic i64, ptr %pauses.p monotonic, align 8
+  %eager = lshr i64 %pauses, 3
   br label %spin
 spin:
-  %i = phi i64 [0, %ready], [%i.next, %more]
+  %i = phi i64 [0, %ready], [%i.next, %wait]
   %seq.spin = load atomic i64, ptr %p acquire, align 8
   %new = icmp ne i64 %seq.spin, %last
   br i1 %new, label %seen, label %more
 more:
   {pause}
   %i.next = add i64 %i, 1
+  %part = and i64 %i.next, 255
+  %turn = icmp eq i64 %part, 0
+  %patient = icmp sgt i64 %i.next, %eager
+  %lend = and i1 %turn, %patient
+  br i1 %lend, label %yield, label %wait
+yield:
+  call void @os_yield()
+  br label %wait
+wait:
   %again = icmp slt i64 %i.next, %pauses
   br i1 %again, label %spin, label %sleep
 sleep:
