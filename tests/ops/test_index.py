@@ -221,3 +221,18 @@ def test_equal_places_are_written_in_order_along_every_axis(shape: tuple[int, ..
             x, y, k = (flambeau.stack([v, v], -1)[..., 0] for v in (x, y, k))
         assert (x.scatter_add(dim, k, y).numpy() == want).all()
         assert (x.scatter(dim, k, y).numpy() == last).all()
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 600), (600, 1), (30, 40), (1, 30, 1, 40), (8, 16, 16), (0, 700), (2, 1, 300)]
+)
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_places_of_many_elements(shape: tuple[int, ...], share: float) -> None:
+    a = np.random.default_rng(0).random(shape) < share
+    x = torch.tensor(a.tolist(), dtype=torch.bool).reshape(shape)
+    assert np.array_equal(torch.nonzero(x).numpy(), np.argwhere(a))
+    assert all(np.array_equal(p.numpy(), q) for p, q in zip(torch.nonzero(x, as_tuple=True), a.nonzero()))
+    values = np.arange(a.size, dtype=np.float32).reshape(shape)
+    assert np.array_equal(torch.from_numpy(values)[x].numpy(), values[a])
+    turned = torch.from_numpy(values).transpose(0, -1)[x.transpose(0, -1)]
+    assert np.array_equal(turned.numpy(), values.swapaxes(0, -1)[a.swapaxes(0, -1)])

@@ -72,3 +72,38 @@ def test_results_are_not_written_over_what_is_read() -> None:
         torch.gather(x, 0, at, out=torch.empty(6, dtype=torch.float64))
     with pytest.raises(RuntimeError, match="unsupported operation"):
         torch.cat([x, x], out=x)
+
+
+def test_weights_that_are_looked_at_early_and_late() -> None:
+    """Where the weights exist they are checked by the call, else when it runs; a captured call checks each time."""
+    good, bad = torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, -1.0]])
+    assert torch.multinomial(good, 1).tolist() == [[1]]
+    for wrong in (
+        bad,
+        torch.tensor([0.0, 0.0]),
+        torch.tensor([1.0, float("nan")]),
+        torch.tensor([float("inf")]),
+    ):
+        with pytest.raises(RuntimeError, match="multinomial"):
+            torch.multinomial(wrong, 1)
+        with pytest.raises(RuntimeError, match="multinomial"):
+            torch.multinomial(wrong * 1, 1).tolist()
+    assert torch.multinomial(torch.ones(0, 3), 1).shape == (0, 1)
+    draw = torch.compile(lambda p: torch.multinomial(p, 1))
+    for _ in range(3):
+        assert draw(good).tolist() == [[1]]
+    with pytest.raises(RuntimeError, match="multinomial"):
+        draw(bad).tolist()
+
+
+def test_one_hot_looks_at_each_call() -> None:
+    encode = torch.compile(lambda x: torch.nn.functional.one_hot(x, 3))
+    with pytest.warns(UserWarning, match="a value is read"):
+        encode(torch.tensor([0]))
+    for place in (0, 1, 2):
+        assert encode(torch.tensor([place])).argmax().item() == place
+    for index in (torch.tensor([3]), torch.tensor([2]) + 1, torch.tensor([-1])):
+        with pytest.raises(RuntimeError, match="Class values must be"):
+            encode(index)
+        with pytest.raises(RuntimeError, match="Class values must be"):
+            torch.nn.functional.one_hot(index, 3)

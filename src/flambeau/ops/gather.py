@@ -332,6 +332,27 @@ def truth_of(t: Any) -> Any:
     return a & 0x7FFF if t.dtype.name == "bfloat16" else a
 
 
+def coordinates(a: Any) -> list[Any]:
+    """Where an array is not zero, by dimension: from the flat places, which NumPy finds many times faster."""
+    import numpy as np
+
+    if a.size < 512 or a.ndim < 2:
+        return list(a.nonzero())
+    flat, left, found = np.flatnonzero(a), a.size, []
+    count = flat.shape
+    for n in reversed(a.shape):
+        if n == 1 or left == 1:
+            found.append(np.zeros(count, np.intp))
+        elif n == left:
+            found.append(flat)
+            left = 1
+        else:
+            above = flat // n
+            found.append(flat - above * n)
+            flat, left = above, left // n
+    return found[::-1]
+
+
 @composite()
 def nonzero(input: Any, *, as_tuple: bool = False, out: Any = None) -> Any:
     """The places of the elements that are not zero: rows of coordinates, or one vector for each dimension."""
@@ -339,8 +360,8 @@ def nonzero(input: Any, *, as_tuple: bool = False, out: Any = None) -> Any:
 
     a = truth_of(input)
     if as_tuple:
-        return tuple([places_of(v) for v in (a if a.ndim else a.reshape(1)).nonzero()])
-    found = np.stack(a.nonzero(), 1) if a.ndim else np.empty((int(bool(a)), 0), np.int64)
+        return tuple([places_of(v) for v in coordinates(a if a.ndim else a.reshape(1))])
+    found = np.stack(coordinates(a), 1) if a.ndim else np.empty((int(bool(a)), 0), np.int64)
     result = places_of(found)
     return result if out is None else into(out, result)
 
@@ -356,7 +377,8 @@ def nonzero_static(input: Any, *, size: int, fill_value: int = -1) -> Any:
     """The first `size` places of elements that are not zero; missing ones are fill_value."""
     import numpy as np
 
-    found = np.argwhere(truth_of(input)).astype(np.int64)[:size]
+    a = truth_of(input)
+    found = np.stack(coordinates(a), 1)[:size] if a.ndim else np.argwhere(a)[:size]
     out = np.full((size, input.ndim), fill_value, np.int64)
     out[: len(found)] = found
     return from_values(out)

@@ -13,6 +13,7 @@ from .elementwise import both
 from .entry import FUNCTIONS, T, composite, op
 from .gather import from_values, index_select, values
 from .index import scatter_into
+from .places import at_hand
 from .reduction import _into as into
 
 
@@ -306,18 +307,21 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
     """1 at the place that each number names along a new last dimension, 0 elsewhere."""
     if tensor.dtype is not int64:
         fail(RuntimeError, "one_hot is only applicable to index tensor of type LongTensor.")
-    a = values(tensor)
+    a = at_hand(tensor)
+    if a is None:
+        a = values(tensor)
     if a.size == 0:
         if num_classes <= 0:
             fail(RuntimeError, "Can not infer total number of classes from empty tensor.")
     else:
+        most = int(a.max())
         if a.min() < 0:
             fail(RuntimeError, "Class values must be non-negative.")
         if num_classes == -1:
-            num_classes = int(a.max()) + 1
+            num_classes = most + 1
         elif num_classes < 1:
             fail(RuntimeError, "num_classes should be positive")
-        elif a.max() >= num_classes:
+        elif most >= num_classes:
             fail(RuntimeError, "Class values must be smaller than num_classes.")
     return _one_hot(tensor, int(num_classes))
 

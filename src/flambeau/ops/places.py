@@ -42,6 +42,11 @@ def known(t: Any, floats: bool = False) -> Any:
     return np.lib.stride_tricks.as_strided(flat, tuple(meta.shape), [s * size for s in meta.strides])
 
 
+def at_hand(t: Any, floats: bool = False) -> Any:
+    """As `known`, for a decision that holds for this call alone: None where the call is captured for others."""
+    return known(t, floats) if LOCAL.s.capture is None else None
+
+
 def check(name: str, index: Any, extent: int, dim: int, exc: type[Exception], negative: bool = False) -> None:
     """Every element of a known index is in range, else an error with the value, its position and the range."""
     if not there(index):

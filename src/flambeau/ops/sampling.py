@@ -10,7 +10,7 @@ from ..stream.external import routine
 from ..stream.graph import contiguous, opaque
 from .elementwise import into
 from .entry import FUNCTIONS, T, composite, op
-from .places import known
+from .places import at_hand
 from .random import drawn, state_of
 from .rules import scalar_name
 
@@ -20,9 +20,9 @@ def checked_weights(weights: Any, cumulate: bool) -> Any:
     """The weights, none negative or unbounded and not all 0; or their running sums in each row divided by the last."""
     import numpy as np
 
-    if not (np.isfinite(weights) & (weights >= 0)).all():
+    if weights.size and not (weights.min() >= 0 and weights.max() < np.inf):  # neither holds of NaN
         raise RuntimeError("multinomial: probability tensor contains either `inf`, `nan` or element < 0")
-    if not (weights.sum(-1) > 0).all():
+    if not weights.max(-1).all():
         raise RuntimeError("multinomial: invalid multinomial distribution (sum of probabilities <= 0)")
     if not cumulate:
         return weights
@@ -50,7 +50,8 @@ def _draw_poisson(rate: T, state: T) -> Any:
     return drawn("poisson", state, tuple(rate.shape), rate.dtype, contiguous(rate))
 
 
-def _check(x: Any, samples: int, replacement: bool) -> None:
+def _check(x: Any, samples: int, replacement: bool) -> bool:
+    """The errors that can be told now; whether the weights are among what was looked at."""
     if x.ndim not in (1, 2) or x.shape[-1] == 0:
         fail(
             RuntimeError,
@@ -71,9 +72,10 @@ def _check(x: Any, samples: int, replacement: bool) -> None:
         fail(RuntimeError, f"multinomial: {what}; got {samples} of {x.shape[-1]}")
     if x.shape[-1] > 1 << 24:
         fail(RuntimeError, f"multinomial: number of categories cannot exceed 2^24; got {x.shape[-1]}")
-    values = known(x, floats=True)
+    values = at_hand(x, floats=True)
     if values is not None:
         checked_weights(values.reshape(x.shape), False)
+    return values is not None
 
 
 @composite()
@@ -81,7 +83,7 @@ def multinomial(
     input: Any, num_samples: int, replacement: bool = False, *, generator: Any = None, out: Any = None
 ) -> Any:
     """Places drawn from each row of weights (which need not add up to 1), with or without replacement."""
-    _check(input, num_samples, replacement)
+    checked = _check(input, num_samples, replacement)
     if out is not None and out.dtype is not int64:
         got = scalar_name(out.dtype)
         fail(RuntimeError, f"multinomial: multinomial expects Long tensor out, got: {got}")
@@ -89,7 +91,7 @@ def multinomial(
     if replacement and num_samples > 1:
         result = _draw_places(state_of(generator), _weights(x, True), num_samples)
     else:
-        x = _weights(x, False)
+        x = x if checked else _weights(x, False)
         order = x / FUNCTIONS["empty_like"](x).exponential_(1.0, generator=generator)
         if num_samples == 1:
             result = order.argmax(-1, keepdim=True)

@@ -59,7 +59,7 @@ class Val:
         self.buf, self.shape, self.strides, self.off = buf, Size(shape), strides, off
         self.dtype, self.level = buf.dtype, level
 
-    requires_grad, device, is_leaf, layout = False, CPU, True, None
+    requires_grad, device, is_leaf, is_sparse, layout = False, CPU, True, False, None
 
     if TYPE_CHECKING:  # bound when the book of ops is loaded
 
