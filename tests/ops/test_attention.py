@@ -127,6 +127,15 @@ def test_memory_does_not_hold_the_scores() -> None:
     assert memory.memory_stats()["peak"] - before < 4096 * 4096 * 4 // 8
 
 
+@pytest.fixture(params=["tiles", "matrix"])
+def form(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few weights and many, whatever their number is."""
+    from flambeau.ops import attention
+
+    monkeypatch.setattr(attention, "FEW_WEIGHTS", 0 if request.param == "tiles" else 1 << 40)
+
+
+@pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", CASES)
 def test_dropout_as_pytorch(agree: Any, name: str, dtype: Any) -> None:
@@ -147,6 +156,7 @@ def test_dropout_as_pytorch(agree: Any, name: str, dtype: Any) -> None:
     agree(call, *inputs, mask)
 
 
+@pytest.mark.usefixtures("form")
 def test_dropout_of_views(agree: Any) -> None:
     def call(t: Any, x: Any) -> Any:
         t.manual_seed(7)
@@ -156,6 +166,7 @@ def test_dropout_of_views(agree: Any) -> None:
     agree(call, torch.randn(2, 70, 3 * 64, requires_grad=True))
 
 
+@pytest.mark.usefixtures("form")
 @pytest.mark.parametrize("options", [{}, {"is_causal": True}, {"enable_gqa": True}])
 def test_second_order_with_dropout(options: dict[str, Any]) -> None:
     flambeau.manual_seed(0)

@@ -16,6 +16,9 @@ from .random import drawn, state_of
 from .softmax import softmax
 
 Sizes = tuple[int, ...]
+FEW_WEIGHTS = (
+    1 << 14
+)  # with dropout up to so many weights are computed: their matrix is small, its gradient more exact
 
 
 def _leads(query: Any, key: Any, value: Any, grouped: bool) -> tuple[Sizes, Sizes] | None:
@@ -192,6 +195,7 @@ def _weights(query: Any, key: Any, mask: Any, causal: bool, scale: float) -> Any
         else:
             scores = scores + mask
         hidden = (scores == float("-inf")).all(-1, keepdim=True)
+        scores = scores.masked_fill(hidden, 0.0)  # no NaN, which its gradient would keep
     weights = softmax(scores, -1)
     return weights if hidden is None else weights.masked_fill(hidden, 0.0)
 
@@ -199,6 +203,8 @@ def _weights(query: Any, key: Any, mask: Any, causal: bool, scale: float) -> Any
 def _in_tiles(query: Any, key: Any, value: Any, mask: Any, p: float, grouped: bool) -> bool:
     """Whether the kernel computes it: no gradient of the mask, shapes that are not empty and agree."""
     if p >= 1.0 or min(query.ndim, key.ndim, value.ndim) < 2:
+        return False
+    if p > 0.0 and numel(query.shape[:-1]) * key.shape[-2] <= FEW_WEIGHTS:
         return False
     if not query.dtype.is_floating_point or not query.dtype is key.dtype is value.dtype:
         return False
@@ -229,7 +235,7 @@ def scaled_dot_product_attention(
     attn_mask: booleans (who may be seen) or numbers to be added, broadcast to (..., L, S); is_causal: row i sees keys
     0..i; scale: 1 / sqrt(E) if not given; enable_gqa: heads (dimension -3) of keys and values are shared by groups of
     queries. A row that may see nothing is zero. Computed in tiles with memory in proportion to L + S, with dropout and
-    one byte for each weight (its random number is that of `dropout`); with a mask that needs a gradient, or a gradient
+    one byte for each weight (its random number is that of `dropout`); with dropout of a few weights, a mask that needs a gradient, or a gradient
     of a gradient, the weights (..., L, S) are computed.
     """
     if is_causal and attn_mask is not None:
