@@ -12,6 +12,7 @@ import numpy as np
 
 import flambeau as torch
 from flambeau.ops.entry import ENTRIES
+from flambeau.ops.random import state_of
 from flambeau.ops.registry import OPERANDS
 
 F = torch.nn.functional
@@ -358,6 +359,7 @@ def derived() -> dict[str, Call]:
 SHAPED = {
     "_mixed",
     "_in_order",
+    "_read_at",
     "_runs_placed",
     "_gru_gates",
     "_lstm_gates",
@@ -390,6 +392,14 @@ SHAPED |= {
 SHAPED |= {f"special_{b}chebyshev_polynomial_{k}" for b in ("", "shifted_") for k in "tuvw"}
 SHAPED |= {f"special_{p}" for p in ("hermite_polynomial_h", "hermite_polynomial_he", "laguerre_polynomial_l")}
 SHAPED |= {"special_legendre_polynomial_p"}
+CALLS |= {
+    "attention with dropout": lambda s: ENTRIES["_attention_with_dropout"].wrapper(
+        *(s.x(1, 2, 5, 4) for _ in "qkv"), None, state_of(None), 0.7, False, 0.5, False
+    )[0],
+    "grid_sample": lambda s: torch.nn.functional.grid_sample(
+        s.x(1, 2, 4, 5), s.x(1, 3, 3, 2), align_corners=False
+    ),
+}
 CALLS |= {  # the transforms are NumPy's, or SciPy's
     "_fft_c2c": lambda s: torch.view_as_real(
         torch.fft.ifft(torch.fft.fft(torch.complex(s.x(2, 5), s.x(2, 5))))

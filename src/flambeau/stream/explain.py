@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ..loop.recipes.contraction import Spec
 from ..loop.recipes.conv_image import ConvSpec
 from . import flush, placing, program
 from .access import synchronize
+from .value import Storage
 
 
 class Kernel(NamedTuple):
@@ -71,7 +72,9 @@ def explain(fn: Callable[..., Any], *args: Any, **options: Any) -> Explanation:
     synchronize()
     flushes: list[Flush] = []
     run, assemble = flush.run, program.assemble
-    flush.run, program.assemble = _watched_run(flushes), _watched_assemble(flushes, assemble)  # type: ignore[assignment]
+    now: list[Any] = [()]
+    flush.run = _watched_run(flushes, now)  # type: ignore[assignment]
+    program.assemble = _watched_assemble(flushes, assemble, now)  # type: ignore[assignment]
     WATCHED.append(flushes)
     try:
         result = fn(*args, **options)
@@ -96,7 +99,7 @@ def trace(level: int) -> None:
 
     def planned(launches: list[program.Launch], *rest: Any) -> Any:
         made: list[Flush] = [Flush([], [])]
-        result = _watched_assemble(made, assemble)(launches, *rest)
+        result = _watched_assemble(made, assemble, [()])(launches, *rest)
         for k in made[0].kernels:
             print(
                 f"plan {k.title}: {k.buffers} buffers, {k.nbytes:,} bytes, {k.parts} parts", file=sys.stderr
@@ -108,24 +111,34 @@ def trace(level: int) -> None:
         program.assemble = planned  # type: ignore[assignment]
 
 
-def _watched_run(flushes: list[Flush]) -> Callable[..., None]:
-    """flush.run, which plans every sequence anew and whole, and notes its instructions."""
+def _watched_run(flushes: list[Flush], now: list[Any]) -> Callable[..., None]:
+    """flush.run, which plans every sequence anew and whole, and notes its instructions; now: holds its slots."""
 
     def run(progress: Any, slots: list[Any], pending: int) -> None:
         known = progress.known
+        now[:] = [slots]  # the table itself: a copy would keep temporaries alive
         flushes.append(Flush([_instruction(form) for form, _ in known.lines], []))
         known.programs.clear()
         flush.run_whole(known, slots, progress, True)
+        now[:] = [()]
 
     return run
 
 
-def _watched_assemble(flushes: list[Flush], assemble: Callable[..., Any]) -> Callable[..., Any]:
+def _size(buf: Any, slots: Sequence[Any]) -> int:
+    """The bytes of a buffer: of what comes from outside, which has no shape here, those of its storage."""
+    st = slots[buf.sid] if 0 <= buf.sid < len(slots) else None
+    return st.nbytes if type(st) is Storage and not buf.shape else placing.size_of(buf)
+
+
+def _watched_assemble(
+    flushes: list[Flush], assemble: Callable[..., Any], now: list[Any]
+) -> Callable[..., Any]:
     """program.assemble, which notes the launches it is given."""
 
     def watched(launches: list[program.Launch], *rest: Any) -> Any:
         for launch in launches:
-            sizes = {buf.id: placing.size_of(buf) for buf, _, _ in launch.bufs}
+            sizes = {buf.id: _size(buf, now[0]) for buf, _, _ in launch.bufs}
             nbytes = sum(sizes.values()) + sum(launch.scratch)
             flushes[-1].kernels.append(
                 Kernel(launch.title, len(sizes), nbytes, launch.parts, _choice(launch))
