@@ -350,7 +350,7 @@ class _Builder:
         used = e.used
         notes = [explain.Flush([explain._instruction(form) for form, _ in r.lines], [])]
         kept = programs.assemble
-        programs.assemble = explain._watched_assemble(notes, kept)
+        programs.assemble = explain._watched_assemble(notes, kept, [slots])
         try:
             program = programs.plan(r.lines, slots, used.__contains__, set(r.promised))
         finally:
