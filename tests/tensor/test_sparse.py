@@ -304,3 +304,53 @@ def test_no_dense_gradient_is_made() -> None:
     for _ in range(3):
         step()
     assert flambeau.memory_stats()["peak"] - before < count * 16 * 4 // 8
+
+
+@pytest.mark.parametrize("weights_only", [True, False])
+def test_files_in_both_directions(tmp_path: Any, weights_only: bool) -> None:
+    real = pytest.importorskip("torch")
+    x = flambeau.sparse_coo_tensor([[2, 0, 2], [1, 1, 1]], [1.0, 2.0, 3.0], (3, 2))
+    path = tmp_path / "sparse.pt"
+    for made, read in ((flambeau, flambeau), (flambeau, real), (real, flambeau)):
+        one = made.sparse_coo_tensor([[2, 0, 2], [1, 1, 1]], [1.0, 2.0, 3.0], (3, 2))
+        made.save({"as it is": one, "in order": one.coalesce()}, path)
+        back = read.load(path, weights_only=weights_only)
+        assert str(back["as it is"]) == str(x) and str(back["in order"]) == str(x.coalesce())
+        assert [t.is_coalesced() for t in back.values()] == [False, True]
+
+
+def test_a_file_that_says_what_is_not_so(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = flambeau.sparse_coo_tensor([[2, 0]], [1.0, 2.0], (3,))
+    monkeypatch.setattr(type(x), "is_coalesced", lambda t: True)
+    flambeau.save(x, tmp_path / "a.pt")
+    monkeypatch.setattr(type(x), "size", lambda t, *d: (2,))
+    flambeau.save(x, tmp_path / "b.pt")
+    monkeypatch.undo()
+    with pytest.raises(RuntimeError, match="uncoalesced"):
+        flambeau.load(tmp_path / "a.pt")
+    with pytest.raises(RuntimeError, match="found index 2"):
+        flambeau.load(tmp_path / "b.pt")
+
+
+def test_a_resumed_run_with_sparse_momentum(tmp_path: Any) -> None:
+    def steps(table: Any, optimizer: Any, places: list[int]) -> None:
+        for p in places:
+            optimizer.zero_grad()
+            table(flambeau.tensor([p, p + 1])).square().sum().backward()
+            optimizer.step()
+
+    tables = []
+    for resumed in (False, True):
+        flambeau.manual_seed(0)
+        table = flambeau.nn.Embedding(6, 2, sparse=True)
+        optimizer = flambeau.optim.SGD(table.parameters(), lr=0.1, momentum=0.9)
+        steps(table, optimizer, [0, 2])
+        if resumed:
+            flambeau.save([table.state_dict(), optimizer.state_dict()], tmp_path / "run.pt")
+            state, of_optimizer = flambeau.load(tmp_path / "run.pt")
+            table.load_state_dict(state)
+            optimizer = flambeau.optim.SGD(table.parameters(), lr=0.1, momentum=0.9)
+            optimizer.load_state_dict(of_optimizer)
+        steps(table, optimizer, [1, 3])
+        tables.append(table.weight.detach())
+    assert flambeau.equal(*tables)

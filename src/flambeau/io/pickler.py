@@ -81,12 +81,14 @@ class Pickler(pickle._Pickler):  # type: ignore[name-defined]
         if kind in _PLAIN:
             return NotImplemented
         if isinstance(obj, torch.Tensor):
-            plain = kind is torch.Tensor or kind is torch.nn.Parameter
+            plain = kind is torch.Tensor or kind is torch.nn.Parameter or obj.is_sparse
             if not plain and kind.__reduce_ex__ is not torch.Tensor.__reduce_ex__:
                 return NotImplemented  # a subclass that says itself how
             return described(obj, self.storages)
         if kind is torch.Size:
             return names.name("torch", "Size"), (tuple(obj),)
+        if kind is torch.layout:
+            return names.name("torch.serialization", "_get_layout"), (str(obj),)
         if kind is torch.device:
             index = () if obj.index is None else (obj.index,)
             return names.name("torch", "device"), (obj.type, *index)

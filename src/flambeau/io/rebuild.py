@@ -133,6 +133,22 @@ def _with_state(tensor: Any, state: Any) -> Any:
     return tensor
 
 
+def layout_of(text: str) -> Any:
+    """A layout by the name that it prints."""
+    for known in (torch.strided, torch.sparse_coo):
+        if text == str(known):
+            return known
+    fail(RuntimeError, f"load: the layout {text!r} is not there")
+
+
+def rebuild_sparse_tensor(layout: Any, data: Any) -> Any:
+    """A tensor of indices and values, both looked at."""
+    if layout is not torch.sparse_coo:
+        fail(RuntimeError, f"load: a sparse tensor of layout {layout} is not there")
+    indices, values, size, *coalesced = data
+    return torch.sparse_coo_tensor(indices, values, size, is_coalesced=any(coalesced))
+
+
 def encode(text: str, encoding: str) -> bytes:
     """Bytes as protocol 2 writes them: text in latin-1."""
     if encoding.lower() not in ("latin1", "latin-1", "iso-8859-1"):
@@ -151,8 +167,10 @@ FUNCTIONS = {
     "torch._utils._rebuild_tensor_v3": rebuild_tensor_v3,
     "torch._utils._rebuild_parameter": rebuild_parameter,
     "torch._utils._rebuild_parameter_with_state": rebuild_parameter_with_state,
+    "torch._utils._rebuild_sparse_tensor": rebuild_sparse_tensor,
     "torch._tensor._rebuild_from_type_v2": rebuild_from_type,
 }
+OTHERS = {"torch.serialization._get_layout": layout_of}  # which make no tensors
 
 
 def described(tensor: Any, storages: Any) -> tuple[Any, ...]:
@@ -164,6 +182,9 @@ def described(tensor: Any, storages: Any) -> tuple[Any, ...]:
         if state:
             return name("torch._utils", "_rebuild_parameter_with_state"), (*arguments, dict(state))
         return name("torch._utils", "_rebuild_parameter"), arguments
+    if tensor.is_sparse:
+        parts = (tensor._indices(), tensor._values().detach(), tensor.size(), tensor.is_coalesced())
+        return name("torch._utils", "_rebuild_sparse_tensor"), (tensor.layout, parts)
     function, arguments = _plain(tensor, storages)
     if kind is torch.Tensor and not tensor.__dict__:
         return function, arguments
