@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+from typing import Any
+
 import numpy as np
 import pytest
 
 import flambeau as torch
-from flambeau.stream import program
+from flambeau.stream import flush, program
 from flambeau.stream.access import synchronize
 
 F = torch.nn.functional
@@ -260,3 +263,24 @@ def test_a_tensor_larger_than_memory_is_refused_once() -> None:
     with pytest.raises(torch.OutOfMemoryError):
         torch.empty(10**12)
     assert before.tolist() == [2.0] * 3
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_is_as_it_was(enabled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It rests while a new sequence is planned, and is found as it was left, also after an error."""
+    was, seen = gc.isenabled(), []
+    run_new = flush.run_new
+
+    def noted(*args: Any) -> None:
+        seen.append(gc.isenabled())
+        run_new(*args)
+
+    monkeypatch.setattr(flush, "run_new", noted)
+    try:
+        (gc.enable if enabled else gc.disable)()
+        assert (torch.ones(3, 1, 5, 1, 2) * 3 - 1).tolist() and gc.isenabled() is enabled
+        with pytest.raises(IndexError):
+            (torch.ones(3, 1, 5)[torch.tensor([2]) * 7] + 1).tolist()
+        assert gc.isenabled() is enabled and seen and not any(seen)
+    finally:
+        (gc.enable if was else gc.disable)()
