@@ -8,8 +8,8 @@ from ..dtypes import bool_, int64
 from ..errors import fail
 from ..shapes import numel, wrap_dim
 from ..stream.graph import const, empty, index_, map_, store
+from .elementwise import into
 from .entry import FUNCTIONS, T, composite, op, view
-from .reduction import _into as into
 from .view import Geometry
 from .view_backward import blank
 

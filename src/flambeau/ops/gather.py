@@ -9,9 +9,9 @@ from ..errors import fail
 from ..shapes import broadcast, numel, wrap_dim
 from ..stream.graph import FLOAT, Val, cast, const, contiguous, empty, expand, map_, take
 from ..stream.value import Tensor
+from .elementwise import into
 from .entry import FUNCTIONS, T, composite, op
 from .places import along, apart, check
-from .reduction import _into as into
 
 INDEX = "an index"  # a label: negative values are out of range
 

@@ -8,9 +8,9 @@ from ..dtypes import result_type
 from ..errors import fail
 from ..shapes import numel, wrap_dim
 from ..stream.graph import empty, store
+from .elementwise import into
 from .entry import FUNCTIONS, TS, composite, op
 from .places import apart
-from .reduction import _into as into
 from .reshape import listed
 from .view import slice_
 

@@ -9,12 +9,11 @@ from ..errors import fail
 from ..shapes import numel, wrap_dim
 from ..stream.graph import Val, cast, const, empty, expand, index_, map_, store, take
 from ..stream.value import Tensor
-from .elementwise import both
+from .elementwise import both, into
 from .entry import FUNCTIONS, T, composite, op
 from .gather import from_values, index_select, values
 from .index import scatter_into
 from .places import at_hand
-from .reduction import _into as into
 
 
 def _numbers(t: Any) -> Any:

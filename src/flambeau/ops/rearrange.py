@@ -8,8 +8,8 @@ from ..dtypes import int64
 from ..errors import fail
 from ..shapes import numel, wrap_dim
 from ..stream.graph import Val, cast, const, empty, expand, index_, map_, store, take
+from .elementwise import into
 from .entry import FUNCTIONS, N, T, composite, op
-from .reduction import _into as into
 from .view import _permute, sizes, slice_
 
 

@@ -10,6 +10,7 @@ from ..shapes import contiguous_strides, numel, wrap_dim, wrap_dims
 from ..stream import pairs
 from ..stream.graph import Val, cast, const, map_, reduce_
 from .compare import _where, truth
+from .elementwise import into
 from .entry import NONE, T, composite, op
 from .structures import named
 from .unary import as_float
@@ -93,15 +94,7 @@ def sum(
         result = _sum_all(input)
     else:
         result = _sum(input, _to_dims(dim), keepdim, dtype=dtype)
-    return result if out is None else _into(out, result)
-
-
-def _into(out: Any, result: Any) -> Any:
-    from .entry import FUNCTIONS
-
-    if tuple(out.shape) != tuple(result.shape):
-        out.resize_(tuple(result.shape))
-    return FUNCTIONS["copy_"](out, result)
+    return result if out is None else into(out, result)
 
 
 def _mean_back(grad: Any, form: Any, dim: Any, keepdim: bool) -> Any:
@@ -151,7 +144,7 @@ def mean(
         result = _mean_all(input)
     else:
         result = _mean(input, _to_dims(dim), keepdim, dtype=dtype)
-    return result if out is None else _into(out, result)
+    return result if out is None else into(out, result)
 
 
 def _check_not_empty(name: str, x: Val, dims: tuple[int, ...]) -> None:
@@ -284,15 +277,15 @@ def _choose(name: str, whole: Any, along: Any, input: Any, dim: Any, keepdim: bo
 
     if dim is None:
         result = whole(input)
-        return result if out is None else _into(out, result)
+        return result if out is None else into(out, result)
     if not isinstance(dim, int) or isinstance(dim, bool):
         if hasattr(dim, "shape"):
             result = FUNCTIONS[name + "imum"](input, dim)
-            return result if out is None else _into(out, result)
+            return result if out is None else into(out, result)
         fail(TypeError, f"{name}(): argument 'dim' must be int or Tensor, not {type(dim).__name__}")
     result = along(input, dim, keepdim)
     if out is not None:
-        return type(result)(*[_into(o, r) for o, r in zip(out, result)])
+        return type(result)(*[into(o, r) for o, r in zip(out, result)])
     return result
 
 
@@ -408,7 +401,7 @@ def _moments(fn: Any, input: Any, dim: Any, unbiased: Any, keepdim: bool, correc
         correction = 1 if unbiased is None else int(unbiased)
     dims = wrap_dims(_to_dims(dim), input.ndim)
     result = fn(input, dims, correction, keepdim)
-    return result if out is None else _into(out, result)
+    return result if out is None else into(out, result)
 
 
 @composite()

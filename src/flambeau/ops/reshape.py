@@ -6,8 +6,8 @@ from typing import Any
 
 from ..errors import fail
 from ..shapes import broadcast, contiguous_strides, infer_shape, numel, wrap_dim
+from .elementwise import into
 from .entry import FUNCTIONS, composite, view
-from .reduction import _into as into
 from .view import Geometry, _as_strided, _expand, _permute, _reshape, _view, sizes, slice_, transpose
 
 

@@ -8,8 +8,8 @@ from ..dtypes import bool_, dtype, finfo, int64
 from ..errors import fail
 from ..shapes import numel, wrap_dim
 from ..stream.graph import Val, cast, const, empty, map_, opaque
+from .elementwise import into
 from .entry import FUNCTIONS, T, composite, op
-from .reduction import _into as into
 from .structures import named
 from .unary import as_float
 from .view import slice_

@@ -11,11 +11,11 @@ from ..dtypes import int32, int64
 from ..errors import fail
 from ..shapes import numel, wrap_dim
 from ..stream.graph import Val, cast, const, empty, expand, map_, store
+from .elementwise import into
 from .entry import FUNCTIONS, N, T, composite, op
 from .gather import INDEX, gather, index_select, zeros
 from .index import copied, scatter_into
 from .places import along
-from .reduction import _into as into
 
 MODES = {"add": "add", "sum": "add", "multiply": "mul", "prod": "mul", "amax": "max", "amin": "min"}
 

@@ -9,9 +9,9 @@ from ..errors import fail
 from ..shapes import numel, wrap_dim
 from ..stream.graph import Val, cast, const, expand, index_, map_, opaque, reduce_, take
 from ..stream.graph import empty as _empty
+from .elementwise import into
 from .entry import FUNCTIONS, T, composite, op
 from .places import apart
-from .reduction import _into as into
 from .reduction import kept
 from .structures import named
 

@@ -12,13 +12,14 @@ else:
 
 from .. import dtypes
 from ..errors import fail
-from ..ops.elementwise import _full
+from ..ops.elementwise import _full, into
 from ..ops.entry import FUNCTIONS as OPS
 from ..ops.entry import N, op
 from ..shapes import Size, channels_last_strides, contiguous_strides, dense_strides_like
 from ..stream.graph import cast, const, index_, map_
 from ..stream.value import LOCAL, PLAIN, Tensor
 from .create import check_device, empty_of, from_data, tensor
+from .sparse import refuse
 
 
 def shape_of(size: tuple[Any, ...], name: str) -> tuple[int, ...]:
@@ -66,13 +67,6 @@ def filler(name: str, value: int) -> Any:
     return make
 
 
-def into(out: Tensor, t: Tensor) -> Tensor:
-    """The tensor given as out=, resized if its shape differs, with t written into it."""
-    if tuple(out._meta.shape) != tuple(t._meta.shape):
-        OPS["resize_"](out, tuple(t._meta.shape))
-    return OPS["copy_"](out, t)
-
-
 zeros, ones = filler("zeros", 0), filler("ones", 1)
 
 
@@ -84,7 +78,7 @@ def empty(
     check_device(device)
     check_layout("empty", rest.get("layout"))
     if out is not None:
-        return OPS["resize_"](out, shape)
+        return out.resize_(shape)
     if LOCAL.s.capture is not None and memory_format is not dtypes.channels_last:  # as a replay makes it anew
         return finish(_full(shape, 0, dtype or dtypes.default_dtype()), rest.get("requires_grad", False))
     strides = None
@@ -281,12 +275,7 @@ def like(name: str, value: int | None) -> Any:
     ) -> Tensor:
         check_device(device)
         if type(input) not in PLAIN and input.is_sparse:  # type: ignore[attr-defined]
-            fail(
-                NotImplementedError,
-                f"{name}: it is not there for sparse tensors",
-                "use to_dense()",
-                input=input,
-            )
+            refuse(name, input)
         d = dtype or input.dtype  # type: ignore[attr-defined]
         if value is None and (LOCAL.s.capture is None or not input._meta.contiguous):
             t = empty_of(tuple(input._meta.shape), d, _strides_like(input._meta, memory_format))

@@ -8,12 +8,13 @@ from typing import Any
 from .. import dtypes
 from ..errors import fail
 from ..ops import random as ops
+from ..ops.elementwise import into
 from ..ops.entry import FUNCTIONS as OPS
 from ..ops.random import Generator, default_generator, fresh
 from ..shapes import is_contiguous
 from ..stream.value import Tensor
 from .create import check_device
-from .creation import finish, into, shape_of
+from .creation import finish, shape_of
 
 
 def sampler(name: str, kind: str, values: tuple[float, float]) -> Any:
