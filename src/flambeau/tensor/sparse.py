@@ -13,11 +13,12 @@ from typing import Any
 from ..dtypes import bool_, int64, sparse_coo
 from ..errors import fail
 from ..ops.entry import FUNCTIONS
+from ..ops.gather import places_of
 from ..shapes import numel
 from ..stream.capture import outside
 from ..stream.value import Storage, StorageInfo, Tensor, intern_meta, new_object
 from . import display
-from .create import as_numpy, from_bytes
+from .create import as_numpy
 
 DENSE = "use to_dense()"
 RULES: dict[str, Callable[..., Any]] = {}  # what ops do with sparse operands, by the op's name
@@ -223,27 +224,33 @@ def flat_indices(t: SparseTensor) -> Any:
     indices, extents = t._parts.indices, t.shape[: t.sparse_dim()]
     if len(extents) == 1:
         return indices.reshape(-1)
-    flat = FUNCTIONS["zeros"](indices.shape[1], dtype=int64)
-    for row, extent in zip(indices.unbind(0), extents):
+    return joined(FUNCTIONS["zeros"](indices.shape[1], dtype=int64), indices.unbind(0), extents)
+
+
+def joined(flat: Any, rows: Any, extents: Any) -> Any:
+    """One index for several, in tensors or arrays; flat: zeros to begin with."""
+    for row, extent in zip(rows, extents):
         flat = flat * extent + row
     return flat
 
 
-def rows_of(t: SparseTensor) -> tuple[int, tuple[int, ...]]:
-    """The shape of that table: the number of its rows, and the shape of each."""
-    n = t.sparse_dim()
-    return numel(t.shape[:n]), tuple(t.shape[n:])
+def rows_of(t: SparseTensor) -> int:
+    """The number of rows of that table."""
+    return numel(t.shape[: t.sparse_dim()])
 
 
 def dense(t: SparseTensor) -> Any:
     """The tensor with all its zeros; values of equal indices are added."""
-    count, row = rows_of(t)
-    values = t._parts.values
+    return summed(rows_of(t), flat_indices(t), t._parts.values).reshape(tuple(t.shape))
+
+
+def summed(count: int, places: Any, values: Any) -> Any:
+    """A table of so many rows: zeros, to which values are added at their places, in their order."""
     d = values.dtype
     if d is bool_:
         values = values.to(int64)
-    table = FUNCTIONS["zeros"]((count, *row), dtype=values.dtype)
-    return FUNCTIONS["index_add"](table, 0, flat_indices(t), values).reshape(tuple(t.shape)).to(d)
+    table = FUNCTIONS["zeros"]((count, *values.shape[1:]), dtype=values.dtype)
+    return FUNCTIONS["index_add"](table, 0, places, values).to(d)
 
 
 def coalesced(t: SparseTensor) -> SparseTensor:
@@ -253,33 +260,13 @@ def coalesced(t: SparseTensor) -> SparseTensor:
     p = t._parts
     outside("the indices of a sparse tensor are read")
     columns = as_numpy(p.indices.detach())
-    flat = columns[0] if len(columns) == 1 else _joined(columns, t.shape)
+    flat = columns[0] if len(columns) == 1 else joined(np.zeros(columns.shape[1], np.int64), columns, t.shape)
     _, first, places = np.unique(flat, return_index=True, return_inverse=True)
-    kept = np.ascontiguousarray(columns[:, first])
-    indices, where = _integers(kept), _integers(places.reshape(-1))
-    values, d = p.values, p.values.dtype
     if len(first) == len(flat):  # nothing to add: the values in order
-        order = _integers(first)
-        return make(indices, FUNCTIONS["index_select"](values, 0, order), t.shape, True)
-    if d is bool_:
-        values = values.to(int64)
-    table = FUNCTIONS["zeros"]((len(first), *values.shape[1:]), dtype=values.dtype)
-    return make(indices, FUNCTIONS["index_add"](table, 0, where, values).to(d), t.shape, True)
-
-
-def _joined(columns: Any, shape: Any) -> Any:
-    import numpy as np
-
-    flat = np.zeros(columns.shape[1], np.int64)
-    for row, extent in zip(columns, shape):
-        flat = flat * extent + row
-    return flat
-
-
-def _integers(a: Any) -> Any:
-    import numpy as np
-
-    return from_bytes(np.ascontiguousarray(a, np.int64), int64, a.shape)
+        values = FUNCTIONS["index_select"](p.values, 0, places_of(first))
+    else:
+        values = summed(len(first), places_of(places.reshape(-1)), p.values)
+    return make(places_of(columns[:, first]), values, t.shape, True)
 
 
 def text(t: SparseTensor) -> str:

@@ -155,10 +155,8 @@ def add(input: Any, other: Any, *, alpha: Any = 1) -> Any:
     indices = FUNCTIONS["cat"]((a.indices, b.indices), 1)
     values = FUNCTIONS["cat"]((a.values, b.values if alpha == 1 else b.values * alpha), 0)
     t = make(indices, values, input.shape)
-    if (a.coalesced and b.coalesced) or t._nnz() > max(2 * rows_of(t)[0], ENTRIES):
-        return coalesced(
-            t
-        )  # of two coalesced ones, as in PyTorch; of many, lest they outgrow the dense tensor
+    if (a.coalesced and b.coalesced) or t._nnz() > max(2 * rows_of(t), ENTRIES):
+        return coalesced(t)  # of two in order as in PyTorch; of many, lest they outgrow the dense tensor
     return t
 
 
