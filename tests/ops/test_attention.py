@@ -46,9 +46,8 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("name", CASES)
-def test_values_and_gradients(agree: Any, name: str, dtype: Any) -> None:
+def given(name: str, dtype: Any) -> tuple[list[Any], Any, dict[str, Any]]:
+    """Query, key and value, the mask and the other options of a case."""
     shapes, options = CASES[name]
     torch.manual_seed(0)
     inputs = [torch.randn(*s, dtype=dtype, requires_grad=True) for s in shapes]
@@ -56,6 +55,13 @@ def test_values_and_gradients(agree: Any, name: str, dtype: Any) -> None:
     mask = mask_of(options.pop("attn_mask")) if "attn_mask" in options else None
     if mask is not None and mask.dtype.is_floating_point:
         mask = mask.to(dtype)
+    return inputs, mask, options
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", CASES)
+def test_values_and_gradients(agree: Any, name: str, dtype: Any) -> None:
+    inputs, mask, options = given(name, dtype)
 
     def call(t: Any, *x: Any) -> Any:
         return t.nn.functional.scaled_dot_product_attention(*x, **options)
@@ -140,13 +146,7 @@ def form(request: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_dropout_as_pytorch(agree: Any, name: str, dtype: Any) -> None:
     """The same numbers are drawn from the same seed, and as many: what comes after them agrees, too."""
-    shapes, options = CASES[name]
-    torch.manual_seed(0)
-    inputs = [torch.randn(*s, dtype=dtype, requires_grad=True) for s in shapes]
-    options = dict(options)
-    mask = mask_of(options.pop("attn_mask")) if "attn_mask" in options else None
-    if mask is not None and mask.dtype.is_floating_point:
-        mask = mask.to(dtype)
+    inputs, mask, options = given(name, dtype)
 
     def call(t: Any, *x: Any) -> Any:
         t.manual_seed(7)

@@ -125,15 +125,26 @@ def kernel(spec: Scatter) -> Kernel:
     return f.b.kernel()
 
 
+def product(extents: Sequence[Value]) -> Value:
+    """How many there are of all indices together."""
+    count: Value = const("i64", 1)
+    for n in extents:
+        count = count * n
+    return count
+
+
+def shares(f: _Frame) -> tuple[Value, Value, Value, Value]:
+    """A part's share: the first and last one of the outer free axes together, and of the last free axis."""
+    b, split, count, zero = f.b, f.spec.split, product(f.r[:-1]), const("i64", 0)
+    lo, hi = b.partition(count) if split == "outer" else (zero, count)
+    first, last = b.partition(f.r[-1], 16) if split == "last" else (zero, f.r[-1])
+    return lo, hi, first, last
+
+
 def lines(f: _Frame) -> None:
     """Every element by itself, along the last free axis: those that may meet in one place come in order, too."""
     b, spec = f.b, f.spec
-    count: Value = const("i64", 1)
-    for n in f.r[:-1]:
-        count = count * n
-    zero = const("i64", 0)
-    lo, hi = b.partition(count) if spec.split == "outer" else (zero, count)
-    first, last = b.partition(f.r[-1], 16) if spec.split == "last" else (zero, f.r[-1])
+    lo, hi, first, last = shares(f)
     with b.for_("o", lo, hi) as o:
         starts = f.decode(o, f.r[:-1], [x[:-1] for x in (f.d_r, f.s_r, *f.i_r)])
         with f.serial_loops(starts[1:]) as (src, index), b.for_("v", first, last) as v:
@@ -145,10 +156,7 @@ def lines(f: _Frame) -> None:
 def each(f: _Frame) -> None:
     """Every element by itself; those that may meet in one place come in order."""
     b, spec = f.b, f.spec
-    count: Value = const("i64", 1)
-    for n in f.r:
-        count = count * n
-    lo, hi = b.partition(count)
+    lo, hi = b.partition(product(f.r))
     with b.for_("r", lo, hi) as r:
         d, s, *i = f.decode(r, f.r, [f.d_r, f.s_r, *f.i_r])
         with f.serial_loops([s, *i]) as (src, index):
@@ -164,16 +172,11 @@ def stride(kind: object, given: Value) -> Value:
 def rows(f: _Frame) -> None:
     """Rows of elements at a time: their indices do not depend on the free axes."""
     b, spec = f.b, f.spec
-    count: Value = const("i64", 1)
-    for n in f.r[:-1]:
-        count = count * n
-    zero = const("i64", 0)
-    lo, hi = b.partition(count) if spec.split == "outer" else (zero, count)
-    first, last = b.partition(f.r[-1], 16) if spec.split == "last" else (zero, f.r[-1])
+    lo, hi, first, last = shares(f)
     ds, ss = stride(spec.unit[0], f.d_r[-1]), stride(spec.unit[1], f.s_r[-1])
     with b.for_("o", lo, hi) as o:
         d, s = f.decode(o, f.r[:-1], [f.d_r[:-1], f.s_r[:-1]])
-        with f.serial_loops([s, *[zero for _ in f.index]]) as (src, index):
+        with f.serial_loops([s, *[const("i64", 0) for _ in f.index]]) as (src, index):
             to = b.let(d + f.place(index), "to")
             with b.vfor("v", first, last, 16) as v:
                 at = to + v * ds
