@@ -17,7 +17,7 @@ _builtin: dict[str, Any] = {}
 
 def _table() -> dict[str, Any]:
     if not _builtin:
-        _builtin.update(rebuild.FUNCTIONS | rebuild.OTHERS)
+        _builtin.update(rebuild.GLOBALS)
         _builtin.update({f"torch.{name}": names.storage_type(name) for name in names.DTYPE_OF})
         _builtin["torch.storage.UntypedStorage"] = names.storage_type("UntypedStorage")
         for name in (*names.STORAGES, *names.OTHER_DTYPES):

@@ -12,7 +12,7 @@ import flambeau as torch
 from ..errors import fail
 from . import memory, names
 from .archive import ArchiveReader
-from .rebuild import FUNCTIONS, OTHERS, LoadedStorage
+from .rebuild import GLOBALS, LoadedStorage
 
 _DAMAGE = (
     EOFError,
@@ -232,8 +232,7 @@ def _unpickler() -> Any:
 
 def find_global(module: str, name: str) -> Any:
     """What PyTorch's module.name is here; AttributeError if it is nothing."""
-    path = f"{module}.{name}"
-    known: Callable[..., Any] | None = FUNCTIONS.get(path) or OTHERS.get(path)
+    known: Callable[..., Any] | None = GLOBALS.get(f"{module}.{name}")
     if known is not None:
         return known
     return names.storage_type(name) or names.found_as(module, name)

@@ -170,7 +170,7 @@ FUNCTIONS = {
     "torch._utils._rebuild_sparse_tensor": rebuild_sparse_tensor,
     "torch._tensor._rebuild_from_type_v2": rebuild_from_type,
 }
-OTHERS = {"torch.serialization._get_layout": layout_of}  # which make no tensors
+GLOBALS = FUNCTIONS | {"torch.serialization._get_layout": layout_of}  # with what makes no tensors
 
 
 def described(tensor: Any, storages: Any) -> tuple[Any, ...]:

@@ -16,9 +16,7 @@ from .random import drawn, state_of
 from .softmax import softmax
 
 Sizes = tuple[int, ...]
-FEW_WEIGHTS = (
-    1 << 14
-)  # with dropout up to so many weights are computed: their matrix is small, its gradient more exact
+FEW_WEIGHTS = 1 << 14  # with dropout so many are computed: their matrix is small, its gradient more exact
 
 
 def _leads(query: Any, key: Any, value: Any, grouped: bool) -> tuple[Sizes, Sizes] | None:
@@ -235,8 +233,8 @@ def scaled_dot_product_attention(
     attn_mask: booleans (who may be seen) or numbers to be added, broadcast to (..., L, S); is_causal: row i sees keys
     0..i; scale: 1 / sqrt(E) if not given; enable_gqa: heads (dimension -3) of keys and values are shared by groups of
     queries. A row that may see nothing is zero. Computed in tiles with memory in proportion to L + S, with dropout and
-    one byte for each weight (its random number is that of `dropout`); with dropout of a few weights, a mask that needs a gradient, or a gradient
-    of a gradient, the weights (..., L, S) are computed.
+    one byte for each weight (its random number is that of `dropout`); with dropout of a few weights, a mask that needs
+    a gradient, or a gradient of a gradient, the weights (..., L, S) are computed.
     """
     if is_causal and attn_mask is not None:
         fail(

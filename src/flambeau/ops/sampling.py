@@ -20,9 +20,10 @@ def checked_weights(weights: Any, cumulate: bool) -> Any:
     """The weights, none negative or unbounded and not all 0; or their running sums in each row divided by the last."""
     import numpy as np
 
-    if weights.size and not (weights.min() >= 0 and weights.max() < np.inf):  # neither holds of NaN
+    most = weights.max(-1)
+    if weights.size and not (weights.min() >= 0 and most.max() < np.inf):  # neither holds of NaN
         raise RuntimeError("multinomial: probability tensor contains either `inf`, `nan` or element < 0")
-    if not weights.max(-1).all():
+    if not most.all():
         raise RuntimeError("multinomial: invalid multinomial distribution (sum of probabilities <= 0)")
     if not cumulate:
         return weights

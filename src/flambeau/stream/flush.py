@@ -391,11 +391,11 @@ def run_pieces(lines: list[Any], slots: list[Any], progress: Progress, freeing: 
             if freeing:
                 del found
                 free_dead([sid for _, line in lines[start:stop] for sid in line], slots, last, stop - 1)
-            continue
-        for at in range(start, stop):
-            run_unit(lines[at][0], lines[at][1], slots, at, progress)
-            if freeing:
-                free_dead(lines[at][1], slots, last, at)
+        else:
+            for at in range(start, stop):
+                run_unit(lines[at][0], lines[at][1], slots, at, progress)
+                if freeing:
+                    free_dead(lines[at][1], slots, last, at)
 
 
 def run_pieces_natively(known: Known, slots: list[Any], progress: Progress, freeing: bool) -> None:
@@ -424,12 +424,12 @@ def run_pieces_natively(known: Known, slots: list[Any], progress: Progress, free
                 programs.run(program, local, progress)
                 progress.done += count
                 progress.started = False
+                if freeing:
+                    local = None
+                    for _, line in split(code[at:stop]):
+                        free_dead(line, slots, last, stop - 1)
             else:
                 run_apart(code[at:stop], slots, at, last if freeing else None, progress)
-            if freeing and program is not None:
-                local = None
-                for _, line in split(code[at:stop]):
-                    free_dead(line, slots, last, stop - 1)
             at = stop
     finally:
         runs, launches = struct.unpack("=2q", tally)

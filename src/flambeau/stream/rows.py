@@ -17,10 +17,8 @@ from .recipes import recipe
 from .scatter import merged
 from .schedule import PNode
 
-RADIX, SOME = (
-    128,
-    4096,
-)  # elements from which on a row is sorted by radix, its first ones found without sorting all
+RADIX = 128  # elements from which on a row is sorted by radix
+SOME = 4096  # elements from which on the first ones of a row are found without sorting all
 SERIAL_WORK = 4000  # elements below which one thread is faster
 
 

@@ -108,7 +108,7 @@ _TEMPORARY = _of_a_temporary()
 
 
 def foreign(a: np.ndarray, owner: Any, alone: bool = False) -> Tensor:
-    """A tensor over memory of another owner. alone: nobody else can write there, so that it is as good as ours."""
+    """A tensor over memory of another owner. alone: nobody else refers to the array."""
     d = dtypes.by_numpy(a.dtype.newbyteorder("="))
     if d is None:
         raise TypeError(
@@ -131,7 +131,8 @@ def foreign(a: np.ndarray, owner: Any, alone: bool = False) -> Tensor:
     strides = tuple(s // a.itemsize for s in a.strides)
     span = 1 + sum((n - 1) * s for n, s in zip(a.shape, strides)) if a.size else 0
     st = Storage(span * a.itemsize, owner, a.__array_interface__["data"][0])
-    if not (alone and a.flags.owndata and a.flags.writeable and weakref.getweakrefcount(a) == 0):
+    ours = alone and type(a) is np.ndarray and a.flags.owndata and a.flags.writeable
+    if not ours or weakref.getweakrefcount(a):  # else nobody can write there
         st.info = StorageInfo()
         st.info.owner = owner
         st.info.readonly = not a.flags.writeable
@@ -141,7 +142,7 @@ def foreign(a: np.ndarray, owner: Any, alone: bool = False) -> Tensor:
 
 def from_numpy(ndarray: np.ndarray) -> Tensor:
     """A tensor over the memory of a NumPy array: writes to one are seen by the other."""
-    alone = sys.getrefcount(ndarray) == _TEMPORARY and type(ndarray) is np.ndarray
+    alone = sys.getrefcount(ndarray) == _TEMPORARY
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"from_numpy: expected np.ndarray (got {type(ndarray).__name__})")
     outside("a NumPy array is read")
@@ -164,7 +165,7 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """data as a tensor, without a copy where that is possible."""
     if isinstance(data, Tensor):
         return data.to(dtype) if dtype is not None else data  # type: ignore[attr-defined]
-    alone = sys.getrefcount(data) == _TEMPORARY and type(data) is np.ndarray
+    alone = sys.getrefcount(data) == _TEMPORARY
     if isinstance(data, np.ndarray):
         outside("a NumPy array is read")
         if dtype is None or dtypes.by_numpy(data.dtype) is dtype:
