@@ -18,7 +18,7 @@ TABLES: dict[str, dict[str, tuple[Callable[..., Step], str, int]]] = {
 
 
 def made(torch: Any, group: str, name: str, best: bool) -> Step:
-    """The step of a workload; only models have a best mode, and only some of them are written in JAX."""
+    """The step of a workload; single operations have no better mode, and only some of them are written in JAX."""
     if torch.__name__ == "jax":
         import jax_models
 
@@ -26,4 +26,4 @@ def made(torch: Any, group: str, name: str, best: bool) -> Step:
             raise NotImplementedError(f"{name} is not written in JAX")
         return jax_models.MODELS[name]()
     maker = TABLES[group][name][0]
-    return maker(torch, best) if group == "models" else maker(torch)
+    return maker(torch) if group == "operations" else maker(torch, best)

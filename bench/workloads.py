@@ -134,7 +134,7 @@ def lenet(torch: Any) -> Step:
     return training(torch, model, torch.nn.CrossEntropyLoss(), 0.001, x, y, momentum=0.9)
 
 
-def random_trees(torch: Any) -> Step:
+def random_trees(torch: Any, best: bool = False) -> Step:
     """A binary LSTM over a new random tree of 4 to 20 leaves at each step, with SGD: no structure comes twice."""
     torch.manual_seed(0)
     width, chance, nn = 32, random.Random(0), torch.nn
@@ -144,15 +144,19 @@ def random_trees(torch: Any) -> Step:
     tokens = [torch.tensor([number]) for number in range(50)]
     labels = [torch.tensor([number]) for number in range(5)]
 
+    def merge(hl: Any, cl: Any, hr: Any, cr: Any) -> tuple[Any, Any]:
+        i, fl, fr, o, g = cell(torch.cat([hl, hr], 1)).chunk(5, 1)
+        c = torch.sigmoid(i) * torch.tanh(g) + torch.sigmoid(fl) * cl + torch.sigmoid(fr) * cr
+        return torch.sigmoid(o) * torch.tanh(c), c
+
+    inner = torch.compile(merge) if best else merge
+
     def node(leaves: int) -> tuple[Any, Any]:
         if leaves == 1:
             h = torch.tanh(words(tokens[chance.randrange(50)]))
             return h, h
         cut = chance.randrange(1, leaves)
-        (hl, cl), (hr, cr) = node(cut), node(leaves - cut)
-        i, fl, fr, o, g = cell(torch.cat([hl, hr], 1)).chunk(5, 1)
-        c = torch.sigmoid(i) * torch.tanh(g) + torch.sigmoid(fl) * cl + torch.sigmoid(fr) * cr
-        return torch.sigmoid(o) * torch.tanh(c), c
+        return inner(*node(cut), *node(leaves - cut))
 
     def step() -> Any:
         optimizer.zero_grad()
@@ -165,7 +169,7 @@ def random_trees(torch: Any) -> Step:
     return step
 
 
-def random_depth(torch: Any) -> Step:
+def random_depth(torch: Any, best: bool = False) -> Step:
     """One layer applied 1 to 10 times, the number drawn anew at each step (batch of 16, width 64), with SGD."""
     torch.manual_seed(0)
     chance, nn = random.Random(0), torch.nn
@@ -173,11 +177,16 @@ def random_depth(torch: Any) -> Step:
     optimizer = torch.optim.SGD([*first.parameters(), *middle.parameters(), *last.parameters()], lr=0.01)
     x, y = torch.randn(16, 64), torch.randn(16, 1)
 
+    def layer(h: Any) -> Any:
+        return torch.relu(middle(h))
+
+    again = torch.compile(layer) if best else layer
+
     def step() -> Any:
         optimizer.zero_grad()
         h = torch.relu(first(x))
         for _ in range(chance.randrange(1, 11)):
-            h = torch.relu(middle(h))
+            h = again(h)
         loss = nn.functional.mse_loss(last(h), y)
         loss.backward()
         optimizer.step()
@@ -186,7 +195,7 @@ def random_depth(torch: Any) -> Step:
     return step
 
 
-def environment(torch: Any) -> Step:
+def environment(torch: Any, best: bool = False) -> Step:
     """Ten steps of a pole on a cart with batch 1: state in, probability read, action out; then a policy gradient."""
     torch.manual_seed(0)
     import numpy as np
@@ -206,10 +215,15 @@ def environment(torch: Any) -> Step:
         state[:] = rng.normal(0, 0.05, 4)
         return 0.0
 
+    def score(state: Any) -> Any:
+        return torch.log_softmax(policy(state), 1)
+
+    scored = torch.compile(score) if best else score
+
     def step() -> Any:
         terms = []
         for _ in range(10):
-            scores = torch.log_softmax(policy(torch.from_numpy(state.copy()).unsqueeze(0)), 1)
+            scores = scored(torch.from_numpy(state.copy()).unsqueeze(0))
             action = int(rng.random() < scores[0, 1].exp().item())
             terms.append(-scores[0, action] * move(action))
         optimizer.zero_grad()
