@@ -333,6 +333,7 @@ def transposed_any(
         x = FACES["nn.functional"]["pad"](x, [v for r in reversed(rows) for v in (0, r)])
     y = _conv_data(x, weight, shape, strides, pads, dilations, groups)
     if bias is not None:
+        bias = bias if y.dtype is x.dtype else bias.to(y.dtype)  # autocast has cast the others
         y = y + channels(bias, y.ndim)
     return y.squeeze(0) if unbatched else y
 

@@ -66,6 +66,20 @@ LAZY: dict[str, tuple[str, str]] = {
     **{name: ("math", name) for name in ("e", "inf", "nan", "pi")},
 }
 LAZY |= {
+    name: ("flambeau.amp.casting", name)
+    for name in (
+        *(
+            "is_autocast_enabled",
+            "is_autocast_cpu_enabled",
+            "set_autocast_enabled",
+            "set_autocast_cpu_enabled",
+        ),
+        *("get_autocast_dtype", "get_autocast_cpu_dtype", "get_autocast_gpu_dtype", "set_autocast_dtype"),
+        *("set_autocast_cpu_dtype", "is_autocast_cache_enabled", "set_autocast_cache_enabled"),
+        "clear_autocast_cache",
+    )
+}
+LAZY |= {
     name: ("flambeau.settings", name)
     for name in (
         *(

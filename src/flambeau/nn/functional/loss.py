@@ -7,6 +7,7 @@ from typing import Any
 
 import flambeau as torch
 
+from ...ops.modes import in_full
 from .table import ops, warn
 
 Tensor = Any
@@ -167,6 +168,7 @@ def binary_cross_entropy_with_logits(
     )
 
 
+@in_full
 def poisson_nll_loss(
     input: Tensor,
     target: Tensor,
@@ -221,6 +223,7 @@ def _broadcasts_to(size: Any, target: Any) -> bool:
     return len(size) == len(target) and all(a == b or a == 1 for a, b in zip(size, target))
 
 
+@in_full
 def ctc_loss(
     log_probs: Tensor,
     targets: Tensor,
@@ -243,6 +246,7 @@ def ctc_loss(
     )
 
 
+@in_full
 def hinge_embedding_loss(
     input: Tensor,
     target: Tensor,
@@ -259,6 +263,7 @@ def hinge_embedding_loss(
     return reduced(far + near, reduction)
 
 
+@in_full
 def margin_ranking_loss(
     input1: Tensor,
     input2: Tensor,
@@ -278,6 +283,7 @@ def margin_ranking_loss(
     return reduced((-target * (input1 - input2) + margin).clamp(min=0), reduction)
 
 
+@in_full
 def soft_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -290,6 +296,7 @@ def soft_margin_loss(
     return reduced(((-target * input).exp() + 1).log(), reduction)
 
 
+@in_full
 def cosine_embedding_loss(
     input1: Tensor,
     input2: Tensor,
@@ -320,6 +327,7 @@ def cosine_embedding_loss(
     return reduced(near + far, reduction)
 
 
+@in_full
 def multilabel_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -347,6 +355,7 @@ def multilabel_soft_margin_loss(
     return reduced(values.sum(dim=input.dim() - 1) / input.size(input.dim() - 1), reduction)
 
 
+@in_full
 def multi_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -366,6 +375,7 @@ def multi_margin_loss(
     return ops.multi_margin_loss(input, target, p=p, margin=margin, weight=weight, reduction=reduction)
 
 
+@in_full
 def triplet_margin_loss(
     anchor: Tensor,
     positive: Tensor,

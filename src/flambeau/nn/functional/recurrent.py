@@ -37,6 +37,8 @@ def _run(
     if mode != "gru" and b_hh is not None:  # its n has a factor on what the state gives
         b_ih, b_hh = b_ih + b_hh, None
     gates = ops.linear(x, w_ih, b_ih)
+    if torch.is_autocast_enabled("cpu"):  # steps run in the dtype of the states
+        gates = gates.to(states[0].dtype)
     steps = ops._recurrent_steps if _whole(gates, states) else formulas._recurrent_steps
     h0, c0 = (*states, None)[:2]
     keep = torch.is_grad_enabled()
