@@ -12,7 +12,7 @@ class dtype:
 
     __slots__ = (
         *("_np", "_rank", "is_complex", "is_floating_point", "is_inexact", "is_signed", "itemsize", "name"),
-        *("part", "short"),
+        *("_dtype", "part", "short"),
     )
     part: dtype  # of the real and of the imaginary part; the type itself of a real type
 
@@ -22,11 +22,14 @@ class dtype:
         self.part = self
         self.is_signed = rank >= 2 or short[0] == "i"
         self._np = np_name
+        self._dtype: Any = None
 
     @property
     def np(self) -> Any:
         """NumPy's dtype; None if NumPy has none for this type."""
-        return np.dtype(self._np) if self._np else None
+        if self._dtype is None and self._np:
+            self._dtype = np.dtype(self._np)
+        return self._dtype
 
     def __repr__(self) -> str:
         return f"torch.{self.name}"
@@ -87,12 +90,18 @@ BY_NUMPY_NAME = {d._np: d for d in ALL.values() if d._np is not None}
 
 def by_numpy(array_dtype: Any) -> dtype | None:
     """The type that NumPy calls so; None if there is none."""
-    return BY_NUMPY_NAME.get(array_dtype.name) if array_dtype.isnative else None
+    found = _by_numpy.get(array_dtype)
+    if found is None and array_dtype.isnative:
+        found = BY_NUMPY_NAME.get(array_dtype.name)
+        if found is not None:
+            _by_numpy[array_dtype] = found
+    return found
 
 
 _ORDER = {d: i for i, d in enumerate((uint8, int8, int16, int32, int64))}
 _FLOAT_ORDER = {d: i for i, d in enumerate((float16, bfloat16, float32, float64))}
 _default = float32
+_by_numpy: dict[Any, dtype] = {}  # by NumPy's own objects, whose names take long to find
 _promoted: dict[tuple[dtype, dtype], dtype] = {}
 
 

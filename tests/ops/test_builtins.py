@@ -352,3 +352,87 @@ def test_new_storages_and_tensors() -> None:
     rounds(2000)
     assert len(set(home)) == len(home) == 2 and len(gc.get_objects()) - alive < 100
     assert all(abs(b - a) < 60 for a, b in zip(before, counts(watched)))
+
+
+def repeated(f: Callable[[], Any]) -> Any:
+    """The last result of calls that are run at once, until their sequence has a program that is ready."""
+    for _ in range(1000):
+        result = f()
+        known = flush.CACHE.get(tuple(LOCAL.s.code))
+        torch.synchronize()
+        if known is not None and any(p.ready for p in known.programs):
+            return result
+    raise AssertionError("it was never planned")
+
+
+def test_a_sequence_that_comes_again_is_flushed_natively() -> None:
+    S, x = LOCAL.s, torch.ones(5)
+
+    def step() -> Any:
+        y = x * 2
+        return y, (y + 1).exp()
+
+    repeated(step)
+    y, z = step()
+    known, hits, runs = flush.CACHE[tuple(S.code)], flush.STATS["hits"], flush.STATS["runs"]
+    seen, slots = known.seen, S.slots
+    S.flush()
+    assert known.seen == seen and (flush.STATS["hits"], flush.STATS["runs"]) == (hits + 1, runs + 1)
+    assert not slots and S.slots is not slots and not S.code and not S.ids and S.running is None
+    assert S.pending_bytes == 0 and y._st.pend is None and z._st.pend is None
+    assert y.tolist() == [2] * 5 and z.tolist() == torch.full((5,), 3.0).exp().tolist()
+
+
+def test_a_result_that_nobody_kept_before_is_not_lost() -> None:
+    x = torch.ones(5)
+    repeated(lambda: (x * 2 + 1).cosh())
+    y = x * 2
+    z = (y + 1).cosh()
+    torch.synchronize()  # the program that is ready gives y no bytes
+    assert y.tolist() == [2] * 5 and torch.equal(z, torch.full((5,), 3.0).cosh())
+
+
+def test_a_failed_check_in_a_native_flush() -> None:
+    table, i = torch.arange(6.0), torch.tensor([1, 2])
+
+    def step() -> Any:
+        return table[i + 1] * 2
+
+    assert repeated(step).tolist() == [4, 6]
+    i.copy_(torch.tensor([1, 8]))
+    torch.synchronize()
+    y = step()
+    for _ in range(2):
+        with pytest.raises(IndexError, match="9 is out of bounds"):
+            y.tolist()
+        assert LOCAL.s.running is None
+    i.copy_(torch.tensor([0, 4]))
+    assert step().tolist() == [2, 10]
+
+
+def test_a_native_flush_keeps_no_reference() -> None:
+    S, x = LOCAL.s, torch.ones(5)
+    repeated(lambda: x.exp() + x)
+    y = x.exp() + x
+    known = flush.CACHE[tuple(S.code)]
+    S.flush()
+    watched = [x._st, known, known.programs[0], S.progress, S.lock, known._promised]
+    before = [sys.getrefcount(w) for w in watched]
+    for _ in range(500):
+        y = x.exp() + x
+        S.flush()
+    after, own = [sys.getrefcount(w) for w in watched], sys.getrefcount(y._st)
+    assert after == before and own == 2
+
+
+def test_sequences_that_come_natively_are_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flush.config, "program_cache", len(flush.CACHE) + 2)
+    x = torch.ones(7)
+    repeated(lambda: x.exp() * 5)
+    y = x.exp() * 5
+    code = tuple(LOCAL.s.code)
+    for n in range(1, 40):
+        torch.synchronize()
+        repeated(lambda n=n: torch.ones(n).cos() * 7)  # type: ignore[misc]
+        y = x.exp() * 5
+    assert code in flush.CACHE and torch.isfinite(y).all()

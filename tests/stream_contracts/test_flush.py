@@ -31,14 +31,13 @@ def test_an_optimisers_step_ends_with_everything_computed() -> None:
 def test_a_loop_that_reads_nothing_is_cut_in_whole_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.synchronize()
     cuts: list[int] = []
-    right = flush.look_up
+    right = flush.run
 
-    def noted(code):  # type: ignore[no-untyped-def]
-        known = right(code)
-        cuts.append(len(known.lines))
-        return known
+    def noted(progress, *rest):  # type: ignore[no-untyped-def]
+        cuts.append(len(progress.known.lines))
+        right(progress, *rest)
 
-    monkeypatch.setattr(flush, "look_up", noted)
+    monkeypatch.setattr(flush, "run", noted)
     monkeypatch.setattr(LOCAL.s, "bound", 200)
     x, y = torch.ones(8), torch.zeros(8)
     for _ in range(200):
@@ -168,14 +167,13 @@ def test_an_opening_instruction_that_stands_twice_in_the_loop(monkeypatch: pytes
     """Cut at its last recurrence, whichever it is, the parts would begin now at the one, now at the other."""
     torch.synchronize()
     cuts: list[tuple[object, ...]] = []
-    right = flush.look_up
+    right = flush.run
 
-    def noted(code):  # type: ignore[no-untyped-def]
-        known = right(code)
-        cuts.append(tuple(form for form, _ in known.lines))
-        return known
+    def noted(progress, *rest):  # type: ignore[no-untyped-def]
+        cuts.append(tuple(form for form, _ in progress.known.lines))
+        right(progress, *rest)
 
-    monkeypatch.setattr(flush, "look_up", noted)
+    monkeypatch.setattr(flush, "run", noted)
     x, y = torch.ones(8), torch.zeros(8)
     for bound in (200, 210, 221):
         torch.synchronize()

@@ -249,6 +249,8 @@ def guarded(S: Stream, form: Form, operand: int, st: Storage) -> int:
     if info.poison is not None:
         raise info.poison.with_traceback(None)
     if not (info.owner is not None or info.exported) or operand in form.writes:
+        if info.plain():
+            st.info = None  # a view that NumPy had is gone
         return enter(S, st)
     if st.home is S.slots and st.sid in S.written:
         S.flush()  # the instruction under way is recorded again

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..dtypes import dtype
 from ..errors import fail
 from ..shapes import contiguous_strides, expand_strides, infer_shape, numel, view_strides, wrap_dim
 from ..stream.graph import Val
-from .entry import composite, view
+from .entry import FUNCTIONS, composite, view
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...], int]
 
@@ -16,7 +17,10 @@ def sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
     """Sizes given as numbers or as one sequence."""
     if len(args) == 1 and isinstance(args[0], (tuple, list)):
         args = tuple(args[0])
-    return tuple([int(a) for a in args])
+    for a in args:
+        if type(a) is not int:
+            return tuple([int(a) for a in args])
+    return args
 
 
 @view(
@@ -123,11 +127,7 @@ def _view(shape: Any, strides: Any, to: tuple[int, ...]) -> Geometry:
 @composite(name="view", function=False)
 def view_(self: Any, *shape: Any) -> Any:
     """The same elements under another shape, sharing memory; RuntimeError if that needs a copy. view(dtype) reinterprets."""
-    from ..dtypes import dtype
-
     if len(shape) == 1 and isinstance(shape[0], dtype):
-        from .entry import FUNCTIONS
-
         return FUNCTIONS["view_dtype"](self, shape[0])
     return _view(self, sizes(shape))
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..stream.graph import Val
+from ..stream.storages import BUILTINS
 from ..stream.value import LOCAL, PLAIN, Tensor, intern_meta, make_tensor, version_of
 from . import record
 from .calls import normal_static
@@ -82,7 +83,7 @@ def make_view(
             if len(cache) > 8192:
                 cache.clear()
             cache[meta, args] = out, off
-        t = make_tensor(self._st, out, self._off + off)
+        t = (BUILTINS.get("plain") or make_tensor)(self._st, out, self._off + off)
         attach_view(S, self, t, mode_name)
         if self._rg and S.grad:
             node = node_type()

@@ -9,12 +9,15 @@ from .value import LOCAL, STREAMS, Storage
 
 def pointer(t: Any) -> int:
     """The address of a tensor's first element; its bytes exist then."""
-    st = t._st
-    if LOCAL.s.capture is not None:
-        LOCAL.s.capture.end("a value is read")
+    st, S = t._st, LOCAL.s
+    if S.capture is not None:
+        S.capture.end("a value is read")
     if st.pend is not None:
-        st.pend.flush_for_other()
-    elif st.home is not None:
+        if st.pend is S:
+            S.flush()
+        if st.pend is not None:
+            st.pend.flush_for_other()
+    elif st.home:  # a name table that was run is empty
         settle(st)
     if st.info is not None and st.info.poison is not None:
         raise st.info.poison.with_traceback(None)

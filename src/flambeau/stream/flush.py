@@ -7,10 +7,8 @@ is planned as a whole. Programs are found by the code itself: forms are interned
 from __future__ import annotations
 
 import gc
-import os
 import struct
 import sys
-import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -18,74 +16,18 @@ from typing import Any
 from .. import config
 from ..errors import TooLargeError, place
 from . import boundary, fragments, units
+from . import forks as _forks  # noqa: F401  (what recorded work becomes where the process forks)
 from . import live as _live  # noqa: F401  (tells what holds the memory when there is none left)
 from . import program as programs
 from .fragments import promised
+from .known import MET, Known
+from .known import split as split
 from .novelty import Novelty
 from .program import STATS, Program
-from .value import AT_FLUSH, ENTERING, STREAMS, Storage, StorageInfo, Stream
+from .value import AT_FLUSH, ENTERING, Storage, StorageInfo, Stream
 
 CACHE: OrderedDict[Any, Known] = OrderedDict()  # the sequences that have a program
-MET: dict[int, tuple[int, ...]] = {}  # the `history` of others, by hash: what never comes again is not kept
 NUMBERS = (int, float, bool)
-
-
-class Known:
-    """What is known of a key: how often it came, which slots it promises, the programs made for it.
-
-    later: how often it must have come before it is worth another try, after one that found no kernels. first, last:
-    the numbers of the flushes with which it came (0: never). size, calls: its instructions, and the programs that it
-    took to run them."""
-
-    __slots__ = ("_lines", "_promised", "calls", "code", "first", "last", "later", "programs", "seen", "size")
-
-    def __init__(self, code: tuple[Any, ...], history: tuple[int, ...] = (0, 0, 0, 0, 0, 0)):
-        self.code = code
-        self.seen, self.later, self.first, self.last, self.size, self.calls = history
-        self.programs: list[Program] = []
-        self._lines: Any = None
-        self._promised: Any = None
-
-    @property
-    def lines(self) -> list[tuple[Any, tuple[int, ...]]]:
-        """The instructions: a form, and its slot numbers."""
-        if self._lines is None:
-            self._lines = split(self.code)
-        return self._lines
-
-    @property
-    def promised(self) -> list[int]:
-        """The slots of the storages that the sequence makes."""
-        if self._promised is None:
-            self._promised = promised(self.lines)
-        return self._promised
-
-    @property
-    def single(self) -> bool:
-        """Whether this is one instruction."""
-        return len(self.code) <= 1 + 2 * self.code[0].slots and len(self.lines) == 1
-
-    def note(self) -> None:
-        """Keep what is known of a key that has no program."""
-        MET[hash(self.code)] = self.seen, self.later, self.first, self.last, self.size, self.calls
-
-
-def split(code: tuple[Any, ...]) -> list[tuple[Any, tuple[int, ...]]]:
-    """The flat code as (form, slot numbers) pairs."""
-    lines = []
-    i, n = 0, len(code)
-    while i < n:
-        form = code[i]
-        start, i = i + 1, i + 1 + form.slots
-        line = code[start:i]
-        if line and min(line) < 0:  # offsets follow what they belong to
-            i, left = start, form.slots
-            while left:
-                i += 2 if code[i] < 0 else 1
-                left -= 1
-            line = code[start:i]
-        lines.append((form, line))
-    return lines
 
 
 def references(objects: list[Any]) -> list[int]:
@@ -105,61 +47,100 @@ def flush(S: Stream) -> None:
     if not S.code and S.running is None:
         return
     with S.lock:
-        recorded, slots, code, progress = S.code, S.slots, (), None
-        if not recorded:
-            return
-        pending, sites = S.pending_bytes, S.sites
+        progress = S.progress
         try:
-            S.running = slots
-            S.slots = []
-            S.code = []
-            code = tuple(recorded)
-            del recorded[: len(code)]
-            S.ids, S.written, S.snapshots, S.sites, S.pending_bytes, S.flush_after = (
-                {},
-                set(),
-                {},
-                [],
-                0,
-                False,
-            )
-            progress = Progress(look_up(code))
-            run(progress, slots, pending)
+            ran = BUILTINS["flush"](S)
+            if ran:
+                return
+            if ran is None:
+                progress = taken(S)
+                if progress is None:
+                    return
+            run(progress, progress.slots, progress.pending)
         except BaseException as error:
-            if progress is None:
-                S.slots, S.code = slots, recorded or list(code)
-                S.ids, S.sites = identities(slots), sites
-                raise
-            if progress.failed is None and not progress.started and passing(error):
-                give_back(S, progress, slots, sites, pending)
-                raise
-            reason = failure(progress, slots, sites, pending, error)
-            slots.clear()
-            if reason is error:
-                raise
-            raise reason from None
+            known = [p for p in (progress, S.progress) if p is not None and S.running is not None]
+            under_way = [p for p in known if p.slots is S.running]
+            if under_way:
+                give_up(S, under_way[0], error)
+            raise
         finally:
             S.running = None
-        for sid in progress.known.promised:
-            slots[sid].pend = None
-        slots.clear()  # storages know the table as their home: emptied, it keeps none of them alive
+        fulfilled(progress)
+
+
+def taken(S: Stream) -> Progress | None:
+    """What is recorded becomes the sequence under way; the thread records into a new name table. None: there is none.
+
+    A builtin does the same, and runs the sequence at once if it has a program that is ready (ops/builtins/flushing.py):
+    then it returns True, and False if `run` has to go on."""
+    recorded, slots, sites, pending, code = S.code, S.slots, S.sites, S.pending_bytes, ()
+    if not recorded:
+        return None
+    progress = S.progress = Progress(None)
+    progress.slots, progress.sites, progress.pending = slots, sites, pending
+    try:
+        S.running = slots
+        S.slots = []
+        S.code = []
+        code = tuple(recorded)
+        del recorded[: len(code)]
+        S.ids, S.written, S.snapshots, S.sites, S.pending_bytes, S.flush_after = {}, set(), {}, [], 0, False
+        progress.known = look_up(code)
+        return progress
+    except BaseException:
+        S.slots, S.code = slots, recorded or list(code)
+        S.ids, S.sites, S.running = identities(slots), sites, None
+        raise
+
+
+def no_builtin(S: Stream) -> None:
+    """There is no builtin that runs sequences."""
+
+
+BUILTINS: dict[str, Any] = {"flush": no_builtin}
+
+
+def give_up(S: Stream, progress: Progress, error: BaseException) -> None:
+    """A flush did not come to its end: what can run later stays recorded, the rest has no bytes. Raises the error."""
+    if progress.failed is None and not progress.started and passing(error):
+        give_back(S, progress)
+        raise error
+    slots = progress.slots
+    reason = failure(progress, slots, progress.sites, progress.pending, error)
+    slots.clear()
+    if reason is error:
+        raise error
+    raise reason from None
+
+
+def fulfilled(progress: Progress) -> None:
+    """A flush came to its end: what it promised has its bytes."""
+    slots = progress.slots
+    for sid in progress.known.promised:
+        slots[sid].pend = None
+    slots.clear()  # storages know the table as their home: emptied, it keeps none of them alive
 
 
 def look_up(code: tuple[Any, ...]) -> Known:
     """What is known of a sequence."""
     known = CACHE.get(code)
     if known is not None:
-        CACHE.move_to_end(code)
+        known.used = True
         return known
     history = MET.get(hash(code))
     return Known(code) if history is None else Known(code, history)
 
 
 def remember(known: Known) -> None:
-    """Keep a sequence that has a program; the one that was not used for longest is forgotten."""
+    """Keep a sequence that has a program; the oldest that has not come since it was last passed over is forgotten."""
     MET.pop(hash(known.code), None)
-    if known.code not in CACHE and len(CACHE) >= config.program_cache:
-        CACHE.popitem(last=False)
+    while known.code not in CACHE and len(CACHE) >= config.program_cache:
+        code, oldest = next(iter(CACHE.items()))
+        if oldest.used:
+            oldest.used = False
+            CACHE.move_to_end(code)
+        else:
+            del CACHE[code]
     CACHE[known.code] = known
 
 
@@ -180,6 +161,9 @@ def run(progress: Progress, slots: list[Any], pending: int) -> None:
     finally:
         if collecting:
             gc.enable()
+
+
+RUN = run  # where a tool has put another in its place, no builtin runs sequences
 
 
 def run_new(progress: Progress, slots: list[Any], pending: int) -> None:
@@ -228,12 +212,16 @@ def identities(slots: list[Any]) -> dict[int, int]:
 
 class Progress:
     """How far a flush came. done: instructions that ran one by one; started: a native call over several is under way;
-    failed: the form whose check failed; consumed: operands have given their memory back."""
+    failed: the form whose check failed; consumed: operands have given their memory back; slots, sites, pending: the
+    name table and what else the stream knew of the sequence."""
 
-    __slots__ = ("consumed", "done", "failed", "known", "started")
+    __slots__ = ("consumed", "done", "failed", "known", "pending", "sites", "slots", "started")
 
-    def __init__(self, known: Known):
-        self.known = known
+    def __init__(self, known: Any):
+        self.known = known  # a Known
+        self.slots: Any = None
+        self.sites: Any = None
+        self.pending = 0
         self.done = 0
         self.started = self.consumed = False
         self.failed: Any = None
@@ -248,15 +236,15 @@ def passing(error: BaseException) -> bool:
     return isinstance(error, (MemoryError, RuntimeError, OSError)) or not isinstance(error, Exception)
 
 
-def give_back(S: Stream, progress: Progress, slots: list[Any], sites: list[Any], pending: int) -> None:
+def give_back(S: Stream, progress: Progress) -> None:
     """Nothing of the rest ran (an interrupt, no memory): it stays recorded."""
-    lines = progress.known.lines
+    lines, slots = progress.known.lines, progress.slots
     for sid in promised(lines[: progress.done]):
         slots[sid].pend = None
     S.slots = slots
     S.code = [x for form, line in lines[progress.done :] for x in (form, *line)]
     S.ids = identities(slots)
-    S.pending_bytes, S.sites = pending, sites[checks_in(lines[: progress.done]) :]
+    S.pending_bytes, S.sites = progress.pending, progress.sites[checks_in(lines[: progress.done]) :]
 
 
 def checks_in(lines: Sequence[tuple[Any, Any]]) -> int:
@@ -618,37 +606,6 @@ def flush_for_other(S: Stream) -> None:
     """Run what is recorded; a flush under way in another thread is waited for."""
     with S.lock:
         flush(S)
-
-
-def before_fork() -> None:
-    """No thread but the one that forks lives on in the child: what others recorded runs now, under locks."""
-    for S in STREAMS[:]:
-        S.lock.acquire()
-        try:
-            flush(S)
-        except Exception:
-            pass  # what failed says so where it is used
-
-
-def after_fork() -> None:
-    """In the parent: streams are usable again."""
-    for S in STREAMS:
-        try:
-            S.lock.release()
-        except RuntimeError:
-            pass  # its thread began in between
-
-
-def after_fork_in_child() -> None:
-    """In the child: fresh locks; nothing runs in other threads."""
-    if ENTERING.locked():
-        ENTERING.release()
-    for S in STREAMS:
-        S.lock, S.running = threading.RLock(), None
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=before_fork, after_in_parent=after_fork, after_in_child=after_fork_in_child)
 
 
 Stream.flush = flush  # type: ignore[method-assign,assignment]

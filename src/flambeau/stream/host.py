@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 from array import array as packed
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from .. import dtypes
 from ..dtypes import CPU, dtype
 from ..errors import fail
 from ..shapes import contiguous_strides, numel
+from .access import pointer
 from .backend import current
 from .value import Storage, StorageInfo, Tensor, fresh_meta, fresh_tensor, intern_meta
 
@@ -80,7 +82,8 @@ def infer_dtype(data: Any) -> dtype | None:
 
 def from_data(data: Any, d: Any = None) -> Tensor:
     """A tensor of nested lists, numbers, arrays or tensors; d: its dtype (default: that of the data)."""
-    plain = from_numbers(data, d) if type(data) in (list, tuple) else None
+    kind = type(data)
+    plain = from_numbers(data, d) if kind in (list, tuple) else from_number(data, d) if kind in ONE else None
     if plain is not None:
         return plain
     if isinstance(data, (np.ndarray, np.generic)):
@@ -122,6 +125,25 @@ def from_data(data: Any, d: Any = None) -> Tensor:
         ):
             raise RuntimeError(f"value cannot be converted to type {d.name} without overflow")
     return from_bytes(encode(array, d), d, array.shape)
+
+
+ONE = {
+    float: {"float32": "=f", "float64": "=d"},
+    int: {"int64": "=q", "float32": "=f", "float64": "=d"},
+    bool: {"bool": "=?"},
+}
+
+
+def from_number(x: Any, d: Any) -> Tensor | None:
+    """A tensor of one Python number, for which NumPy is not asked; None where it has to be."""
+    kind = type(x)
+    d = d or (dtypes.default_dtype() if kind is float else dtypes.int64 if kind is int else dtypes.bool_)
+    code = ONE[kind].get(d.name)
+    twice = kind is int and d.name == "float32" and abs(x) > 1 << 53  # would be rounded twice
+    try:
+        return None if code is None or twice else from_bytes(struct.pack(code, x), d, ())
+    except (OverflowError, struct.error):
+        return None
 
 
 CODES: dict[Any, dict[str, str]] = {float: {"float32": "f", "float64": "d"}, int: {"int64": "q"}}
@@ -200,47 +222,51 @@ def encode(array: np.ndarray, d: dtype) -> np.ndarray:
         return np.ascontiguousarray(array).astype(d.np, copy=False)
 
 
-def as_numpy(t: Tensor, keeper: Any = None) -> np.ndarray:
-    """A NumPy view of a tensor's memory (its bytes exist then); it keeps the storage alive."""
-    from .access import pointer
-
+def as_numpy(t: Tensor, exported: bool = False) -> np.ndarray:
+    """A NumPy view of a tensor's memory (its bytes exist then); it keeps the storage alive. exported: it is counted,
+    and others may write to the storage as long as it lives."""
     meta = t._meta
     d: Any = np.dtype(np.uint16) if meta.dtype.name == "bfloat16" else meta.dtype.np
-    at = pointer(t)
-    return np.asarray((keeper or Memory)(at, meta, d, t._st)) if meta.numel else np.empty(meta.shape, d)
+    at, st = pointer(t), t._st
+    if not meta.numel:
+        return np.empty(meta.shape, d)
+    bits = (st.ptr + st.nbytes - at).bit_length()
+    window = (EXPORTED if exported else WINDOWS).get(bits) or window_of(bits, exported)
+    memory = window.from_address(at)
+    memory.st = st
+    if meta.contiguous:
+        a = np.ndarray(meta.shape, d, memory)
+    else:
+        a = np.ndarray(meta.shape, d, memory, 0, tuple([s * d.itemsize for s in meta.strides]))
+    if exported:
+        info = st.info = st.info or StorageInfo()
+        info.exported += 1
+        memory.counted = True
+        if info.readonly:
+            a.flags.writeable = False
+    return a
 
 
-class Memory:
-    """A view of a storage's memory, for NumPy, that keeps the storage alive."""
-
-    def __init__(self, pointer: int, meta: Any, d: np.dtype, st: Storage):
-        self.st, self.readonly = st, False
-        self.of = pointer, meta, d
-
-    @property
-    def __array_interface__(self) -> dict[str, Any]:
-        pointer, meta, d = self.of
-        return {
-            "shape": tuple(meta.shape),
-            "strides": tuple([s * d.itemsize for s in meta.strides]),
-            "typestr": d.str,
-            "data": (pointer, self.readonly),
-            "version": 3,
-        }
+_array_type: Any = type(ctypes.Array)
+# Classes of views of 2**n bytes: NumPy and ctypes see memory through an object that keeps its storage alive (`st`). A
+# view may reach beyond the storage, an array over it does not.
+WINDOWS: dict[int, Any] = {}
+EXPORTED: dict[int, Any] = {}
 
 
-class Exported(Memory):
-    """As `Memory`, counted: as long as it lives, others may write to the storage at any time."""
+def window_of(bits: int, exported: bool) -> Any:
+    """The class of views of 2**bits bytes."""
+    names: dict[str, Any] = {"_type_": ctypes.c_char, "_length_": 1 << bits, "counted": False}
+    if exported:
+        names["__del__"] = returned
+    table = EXPORTED if exported else WINDOWS
+    return table.setdefault(bits, _array_type("Window", (ctypes.Array,), names))
 
-    def __init__(self, pointer: int, meta: Any, d: np.dtype, st: Storage):
-        super().__init__(pointer, meta, d, st)
-        if st.info is None:
-            st.info = StorageInfo()
-        st.info.exported += 1
-        self.readonly = st.info.readonly
 
-    def __del__(self) -> None:
-        self.st.info.exported -= 1
+def returned(memory: Any) -> None:
+    """An exported view is gone."""
+    if memory.counted:
+        memory.st.info.exported -= 1
 
 
 def empty_of(shape: Sequence[int], d: dtype, strides: Sequence[int] | None = None) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .program import STATS
 
 if TYPE_CHECKING:
-    from .flush import Known
+    from .known import Known
 
 
 class Novelty:

@@ -166,6 +166,12 @@ class StorageInfo:
         self.poison: BaseException | None = None
         self.resizable = True
 
+    def plain(self) -> bool:
+        """Whether nothing is unusual any more."""
+        return (
+            not self.exported and self.owner is self.poison is None and not self.readonly and self.resizable
+        )
+
 
 class Extras:
     """What few tensors have: .grad, hooks, the leaf's AccumulateGrad node."""
@@ -354,6 +360,7 @@ class Stream:
             "looked",
             "modes",
             "pending_bytes",
+            "progress",
             "running",
             "sites",
             "slots",
@@ -377,6 +384,7 @@ class Stream:
         self.lock = threading.RLock()
         self.thread = threading.current_thread()
         self.running: Any = None  # the name table of the flush under way
+        self.progress: Any = None  # how far it came, where a builtin runs it
         self.capture: Any = None  # the call under capture (stream/capture.py)
         self.looked: Any = None  # how much of `code` was weighed (stream/boundary.py)
         self.bound = (

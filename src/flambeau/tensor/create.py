@@ -11,8 +11,6 @@ else:
 
 from ..ops.entry import FUNCTIONS
 from ..stream.capture import outside
-from ..stream.host import Exported as Exported
-from ..stream.host import Memory as Memory
 from ..stream.host import as_numpy as as_numpy
 from ..stream.host import check_device as check_device
 from ..stream.host import check_rectangular as check_rectangular

@@ -26,8 +26,21 @@ def shape_of(size: tuple[Any, ...], name: str) -> tuple[int, ...]:
     """A shape given as numbers or as one sequence."""
     if len(size) == 1 and not isinstance(size[0], int) and hasattr(size[0], "__iter__"):
         size = tuple(size[0])
-    if any(isinstance(n, str) for n in size):
-        fail(TypeError, f"{name}(): argument 'size' (position 1) must be tuple of ints, not str")
+    for n in size:
+        if type(n) is not int or n < 0:
+            return unusual_shape(size, name)
+    return size
+
+
+def unusual_shape(size: tuple[Any, ...], name: str) -> tuple[int, ...]:
+    """As `shape_of`, of numbers that are not all plain: integers of other classes, or errors."""
+    for at, n in enumerate(size):
+        if isinstance(n, (str, float)):
+            fail(
+                TypeError,
+                f"{name}(): argument 'size' (position 1) must be tuple of ints, but found element of type "
+                f"{type(n).__name__} at pos {at}",
+            )
     shape = tuple([int(n) for n in size])
     for n in shape:
         if n < 0:

@@ -17,9 +17,12 @@ from ..dtypes import bool_, int64, uint8
 from ..errors import fail
 from ..ops.entry import FUNCTIONS
 from ..ops.view import _select, slice_, unsqueeze
+from ..ops.viewing import attach_view
 from ..stream.graph import Val
-from ..stream.value import NUMBERS, PLAIN, Tensor
+from ..stream.storages import BUILTINS
+from ..stream.value import LOCAL, NUMBERS, PLAIN, Tensor, make_tensor
 
+BOUNDS = (int, type(None))  # the classes of a plain slice's numbers
 FIRST = (0,)  # the dimension of a single index tensor
 
 
@@ -44,6 +47,10 @@ def getitem(self: Any, index: Any) -> Any:
         if not self.ndim:
             fail(IndexError, "slice() cannot be applied to a 0-dim tensor.")
         return cut(self, 0, index, always=True)
+    if kind is tuple and type(self) is Tensor and not self._rg:
+        found = plain_view(self, index)
+        if found is not None:
+            return found
     if type(self) not in (Tensor, Val) and hasattr(type(self), "__torch_function__"):
         from ..ops import modes
 
@@ -64,14 +71,51 @@ def getitem(self: Any, index: Any) -> Any:
     return FUNCTIONS["alias"](view) if view is self and "alias" in FUNCTIONS else view
 
 
-def _stream() -> Any:
-    from ..stream.value import LOCAL
+VIEWS: dict[Any, tuple[Any, int]] = {}  # what numbers and slices of numbers give: metadata, offset
 
+
+def plain_view(x: Tensor, index: tuple[Any, ...]) -> Tensor | None:
+    """The view that numbers and slices give of a tensor without history, in one step; None: something else is there."""
+    S = LOCAL.s
+    if S.depth:
+        return None
+    key: list[Any] = [x._meta]
+    for i in index:
+        if type(i) is slice:
+            if not (type(i.start) in BOUNDS and type(i.stop) in BOUNDS and type(i.step) in BOUNDS):
+                return None
+            key.append((i.start, i.stop, i.step))
+        elif type(i) is int:
+            key.append(i)
+        else:
+            return None
+    found = VIEWS.get(tuple(key))
+    if found is None:
+        view, _ = apply_basic(x, list(index))
+        if view is x:
+            return None
+        if len(VIEWS) > 8192:
+            VIEWS.clear()
+        found = VIEWS[tuple(key)] = view._meta, view._off - x._off
+    t = (BUILTINS.get("plain") or make_tensor)(x._st, found[0], x._off + found[1])
+    attach_view(S, x, t, "")
+    return t
+
+
+def _stream() -> Any:
     return LOCAL.s
 
 
 def setitem(self: Any, index: Any, value: Any) -> None:
     """Write value (a number or a tensor that broadcasts) into the elements at an index."""
+    kind = type(index)
+    if kind is tuple and type(self) is Tensor and not self._rg:
+        plain = plain_view(self, index)
+    else:
+        plain = at(self, 0, index) if kind is int else None
+    if plain is not None:
+        put(plain, value)
+        return
     view, picks = apply_basic(self, as_items(index))
     if not picks:
         put(view, value)
@@ -209,11 +253,12 @@ def at(x: Any, dim: int, i: int) -> Any:
 
 def bound(s: slice, n: int) -> tuple[int, int, int]:
     """(start, stop, step) of a slice within n elements. ValueError for a step below 1."""
-    step = 1 if s.step is None else number(s.step)
+    step, start, stop = s.step, s.start, s.stop
+    step = 1 if step is None else step if type(step) is int else number(step)
     if step <= 0:
         raise ValueError("step must be greater than zero")
-    start = 0 if s.start is None else number(s.start)
-    stop = n if s.stop is None else number(s.stop)
+    start = 0 if start is None else start if type(start) is int else number(start)
+    stop = n if stop is None else stop if type(stop) is int else number(stop)
     start = max(start + n, 0) if start < 0 else min(start, n)
     stop = max(stop + n, 0) if stop < 0 else min(stop, n)
     return start, max(start, stop), step

@@ -12,9 +12,11 @@ from ...device import memory
 from ...device.base import Frame
 from ...device.memory import Block, alloc
 from ...errors import site
+from ...stream import flush as flushes
 from ...stream import fragments, gradient, rebind, storages
+from ...stream import program as programs
 from ...stream.flush import Progress
-from ...stream.program import Program, outcome
+from ...stream.program import STATS, Program, outcome
 from ...stream.value import (
     AT_FIRST_KERNEL,
     AT_FLUSH,
@@ -49,6 +51,7 @@ BUILTINS = (
     "holder",
     "plain",
     "within",
+    "flush",
     "free",
 )
 NAMES = ("flambeau_objects", *[f"flambeau_{name}" for name in BUILTINS])
@@ -85,6 +88,10 @@ def objects() -> dict[str, Any]:
             "derived outcome": derived_outcome,
             "single outs": kin.SINGLE,
             "single": kin.single,
+            **{"STATS": STATS, "hits": "hits", "runs": "runs", "launches": "launches"},
+            **{"sequences": flushes.CACHE, "at flush": AT_FLUSH, "run": "run"},
+            **{"flush names": vars(flushes), "flush run": flushes.RUN},
+            **{"program names": vars(programs), "program run": programs.RUN},
             "free lists": memory._lists,
             "python commit": COMMIT,
             "python record_grad": RECORD_GRAD,
@@ -116,7 +123,7 @@ def receive_slot(buffers: dict[Any, Any], node: Any, number: int, g: Any) -> Non
 def module() -> Any:
     """All functions."""
     from ...device.cpython import Module
-    from . import calling, cutting, deriving, ranges, recording, replaying, running, walking
+    from . import calling, cutting, deriving, flushing, ranges, recording, replaying, running, walking
 
     o = {cls: recording.Offsets(cls) for cls in recording.SLOTS}
     m = Module()
@@ -140,8 +147,7 @@ def module() -> Any:
     deriving.derived(m, o[Form], o[kin.Kin])
     calling.plain_test(m)
     calling.collect(m, o[Tensor])
-    for declare in (calling.list_part, calling.part_of_key, calling.values_allowed):
-        declare(m)
+    calling.parts(m)
     calling.form_of(m)
     calling.op_call(m, o[Stream], o[Form])
     calling.results_of(m, o[Form])
@@ -170,6 +176,7 @@ def module() -> Any:
     running.launched(m, o[Frame], o[Progress])
     deriving.launched(m, o[Form], o[Block], o[Frame])
     running.launch(m, o[Program])
+    flushing.declare(m, o)
     running.free_dead(m, o[Storage], o[Form])
     running.unit(m, o[Form])
     kinds = {"node": fragments.Node, "program": Program, "progress": Progress}
@@ -228,7 +235,8 @@ def adopt(m: Any, addresses: list[int]) -> None:
     cpython.set_objects(address, [known[name] for name in m.objects])
     for name, function in zip(BUILTINS, functions):
         ADDRESSES[name] = function
-    MADE.update({name: cpython.builtin(name, ADDRESSES[name], cpython.FAST) for name in BUILTINS[1:-1]})
+    MADE.update({name: cpython.builtin(name, ADDRESSES[name], cpython.FAST) for name in BUILTINS[1:-2]})
+    MADE["flush"] = cpython.builtin("flush", ADDRESSES["flush"], cpython.ONE)
     MADE["free"] = cpython.method(Block, "__del__", ADDRESSES["free"])
 
 
@@ -249,6 +257,7 @@ def install() -> None:
     places.BUILTINS["within"] = MADE["within"]
     fragments.BUILTINS.update({name: MADE[name] for name in ("survey", "piece", "drive")})
     storages.BUILTINS.update({name: MADE[name] for name in ("fresh", "furnish", "holder", "plain", "launch")})
+    flushes.BUILTINS["flush"] = MADE["flush"]
     setattr(Block, "__del__", MADE["free"])  # noqa: B010
 
 
@@ -260,4 +269,5 @@ def remove() -> None:
     places.BUILTINS.clear()
     fragments.BUILTINS.clear()
     storages.BUILTINS.clear()
+    flushes.BUILTINS["flush"] = flushes.no_builtin
     setattr(Block, "__del__", FREE)  # noqa: B010

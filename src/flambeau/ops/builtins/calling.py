@@ -103,6 +103,13 @@ def part_of_key(m: Module) -> None:
     f.end()
 
 
+def parts(m: Module) -> None:
+    """The functions that take the arguments of a call apart."""
+    list_part(m)
+    part_of_key(m)
+    values_allowed(m)
+
+
 def list_part(m: Module) -> None:
     """metas(list or tuple of tensors, operands, counts, held): the tuple of their metadata."""
     f = m.function("metas", "ppppp")

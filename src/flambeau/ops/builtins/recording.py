@@ -13,6 +13,7 @@ from ...device.memory import Block
 from ...stream.flush import Progress
 from ...stream.fragments import Node as Fragment
 from ...stream.gradient import AccumulateGrad
+from ...stream.known import Known
 from ...stream.program import Program
 from ...stream.rebind import Pattern, Recipe
 from ...stream.value import Extras, Meta, Node, Storage, Stream, Tensor, Version
@@ -35,11 +36,13 @@ SLOTS: dict[type, str] = {
     Pattern: "quick",
     Recipe: "ready",
     Fragment: "named next wirings",
-    Program: "ready",
-    Progress: "done started",
+    Known: "_promised programs used",
+    Program: "kept ready",
+    Progress: "consumed done failed known pending sites slots started",
     Frame: "address",
     GradPlan: "inputs node_type results saved_args",
-    Stream: "bound byte_bound code depth eager flush_after fresh grad ids pending_bytes sites slots written",
+    Stream: "bound byte_bound code depth eager flush_after fresh grad ids pending_bytes progress running "
+    "sites slots snapshots written",
 }
 
 

@@ -1,0 +1,85 @@
+"""What is known of a sequence of instructions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .fragments import promised
+from .program import Program
+
+MET: dict[
+    int, tuple[int, ...]
+] = {}  # the `history` of those without a program, by hash: the code is not kept
+
+
+class Known:
+    """What is known of a key: how often it came, which slots it promises, the programs made for it.
+
+    later: how often it must have come before it is worth another try, after one that found no kernels. first, last:
+    the numbers of the flushes with which it came (0: never). size, calls: its instructions, and the programs that it
+    took to run them. used: whether it came since it was last thought of being forgotten."""
+
+    __slots__ = (
+        *(
+            "_lines",
+            "_promised",
+            "calls",
+            "code",
+            "first",
+            "last",
+            "later",
+            "programs",
+            "seen",
+            "size",
+            "used",
+        ),
+    )
+
+    def __init__(self, code: tuple[Any, ...], history: tuple[int, ...] = (0, 0, 0, 0, 0, 0)):
+        self.code = code
+        self.seen, self.later, self.first, self.last, self.size, self.calls = history
+        self.programs: list[Program] = []
+        self.used = False
+        self._lines: Any = None
+        self._promised: Any = None
+
+    @property
+    def lines(self) -> list[tuple[Any, tuple[int, ...]]]:
+        """The instructions: a form, and its slot numbers."""
+        if self._lines is None:
+            self._lines = split(self.code)
+        return self._lines
+
+    @property
+    def promised(self) -> list[int]:
+        """The slots of the storages that the sequence makes."""
+        if self._promised is None:
+            self._promised = promised(self.lines)
+        return self._promised
+
+    @property
+    def single(self) -> bool:
+        """Whether this is one instruction."""
+        return len(self.code) <= 1 + 2 * self.code[0].slots and len(self.lines) == 1
+
+    def note(self) -> None:
+        """Keep what is known of a key that has no program."""
+        MET[hash(self.code)] = self.seen, self.later, self.first, self.last, self.size, self.calls
+
+
+def split(code: tuple[Any, ...]) -> list[tuple[Any, tuple[int, ...]]]:
+    """The flat code as (form, slot numbers) pairs."""
+    lines = []
+    i, n = 0, len(code)
+    while i < n:
+        form = code[i]
+        start, i = i + 1, i + 1 + form.slots
+        line = code[start:i]
+        if line and min(line) < 0:  # offsets follow what they belong to
+            i, left = start, form.slots
+            while left:
+                i += 2 if code[i] < 0 else 1
+                left -= 1
+            line = code[start:i]
+        lines.append((form, line))
+    return lines
