@@ -27,7 +27,8 @@ class Spec(NamedTuple):
     transposed block. swap: the problem is computed transposed (lanes run over the rows of C). even: m is a multiple of
     rows. tail: lanes of the tile of the last columns (0: n is a multiple of lanes). single: gr = gc = 1 and n <= nc.
     staged: the epilogue is long, its code is there once for all rows of a tile. paired: a batch is a pair of indices.
-    shared: all batches have the same B, which a part packs once. bake: run-time integers that are constants of this
+    shared: all batches have the same B, which a part packs once. joined: all batches have the same A, and their columns
+    follow each other: column j is column j % bn of batch j // bn. bake: run-time integers that are constants of this
     kernel."""
 
     kind: str
@@ -54,6 +55,7 @@ class Spec(NamedTuple):
     staged: bool = False
     paired: bool = False
     shared: bool = False
+    joined: bool = False
     bake: tuple[tuple[str, int], ...] = ()
 
     def works(self, in_place: bool) -> bool:
@@ -70,6 +72,7 @@ class Spec(NamedTuple):
         words = [f"tile {self.rows}x{self.lanes}", f"{packed or 'nothing'} packed"]
         words += [f"a tile of {self.tail} for the last columns"] if self.tail else []
         words += ["k in blocks"] if self.blocks else []
+        words += ["columns of all batches in a row"] if self.joined else []
         words += ["transposed problem"] if self.swap else []
         return ", ".join(words)
 
@@ -171,8 +174,10 @@ class Frame:
 def fixed_ints(spec: Spec) -> dict[str, int]:
     """The integers that are constants of the kernel."""
     fixed = dict(spec.bake)
-    fixed |= {} if spec.batched else {"batch": 1, "ab": 0, "bb": 0, "cb": 0}
-    fixed |= {} if spec.paired else {"bn": 1, "ab2": 0, "bb2": 0}
+    fixed |= {} if spec.batched else {"batch": 1, "ab": 0}
+    fixed |= {} if spec.batched or spec.joined else {"bb": 0, "cb": 0}
+    fixed |= {} if spec.paired or spec.joined else {"bn": 1}
+    fixed |= {} if spec.paired else {"ab2": 0, "bb2": 0}
     fixed |= {"gr": 1, "gc": 1} if spec.single else {}
     fixed |= {"row": {"ak": 1}, "col": {"ai": 1}}.get(spec.a, {})
     fixed |= {"row": {"bj": 1}, "col": {"bk": 1}}.get(spec.b, {})

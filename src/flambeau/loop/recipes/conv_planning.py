@@ -18,7 +18,7 @@ from .planning import Vectors, even_rows, registers, tile
 from .winograd import OUT, POINTS, winograd_pieces, winograd_workspace
 from .winograd_weight import weight_pieces
 
-PLANE = 512  # positions from which on a convolution of one tap is a product of matrices
+PLANE = 512  # positions from which on a convolution of one tap is a product for each image, below it is one for all
 
 
 class Geometry(NamedTuple):
@@ -90,10 +90,15 @@ def plan(
 
     "forward": reads x and w, writes y. "data": reads y and w, writes x. "weight": reads x and y, writes w; the planes
     of y must be dense. plain, staged: as in planning.plan."""
-    if SIZE[dtype] >= 4 and (strides := _product(kind, g, x, w, y)):
+    if SIZE[dtype] >= 4 and (
+        strides := _product(kind, g, x, w, y, 2 * target.vector_bits // 8 // SIZE[dtype])
+    ):
         m, k = (g.cout, g.cin) if kind == "forward" else (g.cin, g.cout)
         n = g.out[0] * g.out[1] * g.out[2]
-        p = planning.plan(m, n, k, g.images, strides, dtype, target, threads, plain=plain, staged=staged)
+        joined = g.images > 1 and n < PLANE
+        p = planning.plan(
+            m, n, k, g.images, strides, dtype, target, threads, plain=plain, staged=staged, joined=joined
+        )
         return ConvPlan(p.spec, p.ints, p.parts, p.work, 0)
     if _by_winograd(kind, g, dtype):
         return _winograd(kind, g, x, w, y, dtype, target, threads)
@@ -134,12 +139,16 @@ def plan(
 
 
 def _product(
-    kind: str, g: Geometry, x: Sequence[int], w: Sequence[int], y: Sequence[int]
+    kind: str, g: Geometry, x: Sequence[int], w: Sequence[int], y: Sequence[int], least: int
 ) -> planning.Strides | None:
-    """Of a convolution of one tap over large dense planes: the product of matrices that sums in the same order."""
+    """Of a convolution of one tap over dense planes of `least` positions: the product that sums in the same order.
+
+    The gradient of one image's small planes reads the weights in an order that the other recipe packs once."""
     x, y, flat = _flattened(x, y, g)
     source, out = (x, y) if kind == "forward" else (y, x)
-    if flat is g or kind == "weight" or g.groups > 1 or min(g.cin, g.cout) < 16 or flat.size[2] < PLANE:
+    if flat is g or kind == "weight" or g.groups > 1 or min(g.cin, g.cout) < 16:
+        return None
+    if flat.size[2] < (PLANE if kind == "data" and g.images == 1 else least):
         return None
     if source[4] != 1 or out[4] != 1:
         return None

@@ -17,13 +17,14 @@ that do not exist repeat the last row and are not stored; the last column panel 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
-from ..build import Register, Value, const, minimum, select
+from ..build import Register, Value, const, minimum
 from ..ir import SIZE, Kernel
 from . import packing
-from .contraction import KC, Epilogue, Frame, Spec, muladd, round_up
+from .contraction import KC, Epilogue, Frame, Spec, muladd
+from .panels import Panels, a_pitch
 
 
 def gemm(spec: Spec, epilogue: Epilogue | None = None, name: str = "gemm") -> Kernel:
@@ -60,43 +61,12 @@ def gemm(spec: Spec, epilogue: Epilogue | None = None, name: str = "gemm") -> Ke
     return b.kernel()
 
 
-def a_pitch(spec: Spec) -> int:
-    """Elements from one k step to the next in a packed panel of A."""
-    return spec.rows
-
-
-STRIP = 8  # column panels of B that are packed at once, row after row: longer pieces of a row are read
 AHEAD = 4  # tiles in which the next panel of B is brought near; k steps that share one line of that
 LONG = 64  # k steps in which it pays to have what an epilogue reads brought near
-DISTANCE = 16  # rows of B that are asked for before they are packed
 
 
-class _Nest:
-    """The loops inside one unit; attributes are what the enclosing loops have fixed so far."""
-
-    opening: Value
-    batch: Value
-    p0: Value
-    p1: Value
-    a0: Value
-    b0: Value
-    w0: Value
-    jc: Value
-    je: Value
-    pb: Value
-    pe: Value
-    gb: Value
-    gk: Value
-    kb: Value
-    kc: Value
-    j0: Value
-    turn_b: Value
-
-    def __init__(self, f: Frame):
-        self.f, self.b, self.spec = f, f.b, f.spec
-        self.stage = None
-        if f.spec.staged or f.spec.tail or not f.spec.even:
-            self.stage = f.b.alloc("stage", f.spec.acc, f.spec.rows * f.spec.lanes)
+class _Nest(Panels):
+    """The loops inside one unit."""
 
     def chunk(self, jc: Value, je: Value) -> None:
         """Columns jc..je-1, all groups of k blocks."""
@@ -153,129 +123,15 @@ class _Nest:
             with b.if_(whole < self.je):
                 do(whole, spec.tail, packing.live(b, self.je - whole, spec.tail, spec.dtype))
 
-    def panel_at(self, j: Value) -> Value:
-        """Where the packed panel of column j begins in the workspace (after its spare rows)."""
-        size = (self.depth + packing.SPARE) * self.spec.lanes
-        return self.w0 + (j - self.jc) // self.spec.lanes * size + packing.SPARE * self.spec.lanes
-
-    def pack_b(self, j: Value, part: bool) -> None:
-        """One panel of B, `lanes` columns from j on. part: fewer exist."""
-        f, b, spec, work = self.f, self.b, self.spec, self.f.work
-        assert work is not None
-        at = b.let(self.panel_at(j), "at")
-
-        def blocks() -> None:
-            window = packing.Window(j, f["n"], self.gb, self.gk, f["k"])
-            packing.transposed_panel(
-                b, f.bm, self.b0, f["bj"], window, spec.block, work, at, spec.lanes, spec.lanes
-            )
-
-        def rows() -> None:
-            base = b.let(self.b0 + self.gb * f["bk"] + j * f["bj"])
-            mask = packing.live(b, self.je - j, spec.lanes, spec.dtype) if part else None
-            packing.rows_panel(b, f.bm, base, f["bk"], f["bj"], self.gk, mask, work, at, spec.lanes)
-
-        self.choose(spec.b == "col", f["n"], blocks, rows)
-
-    def pack_strip(self, j0: Value) -> None:
-        """The next whole panels of B from column j0 on, STRIP at most."""
-        f, b, spec, work = self.f, self.b, self.spec, self.f.work
-        assert work is not None
-        lanes, bk = spec.lanes, f["bk"]
-        count = b.let(minimum((self.je - j0) // lanes, STRIP), "count")
-        at, size = b.let(self.panel_at(j0), "at"), b.let((self.depth + packing.SPARE) * lanes)
-        base = b.let(self.b0 + self.gb * bk + j0 * f["bj"])
-        with b.for_("kk", 0, self.gk) as kk:
-            row, put = b.let(base + kk * bk), b.let(at + kk * lanes)
-            with b.for_("s", 0, count) as s:
-                start = b.let(row + s * lanes)
-                for line in range(0, lanes, 64 // SIZE[spec.dtype]):
-                    b.prefetch(f.bm, start + DISTANCE * bk + line)
-                with b.vfor("x", 0, lanes, lanes, full=True) as x:
-                    work[put + s * size + x] = f.bm[start + x].cast(spec.acc)
-
-    def a_panel(self, p: Value) -> Value:
-        """Where the packed panel p of A begins in the workspace (after its spare rows)."""
-        pitch = a_pitch(self.spec)
-        first = self.w0 + self.f["wa"] + packing.SPARE * pitch
-        return first + (p - self.pb) * ((self.depth + packing.SPARE) * pitch)
-
-    def pack_a(self, p: Value) -> None:
-        """The panel p of A, all rows of a tile."""
-        f, b, spec, work = self.f, self.b, self.spec, self.f.work
-        assert work is not None
-        pitch = a_pitch(spec)
-        i0, start = b.let(p * spec.rows, "i0"), b.let(self.a_panel(p), "at")
-
-        def blocks() -> None:
-            window = packing.Window(i0, f["m"], self.gb, self.gk, f["k"])
-            room = round_up(spec.rows, spec.block)
-            with b.if_(i0 + room <= f["m"]):
-                packing.transposed_panel(
-                    b, f.a, self.a0, f["ai"], window, spec.block, work, start, pitch, pitch
-                )
-            with b.else_():
-                rows()
-
-        def rows() -> None:
-            places = self.a_rows(i0)
-            with b.for_("kk", 0, self.gk) as kk:
-                step = b.let((self.gb + kk) * f["ak"])
-                for r, row in enumerate(places):
-                    work[start + kk * pitch + r] = f.a[row + step].cast(spec.acc)
-
-        def copy() -> None:  # a k step of a panel lies in a row
-            base = b.let(self.a0 + i0 + self.gb * f["ak"])
-            with b.for_("kk", 0, self.gk) as kk:
-                row, put, r = b.let(base + kk * f["ak"]), b.let(start + kk * pitch), 0
-                while r < spec.rows:
-                    width = min(spec.block, 1 << ((spec.rows - r).bit_length() - 1))
-                    with b.vfor("x", r, r + width, width, full=True) as x:
-                        work[put + x] = f.a[row + x].cast(spec.acc)
-                    r += width
-
-        if spec.a != "col":
-            self.choose(spec.a == "row", f["m"], blocks, rows)
-        elif spec.even:
-            copy()
-        else:
-            with b.if_(i0 + spec.rows <= f["m"]):
-                copy()
-            with b.else_():
-                rows()
-
-    def choose(self, transposed: bool, extent: Value, blocks, rows) -> None:
-        """Pack by transposed blocks where the layout asks for it and there is room for them, else row by row."""
-        b, narrow, size = self.b, self.spec.narrow, self.spec.block
-        if not transposed or narrow == "yes":
-            rows()
-        elif narrow == "no":
-            blocks()
-        else:
-            with b.if_((extent >= size) & (self.f["k"] >= size)):
-                blocks()
-            with b.else_():
-                rows()
-
-    def a_rows(self, i0: Value) -> list[Value]:
-        """Where the rows of the panel begin in A (k = 0)."""
-        f, b = self.f, self.b
-        if self.spec.even:
-            base = b.let(self.a0 + i0 * f["ai"])
-            return [base + r * f["ai"] for r in range(self.spec.rows)]
-        last = b.let(f["m"] - 1)
-        return [b.let(self.a0 + minimum(i0 + r, last) * f["ai"], "ar") for r in range(self.spec.rows)]
-
     def column(self, j0: Value, lanes: int, mask: Value | None) -> None:
         """The tiles of a column panel with all row panels of a block."""
         b, f, spec = self.b, self.f, self.spec
         first = self.pb.eq(self.p0) & self.opening if spec.shared else self.pb.eq(self.p0)
-        if spec.pack_b and mask is None and spec.b == "row":
-            with b.if_(first & ((j0 - self.jc) % (STRIP * lanes)).eq(0)):
-                self.pack_strip(j0)
-        elif spec.pack_b:
+        if spec.joined:
+            self.enter(j0)
+        if spec.pack_b:
             with b.if_(first):
-                self.pack_b(j0, mask is not None)
+                self.open_b(j0, lanes, mask is not None)
 
         def panels() -> None:
             with b.for_("p", self.pb, self.pe) as p:
@@ -302,57 +158,15 @@ class _Nest:
         if near is not None:
             with b.if_((self.kb + self.kc >= f["k"]) & (self.kc >= LONG)):
                 for r in range(spec.rows):
-                    near(spec.lanes, self.batch, i0 + r, j0)
+                    near(spec.lanes, self.batch, i0 + r, self.column_of(j0))
         if not spec.blocks or spec.c != "row":
             return
         if f.partial is None and not spec.groups:
             return
-        store, place = (f.c, f.c_index) if f.partial is not None else (f.work, self.place)
+        store, place = (f.c, self.c_place) if f.partial is not None else (f.work, self.place)
         assert store is not None
         for r in range(spec.rows):
-            b.prefetch(store, place(self.batch, i0 + r, j0), write=True)
-
-    def turns(self) -> Value:
-        """How many k blocks there are in a group."""
-        return (self.gk + (KC - 1)) // KC if self.spec.deep else const("i64", 1)
-
-    def turn(self, j0: Value) -> Value:
-        """How many tiles of a row panel came before this one in the group."""
-        column = (j0 - self.jc) // self.spec.lanes
-        return column * self.turns() + (self.kb - self.gb) // KC if self.spec.deep else column
-
-    def fetch_a(self, p: Value, j0: Value) -> None:
-        """Have a share of what is packed next brought near: each tile the lines of a few k steps of its panel."""
-        f, b, spec = self.f, self.b, self.spec
-        more = self.pe < self.p1
-        row = (select(more, self.pe, self.p0) + (p - self.pb)) * spec.rows
-        kb = select(more, self.gb, self.gb + self.gk)
-        at = self.a0 + row * f["ai"] + kb * f["ak"]
-        if spec.a == "row":
-            step = b.let(self.turn(j0) * (64 // SIZE[spec.dtype]))
-            with b.if_(step < self.gk):
-                for r in range(spec.rows):
-                    b.prefetch(f.a, at + step + r * f["ai"])
-        elif spec.a == "col":
-            share = b.let(self.gk * spec.lanes // ((self.je - self.jc) * self.turns()) + 1)
-            first = b.let(self.turn(j0) * share)
-            with b.for_("i", first, minimum(first + share, self.gk)) as i:
-                b.prefetch(f.a, at + i * f["ak"])
-
-    def fetch_b(self, p: Value, j0: Value) -> None:
-        """The same for the next panel of B: each tile a share of the panel."""
-        f, b, spec = self.f, self.b, self.spec
-        line = 64 // SIZE[spec.dtype]
-        tiles = (self.pe - self.pb) * self.turns()
-        share = b.let((self.gk + tiles - 1) // tiles)
-        turn = (self.kb - self.gb) // KC * (self.pe - self.pb) if spec.deep else const("i64", 0)
-        first = b.let((turn + (p - self.pb)) * share)
-        at = b.let(self.b0 + self.gb * f["bk"] + (j0 + spec.lanes) * f["bj"])
-        with b.for_("i", first, minimum(first + share, self.gk)) as i:
-            if spec.b == "col":
-                b.prefetch(f.bm, at + i % spec.lanes * f["bj"] + i // spec.lanes * line)
-            else:
-                b.prefetch(f.bm, at + i * f["bk"])
+            b.prefetch(store, place(i0 + r, j0), write=True)
 
     def tile(self, i0: Value, a_rows: list[Value], j0: Value, lanes: int, mask: Value | None) -> None:
         """One register tile: the k loop, then what is done with its sums. mask: of the columns that exist."""
@@ -399,12 +213,14 @@ class _Nest:
     def finish(self, i0: Value, j0: Value, acc: list[Register], lanes: int, part: bool) -> None:
         """Add the sums of earlier k blocks; keep the sums, or hand them to the epilogue after the last block."""
         b, f, spec = self.b, self.f, self.spec
+        whole = [] if spec.even else [i0 + spec.rows <= f["m"]]
+        whole += [self.room >= lanes] if spec.joined else []
         if part or spec.staged:
             self.by_rows(i0, j0, acc, lanes, part)
-        elif spec.even:
+        elif not whole:
             self.at_once(i0, j0, acc, lanes)
         else:
-            with b.if_(i0 + spec.rows <= f["m"]):
+            with b.if_(whole[0] & whole[-1]):
                 self.at_once(i0, j0, acc, lanes)
             with b.else_():
                 self.by_rows(i0, j0, acc, lanes, part)
@@ -418,7 +234,7 @@ class _Nest:
         if not spec.blocks:
             emit()
             return
-        store, place = (f.c, f.c_index) if f.partial is not None else (f.work, self.place)
+        store, place = (f.c, self.c_place) if f.partial is not None else (f.work, self.place)
         opening = self.kb.eq(self.gb)
 
         def earlier() -> None:
@@ -450,7 +266,7 @@ class _Nest:
 
     def at_once(self, i0: Value, j0: Value, acc: list[Register], lanes: int) -> None:
         """All rows of a whole tile, out of its registers."""
-        b, f, batch = self.b, self.f, self.batch
+        b = self.b
 
         def rows(do: Callable[[Register, Value, Value], None]) -> None:
             with b.vfor("x", 0, lanes, lanes, full=True) as x:
@@ -458,14 +274,14 @@ class _Nest:
                     do(sums, i0 + r, j0 + x)
 
         self.settle(
-            lambda store, at: rows(lambda t, r, c: t.set(store[at(batch, r, c)] + t.get())),
-            lambda: rows(lambda t, r, c: f.emit(t.get(), batch, r, c)),
-            lambda store, at: rows(lambda t, r, c: b.store(store, at(batch, r, c), t.get())),
+            lambda store, at: rows(lambda t, r, c: t.set(store[at(r, c)] + t.get())),
+            lambda: rows(lambda t, r, c: self.give(t.get(), r, c)),
+            lambda store, at: rows(lambda t, r, c: b.store(store, at(r, c), t.get())),
         )
 
     def by_rows(self, i0: Value, j0: Value, acc: list[Register], lanes: int, part: bool) -> None:
         """A loop over the rows that exist, through scratch: less code where it runs seldom or is long for a row."""
-        b, f, spec, batch, stage = self.b, self.f, self.spec, self.batch, self.stage
+        b, f, spec, stage = self.b, self.f, self.spec, self.stage
         assert stage is not None
         with b.vfor("x", 0, lanes, lanes, full=True) as x:
             for place, sums in enumerate(acc):
@@ -476,22 +292,46 @@ class _Nest:
             first, row = b.let(r * spec.lanes, "first"), b.let(i0 + r, "row")
 
             def columns(do: Callable[[Value, Value], None]) -> None:
-                with b.vfor("x", 0, cols, lanes, full=not part) as x:
-                    do(first + x, j0 + x)
+                for lo, hi in self.pieces(cols):
+                    with b.vfor("x", lo, hi, lanes, full=not part and not spec.joined) as x:
+                        do(first + x, j0 + x)
 
             self.settle(
-                lambda store, at: columns(
-                    lambda i, c: b.store(stage, i, store[at(batch, row, c)] + stage[i])
-                ),
-                lambda: columns(lambda i, c: f.emit(stage[i], batch, row, c)),
-                lambda store, at: columns(lambda i, c: b.store(store, at(batch, row, c), stage[i])),
+                lambda store, at: columns(lambda i, c: b.store(stage, i, store[at(row, c)] + stage[i])),
+                lambda: columns(lambda i, c: self.give(stage[i], row, c)),
+                lambda store, at: columns(lambda i, c: b.store(store, at(row, c), stage[i])),
             )
 
-    def place(self, batch: Value, row: Value, col: Value) -> Value:
+    def pieces(self, cols: Value) -> Iterator[tuple[Value, Value]]:
+        """The columns of a tile, batch after batch."""
+        zero = const("i64", 0)
+        if not self.spec.joined:
+            yield zero, cols
+            return
+        first = self.b.let(minimum(self.room, cols))
+        yield zero, first
+        batch, shift = self.batch, self.shift
+        self.batch, self.shift = batch + 1, shift + self.f["bn"]
+        yield first, cols
+        self.batch, self.shift = batch, shift
+
+    def column_of(self, col: Value) -> Value:
+        """The column of its batch."""
+        return col - self.shift if self.spec.joined else col
+
+    def give(self, value: Value, row: Value, col: Value) -> None:
+        """Hand a finished element on."""
+        self.f.emit(value, self.batch, row, self.column_of(col))
+
+    def c_place(self, row: Value, col: Value) -> Value:
+        """Where an element of C lies."""
+        return self.f.c_index(self.batch, row, self.column_of(col))
+
+    def place(self, row: Value, col: Value) -> Value:
         """Where the sum of an element is kept between k blocks, in the workspace."""
         return self.w0 + self.f["wp"] + (row - self.p0 * self.spec.rows) * self.f["nc"] + (col - self.jc)
 
-    def scratch(self, batch: Value, row: Value, col: Value) -> Value:
+    def scratch(self, row: Value, col: Value) -> Value:
         """Where it is kept between the k blocks of a group."""
         lanes = self.spec.lanes
         return self.w0 + self.f["wt"] + (row - self.pb * self.spec.rows) * lanes + (col - self.j0)

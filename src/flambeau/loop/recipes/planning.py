@@ -13,8 +13,9 @@ from ..build import Builder
 from ..ir import SIZE, Kernel
 from .contraction import KC, Emit, Epilogue, Spec, accumulator, ceil_div, fixed_ints, round_up
 from .gemv import CHUNK, rows_kernel, stream_kernel
-from .matmul import a_pitch, gemm
+from .matmul import gemm
 from .packing import SPARE
+from .panels import a_pitch
 
 
 class Vectors(Protocol):
@@ -76,16 +77,20 @@ def plan(
     plain: bool = True,
     generic: bool = False,
     staged: bool = False,
+    joined: bool = False,
 ) -> Plan:
     """The plan of a contraction. plain: the epilogue is the plain store; staged: it is long. generic: one kernel for
     all extents (the caller has seen several sizes at this place); without it the tile is fitted to m, and small tiles
-    are exact."""
+    are exact. joined: see Spec; B and C have contiguous rows, of a vector tile's columns at least."""
+    if joined:
+        strides = strides._replace(bn=n)
+        n, batch = n * batch, 1
     swap = m > 1 and n == 1
-    if not generic:
+    if not generic and not joined:
         swap = swap or _swap(m, n, strides, target.vector_bits // 8 // SIZE[accumulator(dtype)])
     if swap:
         m, n, strides = n, m, strides.swapped()
-    kind = _kind(m, n, k, strides, dtype, target)
+    kind = "gemm" if joined else _kind(m, n, k, strides, dtype, target)
     make = {"gemm": _gemm, "rows": _rows, "stream": _stream}[kind]
     if generic and m > 1:
         make = _gemm
@@ -105,7 +110,8 @@ def plan(
         groups=k > KC,
         swap=swap,
         staged=staged,
-        paired=strides.bn > 1,
+        paired=strides.bn > 1 and not joined,
+        joined=joined,
     )
     return make(spec, ints, target, threads, plain, generic)
 
@@ -191,20 +197,27 @@ FAR = 1 << 31  # bytes that the k steps of a panel of A span, times columns squa
 TILES = {32: ((14, 2), (24, 1), (6, 4)), 16: ((6, 2), (12, 1), (3, 4))}
 
 
-def tile(m: int, n: int, vector: int, regs: int, generic: bool) -> tuple[int, int]:
-    """(rows, vectors) of the register tile that wastes the least work."""
+def tile(m: int, n: int, vector: int, regs: int, generic: bool, tails: bool = False) -> tuple[int, int]:
+    """(rows, vectors) of the register tile that wastes the least work. tails: the last columns have a narrower one."""
     if generic:
         return TILES[regs][0]
     best, choice = 0.0, (1, 1)
     for top, nv in TILES[regs]:
         panels = ceil_div(m, top)
         rows = ceil_div(m, panels)
-        loads = (rows + nv) / 2
-        step = max(rows * nv, loads, 8 if regs == 32 else 4) + 0.5
-        cost = panels * ceil_div(n, nv * vector) * step
+        last = tail_lanes(n, nv * vector, vector) // vector if tails else 0
+        widths = [nv] * (n // (nv * vector)) + [last] if last else [nv] * ceil_div(n, nv * vector)
+        cost = panels * sum(_step(rows, v, regs) for v in widths)
         if not best or cost < best * 0.97:
             best, choice = cost, (rows, nv)
     return choice
+
+
+def _step(rows: int, nv: int, regs: int) -> float:
+    """The cost of a k step of a tile: two multiply-adds and two loads at a time, and no less than a chain takes. Where
+    the registers do not hold what a step needs, sums wait in memory."""
+    loads = rows + nv if (rows + 1) * nv < regs else 2 * rows * nv
+    return max(rows * nv, loads, 8) + 0.5
 
 
 def tail_lanes(n: int, lanes: int, vector: int) -> int:
@@ -224,10 +237,11 @@ def _gemm(
 ) -> Plan:
     m, n, k, size = ints["m"], ints["n"], ints["k"], SIZE[spec.acc]
     vector = _vector(spec, target)
-    rows, nv = tile(m, n, vector, registers(target), generic)
+    rows, nv = tile(m, n, vector, registers(target), generic, tails=True)
     lanes = nv * vector
     a_thin, b_thin = m < vector or k < vector, n < vector or k < vector
     pack_a, pack_b = _packing(spec, ints, size, lanes == vector)
+    pack_b = pack_b or spec.joined
     narrow = "no"
     if (spec.a == "row" and pack_a and a_thin) or (spec.b == "col" and pack_b and b_thin):
         narrow = "yes"

@@ -1,0 +1,261 @@
+"""Where the panels of a product's operands lie, and how they are packed and brought near."""
+
+from __future__ import annotations
+
+from ..build import Value, const, minimum, select
+from ..ir import SIZE
+from . import packing
+from .contraction import KC, Frame, Spec, round_up
+
+STRIP = 8  # column panels of B that are packed at once, row after row: longer pieces of a row are read
+DISTANCE = 16  # rows of B that are asked for before they are packed
+
+
+def a_pitch(spec: Spec) -> int:
+    """Elements from one k step to the next in a packed panel of A."""
+    return spec.rows
+
+
+class Panels:
+    """What the loops around a product's tile know of its operands; attributes are what they have fixed so far."""
+
+    opening: Value
+    batch: Value
+    p0: Value
+    p1: Value
+    a0: Value
+    b0: Value
+    w0: Value
+    jc: Value
+    je: Value
+    pb: Value
+    pe: Value
+    gb: Value
+    gk: Value
+    kb: Value
+    kc: Value
+    j0: Value
+    depth: Value
+    turn_b: Value
+    shift: Value
+    room: Value
+
+    def __init__(self, f: Frame):
+        self.f, self.b, self.spec = f, f.b, f.spec
+        self.stage = None
+        if f.spec.staged or f.spec.tail or f.spec.joined or not f.spec.even:
+            self.stage = f.b.alloc("stage", f.spec.acc, f.spec.rows * f.spec.lanes)
+
+    def panel_at(self, j: Value) -> Value:
+        """Where the packed panel of column j begins in the workspace (after its spare rows)."""
+        size = (self.depth + packing.SPARE) * self.spec.lanes
+        return self.w0 + (j - self.jc) // self.spec.lanes * size + packing.SPARE * self.spec.lanes
+
+    def open_b(self, j0: Value, lanes: int, part: bool) -> None:
+        """Pack the panel of B from column j0 on, or a strip of panels that begins there. part: fewer exist."""
+        b, spec = self.b, self.spec
+        if part or spec.b != "row":
+            self.pack_b(j0, part)
+            return
+        with b.if_(((j0 - self.jc) % (STRIP * lanes)).eq(0)):
+            self.pack_strip(j0)
+
+    def enter(self, j0: Value) -> None:
+        """Fix the batch that has column j0, the column with which it begins, and how many it has from j0 on."""
+        b, each = self.b, self.f["bn"]
+        self.batch = b.let(j0 // each, "batch")
+        self.shift = b.let(self.batch * each, "shift")
+        self.room = b.let(self.shift + each - j0, "room")
+
+    def pack_b(self, j: Value, part: bool) -> None:
+        """One panel of B, `lanes` columns from j on. part: fewer exist."""
+        f, b, spec, work = self.f, self.b, self.spec, self.f.work
+        assert work is not None
+        at = b.let(self.panel_at(j), "at")
+
+        def blocks() -> None:
+            window = packing.Window(j, f["n"], self.gb, self.gk, f["k"])
+            packing.transposed_panel(
+                b, f.bm, self.b0, f["bj"], window, spec.block, work, at, spec.lanes, spec.lanes
+            )
+
+        def rows() -> None:
+            base = b.let(self.b0 + self.gb * f["bk"] + j * f["bj"])
+            if spec.joined:
+                base = b.let(base + self.batch * f["bb"] - self.shift)
+                with b.for_("kk", 0, self.gk) as kk, b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
+                    work[at + kk * spec.lanes + x] = 0
+                with b.for_("kk", 0, self.gk) as kk:
+                    cols = b.let(minimum(self.je - j, spec.lanes))
+                    self.across(b.let(base + kk * f["bk"]), b.let(at + kk * spec.lanes), self.room, cols)
+                return
+            mask = packing.live(b, self.je - j, spec.lanes, spec.dtype) if part else None
+            packing.rows_panel(b, f.bm, base, f["bk"], f["bj"], self.gk, mask, work, at, spec.lanes)
+
+        self.choose(spec.b == "col", f["n"], blocks, rows)
+
+    def pack_strip(self, j0: Value) -> None:
+        """The next whole panels of B from column j0 on, STRIP at most."""
+        f, b, spec, work = self.f, self.b, self.spec, self.f.work
+        assert work is not None
+        lanes, bk = spec.lanes, f["bk"]
+        count = b.let(minimum((self.je - j0) // lanes, STRIP), "count")
+        at, size = b.let(self.panel_at(j0), "at"), b.let((self.depth + packing.SPARE) * lanes)
+        base = b.let(self.b0 + self.gb * bk + j0 * f["bj"])
+        if spec.joined:
+            self.pack_joined(b.let(base + self.batch * f["bb"] - self.shift), at, size, count)
+            return
+        with b.for_("kk", 0, self.gk) as kk:
+            row, put = b.let(base + kk * bk), b.let(at + kk * lanes)
+            with b.for_("s", 0, count) as s:
+                start = b.let(row + s * lanes)
+                for line in range(0, lanes, 64 // SIZE[spec.dtype]):
+                    b.prefetch(f.bm, start + DISTANCE * bk + line)
+                with b.vfor("x", 0, lanes, lanes, full=True) as x:
+                    work[put + s * size + x] = f.bm[start + x].cast(spec.acc)
+
+    def pack_joined(self, base: Value, at: Value, size: Value, count: Value) -> None:
+        """The same where columns of several batches follow each other; base: of the first one."""
+        f, b, lanes, work = self.f, self.b, self.spec.lanes, self.f.work
+        assert work is not None
+        left, start = b.reg("left", 0, "i64"), b.reg("start", 0, "i64")
+        with b.for_("kk", 0, self.gk) as kk:
+            put = b.let(at + kk * lanes)
+            left.set(self.room)
+            start.set(base + kk * f["bk"])
+            with b.for_("s", 0, count) as s:
+                from_, to = b.let(start.get()), b.let(put + s * size)
+                for line in range(0, lanes, 64 // SIZE[self.spec.dtype]):
+                    b.prefetch(f.bm, from_ + DISTANCE * f["bk"] + line)
+                with b.if_(left.get() >= lanes), b.vfor("x", 0, lanes, lanes, full=True) as x:
+                    work[to + x] = f.bm[from_ + x].cast(self.spec.acc)
+                with b.else_():
+                    self.across(from_, to, b.let(left.get()), const("i64", lanes))
+                    left.set(left.get() + f["bn"])
+                    start.set(from_ + f["bb"] - f["bn"])
+                start.set(start.get() + lanes)
+                left.set(left.get() - lanes)
+
+    def across(self, from_: Value, to: Value, room: Value, cols: Value) -> None:
+        """Pack a k step of a panel: `room` columns of one batch, the others of the next."""
+        f, b, lanes, work = self.f, self.b, self.spec.lanes, self.f.work
+        assert work is not None
+        first = b.let(minimum(room, cols))
+        after = b.let(from_ + f["bb"] - f["bn"])
+        for lo, hi, source in ((const("i64", 0), first, from_), (first, cols, after)):
+            with b.vfor("x", lo, hi, lanes) as x:
+                work[to + x] = f.bm[source + x].cast(self.spec.acc)
+
+    def a_panel(self, p: Value) -> Value:
+        """Where the packed panel p of A begins in the workspace (after its spare rows)."""
+        pitch = a_pitch(self.spec)
+        first = self.w0 + self.f["wa"] + packing.SPARE * pitch
+        return first + (p - self.pb) * ((self.depth + packing.SPARE) * pitch)
+
+    def pack_a(self, p: Value) -> None:
+        """The panel p of A, all rows of a tile."""
+        f, b, spec, work = self.f, self.b, self.spec, self.f.work
+        assert work is not None
+        pitch = a_pitch(spec)
+        i0, start = b.let(p * spec.rows, "i0"), b.let(self.a_panel(p), "at")
+
+        def blocks() -> None:
+            window = packing.Window(i0, f["m"], self.gb, self.gk, f["k"])
+            room = round_up(spec.rows, spec.block)
+            with b.if_(i0 + room <= f["m"]):
+                packing.transposed_panel(
+                    b, f.a, self.a0, f["ai"], window, spec.block, work, start, pitch, pitch
+                )
+            with b.else_():
+                rows()
+
+        def rows() -> None:
+            places = self.a_rows(i0)
+            with b.for_("kk", 0, self.gk) as kk:
+                step = b.let((self.gb + kk) * f["ak"])
+                for r, row in enumerate(places):
+                    work[start + kk * pitch + r] = f.a[row + step].cast(spec.acc)
+
+        def copy() -> None:  # a k step of a panel lies in a row
+            base = b.let(self.a0 + i0 + self.gb * f["ak"])
+            with b.for_("kk", 0, self.gk) as kk:
+                row, put, r = b.let(base + kk * f["ak"]), b.let(start + kk * pitch), 0
+                while r < spec.rows:
+                    width = min(spec.block, 1 << ((spec.rows - r).bit_length() - 1))
+                    with b.vfor("x", r, r + width, width, full=True) as x:
+                        work[put + x] = f.a[row + x].cast(spec.acc)
+                    r += width
+
+        if spec.a != "col":
+            self.choose(spec.a == "row", f["m"], blocks, rows)
+        elif spec.even:
+            copy()
+        else:
+            with b.if_(i0 + spec.rows <= f["m"]):
+                copy()
+            with b.else_():
+                rows()
+
+    def choose(self, transposed: bool, extent: Value, blocks, rows) -> None:
+        """Pack by transposed blocks where the layout asks for it and there is room for them, else row by row."""
+        b, narrow, size = self.b, self.spec.narrow, self.spec.block
+        if not transposed or narrow == "yes":
+            rows()
+        elif narrow == "no":
+            blocks()
+        else:
+            with b.if_((extent >= size) & (self.f["k"] >= size)):
+                blocks()
+            with b.else_():
+                rows()
+
+    def a_rows(self, i0: Value) -> list[Value]:
+        """Where the rows of the panel begin in A (k = 0)."""
+        f, b = self.f, self.b
+        if self.spec.even:
+            base = b.let(self.a0 + i0 * f["ai"])
+            return [base + r * f["ai"] for r in range(self.spec.rows)]
+        last = b.let(f["m"] - 1)
+        return [b.let(self.a0 + minimum(i0 + r, last) * f["ai"], "ar") for r in range(self.spec.rows)]
+
+    def turns(self) -> Value:
+        """How many k blocks there are in a group."""
+        return (self.gk + (KC - 1)) // KC if self.spec.deep else const("i64", 1)
+
+    def turn(self, j0: Value) -> Value:
+        """How many tiles of a row panel came before this one in the group."""
+        column = (j0 - self.jc) // self.spec.lanes
+        return column * self.turns() + (self.kb - self.gb) // KC if self.spec.deep else column
+
+    def fetch_a(self, p: Value, j0: Value) -> None:
+        """Have a share of what is packed next brought near: each tile the lines of a few k steps of its panel."""
+        f, b, spec = self.f, self.b, self.spec
+        more = self.pe < self.p1
+        row = (select(more, self.pe, self.p0) + (p - self.pb)) * spec.rows
+        kb = select(more, self.gb, self.gb + self.gk)
+        at = self.a0 + row * f["ai"] + kb * f["ak"]
+        if spec.a == "row":
+            step = b.let(self.turn(j0) * (64 // SIZE[spec.dtype]))
+            with b.if_(step < self.gk):
+                for r in range(spec.rows):
+                    b.prefetch(f.a, at + step + r * f["ai"])
+        elif spec.a == "col":
+            share = b.let(self.gk * spec.lanes // ((self.je - self.jc) * self.turns()) + 1)
+            first = b.let(self.turn(j0) * share)
+            with b.for_("i", first, minimum(first + share, self.gk)) as i:
+                b.prefetch(f.a, at + i * f["ak"])
+
+    def fetch_b(self, p: Value, j0: Value) -> None:
+        """The same for the next panel of B: each tile a share of the panel."""
+        f, b, spec = self.f, self.b, self.spec
+        line = 64 // SIZE[spec.dtype]
+        tiles = (self.pe - self.pb) * self.turns()
+        share = b.let((self.gk + tiles - 1) // tiles)
+        turn = (self.kb - self.gb) // KC * (self.pe - self.pb) if spec.deep else const("i64", 0)
+        first = b.let((turn + (p - self.pb)) * share)
+        at = b.let(self.b0 + self.gb * f["bk"] + (j0 + spec.lanes) * f["bj"])
+        with b.for_("i", first, minimum(first + share, self.gk)) as i:
+            if spec.b == "col":
+                b.prefetch(f.bm, at + i % spec.lanes * f["bj"] + i // spec.lanes * line)
+            else:
+                b.prefetch(f.bm, at + i * f["bk"])
