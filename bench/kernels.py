@@ -4,7 +4,8 @@
         [--rounds 3] [--public]
 
 Ours through the device's runner, PyTorch through its Python API (out= where there is one) in a process of its own:
-two pools of spinning threads on the same cores would measure each other.
+two pools of spinning threads on the same cores would measure each other. "peak": our rate over that of a tile of a
+product of float32 out of the first cache, measured in the same rounds.
 """
 
 from __future__ import annotations
@@ -70,6 +71,19 @@ def prepared(
         program.run(frame)
 
     return call, compiled
+
+
+K, TILES = 384, 1000
+
+
+def tiles(threads: int, count: int = TILES) -> Callable[[], object]:
+    """A register tile of one product of float32, again and again, by so many threads: no product can be faster."""
+    strides = Strides(0, 1, 6, 0, 16, 1, 0, 16, 1)
+    p = planning.plan(6, 16, K, count, strides, "f32", DEVICE.target(), threads)
+    kernel = planning.build(p.spec)
+    buffers: dict[str, Array] = {"a": aligned((6 * K,)), "b": aligned((16 * K,))}
+    buffers |= {"c": aligned((96,)), "work": np.zeros(p.work * p.parts + 64, np.uint8)}
+    return prepared(kernel, planning.args(kernel, p), buffers, p.parts)[0]
 
 
 def address(a: Array) -> int:
@@ -409,31 +423,36 @@ class Other:
 
 
 def sides(
-    call: Callable[[], object], other: Other, first: str, again: str, rounds: int
-) -> tuple[float, float]:
-    """The least of the medians of both sides, which take turns."""
-    mine, others = [], []
+    call: Callable[[], object], other: Other, first: str, again: str, rounds: int, peak: Callable[[], object]
+) -> tuple[float, float, float]:
+    """The least of the medians of both sides, which take turns, and of `peak`."""
+    mine, others, peaks = [], [], []
     for r in range(rounds):
         others.append(other.ask(again if r else first))
         mine.append(median(call, 0.05))
-    return min(mine), min(others)
+        peaks.append(median(peak, 0.01))
+    return min(mine), min(others), min(peaks)
 
 
-def show(case: Case, other: Other, rounds: int, public: bool) -> tuple[float, float]:
+def show(
+    case: Case, other: Other, rounds: int, public: bool, peaks: Sequence[Callable[[], object]]
+) -> tuple[float, float]:
     """Measure both sides and print a line; PyTorch's seconds over ours, of kernels and through the interfaces."""
     want = case.theirs()
     want = want[0] if isinstance(want, tuple) else want
     call, compiled, result, parts = case.ours()
-    seconds, their_time = sides(call, other, "next", "again", rounds)
+    peak = peaks[parts - 1]
+    seconds, their_time, best = sides(call, other, "next", "again", rounds, peak)
     got = torch.as_tensor(result).flatten().double()
     error = float((got - want.flatten().double()).abs().max() / want.double().abs().max())
-    rate = " " * 13
+    rate = " " * 19
     if case.flops:
         rate = f"{case.flops / seconds / 1e9:6.1f} {case.flops / their_time / 1e9:6.1f}"
+        rate += f" {case.flops / seconds / (2 * 6 * 16 * K * TILES / best):5.0%}"
     line = f"{case.name:36} {parts:2} {seconds * 1e6:9.1f} {their_time * 1e6:9.1f} {their_time / seconds:6.2f} {rate}"
     through = 0.0
     if public and case.public is not None:
-        mine, others = sides(case.public(), other, "fresh", "fresh", rounds)
+        mine, others, _ = sides(case.public(), other, "fresh", "fresh", rounds, peak)
         through = others / mine
         line += f" {mine * 1e6:9.1f} {others * 1e6:9.1f} {through:6.2f}"
     bound = 1e-2 if want.dtype.itemsize == 2 else 3e-5
@@ -454,17 +473,21 @@ def main(argv: Sequence[str]) -> None:
     other = Other(argv)
     torch.set_num_threads(1)
     DEVICE.set_num_threads(threads)
-    heads = ("", "us", "PyTorch", "x", "GF/s", "PyT", "public", "PyTorch", "x", "compile ms")
+    heads = ("", "us", "PyTorch", "x", "GF/s", "PyT", "peak", "public", "PyTorch", "x", "compile ms")
     print(
-        "{:36} {:>2} {:>9} {:>9} {:>6} {:>6} {:>6} {:>9} {:>9} {:>6} {:>5}".format(
+        "{:36} {:>2} {:>9} {:>9} {:>6} {:>6} {:>6} {:>5} {:>9} {:>9} {:>6} {:>5}".format(
             f"{threads} threads", *heads
         )
     )
-    ratios = [show(case, other, rounds, "--public" in argv) for case in cases(names, threads, only, pattern)]
-    for name, of in zip(("kernels", "public"), zip(*ratios)):
-        found = sorted(r for r in of if r)
-        if found:
-            print(f"{name}: geometric mean {statistics.geometric_mean(found):.2f}, least {found[0]:.2f}")
+    peaks, found = [tiles(n + 1) for n in range(threads)], dict[str, list[float]]()
+    for case in cases(names, threads, only, pattern):
+        ratios = show(case, other, rounds, "--public" in argv, peaks)
+        direction = case.name.split()[1] if case.name.startswith("conv") else ""
+        for name, ratio in zip(("kernels", "public", direction), (*ratios, ratios[0])):
+            if name and ratio:
+                found.setdefault(name, []).append(ratio)
+    for name, of in found.items():
+        print(f"{name}: geometric mean {statistics.geometric_mean(of):.2f}, least {min(of):.2f}")
 
 
 if __name__ == "__main__":

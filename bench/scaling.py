@@ -12,25 +12,10 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import kernels
-import numpy as np
 
 import flambeau as torch
-from flambeau.loop.recipes import planning
-
-K, TILES = 384, 4000
-
-
-def tiles(threads: int) -> Callable[[], object]:
-    """A register tile of one product, again and again, by so many threads."""
-    strides = planning.Strides(0, 1, 6, 0, 16, 1, 0, 16, 1)
-    p = planning.plan(6, 16, K, TILES, strides, "f32", kernels.DEVICE.target(), threads)
-    kernel = planning.build(p.spec)
-    buffers: dict[str, Any] = {"a": kernels.aligned((6 * K,)), "b": kernels.aligned((16 * K,))}
-    buffers |= {"c": kernels.aligned((96,)), "work": np.zeros(p.work * p.parts + 64, np.uint8)}
-    return kernels.prepared(kernel, planning.args(kernel, p), buffers, p.parts)[0]
 
 
 def computed(call: Callable[[], torch.Tensor]) -> Callable[[], object]:
@@ -86,7 +71,8 @@ def main(argv: Sequence[str]) -> None:
     rounds = int(argv[argv.index("--rounds") + 1]) if "--rounds" in argv else 9
     print(f"{'':36} {'1 thread':>10} {'2 threads':>10} {'times':>6}")
     kernels.DEVICE.set_num_threads(2)
-    show("tiles out of the first cache", *turns([tiles(1), tiles(2)], lambda threads: None, rounds))
+    tiles = [kernels.tiles(threads, 4000) for threads in (1, 2)]
+    show("tiles out of the first cache", *turns(tiles, lambda threads: None, rounds))
     for name, call in operations().items():
         show(name, *turns([call, call], torch.set_num_threads, rounds))
 

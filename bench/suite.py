@@ -192,6 +192,10 @@ def main() -> None:
             ratios = [r for f in rows if (r := f.ratio()) is not None]
             head = ["", f"## {group}", "", *table(rows, any("torch best" in f.times for f in rows))]
             lines += [*head, "", f"Geometric mean: {mean(ratios)}."]
+            for back, title in ((False, "forward"), (True, "there and back")):
+                convs = [f for f in rows if f.name.startswith("conv_") and f.name.endswith("_back") is back]
+                if some := [r for f in convs if (r := f.ratio()) is not None]:
+                    lines += ["", f"ResNet-50's convolutions, {title}: {mean(some)}."]
     ratios = [r for f in everything if (r := f.ratio()) is not None]
     bests = [r for f in everything if (r := f.best_ratio()) is not None]
     lines += ["", "## all", "", f"As written: {mean(ratios)}.", "", f"Best modes: {mean(bests)}."]
