@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from ..build import Register, Value, const, minimum
+from ..build import Buffer, Register, Value, const, minimum
 from ..ir import SIZE, Kernel
 from . import packing
 from .contraction import KC, Epilogue, Frame, Spec, muladd
@@ -211,96 +211,45 @@ class _Nest(Panels):
         self.finish(i0, j0, acc, lanes, mask is not None)
 
     def finish(self, i0: Value, j0: Value, acc: list[Register], lanes: int, part: bool) -> None:
-        """Add the sums of earlier k blocks; keep the sums, or hand them to the epilogue after the last block."""
-        b, f, spec = self.b, self.f, self.spec
-        whole = [] if spec.even else [i0 + spec.rows <= f["m"]]
-        whole += [self.room >= lanes] if spec.joined else []
-        if part or spec.staged:
-            self.by_rows(i0, j0, acc, lanes, part)
-        elif not whole:
-            self.at_once(i0, j0, acc, lanes)
-        else:
-            with b.if_(whole[0] & whole[-1]):
-                self.at_once(i0, j0, acc, lanes)
-            with b.else_():
-                self.by_rows(i0, j0, acc, lanes, part)
-
-    def settle(self, add: Callable[..., None], emit: Callable[..., None], keep: Callable[..., None]) -> None:
-        """What is to be done with the sums of this k block. add, keep: take the sums so far and their places.
+        """Add the sums of earlier k blocks; keep the sums, or hand them to the epilogue after the last block.
 
         Between the blocks of a group they are in scratch, between groups in C or, where an epilogue will make C of
         them, in the workspace."""
         b, f, spec = self.b, self.f, self.spec
+        tile = _Tile(self, i0, j0, acc, lanes, part)
         if not spec.blocks:
-            emit()
+            tile.give()
             return
         store, place = (f.c, self.c_place) if f.partial is not None else (f.work, self.place)
-        opening = self.kb.eq(self.gb)
 
         def earlier() -> None:
             if spec.groups:
                 with b.if_(self.gb > 0):
-                    add(store, place)
+                    tile.add(store, place)
 
         def last() -> None:
             if f.partial is not None or not spec.groups:
-                emit()
+                tile.give()
                 return
             with b.if_(self.gb + self.gk >= f["k"]):
-                emit()
+                tile.give()
             with b.else_():
-                keep(store, place)
+                tile.keep(store, place)
 
         if not spec.deep:
             earlier()
             last()
             return
-        with b.if_(opening):
+        work = f.work
+        assert work is not None
+        with b.if_(self.kb.eq(self.gb)):
             earlier()
         with b.else_():
-            add(f.work, self.scratch)
+            tile.at_once(lambda t, r, c: t.set(work[self.scratch(r, c)] + t.get()))
         with b.if_(self.kb + self.kc >= self.gb + self.gk):
             last()
         with b.else_():
-            keep(f.work, self.scratch)
-
-    def at_once(self, i0: Value, j0: Value, acc: list[Register], lanes: int) -> None:
-        """All rows of a whole tile, out of its registers."""
-        b = self.b
-
-        def rows(do: Callable[[Register, Value, Value], None]) -> None:
-            with b.vfor("x", 0, lanes, lanes, full=True) as x:
-                for r, sums in enumerate(acc):
-                    do(sums, i0 + r, j0 + x)
-
-        self.settle(
-            lambda store, at: rows(lambda t, r, c: t.set(store[at(r, c)] + t.get())),
-            lambda: rows(lambda t, r, c: self.give(t.get(), r, c)),
-            lambda store, at: rows(lambda t, r, c: b.store(store, at(r, c), t.get())),
-        )
-
-    def by_rows(self, i0: Value, j0: Value, acc: list[Register], lanes: int, part: bool) -> None:
-        """A loop over the rows that exist, through scratch: less code where it runs seldom or is long for a row."""
-        b, f, spec, stage = self.b, self.f, self.spec, self.stage
-        assert stage is not None
-        with b.vfor("x", 0, lanes, lanes, full=True) as x:
-            for place, sums in enumerate(acc):
-                stage[x + place * spec.lanes] = sums.get()
-        cols = b.let(minimum(self.je - j0, lanes), "cols") if part else const("i64", lanes)
-        count = const("i64", spec.rows) if spec.even else b.let(minimum(f["m"] - i0, spec.rows), "count")
-        with b.for_("r", 0, count) as r:
-            first, row = b.let(r * spec.lanes, "first"), b.let(i0 + r, "row")
-
-            def columns(do: Callable[[Value, Value], None]) -> None:
-                for lo, hi in self.pieces(cols):
-                    with b.vfor("x", lo, hi, lanes, full=not part and not spec.joined) as x:
-                        do(first + x, j0 + x)
-
-            self.settle(
-                lambda store, at: columns(lambda i, c: b.store(stage, i, store[at(row, c)] + stage[i])),
-                lambda: columns(lambda i, c: self.give(stage[i], row, c)),
-                lambda store, at: columns(lambda i, c: b.store(store, at(row, c), stage[i])),
-            )
+            tile.at_once(lambda t, r, c: b.store(work, self.scratch(r, c), t.get()))
 
     def pieces(self, cols: Value) -> Iterator[tuple[Value, Value]]:
         """The columns of a tile, batch after batch."""
@@ -335,3 +284,82 @@ class _Nest(Panels):
         """Where it is kept between the k blocks of a group."""
         lanes = self.spec.lanes
         return self.w0 + self.f["wt"] + (row - self.pb * self.spec.rows) * lanes + (col - self.j0)
+
+
+class _Tile:
+    """The sums of a tile in its registers, whose rows and columns may not all exist (part: the columns)."""
+
+    def __init__(self, nest: _Nest, i0: Value, j0: Value, acc: list[Register], lanes: int, part: bool):
+        self.nest, self.i0, self.j0, self.acc, self.lanes, self.part = nest, i0, j0, acc, lanes, part
+        self.b, self.spec = nest.b, nest.spec
+
+    def give(self) -> None:
+        """Hand all on."""
+        nest = self.nest
+        self.either(
+            lambda: self.at_once(lambda t, r, c: nest.give(t.get(), r, c)),
+            lambda stage: self.by_rows(lambda i, r, c: nest.give(stage[i], r, c)),
+        )
+
+    def keep(self, store: Buffer | None, at: Callable[[Value, Value], Value]) -> None:
+        """Store them."""
+        b = self.b
+        assert store is not None
+        self.either(
+            lambda: self.at_once(lambda t, r, c: b.store(store, at(r, c), t.get())),
+            lambda stage: self.by_rows(lambda i, r, c: b.store(store, at(r, c), stage[i])),
+        )
+
+    def add(self, store: Buffer | None, at: Callable[[Value, Value], Value]) -> None:
+        """Add what is stored."""
+        b = self.b
+        assert store is not None
+
+        def rows(stage: Buffer) -> None:
+            self.by_rows(lambda i, r, c: b.store(stage, i, store[at(r, c)] + stage[i]))
+            with b.vfor("x", 0, self.lanes, self.lanes, full=True) as x:
+                for place, sums in enumerate(self.acc):
+                    sums.set(stage[x + place * self.spec.lanes])
+
+        self.either(lambda: self.at_once(lambda t, r, c: t.set(store[at(r, c)] + t.get())), rows)
+
+    def either(self, once: Callable[[], None], rows: Callable[[Buffer], None]) -> None:
+        """once() for a whole tile, else rows(scratch with the sums)."""
+        b, spec, nest = self.b, self.spec, self.nest
+        whole = [] if spec.even else [self.i0 + spec.rows <= nest.f["m"]]
+        whole += [nest.room >= self.lanes] if spec.joined else []
+
+        def staged() -> None:
+            assert nest.stage is not None
+            with b.vfor("x", 0, self.lanes, self.lanes, full=True) as x:
+                for place, sums in enumerate(self.acc):
+                    nest.stage[x + place * spec.lanes] = sums.get()
+            rows(nest.stage)
+
+        if self.part or spec.staged:
+            staged()
+        elif not whole:
+            once()
+        else:
+            with b.if_(whole[0] & whole[-1]):
+                once()
+            with b.else_():
+                staged()
+
+    def at_once(self, do: Callable[[Register, Value, Value], None]) -> None:
+        """do(register, row, column) for all rows, out of the registers."""
+        with self.b.vfor("x", 0, self.lanes, self.lanes, full=True) as x:
+            for r, sums in enumerate(self.acc):
+                do(sums, self.i0 + r, self.j0 + x)
+
+    def by_rows(self, do: Callable[[Value, Value, Value], None]) -> None:
+        """do(place in scratch, row, column) for what exists, row after row: less code, for what is long or rare."""
+        b, spec, nest, lanes, part = self.b, self.spec, self.nest, self.lanes, self.part
+        cols = b.let(minimum(nest.je - self.j0, lanes), "cols") if part else const("i64", lanes)
+        m = nest.f["m"]
+        count = const("i64", spec.rows) if spec.even else b.let(minimum(m - self.i0, spec.rows), "count")
+        with b.for_("r", 0, count) as r:
+            first, row = b.let(r * spec.lanes, "first"), b.let(self.i0 + r, "row")
+            for lo, hi in nest.pieces(cols):
+                with b.vfor("x", lo, hi, lanes, full=not part and not spec.joined) as x:
+                    do(first + x, row, self.j0 + x)
