@@ -225,23 +225,27 @@ def test_one_tap_reads_its_source() -> None:
     assert p.spec.direct and not padded.spec.direct and p.ints["wp"] == 0 < padded.ints["wp"]
 
 
-@pytest.mark.parametrize("kind", ["forward", "data"])
+PLANES = [
+    Case((2, 400, 23, 24), (36, 400, 1, 1)),
+    Case((2, 17, 40, 16), (70, 17, 1, 1)),
+    Case((5, 400, 7, 7), (37, 400, 1, 1)),
+    Case((3, 30, 5, 9), (24, 30, 1, 1)),
+    Case((40, 19, 4, 4), (18, 19, 1, 1)),
+    Case((2, 1200, 14, 14), (1200, 1200, 1, 1)),
+]
+STEPPING = [Case((3, 20, 9, 14), (37, 20, 1, 1), 2), Case((1, 400, 17, 31), (18, 400, 1, 1), 3)]
+
+
 @pytest.mark.parametrize(
-    "case",
-    [
-        Case((2, 400, 23, 24), (36, 400, 1, 1)),
-        Case((2, 17, 40, 16), (70, 17, 1, 1)),
-        Case((5, 400, 7, 7), (37, 400, 1, 1)),
-        Case((3, 30, 5, 9), (24, 30, 1, 1)),
-        Case((40, 19, 4, 4), (18, 19, 1, 1)),
-        Case((2, 1200, 14, 14), (1200, 1200, 1, 1)),
-    ],
+    ("case", "kind"),
+    [*itertools.product(PLANES, ("forward", "data")), *((case, "forward") for case in STEPPING)],
     ids=str,
 )
 def test_planes_are_products(case: Case, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the bits of the convolution, also before a bias."""
     a, g = arrays(case), case.geometry()
-    area = g.size[1] * g.size[2]
+    _, high, wide = g.out if kind == "forward" else g.size
+    area = high * wide
     channels = g.cout if kind == "forward" else g.cin
 
     def add_bias(b: Builder) -> Emit:

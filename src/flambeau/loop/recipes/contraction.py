@@ -28,7 +28,8 @@ class Spec(NamedTuple):
     rows. tail: lanes of the tile of the last columns (0: n is a multiple of lanes). single: gr = gc = 1 and n <= nc.
     staged: the epilogue is long, its code is there once for all rows of a tile. paired: a batch is a pair of indices.
     shared: all batches have the same B, which a part packs once. joined: all batches have the same A, and their columns
-    follow each other: column j is column j % bn of batch j // bn. bake: run-time integers that are constants of this
+    follow each other: column j is column j % bn of batch j // bn. spread: in B those of a batch lie in rows of
+    bw, bh apart. bake: run-time integers that are constants of this
     kernel."""
 
     kind: str
@@ -56,6 +57,7 @@ class Spec(NamedTuple):
     paired: bool = False
     shared: bool = False
     joined: bool = False
+    spread: bool = False
     bake: tuple[tuple[str, int], ...] = ()
 
     def works(self, in_place: bool) -> bool:
@@ -118,6 +120,8 @@ INTS = (
     "bn",
     "ab2",
     "bb2",
+    "bw",
+    "bh",
     "gr",
     "gc",
     "nc",
@@ -178,6 +182,7 @@ def fixed_ints(spec: Spec) -> dict[str, int]:
     fixed |= {} if spec.batched or spec.joined else {"bb": 0, "cb": 0}
     fixed |= {} if spec.paired or spec.joined else {"bn": 1}
     fixed |= {} if spec.paired else {"ab2": 0, "bb2": 0}
+    fixed |= {} if spec.spread else {"bw": 1, "bh": 0}
     fixed |= {"gr": 1, "gc": 1} if spec.single else {}
     fixed |= {"row": {"ak": 1}, "col": {"ai": 1}}.get(spec.a, {})
     fixed |= {"row": {"bj": 1}, "col": {"bk": 1}}.get(spec.b, {})

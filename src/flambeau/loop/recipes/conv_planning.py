@@ -95,7 +95,7 @@ def plan(
     ):
         m, k = (g.cout, g.cin) if kind == "forward" else (g.cin, g.cout)
         n = g.out[0] * g.out[1] * g.out[2]
-        joined = g.images > 1 and n < PLANE
+        joined = strides.bh > 0 or (g.images > 1 and n < PLANE)
         p = planning.plan(
             m, n, k, g.images, strides, dtype, target, threads, plain=plain, staged=staged, joined=joined
         )
@@ -141,12 +141,17 @@ def plan(
 def _product(
     kind: str, g: Geometry, x: Sequence[int], w: Sequence[int], y: Sequence[int], least: int
 ) -> planning.Strides | None:
-    """Of a convolution of one tap over dense planes of `least` positions: the product that sums in the same order.
+    """Of a convolution of one tap over planes of `least` positions: the product that sums in the same order.
 
-    The gradient of one image's small planes reads the weights in an order that the other recipe packs once."""
+    What is read may have steps, forward. The gradient of one image's small planes reads the weights in an order that
+    the other recipe packs once."""
+    if kind == "weight" or g.groups > 1 or min(g.cin, g.cout) < 16:
+        return None
+    if kind == "forward" and max(g.stride) > 1:
+        return _stepping(g, x, w, y, least)
     x, y, flat = _flattened(x, y, g)
     source, out = (x, y) if kind == "forward" else (y, x)
-    if flat is g or kind == "weight" or g.groups > 1 or min(g.cin, g.cout) < 16:
+    if flat is g:
         return None
     if flat.size[2] < (PLANE if kind == "data" and g.images == 1 else least):
         return None
@@ -154,6 +159,17 @@ def _product(
         return None
     rows, columns = w[:2] if kind == "forward" else (w[1], w[0])
     return planning.Strides(0, rows, columns, source[0], source[1], 1, out[0], out[1], 1)
+
+
+def _stepping(
+    g: Geometry, x: Sequence[int], w: Sequence[int], y: Sequence[int], least: int
+) -> planning.Strides | None:
+    """The same where only every so many-th row and column is read."""
+    plain = g.taps == (1, 1, 1) and g.padding == (0, 0, 0) and g.size[0] == 1 and y[4] == 1
+    if not plain or not _dense(y, g.out) or g.out[1] * g.out[2] < least:
+        return None
+    across, down = x[4] * g.stride[2], x[3] * g.stride[1]
+    return planning.Strides(0, w[0], w[1], x[0], x[1], across, y[0], y[1], 1, bw=g.out[2], bh=down)
 
 
 def _by_winograd(kind: str, g: Geometry, dtype: str) -> bool:

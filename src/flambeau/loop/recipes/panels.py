@@ -43,6 +43,7 @@ class Panels:
     def __init__(self, f: Frame):
         self.f, self.b, self.spec = f, f.b, f.spec
         self.stage = None
+        self.places = f.b.alloc("places", "i64", f.spec.lanes) if f.spec.spread else None
         if f.spec.staged or f.spec.tail or f.spec.joined or not f.spec.even:
             self.stage = f.b.alloc("stage", f.spec.acc, f.spec.rows * f.spec.lanes)
 
@@ -81,6 +82,9 @@ class Panels:
 
         def rows() -> None:
             base = b.let(self.b0 + self.gb * f["bk"] + j * f["bj"])
+            if spec.spread:
+                self.pack_spread(j, at)
+                return
             if spec.joined:
                 base = b.let(base + self.batch * f["bb"] - self.shift)
                 with b.for_("kk", 0, self.gk) as kk, b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
@@ -113,6 +117,20 @@ class Panels:
                     b.prefetch(f.bm, start + DISTANCE * bk + line)
                 with b.vfor("x", 0, lanes, lanes, full=True) as x:
                     work[put + s * size + x] = f.bm[start + x].cast(spec.acc)
+
+    def pack_spread(self, j: Value, at: Value) -> None:
+        """One panel of B whose columns lie in rows; the last one stands for those that do not exist."""
+        f, b, spec, work, places = self.f, self.b, self.spec, self.f.work, self.places
+        assert work is not None and places is not None
+        with b.for_("x", 0, spec.lanes) as x:
+            column = b.let(minimum(j + x, self.je - 1))
+            inside = b.let(column % f["bn"])
+            row = column // f["bn"] * f["bb"] + inside // f["bw"] * f["bh"]
+            places[x] = row + inside % f["bw"] * f["bj"]
+        with b.for_("kk", 0, self.gk) as kk:
+            base = b.let(self.b0 + (self.gb + kk) * f["bk"])
+            with b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
+                work[at + kk * spec.lanes + x] = f.bm[base + places[x]].cast(spec.acc)
 
     def pack_joined(self, base: Value, at: Value, size: Value, count: Value) -> None:
         """The same where columns of several batches follow each other; base: of the first one."""

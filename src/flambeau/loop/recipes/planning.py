@@ -29,7 +29,7 @@ class Vectors(Protocol):
 
 class Strides(NamedTuple):
     """Strides in elements: A[b,i,k], B[b,k,j], C[b,i,j]. A batch may be a pair, the second of `bn`: then A's element is
-    at (b // bn)*ab + (b % bn)*ab2."""
+    at (b // bn)*ab + (b % bn)*ab2. Columns of B may lie in rows of `bw`, `bh` apart (0: they do not)."""
 
     ab: int
     ai: int
@@ -43,6 +43,8 @@ class Strides(NamedTuple):
     bn: int = 1
     ab2: int = 0
     bb2: int = 0
+    bw: int = 1
+    bh: int = 0
 
     def swapped(self) -> Strides:
         """Those of the transposed problem C'[b,j,i] = sum_k B'[b,j,k] A'[b,k,i]."""
@@ -96,6 +98,7 @@ def plan(
         make = _gemm
     ints = {"batch": batch, "m": m, "n": n, "k": k} | strides._asdict()
     a, b, c = layouts(m, n, k, strides)
+    b = "any" if strides.bh else b
     spec = Spec(
         kind,
         dtype,
@@ -112,6 +115,7 @@ def plan(
         staged=staged,
         paired=strides.bn > 1 and not joined,
         joined=joined,
+        spread=strides.bh > 0,
     )
     return make(spec, ints, target, threads, plain, generic)
 
