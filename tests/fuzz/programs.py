@@ -50,15 +50,18 @@ def backend(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def planned_from(times: int) -> Iterator[None]:
-    """A sequence is planned as a whole when it comes for that time."""
+    """A sequence is planned as a whole when it comes for that time; small results take the place of others, too."""
+    from flambeau.stream import overwrite
     from flambeau.stream.flush import Novelty
 
-    before = Novelty.__dict__["plans"]
+    before, least = Novelty.__dict__["plans"], overwrite.LEAST
+    overwrite.LEAST = 1
     Novelty.plans = classmethod(lambda cls, known, *_: known.seen >= times)  # type: ignore[assignment]
     try:
         yield
     finally:
         Novelty.plans = before  # type: ignore[method-assign]
+        overwrite.LEAST = least
 
 
 def eagerly(seed: int, steps: int, dtype: str, **options: Any) -> Machine:

@@ -12,6 +12,7 @@ from ..loop.recipes.tail import Tail
 from ..shapes import numel
 from .nests import PARTS, SERIAL_WORK, Access, Bound, NestBuilder
 from .nodes import Group, PNode, PVal, opaque_writes
+from .order import hastened
 
 SMALL = 32768  # elements that one thread reduces after a kernel rather than in a kernel of their own
 WINDOW = 8  # launches that a call may be moved across to join its list
@@ -50,7 +51,7 @@ def join_products(groups: list[Group]) -> list[tuple[Group, TailBound | None]]:
         if tail is not None and tail.tail.weight <= WEIGHT[node.op]:
             absorbed[reader.index] = group, tail
             moved.add(group.index)
-    return [absorbed.get(g.index, (g, None)) for g in groups if g.index not in moved]
+    return hastened([(*absorbed.get(g.index, (g, None)), g) for g in groups if g.index not in moved])
 
 
 def first_reader(node: PNode) -> Group | None:
@@ -340,6 +341,7 @@ def extend(launch: Any, x: Any) -> None:
     launch.ints += x.ints
     launch.numbers += x.numbers
     launch.count += 1
+    launch.uses = None
     launch.work += x.work
     launch.parts = PARTS if launch.work >= SERIAL_WORK else 1
 

@@ -90,19 +90,24 @@ class PNode:
 
 
 class Group:
-    """Nodes of one kernel. extents: the domain's axes (each > 1); reduced: the axes a reduction removes, or None."""
+    """Nodes of one kernel. extents: the domain's axes (each > 1); reduced: the axes a reduction removes, or None.
+    checked: it may fail, so that memory that had its bytes is written after it. uses: see order.py."""
 
-    __slots__ = ("buffers", "extents", "fixed", "index", "loads", "nodes", "opaque", "order", "reduced")
+    __slots__ = (
+        *("buffers", "checked", "extents", "fixed", "index", "loads", "nodes", "opaque", "order", "reduced"),
+        "uses",
+    )
 
     def __init__(self, index: int, extents: tuple[int, ...], opaque: PNode | None = None):
         self.index, self.extents, self.opaque = index, extents, opaque
         self.reduced: frozenset[int] | None = None
+        self.uses: Any = None
         self.nodes: list[
             tuple[PNode, tuple[int, ...]]
         ] = []  # with the axis of each dimension of the node's shape
         self.buffers: set[int] = set()
         self.order: tuple[int, ...] = ()  # the reduced axes, outermost first
-        self.fixed = self.loads = False  # loads: it reads memory
+        self.checked = self.fixed = self.loads = False  # loads: it reads memory
 
 
 class Builder:
@@ -113,6 +118,7 @@ class Builder:
         self.bufs: list[PBuf] = []
         self.by_sid: dict[int, PBuf] = {}
         self.seen: dict[Any, PNode] = {}
+        self.homes: dict[int, PBuf] = {}  # in whose memory others lie: see overwrite.py
         self.written: set[int] = set()  # slots that are written in place: their storages are nobody else's
 
     def buffer(self, shape: Any, strides: Any, dtype: Any, sid: int = -1) -> PBuf:

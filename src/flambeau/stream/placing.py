@@ -9,6 +9,7 @@ import bisect
 from typing import TYPE_CHECKING, Any
 
 from ..device import memory
+from .lifetimes import size_of
 from .nodes import PAIRS, Builder, PBuf
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def place_memory(program: Program, launches: list[Launch], builder: Builder) -> 
     last: dict[int, int] = {}
     bufs: dict[int, PBuf] = {}
     for at, x in enumerate(launches):
+        x.bufs = [(builder.homes.get(buf.id, buf), off, slot) for buf, off, slot in x.bufs]
         for buf, _, _ in x.bufs:
             bufs[buf.id] = buf
             first.setdefault(buf.id, at)
@@ -105,16 +107,6 @@ def cuts_for(spans: list[tuple[int, int, int]], count: int) -> frozenset[int]:
         if len(cuts) < MOST_PARTS:
             return frozenset(cuts)
         extra *= 2
-
-
-def size_of(b: PBuf) -> int:
-    """The bytes that a buffer spans."""
-    n = 1
-    for e, s in zip(b.shape, b.strides):
-        if e == 0:
-            return 0
-        n += (e - 1) * s
-    return n * b.dtype.itemsize
 
 
 def arena(

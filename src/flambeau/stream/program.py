@@ -18,6 +18,8 @@ from .backend import current
 from .filling import filler, interpreted, prepare, wanted
 from .nests import Bound, NestBuilder
 from .nodes import Builder, Group, PVal, drop_dead
+from .order import calmed
+from .overwrite import share
 from .placing import place_memory
 from .schedule import Scheduler
 from .storages import BUILTINS, furnish
@@ -46,7 +48,7 @@ class Launch:
             "number_names",
             "numbers",
         ),
-        *("parts", "product", "scratch", "title", "values", "work"),
+        *("parts", "product", "scratch", "title", "uses", "values", "work"),
     )
 
     def __init__(self, key: Any, make: Callable[[], Any], parts: int, title: str):
@@ -69,13 +71,14 @@ class Launch:
         self.call: Any = None  # a Python function instead of a kernel
         self.bound: Bound | None = None  # of a launch that is one nest
         self.nests: list[Bound] = []  # of one that is several
+        self.uses: Any = None  # of a launch that is a whole group: see order.py
         self.product: Any = None  # the node and the tail of a product that can take more
         self.count = 1  # calls of the kernel; the parameters of all follow each other
         self.work = 0
 
     def settle(self) -> None:
         """Forget what only planning needs: a program lives long, and its graph would live with it."""
-        self.bound = self.product = self.names = None
+        self.bound = self.product = self.names = self.uses = None
         self.nests = self.ints = self.numbers = _NONE
         self.values = {}
         if self.call is None:
@@ -176,6 +179,8 @@ def plan(
     launches, builder = laid_out(lines, slots, kept)
     if not compiling and any((current().name, x.key) not in KERNELS for x in launches if x.call is None):
         return None
+    builder.homes = share(launches, lambda key: compiling or (current().name, key) in KERNELS)
+    launches = calmed(launches, builder.homes)
     STATS["planned"] += 1
     return assemble(launches, builder, kept, promised)
 
@@ -193,7 +198,9 @@ def laid_out(
     groups = Scheduler().run(nodes)
     launches: list[Launch] = []
     for group, tail in fusion.join_products(groups):
-        for x in launches_of(group, tail):
+        made = launches_of(group, tail)
+        for x in made:
+            x.uses = group.uses if len(made) == 1 else None
             joined = follow(launches[-1], x) if launches else None
             launches[-1:] = [launches[-1], x] if joined is None and launches else [joined or x]
     return fusion.join_lists(launches), builder
@@ -246,7 +253,7 @@ def nest_launch(nests: list[Bound]) -> Launch:
     first = nests[0]
     title = first.title
     key = fusion.together(nests)
-    launch = Launch(key, lambda: lower(key, title), first.parts, title)
+    launch = Launch(key, lambda: lower(launch.key, title), first.parts, title)
     launch.nests, launch.bound, launch.work = nests, first if len(nests) == 1 else None, first.work
     launch.bufs = [b for bound in reversed(nests) for b in bound.bufs]
     launch.ints = [n for bound in nests for n in bound.ints]

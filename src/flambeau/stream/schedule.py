@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from ..shapes import numel
 from .nodes import Group, PBuf, PNode, PVal, alignment, opaque_writes, overlap
+from .order import Proofs
 
 MAX_NODES = 160
 MAX_BUFFERS = 40
@@ -31,6 +32,7 @@ class Scheduler:
         self.waiting_on: dict[int, list[int]] = {}  # buffer -> results of waiting nodes that read it
         self.heavy: list[int] = []  # reductions of large values that wait
         self.takes: set[int] = set()  # results of indexed reads that have waited
+        self.proofs = Proofs()
         self.checked = -1  # the last group with a check: memory that had its bytes is written after it
         self.stored = -1  # the last group that writes such memory: later checks come after it
 
@@ -70,6 +72,7 @@ class Scheduler:
             self.heavy.append(node.outs[0].id)
         if node.kind == "take":
             self.takes.add(node.outs[0].id)
+            self.proofs.note(node)
         self.waiting[node.outs[0].id] = len(self.waiting_on), node
         self.waiting_on[node.outs[0].id] = []
         for v in node.ins:
@@ -159,8 +162,8 @@ class Scheduler:
             self.materialise(v)
             lo = max(lo, self.after_writes(v), self.after_accesses(v) if i in writes else 0)
         group = self.new_group((), node, lo)
-        if node.op == "scatter":
-            self.checked = group.index
+        if node.op == "external" or (node.op == "scatter" and not self.proofs.holds(node)):
+            self.check(group)
         for i, v in enumerate(node.ins):
             if i in writes:
                 if v.buf.bytes_exist:
@@ -171,6 +174,11 @@ class Scheduler:
         for buf in node.outs:
             buf.mat, buf.group = True, group
             buf.writes.append((group, PVal(buf, buf.shape, buf.strides, 0), (), None))
+
+    def check(self, group: Group) -> None:
+        """A group may fail."""
+        group.checked = True
+        self.checked = max(self.checked, group.index)
 
     def lighten(self) -> None:
         """Reductions of large values do not wait for long: what they read would stay in memory for them."""
@@ -238,8 +246,19 @@ class Scheduler:
         return (
             group.index < floor
             and node.kind == "map"
-            and all(v.buf.mat or v.buf.bytes_exist for v in self.reading(node))
+            and all(self.is_stored(v.buf, group) for v in self.reading(node))
         )
+
+    def is_stored(self, buf: PBuf, group: Group) -> bool:
+        """Whether a buffer has memory, whatever else a group computes. A product that only this group reads, element by
+        element, may be computed there (see fusion.py)."""
+        made = buf.node
+        product = (
+            made is not None and made.kind == "opaque" and made.op == "contract" and group.reduced is None
+        )
+        if product and not buf.kept and all(g is group for g, _, _ in buf.reads):
+            return False
+        return buf.mat or buf.bytes_exist
 
     def latest(self, node: PNode) -> Group | None:
         """The latest group that the node could fuse with."""
@@ -435,7 +454,7 @@ class Scheduler:
                 group.loads = True
         group.nodes.append((node, at))
         if node.kind == "take":
-            self.checked = max(self.checked, group.index)
+            self.check(group)
         if node.kind == "reduce":
             order = tuple([at[d] for d in node.attrs if at[d] >= 0])
             if order:
