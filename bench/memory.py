@@ -1,6 +1,6 @@
 """Peak memory of a step, flambeau beside PyTorch eager: of every workload, each side and mode in a process of its own.
 
-usage: python bench/memory.py [-k REGEX] [--steps 8] [--write]
+usage: python bench/memory.py [-k REGEX] [--steps 8] [--write] [--keep FILE]
 
 Modes: PyTorch eager; flambeau as the program is written; captured (`torch.compile` of the whole step, for the models);
 eager (FLAMBEAU_EAGER=1: one operation after the other, the sequential execution that the others are held to).
@@ -9,6 +9,7 @@ allocations that its profiler reports; flambeau: `memory_stats`, blocks of 64 Ki
 RSS: the most memory that the process had (VmHWM) less what it had before the first step, after import, one tiny
 operation with gradient (libraries are loaded then), model and data. The first steps are in it; flambeau finds its
 kernels on disk (compiling them takes some 20 MiB once, in LLVM), since each of its modes runs twice.
+--keep takes the workloads that are not measured now from a file and keeps all of them there: for a table in parts.
 """
 
 from __future__ import annotations
@@ -153,17 +154,26 @@ def main() -> None:
     parser.add_argument("-k", default="", help="only workloads whose name matches")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
+    kept: dict[str, Any] = {}
+    if options.keep is not None and options.keep.exists():
+        kept = json.loads(options.keep.read_text("utf-8"))
     head = ["what", *(f"{mode}, allocator" for mode in MODES), *(f"{mode}, RSS" for mode in MODES)]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
     notes: list[str] = []
     for name, (_, title, capturable) in works().items():
-        if re.search(options.k, name):
+        now = re.search(options.k, name) is not None
+        if now:
             modes = [m for m in MODES if m != "captured" or capturable]
-            line, over = row(title, {mode: measure(name, mode, options.steps) for mode in modes})
-            print(line, flush=True)
+            kept[name] = {mode: measure(name, mode, options.steps) for mode in modes}
+        if name in kept:
+            line, over = row(title, kept[name])
+            print(line, flush=True) if now else None
             lines.append(line)
             notes += over
+            if options.keep is not None:
+                options.keep.write_text(json.dumps(kept), encoding="utf-8")
     text = [
         "# Peak memory",
         "",
