@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import flambeau as torch
+from flambeau import compiler
 
 nn = torch.nn
 
@@ -457,3 +458,91 @@ def test_random_numbers_like_another_tensor_and_uninitialised_memory() -> None:
         x = torch.randn(128, 300)
         found.append([tuple(map(bits, g(x))) for _ in range(5)])
     assert found[0] == found[1] and replays(f) == 1
+
+
+class Residual(nn.Module):  # type: ignore[misc, name-defined]
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm, self.up, self.down = nn.LayerNorm(width), nn.Linear(width, 32), nn.Linear(32, width)
+
+    def forward(self, x: Any) -> Any:
+        return x + self.down(torch.nn.functional.gelu(self.up(self.norm(x))))
+
+
+def test_parts_of_a_model_are_captured_alone() -> None:
+    runs = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(8, 16), Residual(16), Residual(16), nn.Linear(16, 3))
+        captures = []
+        if compiled:
+            before = set(compiler._captured)
+            for block in (model[1], model[2]):
+                block.compile()
+            captures = [c for c in compiler._captured if c not in before]
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x, y, losses = torch.randn(4, 8), torch.tensor([0, 1, 2, 0]), []
+        for _ in range(8):
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        runs.append((losses, [p.tolist() for p in model.parameters()]))
+        assert all(c.replays and not c.told for c in captures) and len(captures) == 2 * compiled
+    assert runs[0] == runs[1]
+
+
+ARGUMENTS: dict[str, Any] = {
+    "results": lambda w: (w * 2, w.exp()),
+    "one result twice": lambda w: (h := w * 2, h),
+    "parts of one node": lambda w: (w * 3).chunk(2, 0),
+    "views": lambda w: ((w * 2)[:1], (w * 3).t().t()[1:]),
+    "a view of what was written since": lambda w: (h := w * 2, v := h[0], h.mul_(3), (v, h[1]))[-1],
+    "a leaf and a result": lambda w: (w, w * 2),
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_gradients_flow_on_from_what_was_captured(name: str) -> None:
+    w, given = torch.arange(1.0, 9).view(2, 4).clone().requires_grad_(), ARGUMENTS[name]
+
+    def f(u: Any, v: Any) -> Any:
+        return (u * v).sin() * u
+
+    captured = torch.compile(f)
+    for k in range(5):
+        grads = []
+        for call in (captured, f):
+            scaled = w * (0.1 * (k + 1)) if name != "a leaf and a result" else w
+            (first,) = torch.autograd.grad(call(*given(scaled)).sum(), w, create_graph=True)
+            (second,) = torch.autograd.grad(first.square().sum(), w)
+            grads.append((first.tolist(), second.tolist()))
+        assert grads[0] == grads[1], k
+    (capture,) = [c for c in compiler._captured if c.fn is f]
+    assert capture.replays and not capture.told
+
+
+def test_other_nodes_or_outputs_are_other_captures() -> None:
+    w = torch.arange(1.0, 9).view(2, 4).requires_grad_()
+
+    def f(u: Any, v: Any) -> Any:
+        return u * u * v
+
+    captured = torch.compile(f)
+    for i, j in [(0, 1)] * 3 + [(1, 0)] * 2 + [(0, 1)] + [(0, 0)] * 3 + [(1, 1)] * 2:
+        found = []
+        for call in (captured, f):
+            parts = (w * 3).unbind(0)
+            found += torch.autograd.grad(call(parts[i], parts[j]).sum(), w)
+        assert torch.equal(*found)
+
+
+def test_a_way_back_into_the_graph_before_is_not_captured() -> None:
+    w = torch.ones(3, requires_grad=True)
+    step = torch.compile(lambda t: t.sum().backward())
+    with pytest.warns(UserWarning, match="recorded before the call"):
+        for _ in range(5):
+            w.grad = None
+            step(w * 3)
+            assert w.grad.tolist() == [3.0] * 3

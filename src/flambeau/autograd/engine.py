@@ -87,6 +87,9 @@ class _Walk:
         """How many edges lead to each node that can be reached; with inputs, only nodes on a way to one matter."""
         native = BOOK.get("count")
         counts = self.counted() if native is None else native(self.roots, set(self.roots))
+        session = LOCAL.s.capture
+        if session is not None:
+            session.walked([*counts, *self.roots])
         if self.captured:
             seen, inputs = {*counts, *self.roots}, {node for node, _ in self.captured}
             self.limit = self.useful(seen, inputs)

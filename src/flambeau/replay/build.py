@@ -15,6 +15,7 @@ from ..stream import explain, filling, flush
 from ..stream import program as programs
 from ..stream.access import pointer
 from ..stream.backend import current
+from ..stream.gradient import grad_fn
 from ..stream.value import INFERENCE, STREAMS, Storage, Tensor
 from .emit import Emitter
 from .record import Before, Recording, Refused
@@ -216,9 +217,11 @@ class _Builder:
             if id(st) in moving
             else f"{name}._off == {off}",
         ]
-        if gf is not None or (rg and base is not None):
-            raise Refused("an argument belongs to a graph that was recorded before the call")
+        if gf is None and rg and base is not None:
+            raise Refused("an argument that requires a gradient is a view, and no result of an operation")
         self.test(tests)
+        if gf is not None:
+            self.history(name, gf, t._nr, base is not None)
         self.head.append(f"s_{name} = {name}._st")
         if st.info is not None and (st.info.readonly or st.info.exported or st.info.owner is not None):
             if self.r.sids.get(id(st)) in self.r.written:
@@ -228,6 +231,18 @@ class _Builder:
         e.storages.setdefault(id(st), f"s_{name}")
         self.moving.append(f"s_{name}")
         self.gradient(name, t, b)
+
+    def history(self, name: str, node: Any, number: int, view: bool) -> None:
+        """The node whose result an argument is: edges of the graph that the call leaves lead to it."""
+        e, found = self.e, f"{name}._gf"
+        self.test([f"{name}._nr == {number}"])
+        if view:  # its node may have to be made anew
+            e.scope["grad_fn"], found = grad_fn, f"f_{name}"
+            self.head.append(f"{found} = grad_fn({name})")
+            self.test([f"{found} is not None"])
+        known = e.names.setdefault(id(node), found)
+        if known != found:
+            self.test([f"{found} is {known}"])
 
     def gradient(self, name: str, t: Tensor, b: Before) -> None:
         x = t._x

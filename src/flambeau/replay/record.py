@@ -12,6 +12,7 @@ from .. import dtypes
 from ..device import memory
 from ..stream import flush as flushing
 from ..stream.capture import Session, alive
+from ..stream.gradient import grad_fn
 from ..stream.value import LOCAL, NUMBERS, PLAIN, Storage, Stream, Tensor
 from .scalars import scalars
 from .state import VALUES, State, TooMuch, holds
@@ -117,6 +118,8 @@ class Recording:
         self.scalars = self.expressions(fn, args, options)
         self.tensors: dict[int, Before] = {}
         for _, t in self.inputs.tensors:
+            if t._vw is not None:
+                grad_fn(t)  # made anew after writes to its base
             self.tensors[id(t)] = Before(t)
         for t in self.state.tensors.values():
             self.tensors.setdefault(id(t), Before(t))
@@ -125,6 +128,7 @@ class Recording:
                 self.tensors.setdefault(id(b.grad), Before(b.grad))
         self.random = host_random()
         self.session = Session(S)
+        self.session.before = {t._gf for _, t in self.inputs.tensors if t._gf is not None}
 
     def expressions(self, fn: Any, args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
         """The scalar expressions of float arguments that only feed arithmetic."""

@@ -17,12 +17,14 @@ LONGEST = 1 << 20  # length of code up to which one call is captured
 
 
 class Session:
-    """One captured call. actions: what Python must do again at each replay, in order; ended: why it cannot be one."""
+    """One captured call. actions: what Python must do again at each replay, in order; ended: why it cannot be one;
+    before: nodes of the graph that were there when it began."""
 
     def __init__(self, S: Stream):
         self.S = S
         self.actions: list[Any] = []
         self.ended = ""
+        self.before: set[Any] = set()
         self.code: list[Any] = []
         self.active = False
         self.busy = False  # within an action
@@ -67,6 +69,11 @@ class Session:
             line = place(site())
             self.ended = f"{why}{f' at {line}' if line else ''}"
         self.close()
+
+    def walked(self, nodes: Any) -> None:
+        """A backward pass of the call reaches these nodes: those from before it have run then, and cannot again."""
+        if not self.before.isdisjoint(nodes):
+            self.end("a backward pass goes through a graph that was recorded before the call")
 
     def act(self, action: Any) -> None:
         """Python work of the framework's own that each replay does again: ready(), advance(), undo(), slots, values."""

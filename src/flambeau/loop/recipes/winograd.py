@@ -416,7 +416,9 @@ def winograd_pieces(
     go = parts // gp if ways else 1
     gp = min(strips, round_up(least, gp))
     tb = min(TILES, ceil_div(strips, gp)) * spec.lanes
-    if ceil_div(strips, gp) <= TILES:  # the source of a unit is one block anyway: filters stay in the second cache
+    if (
+        ceil_div(strips, gp) <= TILES
+    ):  # the source of a unit is one block anyway: filters stay in the second cache
         ob = min(ob, max(2, caches[1] // each))
     return {"tb": tb, "ob": min(ob, ceil_div(panels, go)), "go": go, "gp": gp}
 
