@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from native_kernels import Steps, kernel, run_child
@@ -203,6 +204,52 @@ def test_a_sleeping_pool_wakes():
     for _ in range(5):
         time.sleep(0.01)
         assert steps.check()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("count", [2, 12])
+def test_a_woken_thread_may_run_everywhere_again(count):
+    """Few are moved by their waker, many by themselves; none stays away for good."""
+    threads.set_num_threads(count)
+    before = os.sched_getaffinity(0)
+    program = NativeProgram([(kernel("mark"), [1], 64, True)] * 10, 2)
+    frame = program.take()
+    for _ in range(4):
+        marks(program, frame, 5)
+        time.sleep(0.03)
+    marks(program, frame, 5)
+    deadline = time.monotonic() + 20
+    while {frozenset(os.sched_getaffinity(int(t))) for t in os.listdir("/proc/self/task")} != {
+        frozenset(before)
+    }:
+        assert time.monotonic() < deadline
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_woken_thread_leaves_the_processor_of_its_waker():
+    here = os.sched_getaffinity(0)
+    if len(here) < 2:
+        pytest.skip("one processor")
+    threads.set_num_threads(2)
+    program = NativeProgram([(kernel("mark"), [1], 2, True)] * 10, 2)
+    frame = program.take()
+    marks(program, frame, 5)
+    main = threading.get_native_id()
+    others = {int(t) for t in os.listdir("/proc/self/task")} - {
+        main,
+        *(t.native_id for t in threading.enumerate()),
+    }
+    beside = 0
+    os.sched_setaffinity(0, {min(here)})
+    try:
+        for _ in range(20):
+            time.sleep(0.02)
+            marks(program, frame, 1)
+            fields = [Path(f"/proc/self/task/{t}/stat").read_text().rsplit(")", 1)[1].split() for t in others]
+            beside += any(int(f[36]) == min(here) and f[0] == "R" for f in fields)
+    finally:
+        os.sched_setaffinity(0, here)
+    assert beside < 10
 
 
 @pytest.mark.parametrize("end", ["", "import sys; sys.exit(3)", "raise SystemExit(3)", "1/0"])

@@ -11,7 +11,9 @@ part is done. Parts must not wait for one another, since one thread may run seve
 from __future__ import annotations
 
 SEQ, FUNCTION, TABLE, WHERE, PAUSES, THREADS, KEPT = 0, 8, 16, 24, 32, 40, 48
-DONE, SLEEPERS, BUSY, TICKS, OS, PYTHON, SLOTS = 64, 128, 192, 200, 256, 288, 384
+DONE, SLEEPERS, WAKER, BUSY, TICKS, OS, PYTHON, SLOTS = 64, 128, 136, 192, 200, 256, 288, 384
+THREAD_AT = SLOTS + 8  # the system's number of a worker's thread, beside its slot
+NEAR = 8  # threads up to which the waker moves those that were woken where it runs; more move by themselves
 MAX_THREADS = 256
 STATE_BYTES = SLOTS + 64 * (MAX_THREADS + 1)
 
@@ -35,10 +37,14 @@ entry:
   %kept.p = getelementptr i8, ptr %p, i64 {KEPT}
   %pauses.p = getelementptr i8, ptr %p, i64 {PAUSES}
   %sleepers = getelementptr i8, ptr %p, i64 {SLEEPERS}
+  %waker.p = getelementptr i8, ptr %p, i64 {WAKER}
   %done = getelementptr i8, ptr %p, i64 {DONE}
   %slot.i = mul i64 %tid, 64
   %slot.o = add i64 %slot.i, {SLOTS}
   %slot = getelementptr i8, ptr %p, i64 %slot.o
+  %thread.p = getelementptr i8, ptr %slot, i64 8
+  %thread = call i64 @os_thread()
+  store atomic i64 %thread, ptr %thread.p monotonic, align 8
   br label %top
 top:
   %last = phi i64 [0, %entry], [%seq, %seen], [%seq, %claim], [%seq, %take], [%seq, %run]
@@ -74,9 +80,17 @@ sleep:
   call void @os_wait(ptr %p, i32 %expected)
   %seq.sleep = load atomic i64, ptr %p acquire, align 8
   %woken = icmp ne i64 %seq.sleep, %last
-  br i1 %woken, label %seen, label %sleep
+  br i1 %woken, label %apart, label %sleep
+apart:
+  %waker = load atomic i64, ptr %waker.p monotonic, align 8
+  %here = call i64 @os_cpu()
+  %beside = icmp eq i64 %waker, %here
+  br i1 %beside, label %move, label %seen
+move:
+  call void @os_apart(i64 0, i64 %here)
+  br label %seen
 seen:
-  %seq = phi i64 [%seq.spin, %spin], [%seq.sleep, %sleep]
+  %seq = phi i64 [%seq.spin, %spin], [%seq.sleep, %apart], [%seq.sleep, %move]
   %nt = and i64 %seq, 65535
   %mine = icmp slt i64 %tid, %nt
   br i1 %mine, label %claim, label %top
@@ -99,6 +113,7 @@ run:
   %d = atomicrmw add ptr %done, i64 1 release
   br label %top
 out:
+  store atomic i64 0, ptr %thread.p monotonic, align 8
   ret void
 }}
 """
@@ -121,8 +136,31 @@ first:
   %other = icmp eq i32 %claimed, 0
   br i1 %other, label %out, label %wake
 wake:
+  %waker.p = getelementptr i8, ptr %p, i64 {WAKER}
+  %cpu = call i64 @os_cpu()
+  store atomic i64 %cpu, ptr %waker.p monotonic, align 8
   call void @os_wake(ptr %p)
-  br label %out
+  %threads.p = getelementptr i8, ptr %p, i64 {THREADS}
+  %threads = load atomic i64, ptr %threads.p monotonic, align 8
+  %many = icmp sgt i64 %threads, {NEAR}
+  br i1 %many, label %out, label %others
+others:
+  %t = phi i64 [1, %wake], [%t.next, %pushed]
+  %more = icmp slt i64 %t, %threads
+  br i1 %more, label %far, label %out
+far:
+  %slot.i = mul i64 %t, 64
+  %slot.o = add i64 %slot.i, {THREAD_AT}
+  %thread.p = getelementptr i8, ptr %p, i64 %slot.o
+  %thread = load atomic i64, ptr %thread.p monotonic, align 8
+  %started = icmp ne i64 %thread, 0
+  br i1 %started, label %push, label %pushed
+push:
+  call void @os_apart(i64 %thread, i64 %cpu)
+  br label %pushed
+pushed:
+  %t.next = add i64 %t, 1
+  br label %others
 out:
   ret void
 }}

@@ -99,6 +99,8 @@ class Pool:
             self._set(native.THREADS, 1)
             self._set(native.BUSY, 0)
             self._set(native.SLEEPERS, 0)
+            for tid in range(1, self._started):
+                self._set(native.THREAD_AT + 64 * tid, 0)
         self._started, self.ready = 1, False
 
     def _load_and_run(self, frame: int) -> int:
