@@ -148,7 +148,7 @@ def _in_place(order: Order) -> bytes:
 
     names = re.findall(r"^define (?!internal)[^@]*@([\w.]+)", order.text, re.MULTILINE)
     unit = pipeline.Unit([], names, target.host(), objects.machine(*order[:3]))
-    unit.text = order.text
+    unit.text, unit.kernel = order.text, bool(order.kernel)
     _run(unit, pipeline.text_passes())
     return unit.object
 
@@ -213,7 +213,7 @@ def _text_order(text: str, renamed: dict[str, str]) -> Order:
 
     pattern = "|".join(re.escape(name) for name in sorted(renamed, key=len, reverse=True))
     text = re.sub(rf"@({pattern})(?![\w.$-])", lambda m: f"@{renamed[m[1]]}", text)
-    return Order(*target.host().code, text)
+    return Order(*target.host().code, text, "")
 
 
 def _add_text(key: str, made: bytes, count: int, keep: bool) -> None:
@@ -224,14 +224,14 @@ def _add_text(key: str, made: bytes, count: int, keep: bool) -> None:
 
 def emit(kernels: Sequence[ir.Kernel], on: Target, what: str = "object") -> bytes | str:
     """Code for any target, not run: what = "object" (bytes), "assembly" or "llvm" (text)."""
-    from . import pipeline
+    from . import objects, pipeline
 
     with _lock:
         symbols = [f"{_clean(kernel.name)}_{k}" for k, kernel in enumerate(kernels)]
         unit = pipeline.Unit(kernels, symbols, on, machine(on))
         _run(unit, pipeline.PASSES if what != "llvm" else pipeline.PASSES[:-2])
         if what == "assembly":
-            return unit.machine.emit_assembly(unit.module)
+            return objects.emitted(unit.module, unit.machine, True, "assembly")
         return unit.text if what == "llvm" else unit.object
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from .operations import Operations
+from .places import Places, wrap
 from .target import Target
 from .types import REGISTER, Value, llvm_type
 
@@ -20,15 +22,15 @@ class Buffer:
         self.base, self.type, self.tag, self.memory = base, type, tag, MEMORY[type]
 
 
-class Function:
+class Function(Places):
     """State: the block being filled, the lane context (width, mask) and the values known in this statement."""
 
     def __init__(self, target: Target):
+        super().__init__()
         self.target = target
-        self.out: list[str] = []
+        self.out: list[Any] = []  # lines, and lists of lines in front of loops
         self.allocas: list[str] = []
         self.needed: set[str] = set()  # functions of our own that are called
-        self.count = 0
         self.label = "entry"
         self.width, self.mask = 0, ""
         self.rest = ""  # in a masked round: how many lanes, from the first on, are active
@@ -42,6 +44,8 @@ class Function:
         self.count += 1
         name = f"%v{self.count}"
         self.out.append(f"  {name} = {text}")
+        if len(self.scopes) > 1:
+            self.level[name] = len(self.scopes) - 1
         return name
 
     def block(self, label: str) -> None:
@@ -68,7 +72,9 @@ class Function:
         rare, join = self.labels(2)
         self.branch(cond, join, rare, ", !prof !0")
         self.block(rare)
+        self.enter()
         value = slow()
+        self.leave()
         after = self.label
         self.jump(join)
         self.block(join)
@@ -77,20 +83,28 @@ class Function:
     def loop(self, lo: str | int, hi: str | int, step: str | int, body: Callable[[str], None]) -> None:
         """for i in range(lo, hi, step), tested at the entry (unless known) and at the bottom."""
         head, done = self.labels(2)
+        before = self.opened()
         if isinstance(lo, int) and isinstance(hi, int) and lo < hi:
             self.jump(head)
         else:
             self.branch(self.line(f"icmp slt i64 {lo}, {hi}"), head, done)
-        before = self.label
+        entry = self.label
+        scope = self.enter(before)
         self.block(head)
         self.count += 1
         i, after = f"%i{self.count}", f"%n{self.count}"
-        at = len(self.out)
-        self.out.append("")
+        scope.variable, scope.start, scope.step = i, lo, step
+        self.level[i] = self.level[after] = len(self.scopes) - 1
+        phis: list[str] = []
+        self.out.append(phis)
         body(i)
-        self.out[at] = f"  {i} = phi i64 [ {lo}, %{before} ], [ {after}, %{self.label} ]"
+        phis.append(f"  {i} = phi i64 [ {lo}, %{entry} ], [ {after}, %{self.label} ]")
         self.out.append(f"  {after} = add nsw i64 {i}, {step}")
+        for name, first, by in scope.counted:
+            phis.append(f"  {name} = phi i64 [ {first}, %{entry} ], [ {name}.n, %{self.label} ]")
+            self.out.append(f"  {name}.n = add i64 {name}, {by}")
         self.branch(self.line(f"icmp slt i64 {after}, {hi}"), head, done)
+        self.leave()
         self.block(done)
 
     def each_lane(
@@ -152,20 +166,3 @@ class Function:
         """The i64 that is base + step * lane."""
         step = step if isinstance(step, str) else wrap(step)
         return Value(base, "i64", width, step) if step else Value(base, "i64")
-
-    def arithmetic(self, op: str, a: str | int, b: str | int) -> str | int:
-        """Scalar i64 add, sub, mul with the trivial cases folded."""
-        if isinstance(a, int) and isinstance(b, int):
-            return wrap(a + b if op == "add" else a - b if op == "sub" else a * b)
-        if (b == 0 and op != "mul") or (b == 1 and op == "mul"):
-            return a
-        if a == 0 and op == "add":
-            return b
-        if b == 0 and op == "mul":
-            return 0
-        return self.line(f"{op} i64 {a}, {b}")
-
-
-def wrap(value: int) -> int:
-    """The i64 that a number is modulo 2**64."""
-    return (value + 2**63) % 2**64 - 2**63

@@ -81,12 +81,15 @@ class Emitter(Memory):
             main, after = self.labels(2)
             self.branch(self.line("icmp eq i64 %tid, -1"), after, main)
             self.block(after)
+            self.enter()
             self.statements(self.kernel.epilogue)
+            self.leave()
             self.out.append("  ret void")
             self.block(main)
         self.statements(self.kernel.body)
         self.out.append("  ret void")
-        body = "\n".join([*self.allocas, *self.out])
+        lines = [line for part in self.out for line in ([part] if isinstance(part, str) else part)]
+        body = "\n".join([*self.allocas, *lines])
         head = f"define void @{symbol}(ptr %table, ptr %where, i64 %tid, i64 %nt) #0 {{"
         return f"{head}\nentry:\n{body}\n}}"
 
@@ -129,12 +132,15 @@ class Emitter(Memory):
         stack = [e]  # no recursion: expanded mathematical functions nest deeply
         while stack:
             top = stack[-1]
-            missing = [part for part in _parts(top) if part not in memo]
-            if missing:
-                stack.extend(reversed(missing))
-                continue
-            stack.pop()
-            if top not in memo:
+            for part in _parts(top):
+                if part not in memo:
+                    leaf = _LEAVES.get(part.__class__)
+                    if leaf is None:
+                        stack.append(part)
+                        break
+                    memo[part] = leaf(self, part)
+            else:
+                stack.pop()
                 memo[top] = _EXPRESSIONS[top.__class__](self, top)
         return memo[e]
 
@@ -190,9 +196,10 @@ class Emitter(Memory):
                 return self.affine(self.arithmetic(op, a.text, b.text), step, width)
             if a.step or b.step:
                 a, b = (b, a) if b.step else (a, b)
-                if not b.step:
-                    step = self.arithmetic(op, a.step or 0, b.text)
-                    return self.affine(self.arithmetic(op, a.text, b.text), step, width)
+                if b.step:
+                    return None
+            step = self.arithmetic(op, a.step or 0, b.text)
+            return self.affine(self.arithmetic(op, a.text, b.text), step, width)
         elif op in _FOLD and not width and isinstance(a.text, int) and isinstance(b.text, int):
             return Value("true" if _FOLD[op](a.text, b.text) else "false", "b1")
         return None
@@ -323,9 +330,11 @@ class Emitter(Memory):
             tail, done = self.labels(2)
             self.branch(self.line(f"icmp ne i64 {rest}, 0"), tail, done)
             self.block(tail)
+            self.enter()
             count = self.spread(Value(self.line(f"trunc i64 {rest} to i32"), "i32"), width)
             lanes = ", ".join(f"i32 {k}" for k in range(width))
             body(middle, self.line(f"icmp ugt <{width} x i32> {count}, <{lanes}>"), rest)
+            self.leave()
             self.jump(done)
             self.block(done)
 
@@ -346,15 +355,19 @@ class Emitter(Memory):
         around, through, done = self.labels(3)
         self.branch(self.line(f"and i1 {aligned}, {many}"), around, through)
         self.block(around)
+        self.enter()
         self.around = True
         self.loop(lo, middle, s.width, body)
         self.around = False
+        self.leave()
         self.out.append(
             "  fence seq_cst"
         )  # such stores are not ordered by what tells the others that this is done
         self.jump(done)
         self.block(through)
+        self.enter()
         self.loop(lo, middle, s.width, body)
+        self.leave()
         self.jump(done)
         self.block(done)
         return True
@@ -375,22 +388,25 @@ class Emitter(Memory):
             return
         yes, no, done = self.labels(3)
         self.branch(str(cond), yes, no if s.orelse else done)
-        self.block(yes)
-        self.statements(s.then)
-        self.jump(done)
-        if s.orelse:
-            self.block(no)
-            self.statements(s.orelse)
-            self.jump(done)
+        for label, body in ((yes, s.then), (no, s.orelse)):
+            if body or label == yes:
+                self.block(label)
+                self.enter()
+                self.statements(body)
+                self.leave()
+                self.jump(done)
         self.block(done)
 
     def _while(self, s: ir.While) -> None:
         head, body, done = self.labels(3)
+        before = self.opened()
         self.jump(head)
+        self.enter(before)
         self.block(head)
         self.branch(str(self.scalar(s.cond)), body, done)
         self.block(body)
         self.statements(s.body)
+        self.leave()
         self.jump(head)
         self.block(done)
 
@@ -413,6 +429,7 @@ class Emitter(Memory):
         good, bad = self.labels(2)
         self.branch(text, good, bad, ", !prof !0")
         self.block(bad)
+        self.enter()
         outer, self.memo = self.memo, dict(self.memo)
         lane = ""
         if failed or self.width:
@@ -425,6 +442,7 @@ class Emitter(Memory):
             f"  call void @flambeau.record(ptr {record}, i64 {s.code}, i64 {numbers[0]}, i64 {numbers[1]})"
         )
         self.out.append("  ret void")
+        self.leave()
         self.block(good)
 
     def _first(self, failed: str) -> str:
@@ -461,10 +479,12 @@ _FOLD: dict[str, Callable[[int, int], bool]] = {
     "eq": lambda a, b: a == b,
     "ne": lambda a, b: a != b,
 }
-_EXPRESSIONS: dict[type, Callable[[Emitter, Any], Value]] = {
+_LEAVES: dict[type, Callable[[Emitter, Any], Value]] = {
     ir.Const: Emitter._const,
     ir.Var: Emitter._var,
     ir.Get: Emitter._get,
+}
+_EXPRESSIONS: dict[type, Callable[[Emitter, Any], Value]] = _LEAVES | {
     ir.Op: Emitter._op,
     ir.Load: Emitter.load,
     ir.HReduce: Emitter._hreduce,

@@ -27,9 +27,7 @@ class Memory(Function):
         raise NotImplementedError
 
     def _address(self, buffer: Buffer, index: str | int) -> str:
-        if index == 0:
-            return buffer.base
-        return self.line(f"getelementptr {buffer.memory}, ptr {buffer.base}, i64 {index}")
+        return self.moved(buffer.memory, buffer.base, index)
 
     def _lanes(self, buffer: Buffer, v: Value) -> str:
         """A vector of addresses; a constant stride is a scalar base and constant offsets, which selects best."""
@@ -191,7 +189,9 @@ class Memory(Function):
         yes, join = self.labels(2)
         self.branch(cond, yes, join)
         self.block(yes)
+        self.enter()
         value = load()
+        self.leave()
         self.jump(join)
         self.block(join)
         zero = "0.0" if type in ("float", "double") else "0"
@@ -247,8 +247,10 @@ class Memory(Function):
             yes, join = self.labels(2)
             self.branch(str(mask.text), yes, join)
             self.block(yes)
+            self.enter()
         pointer = self._address(buffer, index.text)
         self.out.append(f"  store {buffer.memory} {text}, ptr {pointer}, {align}{buffer.tag}")
         if join:
+            self.leave()
             self.jump(join)
             self.block(join)

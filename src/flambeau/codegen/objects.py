@@ -11,28 +11,28 @@ import sys
 import time
 from typing import Any, BinaryIO, NamedTuple
 
-# Loop IR is already vector code: LLVM's vectorisers and unrollers would only take time.
-LLVM_PASSES = (
-    "always_inliner",
-    "sroa",
-    "instruction_combine",
-    "simplify_cfg",
-    "new_gvn",
-    "simplify_cfg",
-    "dead_code_elimination",
-)
+# Kernels are vector code already, and their addresses are computed once, in front of the loops that do not change them
+# (places.py): LLVM's vectorisers and unrollers, its search for what is computed twice and its combination of
+# instructions (which its code generator does again) would only take time. What was written as text needs them.
+KERNEL = ("always_inliner", "sroa", "simplify_cfg", "dead_code_elimination")
+TEXT = (*KERNEL[:2], "instruction_combine", "simplify_cfg", "new_gvn", *KERNEL[2:])
+# Nor does it look for better addresses in the loops of kernels, which takes longer than everything else. The option is
+# one of the process, and ends it where it is unknown.
+_SEARCH = "-disable-lsr={}"
+_HAS_SEARCH = (22,)  # versions of LLVM
 IDLE = 20.0  # seconds after which a process without work ends
-_REQUEST, _ANSWER = struct.Struct("<4I"), struct.Struct("<?dI")
+_REQUEST, _ANSWER = struct.Struct("<5I"), struct.Struct("<?dI")
 _machines: dict[tuple[str, str, str], Any] = {}
 
 
 class Order(NamedTuple):
-    """What is to be compiled, and for which processor."""
+    """What is to be compiled, and for which processor; kernel: "" if it is no kernel."""
 
     triple: str
     cpu: str
     features: str
     text: str
+    kernel: str = "kernel"
 
 
 def machine(triple: str, cpu: str, features: str) -> Any:
@@ -56,8 +56,8 @@ def machine(triple: str, cpu: str, features: str) -> Any:
     return known
 
 
-def optimise(text: str, machine: Any) -> Any:
-    """The module of a text after LLVM's passes: registers to values, simplification, repeated computations."""
+def optimise(text: str, machine: Any, kernel: bool) -> Any:
+    """The module of a text after LLVM's passes: registers to values, simpler control flow."""
     import llvmlite.binding as llvm
 
     module = llvm.parse_assembly(text)
@@ -67,16 +67,31 @@ def optimise(text: str, machine: Any) -> Any:
     options.loop_vectorization = options.slp_vectorization = False
     options.loop_unrolling = options.loop_interleaving = False
     manager = llvm.create_new_module_pass_manager()
-    for name in LLVM_PASSES:
+    for name in KERNEL if kernel else TEXT:
         getattr(manager, f"add_{name}_pass")()
     manager.run(module, llvm.create_pass_builder(machine, options))
     return module
 
 
+def emitted(module: Any, machine: Any, kernel: bool, what: str = "object") -> Any:
+    """The machine code of a module, as an object (bytes) or as assembly (text)."""
+    import llvmlite.binding as llvm
+
+    off = kernel and llvm.llvm_version_info[0] in _HAS_SEARCH
+    try:
+        if off:
+            llvm.set_option("flambeau", _SEARCH.format("true"))
+        return machine.emit_object(module) if what == "object" else machine.emit_assembly(module)
+    finally:
+        if off:
+            llvm.set_option("flambeau", _SEARCH.format("false"))
+
+
 def compiled(order: Order) -> bytes:
     """The object of a text."""
     on = machine(order.triple, order.cpu, order.features)
-    made: bytes = on.emit_object(optimise(order.text, on))
+    kernel = bool(order.kernel)
+    made: bytes = emitted(optimise(order.text, on, kernel), on, kernel)
     return made
 
 

@@ -19,6 +19,7 @@ class Unit:
         self.kernels, self.symbols = list(kernels), list(symbols)
         self.target, self.machine = target, machine
         self.text = ""  # LLVM IR
+        self.kernel = True  # whether that was made of kernels
         self.module: Any = None  # LLVM's module
         self.object = b""  # machine code
 
@@ -50,13 +51,13 @@ def emit_llvm(unit: Unit) -> None:
 
 
 def optimise(unit: Unit) -> None:
-    """LLVM's passes: registers to values, simplification, repeated computations."""
-    unit.module = objects.optimise(unit.text, unit.machine)
+    """LLVM's passes: registers to values, simpler control flow."""
+    unit.module = objects.optimise(unit.text, unit.machine, unit.kernel)
 
 
 def make_object(unit: Unit) -> None:
     """Instruction selection and register allocation."""
-    unit.object = unit.machine.emit_object(unit.module)
+    unit.object = objects.emitted(unit.module, unit.machine, unit.kernel)
 
 
 class Pass(NamedTuple):
@@ -75,7 +76,8 @@ def _loops(unit: Unit) -> str:
 
 
 def _assembly(unit: Unit) -> str:
-    return unit.machine.emit_assembly(unit.module)
+    text: str = objects.emitted(unit.module, unit.machine, unit.kernel, "assembly")
+    return text
 
 
 PASSES = (

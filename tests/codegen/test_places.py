@@ -1,0 +1,74 @@
+"""Where integer arithmetic goes: once, in front of loops that do not change it, and never out of a branch."""
+
+import re
+
+import llvmlite.binding
+import numpy as np
+from codegen_native import compare, run
+
+from flambeau.codegen import engine, llvm, target
+from flambeau.loop.build import Builder
+from flambeau.loop.ir import Kernel
+
+
+def strided() -> Kernel:
+    """y[r * n + c] = x[(r + 1) * s + 2 * c] over a table, and the last row again if there is more than one."""
+    b = Builder("strided")
+    rows, n, s = b.integer("rows"), b.integer("n"), b.integer("s")
+    x, y = b.buf("x", "f32"), b.buf("y", "f32", "rw")
+    with b.for_("r", 0, rows) as r, b.for_("c", 0, n) as c:
+        y[r * n + c] = x[(r + 1) * s + c * 2]
+    with b.if_(rows > 1), b.for_("k", 0, n) as k:
+        y[k + (rows - 1) * n] = x[k * 2 + rows * s] + 1.0
+    y[rows * s] = x[(rows - 1) * n]
+    return b.kernel()
+
+
+def lines_of(kernel: Kernel) -> list[str]:
+    """The lines of its function."""
+    return llvm.module([kernel], ["k"], target.named("x86-64-v3")).splitlines()
+
+
+def test_loops_hold_what_they_change_alone():
+    text = lines_of(strided())
+    loads = [k for k, line in enumerate(text) if re.search(r"= load float", line)]
+    heads = [k for k, line in enumerate(text) if line.endswith(":")]
+    inner = text[max(h for h in heads if h < loads[0]) : loads[0]]
+    assert not any(" mul " in line for line in inner if "%i" not in line), inner
+    counted = [line for line in text if re.match(r"  %m\d+ = phi", line)]
+    assert len(counted) == 2  # r * s and r * n
+
+
+def test_the_values_are_right():
+    rows, n, s = 3, 4, 9
+    x = np.arange(64, dtype=np.float32)
+    y = np.zeros(64, np.float32)
+    compare(strided(), rows, n, s, x, y)
+    run(strided(), rows, n, s, x, y)
+    want = np.zeros(64, np.float32)
+    for r in range(rows):
+        for c in range(n):
+            want[r * n + c] = x[(r + 1) * s + 2 * c]
+    for k in range(n):
+        want[k + (rows - 1) * n] = x[k * 2 + rows * s] + 1
+    want[rows * s] = x[(rows - 1) * n]
+    assert (y == want).all()
+
+
+def test_a_branch_keeps_its_own():
+    """(rows - 1) * n is computed in the branch and again behind it: the branch may not have been taken."""
+    text = lines_of(strided())
+    assert (
+        sum(("add i64" in line and ", -1" in line) or ("sub i64" in line and ", 1" in line) for line in text)
+        == 2
+    )
+
+
+def test_the_search_of_llvm_is_on_again_for_others(monkeypatch):
+    asked: list[str] = []
+    real = llvmlite.binding.set_option
+    monkeypatch.setattr(
+        llvmlite.binding, "set_option", lambda name, option: (asked.append(option), real(name, option))
+    )
+    engine.emit([strided()], target.named("x86-64-v3"))
+    assert asked == ["-disable-lsr=true", "-disable-lsr=false"]
