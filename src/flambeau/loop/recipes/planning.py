@@ -292,12 +292,14 @@ def blocking(spec: Spec, ints: dict[str, int], target: Vectors, plain: bool = Tr
     """`ints` with the blocks of columns and rows that the target's caches hold, and where they lie in the workspace.
 
     A block of A takes three eighths of the second cache (with it the panels of B that pass), one of B an eighth of the
-    last. Where one of B fits the second, the panels of A pass one by one."""
+    last. Where one of B fits the second, the panels of A pass one by one. The k blocks of a small weight's gradient (A
+    is transposed, its sums stay in the second cache) come one at a time: less is packed at once."""
     m, n, size, rows, lanes = ints["m"], ints["n"], SIZE[spec.acc], spec.rows, spec.lanes
-    kg = balanced(ceil_div(ints["k"], KC), GROUP) * KC if spec.deep else KC
-    depth, pitch = min(ints["k"], kg), a_pitch(spec) if spec.pack_a else rows
     _, second, last = target.caches
     columns, panels = ceil_div(ceil_div(n, lanes), ints["gc"]), ceil_div(ceil_div(m, rows), ints["gr"])
+    near = spec.a == "col" and spec.pack_a and columns * lanes * panels * rows * size <= second
+    kg = balanced(ceil_div(ints["k"], KC), 1 if near else GROUP) * KC if spec.deep else KC
+    depth, pitch = min(ints["k"], kg), a_pitch(spec) if spec.pack_a else rows
     keeps = spec.blocks and ints["k"] > kg and not (plain and spec.out == spec.acc)
     most = min(last // 8, 4 << 20) // (depth * lanes * size or 1)
     nc = balanced(columns, min(most, KEPT // lanes) if keeps else most) * lanes
