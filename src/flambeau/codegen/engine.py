@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .. import config
+from .. import config, heap
 from ..loop import ir
 from . import cache, image, keys, target
 from .target import Target
@@ -29,6 +29,8 @@ _loaded: set[str] = set()
 _groups: dict[str, str] = {}  # the entries on disk that hold the code of kernels, by the kernels' keys
 _functions: dict[str, int] = {}  # of images
 _engine: list[Any] = []
+MANY = 8  # kernels compiled after which the C library's heap has much to give back
+_since = [0]
 _stats = {"compiled": 0, "from_disk": 0, "from_memory": 0, "emit_ms": 0.0, "llvm_ms": 0.0, "load_ms": 0.0}
 
 
@@ -125,6 +127,10 @@ def _compile(kernels: dict[str, ir.Kernel], on: Target, cores: int) -> None:
             raise RuntimeError(f"codegen: kernel {symbol} calls {', '.join(called)}: kernels call nothing")
     _stats["compiled"] += len(kernels)
     _add(list(kernels), made)
+    _since[0] += len(kernels)
+    if _since[0] >= MANY:
+        heap.release()
+        _since[0] = 0
     for key, symbol in named.items():
         _addresses[key] = _address(symbol)
 

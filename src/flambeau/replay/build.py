@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from .. import heap
 from ..autograd.handles import EDITS
 from ..device.memory import free_list
 from ..device.pool import POOL
@@ -43,6 +44,7 @@ class Replay:
         self.flush: Any = None  # what explain says
         self.text = ""
         self.call: Callable[..., Any] = _Builder(self, r).build()
+        heap.release()
 
     def modules_hold(self) -> bool:
         """Something was written to a module since: whether all is as it was for this one."""

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-from .. import config
+from .. import config, heap
 from ..errors import TooLargeError, place
 from . import boundary, fragments, units
 from . import forks as _forks  # noqa: F401  (what recorded work becomes where the process forks)
@@ -313,11 +313,14 @@ def run_whole(known: Known, slots: list[Any], progress: Progress, compiling: boo
             known.programs.clear()
         known.programs.append(made)
         remember(known)
+        if len(known.lines) >= LARGE:
+            heap.release()
         p = made
     programs.run(p, slots, progress)
     return True
 
 
+LARGE = 64  # instructions of a plan after which the C library's heap has much to give back
 FREEING = 256 << 10  # bytes promised from which dead results are freed while instructions run one by one
 
 

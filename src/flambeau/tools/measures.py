@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 # Each row may import from the rows above it and from itself. Anything else at the top is a face of the package.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "errors", "config", "late", "dtypes", "shapes"),
+    ("version", "errors", "config", "heap", "late", "dtypes", "shapes"),
     ("loop",),
     ("codegen",),
     ("device",),
