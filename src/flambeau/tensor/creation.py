@@ -36,11 +36,9 @@ def unusual_shape(size: tuple[Any, ...], name: str) -> tuple[int, ...]:
     """As `shape_of`, of numbers that are not all plain: integers of other classes, or errors."""
     for at, n in enumerate(size):
         if isinstance(n, (str, float)):
-            fail(
-                TypeError,
-                f"{name}(): argument 'size' (position 1) must be tuple of ints, but found element of type "
-                f"{type(n).__name__} at pos {at}",
-            )
+            kind = type(n).__name__
+            what = f"not {kind}" if len(size) == 1 else f"but found element of type {kind} at pos {at}"
+            fail(TypeError, f"{name}(): argument 'size' (position 1) must be tuple of ints, {what}")
     shape = tuple([int(n) for n in size])
     for n in shape:
         if n < 0:
