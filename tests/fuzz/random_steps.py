@@ -251,7 +251,8 @@ def convolve(m: Machine) -> None:
     m.say(f"{which} {tuple(x.shape)}")
     if which == "pool":
         flat = x.tanh().reshape(1, 1, -1)
-        m.add(functional.avg_pool1d(flat, 2) if x.numel() > 1 else flat)
+        pooled = functional.avg_pool1d(flat, 2) if x.numel() > 1 else flat
+        m.add(pooled.clone() if m.reference else pooled)  # PyTorch's is a view, of what nobody else sees
         return
     shape = (2, x.shape[0], 3, 3) if x.ndim == 3 else (2, 1, 3)
     weight = m.made(shape)
