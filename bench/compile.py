@@ -45,7 +45,7 @@ def kernels_of(name: str) -> dict[str, Any]:
 
     engine._compile = keeping
     make: Any = dynamic.DYNAMIC[name][0] if name in dynamic.DYNAMIC else None
-    step = make(flambeau) if make else models.MODELS[name][0](flambeau, False)
+    step = make(flambeau, False) if make else models.MODELS[name][0](flambeau, False)
     for _ in range(3):
         result = step()
         last = result[-1] if isinstance(result, list) else result
@@ -85,11 +85,11 @@ def passes_of(kernel: Any) -> dict[str, float]:
 
 def kind_of(kernel: Any) -> str:
     """The kind of a kernel: a recipe's name, or what its nest does."""
-    from flambeau.codegen.engine import fingerprint
+    from flambeau.loop.text import show
 
     if kernel.name in RECIPES:
         return kernel.name
-    return "reduction" if "\nReg" in fingerprint(kernel) else "elementwise"
+    return "reduction" if re.search(r"^ *reg ", show(kernel), re.MULTILINE) else "elementwise"
 
 
 def serve(name: str) -> None:

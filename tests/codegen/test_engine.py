@@ -70,6 +70,39 @@ def test_keys_tell_kernels_apart() -> None:
     assert key(reused(False)) != key(reused(True))
 
 
+def test_keys_tell_every_field_of_a_kernel() -> None:
+    """Each change of a field, or of which objects are one, gives another key; equal names in other objects do not."""
+    host, n, i = target.host(), ir.Var("i64", "n"), ir.Var("i64", "i")
+    half, x = ir.Const("f32", 0.5), ir.Load("f32", "x", i)
+
+    def kernel(value: ir.Expr, mode: str = "rw", **fields: object) -> ir.Kernel:
+        wanted = {"var": "i", "lo": ir.i64(0), "hi": n, "width": 8, "full": False, "past": 0} | fields
+        body: list[ir.Stmt] = [ir.Store("x", i, value)]
+        params = [ir.Int("n"), ir.Buf("x", "f32", mode), ir.Num("a", "f64")]
+        return ir.Kernel("k", params, [ir.VFor(body=body, **wanted)])  # type: ignore[arg-type]
+
+    values = [
+        x,
+        half,
+        ir.Load("f32", "x", i, ir.Const("b1", True)),
+        ir.Load("f32", "x", n),
+        ir.Get("f32", "a"),
+    ]
+    values += [ir.Op("f32", "add", x, half), ir.Op("f32", "sub", x, half), ir.Op("f32", "add", half, x)]
+    values += [ir.Op("f32", "add", x, x), ir.Op("f32", "add", x, ir.Load("f32", "x", i)), ir.Var("f32", "a")]
+    values += [ir.Op("f64", "add", x, half), ir.HReduce("f32", "add", "a"), ir.HReduce("f32", "mul", "a")]
+    values += [ir.Const("f32", 1), ir.Const("f32", 1.0), ir.Const("f32", True), ir.Op("f32", "neg", x)]
+    made = [kernel(v) for v in values]
+    made += [kernel(x, "w"), kernel(x, full=True), kernel(x, past=9), kernel(x, width=16), kernel(x, lo=n)]
+    made.append(ir.Kernel("k", made[0].params, [], made[0].body))
+    made.append(ir.Kernel("k", made[0].params, made[0].body, made[0].body))
+    made.append(ir.Kernel("k", made[0].params, [*made[0].body, *made[0].body[0].body]))  # type: ignore[attr-defined]
+    found = [engine.kernel_key(k, host) for k in made]
+    assert len(set(found)) == len(found)
+    again = "".join(["ad", "d"])
+    assert engine.kernel_key(kernel(ir.Op("f32", again, x, half)), host) == found[5]
+
+
 def test_many_threads_compile_at_once() -> None:
     found: list[list[int]] = []
 

@@ -255,7 +255,7 @@ def machine(on: Target) -> Any:
 
 def kernel_key(kernel: ir.Kernel, on: Target) -> str:
     """The digest of everything that decides the machine code of a kernel; `where` does not."""
-    return keys.digest("loop", fingerprint(kernel), on)
+    return keys.digest("loop", keys.fingerprint(kernel), on)
 
 
 def _symbol(key: str, kernel: ir.Kernel) -> str:
@@ -347,64 +347,6 @@ def undefined_symbols(content: bytes) -> list[str]:
     """The symbols that an ELF object needs from elsewhere (nothing is known of other formats)."""
     found = image.symbols(content, image.sections(content))
     return [symbol.name for symbol in found if symbol.section == 0 and symbol.name]
-
-
-def fingerprint(kernel: ir.Kernel) -> str:
-    """A text that is equal for kernels of equal meaning to the compiler: linear in the number of nodes."""
-    lines: list[str] = []
-    numbers: dict[ir.Expr, int] = {}
-
-    def number(e: ir.Expr | None) -> str:
-        if e is None:
-            return "-"
-        stack = [e]
-        while stack:
-            top = stack[-1]
-            missing = [part for part in _operands(top) if part not in numbers]
-            if missing:
-                stack.extend(missing)
-                continue
-            stack.pop()
-            if top not in numbers:
-                numbers[top] = len(numbers)
-                lines.append(_describe(top, numbers))
-        return str(numbers[e])
-
-    def block(body: Sequence[ir.Stmt]) -> None:
-        for s in body:
-            slots: tuple[str, ...] = s.__slots__
-            fields = [getattr(s, slot) for slot in slots]
-            texts = [
-                number(f) if isinstance(f, ir.Expr) else repr(f) for f in fields if not isinstance(f, list)
-            ]
-            lines.append(f"{s.__class__.__name__} {' '.join(texts)} [")
-            for inner in fields:
-                if isinstance(inner, list):
-                    block(inner)
-                    lines.append("]")
-
-    lines.append(f"{kernel.name} {kernel.params!r}")
-    block(kernel.body)
-    lines.append("epilogue")
-    block(kernel.epilogue)
-    return "\n".join(lines)
-
-
-def _operands(e: ir.Expr) -> Sequence[ir.Expr]:
-    if isinstance(e, ir.Op):
-        return e.args
-    if isinstance(e, ir.Load):
-        return (e.index,) if e.mask is None else (e.index, e.mask)
-    return ()
-
-
-def _describe(e: ir.Expr, numbers: dict[ir.Expr, int]) -> str:
-    operands = " ".join(str(numbers[part]) for part in _operands(e))
-    if isinstance(e, ir.Const):
-        return f"const {e.type} {e.value!r}"
-    what = e.op if isinstance(e, (ir.Op, ir.HReduce)) else ""
-    name = e.buf if isinstance(e, ir.Load) else getattr(e, "name", "")
-    return f"{e.__class__.__name__} {e.type} {what} {name} {operands}"
 
 
 def _before_fork() -> None:
