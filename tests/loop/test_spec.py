@@ -57,6 +57,7 @@ LANES = Reg("acc", ONE, 8)
 SCALAR = Reg("s", ONE)
 GET = Get("f32", "acc")
 FIRST = Op("b1", "lt", I, i64(3))
+TOTAL, SEEN = Op("f32", "neg", HReduce("f32", "add", "acc")), Op("i64", "neg", Var("i64", "t"))
 
 BROKEN = {
     # types and operations
@@ -88,6 +89,7 @@ BROKEN = {
     "the name acc is used twice": [LANES, LANES],
     "'while' is not a name": [Let("while", N)],
     "t is not a var that is visible": [If(TRUE, [let(N)]), Let("u", Var("i64", "t"))],
+    "t is not a var that is visible here; in `let v": [If(TRUE, [let(N), Let("u", SEEN)]), Let("v", SEEN)],
     "i is not a var that is visible": [vfor(), let(I)],
     "w is not a buf": [let(Load("f32", "w", i64(0)))],
     "n is not a reg": [Set("n", N)],
@@ -120,6 +122,11 @@ BROKEN = {
     "reduction of acc: only of a register with lanes, outside": [
         LANES,
         vfor(let(HReduce("f32", "add", "acc"))),
+    ],
+    "reduction of acc: only of a register with lanes, outside any vfor; in `let v": [  # the same object again
+        LANES,
+        Let("u", TOTAL),
+        vfor(Let("v", TOTAL)),
     ],
     "no reduction xor": [LANES, let(HReduce("f32", "xor", "acc"))],
     "no reduction and of type f32": [LANES, let(HReduce("f32", "and", "acc"))],

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple, NoReturn
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn
 
 from . import ir
-from .algebra import children, postorder
 from .ir import (
     COMPARE,
     FLOATS,
@@ -97,6 +96,8 @@ class _Verifier:
         self.width = 0  # of the VFor around, 0 outside
         self.scratch = 0
         self.stmt: Stmt | None = None
+        self.known: dict[Expr, bool] = {}  # whether what was checked in this block differs between lanes
+        self.signatures = set() if target else _SIGNATURES
         self.banned = UNSELECTABLE["*"] | UNSELECTABLE.get(target, {}) if target else {}
 
     def run(self) -> None:
@@ -152,20 +153,49 @@ class _Verifier:
 
     def value(self, root: Expr, type: str, what: str) -> bool:
         """Check an expression that must have this type; true if it differs between lanes."""
-        return self.values(((root, type, what),))
+        varying = self.known.get(root)
+        if varying is None:
+            varying = self.walk(root)
+        if root.type != type:
+            self.fail(f"{what} must be {type}, is {root.type}")
+        return varying
 
-    def values(self, wanted: Iterable[tuple[Expr, str, str]]) -> bool:
-        wanted = tuple(wanted)
-        varying: dict[int, bool] = {}
-        for e in postorder(root for root, _, _ in wanted):
-            rule = _EXPR.get(type(e))
-            if rule is None:
-                self.fail(f"{e!r} is not an expression")
-            varying[id(e)] = rule(self, e) or any(varying[id(c)] for c in children(e))
-        for root, t, what in wanted:
-            if root.type != t:
-                self.fail(f"{what} must be {t}, is {root.type}")
-        return any(varying[id(root)] for root, _, _ in wanted)
+    def walk(self, root: Expr) -> bool:
+        """Check an expression and all below it, operands first; no recursion, so expressions may be deep."""
+        known, signatures, stack = self.known, self.signatures, [root]
+        while stack:
+            top: Any = stack[-1]
+            kind = top.__class__
+            parts: tuple[Expr, ...] = ()
+            if kind is Op:
+                parts = top.args
+            elif kind is Load:
+                parts = (top.index,) if top.mask is None else (top.index, top.mask)
+            elif kind not in _LEAVES:
+                self.fail(f"{top!r} is not an expression")
+            varying = False
+            for part in parts:
+                differs = known.get(part)
+                if differs is None:
+                    leaf = _LEAVES.get(part.__class__)
+                    if leaf is None:
+                        stack.append(part)
+                        break
+                    differs = known[part] = leaf(self, part)
+                varying = varying or differs
+            else:
+                stack.pop()
+                if kind is Op:
+                    signature = (top.op, top.type, *[part.type for part in parts])
+                    if signature not in signatures:
+                        self.operation(top)
+                        signatures.add(signature)
+                elif kind is Load:
+                    self.load(top)
+                else:
+                    varying = _LEAVES[kind](self, top)
+                known[top] = varying
+        return known[root]
 
     def uniform(self, root: Expr, type: str, what: str) -> None:
         """Check an expression that must be equal for all lanes."""
@@ -185,9 +215,9 @@ class _Verifier:
         return False
 
     def var(self, e: Var) -> bool:
-        scope = self.find(e.name, "var")
-        if scope.type != e.type:
-            self.fail(f"{e.name} is {scope.type}, used as {e.type}")
+        scope = self.names.get(e.name)
+        if scope is None or scope.kind != "var" or scope.type != e.type:
+            self.fail(f"{e.name} is {self.find(e.name, 'var').type}, used as {e.type}")
         return scope.varying
 
     def get(self, e: Get) -> bool:
@@ -198,7 +228,7 @@ class _Verifier:
             self.fail(f"register {e.name} has {scope.lanes} lanes, read {self.place()}")
         return scope.lanes > 0
 
-    def load(self, e: Load) -> bool:
+    def load(self, e: Load) -> None:
         scope = self.find(e.buf, "buf")
         if scope.type != e.type:
             self.fail(f"buffer {e.buf} is {scope.type}, loaded as {e.type}")
@@ -206,7 +236,6 @@ class _Verifier:
             self.fail(f"buffer {e.buf} is write-only, but read")
         if e.index.type != "i64" or (e.mask is not None and e.mask.type != "b1"):
             self.fail(f"load from {e.buf}: the index must be i64, the mask b1")
-        return False
 
     def hreduce(self, e: HReduce) -> bool:
         scope = self.find(e.name, "reg")
@@ -216,7 +245,7 @@ class _Verifier:
             self.fail(f"no reduction {e.op} of type {e.type} on {e.name} of type {scope.type}")
         return False
 
-    def operation(self, e: Op) -> bool:
+    def operation(self, e: Op) -> None:
         rule = OPS.get(e.op)
         if rule is None:
             self.fail(f"unknown operation {e.op}")
@@ -229,7 +258,6 @@ class _Verifier:
             self.fail(f"{e.op}: operands ({', '.join(types)}) do not give {e.type}")
         if e.op in self.banned and types[0] in self.banned[e.op]:
             self.fail(f"the target cannot compute {e.op} of {types[0]}: it must be expanded before")
-        return False
 
     def place(self) -> str:
         return f"in a vfor of {self.width} lanes" if self.width else "outside any vfor"
@@ -237,7 +265,8 @@ class _Verifier:
     # statements
 
     def block(self, body: list[Stmt]) -> None:
-        names, self.names = self.names, dict(self.names)
+        outer = self.names, self.known
+        self.names, self.known = dict(self.names), {}
         for stmt in body:
             self.stmt = stmt
             rule = _STMT.get(type(stmt))
@@ -245,7 +274,7 @@ class _Verifier:
                 self.fail(f"{stmt!r} is not a statement")
             rule(self, stmt)
         self.stmt = None
-        self.names = names
+        self.names, self.known = outer
 
     def let(self, s: ir.Let) -> None:
         varying = self.value(s.value, s.value.type, s.name)
@@ -296,7 +325,8 @@ class _Verifier:
             self.fail("a vfor inside a vfor")
         if not _is_width(s.width):
             self.fail(f"width {s.width}: must be a power of two up to {MAX_WIDTH}")
-        self.values(((s.lo, "i64", "lo"), (s.hi, "i64", "hi")))
+        self.value(s.lo, "i64", "lo")
+        self.value(s.hi, "i64", "hi")
         self.width = s.width
         self.loop(s.var, _Scope("var", "i64", varying=True), s.body)
         self.width = 0
@@ -326,13 +356,9 @@ class _Verifier:
     def check(self, s: ir.Check) -> None:
         if type(s.code) is not int or not 0 < s.code < 2**31:
             self.fail(f"the code of a check is a positive i32, not {s.code!r}")
-        self.values(
-            (
-                (s.cond, "b1", "the condition"),
-                (s.value, "i64", "the value"),
-                (s.position, "i64", "the position"),
-            )
-        )
+        self.value(s.cond, "b1", "the condition")
+        self.value(s.value, "i64", "the value")
+        self.value(s.position, "i64", "the position")
 
     def prefetch(self, s: ir.Prefetch) -> None:
         if self.width:
@@ -351,14 +377,15 @@ _SHAPES: dict[str, Callable[[str, list[str]], bool]] = {
     "select": lambda result, types: types[1] == result and types[2] == result,
     "ldexp": lambda result, types: types[0] == result and types[1] == "i32",
 }
-_EXPR: dict[type, Callable] = {
+_LEAVES: dict[type, Callable[[_Verifier, Any], bool]] = {
     Const: _Verifier.const,
     Var: _Verifier.var,
     Get: _Verifier.get,
-    Op: _Verifier.operation,
-    Load: _Verifier.load,
     HReduce: _Verifier.hreduce,
 }
+_SIGNATURES: set[tuple[str, ...]] = (
+    set()
+)  # operations, the types of their results and operands that were found good
 _STMT: dict[type, Callable] = {
     ir.Let: _Verifier.let,
     ir.Reg: _Verifier.reg,
