@@ -21,7 +21,7 @@ pow has the special cases of C. zeta(x, q) is NaN for q < -20. A result that is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -84,7 +84,7 @@ LOOPED: dict[str, Function] = {
 
 def expand(kernel: Kernel) -> Kernel:
     """The kernel without mathematical functions; what was one object in a statement is one object afterwards."""
-    if not any(isinstance(e, Op) and e.op in _MATH for e in postorder(_roots(kernel.body + kernel.epilogue))):
+    if not _has_math(kernel.body + kernel.epilogue, set()):
         return kernel
     expander = _Expander(kernel)
     body, epilogue = expander.statements(kernel.body), expander.statements(kernel.epilogue)
@@ -110,23 +110,38 @@ def _expansion(name: str, args: tuple[Expr, ...], loops: Loops | None) -> Expr:
     return (FLOAT if type == "f32" else DOUBLE)[name](*values).expr
 
 
-def _roots(stmts: Iterable[Stmt]) -> Iterator[Expr]:
-    """Every expression that a statement holds, also in nested statements."""
+def _has_math(stmts: Iterable[Stmt], seen: set[Expr]) -> bool:
+    """Whether an expression in statements holds a mathematical function; `seen`: those that are known not to."""
     for stmt in stmts:
         expressions, blocks = _parts(stmt)
-        yield from expressions.values()
-        for block in blocks.values():
-            yield from _roots(block)
+        stack = list(expressions.values())
+        while stack:
+            e: Any = stack.pop()
+            if e.__class__ is Op:
+                if e.op in _MATH:
+                    return True
+                if e not in seen:
+                    seen.add(e)
+                    stack += e.args
+            elif e.__class__ is Load:
+                stack += children(e)
+        if any(_has_math(block, seen) for block in blocks.values()):
+            return True
+    return False
 
 
 def _parts(stmt: Stmt) -> tuple[dict[str, Expr], dict[str, list[Stmt]]]:
     """The fields of a statement that are expressions, and those that are lists of statements."""
-    names: tuple[str, ...] = type(stmt).__slots__  # type: ignore[assignment]
-    found = [(name, getattr(stmt, name)) for name in names]
-    return (
-        {name: value for name, value in found if isinstance(value, Expr)},
-        {name: value for name, value in found if isinstance(value, list)},
-    )
+    expressions: dict[str, Expr] = {}
+    blocks: dict[str, list[Stmt]] = {}
+    names: tuple[str, ...] = stmt.__class__.__slots__
+    for name in names:
+        value = getattr(stmt, name)
+        if isinstance(value, Expr):
+            expressions[name] = value
+        elif isinstance(value, list):
+            blocks[name] = value
+    return expressions, blocks
 
 
 class _Expander:
