@@ -44,8 +44,9 @@ class Function(Places):
         self.count += 1
         name = f"%v{self.count}"
         self.out.append(f"  {name} = {text}")
-        if len(self.scopes) > 1:
-            self.level[name] = len(self.scopes) - 1
+        depth = len(self.scopes) - 1
+        if depth:
+            self.level[name] = depth
         return name
 
     def block(self, label: str) -> None:

@@ -68,6 +68,7 @@ class Emitter(Memory):
         super().__init__(shared.target)
         self.shared, self.kernel = shared, kernel
         self.names: dict[str, Value] = {}
+        self.constants: dict[ir.Const, Value] = {}
         self.registers: dict[str, tuple[str, str, int]] = {}
         self.private: set[str] = set()  # registers declared in the VFor being emitted
         self.buffers: dict[str, Buffer] = {}
@@ -88,8 +89,13 @@ class Emitter(Memory):
             self.block(main)
         self.statements(self.kernel.body)
         self.out.append("  ret void")
-        lines = [line for part in self.out for line in ([part] if isinstance(part, str) else part)]
-        body = "\n".join([*self.allocas, *lines])
+        lines = list(self.allocas)
+        for part in self.out:
+            if part.__class__ is str:
+                lines.append(part)
+            else:
+                lines += part
+        body = "\n".join(lines)
         head = f"define void @{symbol}(ptr %table, ptr %where, i64 %tid, i64 %nt) #0 {{"
         return f"{head}\nentry:\n{body}\n}}"
 
@@ -127,12 +133,19 @@ class Emitter(Memory):
     def value(self, e: ir.Expr) -> Value:
         """The value of an expression: computed once in a statement."""
         memo = self.memo
-        if e in memo:
-            return memo[e]
+        known = memo.get(e)
+        if known is not None:
+            return known
         stack = [e]  # no recursion: expanded mathematical functions nest deeply
         while stack:
-            top = stack[-1]
-            for part in _parts(top):
+            top: Any = stack[-1]
+            kind = top.__class__
+            parts: Sequence[ir.Expr] = ()
+            if kind is ir.Op:
+                parts = top.args
+            elif kind is ir.Load:
+                parts = (top.index,) if top.mask is None else (top.index, top.mask)
+            for part in parts:
                 if part not in memo:
                     leaf = _LEAVES.get(part.__class__)
                     if leaf is None:
@@ -141,7 +154,7 @@ class Emitter(Memory):
                     memo[part] = leaf(self, part)
             else:
                 stack.pop()
-                memo[top] = _EXPRESSIONS[top.__class__](self, top)
+                memo[top] = _EXPRESSIONS[kind](self, top)
         return memo[e]
 
     def scalar(self, e: ir.Expr) -> str | int:
@@ -152,7 +165,10 @@ class Emitter(Memory):
         return v.text
 
     def _const(self, e: ir.Const) -> Value:
-        return Value(constant(e.type, e.value), e.type)
+        known = self.constants.get(e)
+        if known is None:
+            known = self.constants[e] = Value(constant(e.type, e.value), e.type)
+        return known
 
     def _var(self, e: ir.Var) -> Value:
         return self.names[e.name]
@@ -162,19 +178,21 @@ class Emitter(Memory):
         return Value(self.line(f"load {llvm_type(type, lanes)}, ptr {pointer}"), type, lanes)
 
     def _op(self, e: ir.Op) -> Value:
-        args = [self.value(a) for a in e.args]
-        if args[0].type == "i64":
-            quick = self._index(e.op, args)
+        memo, op = self.memo, e.op
+        args = [memo[a] for a in e.args]  # known: `value` comes from below
+        source = args[0].type
+        if source == "i64":
+            quick = self._index(op, args)
             if quick is not None:
                 return quick
-        if e.op == "select" and args[0].text in ("true", "false"):
+        if op == "select" and args[0].text in ("true", "false"):
             return args[1 if args[0].text == "true" else 2]
         width = max([a.width for a in args])
         const = None
         if len(args) > 1 and not args[1].step:
             const = 1 if args[1].text == "%nt" else args[1].text  # the number of parts is never 0 or -1
-        texts = [self.at(a, width) for a in args]
-        return Value(self.operations.apply(e.op, e.type, args[0].type, texts, width, const), e.type, width)
+        texts: list[Any] = [a.text if a.width and a.step is None else self.at(a, width) for a in args]
+        return Value(self.operations.apply(op, e.type, source, texts, width, const), e.type, width)
 
     def _index(self, op: str, args: list[Value]) -> Value | None:
         """i64 arithmetic that folds or stays affine in the lane; None if it does neither."""
@@ -184,7 +202,9 @@ class Emitter(Memory):
         b = args[1]
         if b.width and b.step is None:
             return None
-        width = max(a.width, b.width)
+        width = a.width or b.width
+        if not width and (op == "add" or op == "sub" or op == "mul"):
+            return Value(self.arithmetic(op, a.text, b.text), "i64")
         if op == "add" or op == "sub":
             step = self.arithmetic(op, a.step or 0, b.step or 0)
             return self.affine(self.arithmetic(op, a.text, b.text), step, width)
@@ -460,15 +480,6 @@ class Emitter(Memory):
         if not v.width:
             return str(v.text)
         return self.line(f"extractelement <{v.width} x i64> {self.at(v, v.width)}, i64 {lane}")
-
-
-def _parts(e: ir.Expr) -> Sequence[ir.Expr]:
-    """The expressions that must be known before this one."""
-    if e.__class__ is ir.Op:
-        return e.args  # type: ignore[attr-defined]
-    if e.__class__ is ir.Load:
-        return (e.index,) if e.mask is None else (e.index, e.mask)  # type: ignore[attr-defined]
-    return ()
 
 
 _FOLD: dict[str, Callable[[int, int], bool]] = {

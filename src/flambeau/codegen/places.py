@@ -57,15 +57,16 @@ class Places:
             of = other
         at = len(scopes) - 1
         lines = self.out
-        for k in range(of + 1, at + 1):
-            before = scopes[k].before
-            if before is not None:
-                lines, at = before, k - 1  # type: ignore[assignment]
-                break
-        for k in range(at, of - 1, -1):
-            name = scopes[k].known.get(text)
-            if name is not None:
-                return name
+        if of < at:
+            for k in range(of + 1, at + 1):
+                before = scopes[k].before
+                if before is not None:
+                    lines, at = before, k - 1  # type: ignore[assignment]
+                    break
+            for k in range(at, of - 1, -1):
+                name = scopes[k].known.get(text)
+                if name is not None:
+                    return name
         self.count += 1
         name = scopes[at].known[text] = f"%v{self.count}"
         lines.append(f"  {name} = {text}")
@@ -121,17 +122,17 @@ class Places:
     def moved(self, memory: str, base: str, index: str | int) -> str:
         """The address of an element: what a loop does not change is added in front of it."""
         terms: dict[int, str | int] = {}
-        constant, stack = 0, [index]
+        sums, constant, stack = self.sums, 0, [index]
         while stack:
             term = stack.pop()
             if isinstance(term, int):
                 constant += term
-            elif term in self.sums:
-                stack.extend(self.sums[term])
+            elif term in sums:
+                stack += sums[term]
             else:
                 of = self.level.get(term, 0)
                 terms[of] = self.arithmetic("add", terms[of], term) if of in terms else term
-        for of in sorted(terms):
+        for of in sorted(terms) if len(terms) > 1 else terms:
             base = self.pure(f"getelementptr {memory}, ptr {base}, i64 {terms[of]}", base, terms[of])
         if constant := wrap(constant):
             base = self.pure(f"getelementptr {memory}, ptr {base}, i64 {constant}", base)
