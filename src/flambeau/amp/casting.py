@@ -94,10 +94,6 @@ class Casting:
             return func(*args, **kwargs)
         return func(*mapped(cast, args), **mapped(cast, kwargs))
 
-    def in_full(self, args: Any, kwargs: Any) -> Any:
-        """The arguments of a function made of several operations, in float32 (see `ops.modes.in_full`)."""
-        return mapped(full, args), mapped(full, kwargs)
-
     def lower(self, t: Tensor) -> Tensor:
         """A tensor in the lower precision."""
         dtype = t._meta.dtype

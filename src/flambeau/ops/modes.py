@@ -6,8 +6,6 @@ Ordered: functions being traced, modes of the thread (innermost first), then __t
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 from ..stream.value import LOCAL, PLAIN, Tensor
@@ -139,19 +137,6 @@ def dispatch_view(S: Any, name: str, made: Any, self: Any, args: tuple[Any, ...]
     if not isinstance(self, Tensor) and not hasattr(type(self), "__torch_function__"):
         raise TypeError(f"{name}(): argument 'input' (position 1) must be Tensor, not {type(self).__name__}")
     return offer(S, made, (self,), (self, *args), {})
-
-
-def in_full(f: Callable[..., Any]) -> Callable[..., Any]:
-    """A function made of several operations, whose arguments autocast casts to float32."""
-
-    @functools.wraps(f)
-    def inside(*args: Any, **options: Any) -> Any:
-        for mode in LOCAL.s.modes:
-            if hasattr(mode, "in_full"):
-                args, options = mode.in_full(args, options)
-        return f(*args, **options)
-
-    return inside
 
 
 def plain(t: Any) -> bool:

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import flambeau as torch
 
-from ...ops.modes import in_full
 from .table import ops, warn
 
 Tensor = Any
+
+
+def in_full(f: Callable[..., Any]) -> Callable[..., Any]:
+    """A loss of several operations: under autocast all of them run in float32."""
+
+    def full(x: Any) -> Any:
+        if isinstance(x, torch.Tensor) and x.is_floating_point() and x.dtype != torch.float64:
+            return x.to(torch.float32)
+        return x
+
+    @functools.wraps(f)
+    def inside(*args: Any, **options: Any) -> Any:
+        if torch.is_autocast_enabled("cpu"):
+            args, options = tuple(map(full, args)), {k: full(v) for k, v in options.items()}
+        return f(*args, **options)
+
+    return inside
 
 
 def legacy_reduction(size_average: bool | None, reduce: bool | None, emit_warning: bool = True) -> str:
