@@ -73,3 +73,16 @@ def test_the_measure_sees_an_import_that_goes_up(tmp_path, monkeypatch) -> None:
         ("flambeau.loop.ir", "flambeau.stream.value", False),
     }
     assert circles == [["flambeau.loop.ir", "flambeau.stream.value"]]
+
+
+def test_nn_is_written_against_the_public_api() -> None:
+    """The tests run these files on PyTorch too (nn/host.py), where there is nothing below the public API."""
+    below = ("flambeau.ops", "flambeau.stream", "flambeau.tensor", "flambeau.amp", "flambeau.device")
+    deep = [
+        item
+        for path in measures.files()
+        if measures.module_name(path).startswith(("flambeau.nn.functional", "flambeau.nn.layers"))
+        for item in measures.imports(path)
+        if not item.inside and item.target.startswith(below)
+    ]
+    assert not deep, shown(deep)
