@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from .late import np
@@ -88,20 +89,15 @@ BY_SHORT = {d.short: d for d in ALL.values()}
 BY_NUMPY_NAME = {d._np: d for d in ALL.values() if d._np is not None}
 
 
+@functools.lru_cache(256)  # NumPy takes long to find the name
 def by_numpy(array_dtype: Any) -> dtype | None:
     """The type that NumPy calls so; None if there is none."""
-    found = _by_numpy.get(array_dtype)
-    if found is None and array_dtype.isnative:
-        found = BY_NUMPY_NAME.get(array_dtype.name)
-        if found is not None:
-            _by_numpy[array_dtype] = found
-    return found
+    return BY_NUMPY_NAME.get(array_dtype.name) if array_dtype.isnative else None
 
 
 _ORDER = {d: i for i, d in enumerate((uint8, int8, int16, int32, int64))}
 _FLOAT_ORDER = {d: i for i, d in enumerate((float16, bfloat16, float32, float64))}
 _default = float32
-_by_numpy: dict[Any, dtype] = {}  # by NumPy's own objects, whose names take long to find
 _promoted: dict[tuple[dtype, dtype], dtype] = {}
 
 

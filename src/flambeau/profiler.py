@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
+from contextlib import ContextDecorator
 from enum import Enum
 from typing import Any
 
@@ -44,7 +44,7 @@ def schedule(
     return action
 
 
-class record_function:
+class record_function(ContextDecorator):
     """A named region of the program (a context or a decorator); nothing is recorded yet."""
 
     def __init__(self, name: str, args: str | None = None):
@@ -55,11 +55,3 @@ class record_function:
 
     def __exit__(self, *reason: Any) -> None:
         pass
-
-    def __call__(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(fn)
-        def inside(*args: Any, **options: Any) -> Any:
-            with self:
-                return fn(*args, **options)
-
-        return inside

@@ -9,7 +9,8 @@ from .device.threads import get_num_threads as get_num_threads
 from .device.threads import set_num_threads as set_num_threads
 from .dtypes import device as Device
 from .errors import fail
-from .stream import access, value
+from .stream import value
+from .stream.access import synchronize as synchronize
 
 _precision = "highest"
 _deterministic = False
@@ -17,15 +18,10 @@ _deterministic = False
 
 def set_eager(on: bool = True) -> None:
     """Run each operation at once (True), or record and fuse (False, as at the start)."""
-    access.synchronize()
+    synchronize()
     config.set("eager", bool(on))
     for stream in value.STREAMS[:]:
         stream.eager = config.eager
-
-
-def synchronize() -> None:
-    """Run everything that this thread has recorded."""
-    value.LOCAL.s.flush()
 
 
 def memory_stats() -> dict[str, int]:

@@ -16,6 +16,7 @@ import functools
 import warnings
 import weakref
 from collections.abc import Callable
+from contextlib import ContextDecorator
 from typing import Any
 
 from .. import dtypes
@@ -23,7 +24,7 @@ from ..stream.value import LOCAL, Tensor
 
 LOWER = frozenset(
     (
-        *("mm", "mv", "dot", "bmm", "_stacked", "addmm", "addbmm", "baddbmm", "linear", "linalg_vecdot"),
+        *("mm", "mv", "dot", "bmm", "_stacked", "addmm", "addbmm", "baddbmm", "linear"),
         *("_conv", "_conv_data", "_prelu_kernel", "_attention"),
     )
 )
@@ -41,10 +42,10 @@ FULL = frozenset(
             "trace",
             "polar",
         ),
-        *("_pinv", "_recurrent_steps", "_lstm_gates", "_gru_gates", "_rnn_gates"),
+        *("_pinv", "_recurrent_steps", "_lstm_gates", "_gru_gates"),
     )
 )
-FAMILIES = ("linalg_",)  # the same by the beginning of the name
+FAMILY = "linalg_"  # the same by the beginning of the name
 WIDEST = frozenset(("_cat", "_stack", "index_copy"))
 CHOICES = (dtypes.bfloat16, dtypes.float16)
 DEVICES = {"cpu": dtypes.bfloat16, "cuda": dtypes.float16}
@@ -82,11 +83,7 @@ class Casting:
         kwargs, name = kwargs or {}, func.__name__
         if name in LOWER:
             cast: Any = self.lower
-        elif (
-            name in FULL
-            or name.startswith(FAMILIES)
-            or (name in WIDEST and widest((args, kwargs)) is dtypes.float32)
-        ):
+        elif name in FULL or name.startswith(FAMILY) or (name in WIDEST and any_full((args, kwargs))):
             cast = full
         else:
             cast = None
@@ -128,12 +125,12 @@ def mapped(f: Callable[[Tensor], Tensor], x: Any) -> Any:
     return {k: mapped(f, v) for k, v in x.items()} if type(x) is dict else x
 
 
-def widest(x: Any) -> Any:
-    """float32 if a tensor of the arguments is one, else None."""
+def any_full(x: Any) -> bool:
+    """Whether a tensor of the arguments is float32."""
     if isinstance(x, Tensor):
-        return dtypes.float32 if x._meta.dtype is dtypes.float32 else None
+        return x._meta.dtype is dtypes.float32
     parts = x.values() if type(x) is dict else x if type(x) in (list, tuple) else ()
-    return next((d for d in map(widest, parts) if d is not None), None)
+    return any(map(any_full, parts))
 
 
 def put(enabled: bool, dtype: Any, keep: bool) -> None:
@@ -146,7 +143,7 @@ def put(enabled: bool, dtype: Any, keep: bool) -> None:
     S.modes, state.enabled, state.dtype, state.cache = modes, enabled, dtype, keep
 
 
-class autocast:
+class autocast(ContextDecorator):
     """A context (or decorator) in which products run in a lower precision: `autocast("cpu", dtype=torch.bfloat16)`.
 
     device_type: "cpu"; "cuda" is switched off with a warning. dtype: bfloat16 (default) or float16; another is warned
@@ -198,14 +195,6 @@ class autocast:
         if self.device == "cpu":
             S.modes, S.depth = modes, depth
 
-    def __call__(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(func)
-        def inside(*args: Any, **options: Any) -> Any:
-            with self:
-                return func(*args, **options)
-
-        return inside
-
 
 def is_autocast_available(device_type: str) -> bool:
     """Whether autocast can be enabled for a kind of device."""
@@ -255,9 +244,10 @@ def get_autocast_gpu_dtype() -> Any:
 def set_autocast_dtype(device_type: str, dtype: Any) -> None:
     """Set the lower precision of a kind of device, on this thread."""
     state = state_of(device_type)
-    if device_type == "cpu" and state.enabled:
-        put(True, dtype, state.cache)
-    state.dtype = dtype
+    if device_type == "cpu":
+        put(state.enabled, dtype, state.cache)
+    else:
+        state.dtype = dtype
 
 
 def set_autocast_cpu_dtype(dtype: Any) -> None:
@@ -273,9 +263,7 @@ def is_autocast_cache_enabled() -> bool:
 def set_autocast_cache_enabled(enabled: bool) -> None:
     """Whether weights are cast once for each time that autocast is entered."""
     state = state_of("cpu")
-    if state.enabled:
-        put(True, state.dtype, bool(enabled))
-    state.cache = bool(enabled)
+    put(state.enabled, state.dtype, bool(enabled))
 
 
 def clear_autocast_cache() -> None:

@@ -30,7 +30,6 @@ _groups: dict[str, str] = {}  # the entries on disk that hold the code of kernel
 _functions: dict[str, int] = {}  # of images
 _engine: list[Any] = []
 MANY = 8  # kernels compiled after which the C library's heap has much to give back
-_since = [0]
 _stats = {"compiled": 0, "from_disk": 0, "from_memory": 0, "emit_ms": 0.0, "llvm_ms": 0.0, "load_ms": 0.0}
 
 
@@ -125,12 +124,11 @@ def _compile(kernels: dict[str, ir.Kernel], on: Target, cores: int) -> None:
     for symbol, content in zip(named.values(), made):
         if called := undefined_symbols(content):
             raise RuntimeError(f"codegen: kernel {symbol} calls {', '.join(called)}: kernels call nothing")
+    before = _stats["compiled"]
     _stats["compiled"] += len(kernels)
     _add(list(kernels), made)
-    _since[0] += len(kernels)
-    if _since[0] >= MANY:
+    if _stats["compiled"] // MANY > before // MANY:
         heap.release()
-        _since[0] = 0
     for key, symbol in named.items():
         _addresses[key] = _address(symbol)
 

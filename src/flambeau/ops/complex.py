@@ -12,12 +12,12 @@ from ..dtypes import bool_
 from ..errors import fail
 from ..stream import pairs
 from ..stream.graph import Val, cast, const, map_, promote
-from ..stream.value import LOCAL, PLAIN, Tensor, intern_meta, make_tensor
+from ..stream.value import LOCAL, PLAIN, Tensor, intern_meta
 from . import record
 from .entry import NONE, T, composite, op
 from .registry import publish
 from .rules import scalar_name
-from .viewing import ViewBackward, attach_view
+from .viewing import ViewBackward, view_tensor
 
 
 def _real_geometry(name: str, meta: Any, off: int) -> Any:
@@ -67,8 +67,7 @@ def recast(name: str, geometry: Any, traced: Any, back: Any, doc: str) -> Any:
         meta = self._meta
         shape, strides, d, off = geometry(name, meta, self._off)
         out = intern_meta(tuple(shape), tuple(strides), d, meta.device)
-        t = make_tensor(self._st, out, off)
-        attach_view(S, self, t, "")
+        t = view_tensor(S, self, out, off, "")
         if self._rg and S.grad:
             node = node_type()
             node.edges, node.args, node.meta, node.out = (record.edge_of(self),), (), meta, out

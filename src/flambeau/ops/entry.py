@@ -43,8 +43,8 @@ from .registry import composite as composite
 from .registry import publish as publish
 from .rules import SCALAR_NAMES as SCALAR_NAMES
 from .rules import can_cast, scalar_name
-from .viewing import attach_view as attach_view
 from .viewing import view as view
+from .viewing import view_tensor as view_tensor
 from .widening import widen
 
 _run_backward: Any = None  # ops.backward.run, which imports this module

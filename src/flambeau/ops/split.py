@@ -11,9 +11,9 @@ from typing import Any
 
 from ..errors import fail
 from ..shapes import wrap_dim
-from ..stream.value import LOCAL, PLAIN, Node, Tensor, intern_meta, make_tensor
+from ..stream.value import LOCAL, PLAIN, Node, Tensor, intern_meta
 from . import record
-from .entry import FUNCTIONS, attach_view, composite
+from .entry import FUNCTIONS, composite, view_tensor
 from .view import _select, slice_
 
 Piece = tuple[tuple[int, ...], tuple[int, ...], int]
@@ -90,8 +90,8 @@ def pieces(
         node.edges, node.dim = (record.edge_of(self),), dim
     views = []
     for i, (shape, strides, off) in enumerate(each):
-        t = make_tensor(self._st, intern_meta(shape, strides, meta.dtype, meta.device), self._off + off)
-        attach_view(S, self, t, "multi")
+        out = intern_meta(shape, strides, meta.dtype, meta.device)
+        t = view_tensor(S, self, out, self._off + off, "multi")
         if node is not None:
             t._gf, t._nr, t._rg = node, i, True
         views.append(t)

@@ -83,8 +83,7 @@ def make_view(
             if len(cache) > 8192:
                 cache.clear()
             cache[meta, args] = out, off
-        t = (BUILTINS.get("plain") or make_tensor)(self._st, out, self._off + off)
-        attach_view(S, self, t, mode_name)
+        t = view_tensor(S, self, out, self._off + off, mode_name)
         if self._rg and S.grad:
             node = node_type()
             node.edges, node.args, node.meta, node.out = (record.edge_of(self),), args, meta, out
@@ -96,8 +95,9 @@ def make_view(
     return made
 
 
-def attach_view(S: Any, source: Tensor, t: Tensor, mode: str) -> None:
-    """t is a view of source: they share the version counter, and t knows its base."""
+def view_tensor(S: Any, source: Tensor, meta: Any, off: int, mode: str) -> Tensor:
+    """A view of source, without history: they share the version counter, and it knows its base."""
+    t: Tensor = (BUILTINS.get("plain") or make_tensor)(source._st, meta, off)
     version = source._ver or version_of(source)
     t._ver = version
     vw = source._vw
@@ -108,3 +108,4 @@ def attach_view(S: Any, source: Tensor, t: Tensor, mode: str) -> None:
         t._vw = (source, mode, version.n)
     else:
         t._vw = (vw[0], mode or vw[1], version.n)
+    return t

@@ -12,11 +12,10 @@ def pointer(t: Any) -> int:
     st, S = t._st, LOCAL.s
     if S.capture is not None:
         S.capture.end("a value is read")
-    if st.pend is not None:
-        if st.pend is S:
-            S.flush()
-        if st.pend is not None:
-            st.pend.flush_for_other()
+    if st.pend is S:
+        S.flush()
+    elif st.pend is not None:
+        st.pend.flush_for_other()
     elif st.home:  # a name table that was run is empty
         settle(st)
     if st.info is not None and st.info.poison is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import struct
+import functools
 from array import array as packed
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -82,8 +82,11 @@ def infer_dtype(data: Any) -> dtype | None:
 
 def from_data(data: Any, d: Any = None) -> Tensor:
     """A tensor of nested lists, numbers, arrays or tensors; d: its dtype (default: that of the data)."""
-    kind = type(data)
-    plain = from_numbers(data, d) if kind in (list, tuple) else from_number(data, d) if kind in ONE else None
+    kind, plain = type(data), None
+    if kind in (list, tuple):
+        plain = from_numbers(data, d, (len(data),))
+    elif kind in CODES:
+        plain = from_numbers((data,), d, ())
     if plain is not None:
         return plain
     if isinstance(data, (np.ndarray, np.generic)):
@@ -127,38 +130,27 @@ def from_data(data: Any, d: Any = None) -> Tensor:
     return from_bytes(encode(array, d), d, array.shape)
 
 
-ONE = {
-    float: {"float32": "=f", "float64": "=d"},
-    int: {"int64": "=q", "float32": "=f", "float64": "=d"},
-    bool: {"bool": "=?"},
+CODES: dict[Any, dict[str, str]] = {
+    float: {"float32": "f", "float64": "d"},
+    int: {"int64": "q", "float32": "f", "float64": "d"},
+    bool: {"bool": "b"},
 }
+KINDS = {float: dtypes.default_dtype, int: lambda: dtypes.int64, bool: lambda: dtypes.bool_}
 
 
-def from_number(x: Any, d: Any) -> Tensor | None:
-    """A tensor of one Python number, for which NumPy is not asked; None where it has to be."""
-    kind = type(x)
-    d = d or (dtypes.default_dtype() if kind is float else dtypes.int64 if kind is int else dtypes.bool_)
-    code = ONE[kind].get(d.name)
-    twice = kind is int and d.name == "float32" and abs(x) > 1 << 53  # would be rounded twice
-    try:
-        return None if code is None or twice else from_bytes(struct.pack(code, x), d, ())
-    except (OverflowError, struct.error):
-        return None
-
-
-CODES: dict[Any, dict[str, str]] = {float: {"float32": "f", "float64": "d"}, int: {"int64": "q"}}
-
-
-def from_numbers(data: Any, d: Any) -> Tensor | None:
-    """A vector of Python floats (or of ints, as int64), for which NumPy is not imported; None for anything else."""
+def from_numbers(data: Any, d: Any, shape: tuple[int, ...]) -> Tensor | None:
+    """A tensor of Python numbers of one class, for which NumPy is not imported; None where it has to be."""
     kinds = set(map(type, data))
-    kind = kinds.pop() if len(kinds) == 1 else None
-    d = d or (dtypes.int64 if kind is int else dtypes.default_dtype())
-    code = CODES.get(kind, {}).get(d.name)
-    if code is None:
+    kind: Any = kinds.pop() if len(kinds) == 1 else None
+    if kind not in CODES:
+        return None
+    d = d or KINDS[kind]()
+    code = CODES[kind].get(d.name)
+    twice = kind is int and code == "f" and max(map(abs, data)) > 1 << 53  # would be rounded twice
+    if code is None or twice:
         return None
     try:
-        return from_bytes(packed(code, data).tobytes(), d, (len(data),))
+        return from_bytes(packed(code, data).tobytes(), d, shape)
     except OverflowError:
         return None  # which says what is too large
 
@@ -230,9 +222,7 @@ def as_numpy(t: Tensor, exported: bool = False) -> np.ndarray:
     at, st = pointer(t), t._st
     if not meta.numel:
         return np.empty(meta.shape, d)
-    bits = (st.ptr + st.nbytes - at).bit_length()
-    window = (EXPORTED if exported else WINDOWS).get(bits) or window_of(bits, exported)
-    memory = window.from_address(at)
+    memory = window_of((st.ptr + st.nbytes - at).bit_length(), exported).from_address(at)
     memory.st = st
     if meta.contiguous:
         a = np.ndarray(meta.shape, d, memory)
@@ -248,19 +238,16 @@ def as_numpy(t: Tensor, exported: bool = False) -> np.ndarray:
 
 
 _array_type: Any = type(ctypes.Array)
-# Classes of views of 2**n bytes: NumPy and ctypes see memory through an object that keeps its storage alive (`st`). A
-# view may reach beyond the storage, an array over it does not.
-WINDOWS: dict[int, Any] = {}
-EXPORTED: dict[int, Any] = {}
 
 
+@functools.cache
 def window_of(bits: int, exported: bool) -> Any:
-    """The class of views of 2**bits bytes."""
+    """The class of views of 2**bits bytes: NumPy and ctypes see memory through an object that keeps its storage alive
+    (`st`). A view may reach beyond the storage, an array over it does not."""
     names: dict[str, Any] = {"_type_": ctypes.c_char, "_length_": 1 << bits, "counted": False}
     if exported:
         names["__del__"] = returned
-    table = EXPORTED if exported else WINDOWS
-    return table.setdefault(bits, _array_type("Window", (ctypes.Array,), names))
+    return _array_type("Window", (ctypes.Array,), names)
 
 
 def returned(memory: Any) -> None:

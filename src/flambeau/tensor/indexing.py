@@ -17,10 +17,9 @@ from ..dtypes import bool_, int64, uint8
 from ..errors import fail
 from ..ops.entry import FUNCTIONS
 from ..ops.view import _select, slice_, unsqueeze
-from ..ops.viewing import attach_view
+from ..ops.viewing import view_tensor
 from ..stream.graph import Val
-from ..stream.storages import BUILTINS
-from ..stream.value import LOCAL, NUMBERS, PLAIN, Tensor, make_tensor
+from ..stream.value import LOCAL, NUMBERS, PLAIN, Tensor
 
 BOUNDS = (int, type(None))  # the classes of a plain slice's numbers
 FIRST = (0,)  # the dimension of a single index tensor
@@ -54,7 +53,7 @@ def getitem(self: Any, index: Any) -> Any:
     if type(self) not in (Tensor, Val) and hasattr(type(self), "__torch_function__"):
         from ..ops import modes
 
-        handled = modes.dispatch_view(_stream(), "__getitem__", getitem, self, (index,))
+        handled = modes.dispatch_view(LOCAL.s, "__getitem__", getitem, self, (index,))
         if handled is not modes.NOT_HANDLED:
             return handled
     if (
@@ -96,14 +95,9 @@ def plain_view(x: Tensor, index: tuple[Any, ...]) -> Tensor | None:
             return None
         if len(VIEWS) > 8192:
             VIEWS.clear()
-        found = VIEWS[tuple(key)] = view._meta, view._off - x._off
-    t = (BUILTINS.get("plain") or make_tensor)(x._st, found[0], x._off + found[1])
-    attach_view(S, x, t, "")
-    return t
-
-
-def _stream() -> Any:
-    return LOCAL.s
+        VIEWS[tuple(key)] = view._meta, view._off - x._off
+        return view  # type: ignore[no-any-return]
+    return view_tensor(S, x, found[0], x._off + found[1], "")
 
 
 def setitem(self: Any, index: Any, value: Any) -> None:
