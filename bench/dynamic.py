@@ -12,17 +12,7 @@ from typing import Any
 
 import numpy as np
 import workloads
-from workloads import Step, is_ours
-
-
-def forward_of(torch: Any, best: bool, forward: Callable[..., Any]) -> Callable[..., Any]:
-    """What goes forward in a step of fixed structure, in its side's best mode."""
-    return torch.compile(forward) if best and not is_ours(torch) else forward
-
-
-def step_of(torch: Any, best: bool, step: Callable[..., Any]) -> Callable[..., Any]:
-    """The whole step of fixed structure, in its side's best mode."""
-    return torch.compile(step) if best and is_ours(torch) else step
+from workloads import Step, forward_of, step_of
 
 
 def chain(grad: bool) -> Callable[[Any, bool], Step]:

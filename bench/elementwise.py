@@ -13,10 +13,8 @@ from __future__ import annotations
 import argparse
 import ctypes
 import importlib
-import json
 import re
 import statistics
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -24,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from run import Side, machine
+from run import Side, machine, serve
 
 HERE = Path(__file__).resolve().parent
 SIZES = {"64Ki": 1 << 16, "1Mi": 1 << 20, "16Mi": 1 << 24}
@@ -466,18 +464,6 @@ class Runner:
         return {"rate": 2 * size / best}
 
 
-def serve(side: str, threads: int, busy: bool) -> None:
-    """Answer orders until the input ends."""
-    runner = Runner(side, threads, busy)
-    for line in sys.stdin:
-        order = json.loads(line)
-        try:
-            answer: Any = getattr(runner, order.pop("do"))(**order)
-        except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {str(error)[:100]}"}
-        print(json.dumps(answer), flush=True)
-
-
 # --- the table ----------------------------------------------------------------------------------------------------
 
 
@@ -531,7 +517,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     if options.serve:
-        serve(options.serve, options.threads, options.busy)
+        serve(Runner(options.serve, options.threads, options.busy))
         return
     flags = ["--threads", str(options.threads), *(["--busy"] if options.busy else [])]
     script = str(Path(__file__).resolve())

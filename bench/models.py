@@ -10,13 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import workloads
-from workloads import Step, is_ours
+from workloads import Step, forward_of, step_of
 
 
-def step_of(torch: Any, best: bool, forward: Callable[..., Any], optimizer: Any, *inputs: Any) -> Step:
+def trained(torch: Any, best: bool, forward: Callable[..., Any], optimizer: Any, *inputs: Any) -> Step:
     """A step of training on one batch: forward gives the loss of the inputs."""
-    if best and not is_ours(torch):
-        forward = torch.compile(forward)
+    forward = forward_of(torch, best, forward)
 
     def step() -> Any:
         optimizer.zero_grad()
@@ -25,14 +24,14 @@ def step_of(torch: Any, best: bool, forward: Callable[..., Any], optimizer: Any,
         optimizer.step()
         return loss.detach()
 
-    return torch.compile(step) if best and is_ours(torch) else step
+    return step_of(torch, best, step)
 
 
 def classifier(torch: Any, best: bool, model: Any, x: Any, classes: int, optimizer: Any) -> Step:
     """Cross entropy of random labels."""
     y = torch.randint(0, classes, (x.shape[0],))
     loss = torch.nn.CrossEntropyLoss()
-    return step_of(torch, best, lambda x, y: loss(model(x), y), optimizer, x, y)
+    return trained(torch, best, lambda x, y: loss(model(x), y), optimizer, x, y)
 
 
 def mlp(torch: Any, best: bool) -> Step:
@@ -51,7 +50,7 @@ def linear_regression(torch: Any, best: bool) -> Step:
     x = torch.randn(100, 1)
     y = 2 * x + 3 + 0.2 * torch.randn(100, 1)
     model, loss = torch.nn.Linear(1, 1), torch.nn.MSELoss(reduction="sum")
-    return step_of(
+    return trained(
         torch, best, lambda x, y: loss(model(x), y), torch.optim.SGD(model.parameters(), lr=0.001), x, y
     )
 
@@ -160,7 +159,7 @@ def gpt(width: int, block: int, batch: int) -> Callable[[Any, bool], Step]:
 
         model = GPT()
         x, y = torch.randint(0, letters, (batch, block)), torch.randint(0, letters, (batch, block))
-        return step_of(torch, best, model, torch.optim.AdamW(model.parameters(), lr=1e-3), x, y)
+        return trained(torch, best, model, torch.optim.AdamW(model.parameters(), lr=1e-3), x, y)
 
     return make
 
@@ -182,7 +181,7 @@ def lstm_language_model(torch: Any, best: bool) -> Step:
 
     model = Model()
     x, y = torch.randint(0, 1000, (20, 64)), torch.randint(0, 1000, (20, 64))
-    return step_of(torch, best, model, torch.optim.SGD(model.parameters(), lr=0.1), x, y)
+    return trained(torch, best, model, torch.optim.SGD(model.parameters(), lr=0.1), x, y)
 
 
 def vae(torch: Any, best: bool) -> Step:
@@ -207,7 +206,7 @@ def vae(torch: Any, best: bool) -> Step:
 
     model = VAE()
     x = torch.rand(128, 784)
-    return step_of(torch, best, model, torch.optim.Adam(model.parameters(), lr=1e-3), x)
+    return trained(torch, best, model, torch.optim.Adam(model.parameters(), lr=1e-3), x)
 
 
 def embedding_model(torch: Any, best: bool) -> Step:
@@ -227,7 +226,7 @@ def embedding_model(torch: Any, best: bool) -> Step:
     model = Model()
     users, things = torch.randint(0, 10000, (512,)), torch.randint(0, 5000, (512,))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    return step_of(torch, best, model, optimizer, users, things, torch.randn(512))
+    return trained(torch, best, model, optimizer, users, things, torch.randn(512))
 
 
 def adam_300(torch: Any, best: bool) -> Step:

@@ -64,6 +64,17 @@ class Side:
         self.process.wait(timeout=60)
 
 
+def serve(runner: Any) -> None:
+    """Answer orders, the names of a runner's methods with their arguments, until the input ends: the worker's side."""
+    for line in sys.stdin:
+        order = json.loads(line)
+        try:
+            answer: Any = getattr(runner, order.pop("do"))(**order)
+        except Exception as error:  # a side that cannot do something says so, the other rows go on
+            answer = {"error": f"{type(error).__name__}: {str(error)[:100]}"}
+        print(json.dumps(answer), flush=True)
+
+
 class Row:
     """A line of the table: PyTorch's figure, ours, the goal, and what was compared with it."""
 

@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import math
 import re
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from run import Side, machine
+from run import Side, machine, serve
 
 HERE = Path(__file__).resolve().parent
 CASES = {
@@ -108,14 +106,6 @@ class Runner:
         return {"seconds": spent / done}
 
 
-def serve(side: str) -> None:
-    """Answer orders until the input ends."""
-    runner = Runner(side)
-    for line in sys.stdin:
-        order = json.loads(line)
-        print(json.dumps(getattr(runner, order.pop("do"))(**order)), flush=True)
-
-
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(
@@ -128,7 +118,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     if options.serve:
-        serve(options.serve)
+        serve(Runner(options.serve))
         return
     script = str(Path(__file__).resolve())
     sides = {s: Side(s, script=[script, "--serve", s]) for s in ("torch", "flambeau")}

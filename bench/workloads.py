@@ -31,6 +31,16 @@ def is_ours(torch: Any) -> bool:
     return torch.__name__ == "flambeau"
 
 
+def forward_of(torch: Any, best: bool, forward: Callable[..., Any]) -> Callable[..., Any]:
+    """What goes forward in a step of fixed structure, in its side's best mode: PyTorch compiles it."""
+    return torch.compile(forward) if best and not is_ours(torch) else forward
+
+
+def step_of(torch: Any, best: bool, step: Callable[..., Any]) -> Callable[..., Any]:
+    """A step of fixed structure, in its side's best mode: flambeau compiles the whole of it."""
+    return torch.compile(step) if best and is_ours(torch) else step
+
+
 def record(torch: Any, grad: bool) -> Step:
     """100 multiplications of four numbers, recorded; their values are read outside of the timing."""
     x = torch.ones(4, requires_grad=grad)
