@@ -37,7 +37,9 @@ _API = {
     "PyDict_SetItem": "4ppp",
     "PyDict_DelItem": "4pp",
     "PyDict_New": "p",
+    "PyBool_FromLong": "pi",
     "PyFloat_AsDouble": "dp",
+    "PyFloat_FromDouble": "pd",
     "PyList_AsTuple": "pp",
     "PyList_New": "pi",
     "PyList_Append": "4pp",
@@ -51,6 +53,7 @@ _API = {
     "PyTuple_New": "pi",
     "PyLong_FromSsize_t": "pi",
     "PyLong_AsSsize_t": "ip",
+    "PyLong_FromDouble": "pd",
     "PyLong_FromVoidPtr": "pp",
     "PyBytes_AsString": "pp",
     "PyBytes_FromStringAndSize": "ppi",
@@ -328,12 +331,13 @@ def builtin(name: str, function: int, flags: int, context: Any = None) -> Callab
     return made
 
 
-def method(cls: type, name: str, function: int) -> Any:
+def method(cls: type, name: str, function: int, doc: str | None = None) -> Any:
     """A method without arguments of the code at an address, to be put into a class."""
     new = ctypes.pythonapi.PyDescr_NewMethod
     new.restype = ctypes.py_object
     new.argtypes = [ctypes.py_object, ctypes.c_void_p]
-    definition = _Method(name.encode(), function, NOARGS, None)
+    text = f"{name}($self, /)\n--\n\n{doc}".encode() if doc else None
+    definition = _Method(name.encode(), function, NOARGS, text)
     _kept.append(definition)
     return new(cls, ctypes.addressof(definition))
 

@@ -616,4 +616,8 @@ def equal(input: Any, other: Any) -> bool:
     """Whether two tensors have the same shape and elements."""
     if tuple(input.shape) != tuple(other.shape):
         return False
-    return bool((input == other).all())
+    same = BUILTINS["same"](input, other) if BUILTINS else None
+    return bool((input == other).all()) if same is None else same
+
+
+BUILTINS: dict[str, Any] = {}  # of generated code, once it is made

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
+from ... import dtypes
 from ...device import memory
 from ...device.base import Frame
 from ...device.memory import Block, alloc
@@ -24,17 +25,14 @@ from ...stream.value import (
     LOCAL,
     PLAIN,
     RELEASED,
-    Extras,
     Meta,
-    Node,
     Storage,
     Stream,
     Tensor,
-    Version,
 )
-from .. import calls, kin, places, record
+from .. import calls, kin, places, record, special
 from ..entry import Entry
-from ..record import Form, GradPlan
+from ..record import Form
 
 BUILTINS = (
     "op",
@@ -51,10 +49,14 @@ BUILTINS = (
     "holder",
     "plain",
     "within",
+    "same",
     "flush",
     "free",
 )
-NAMES = ("flambeau_objects", *[f"flambeau_{name}" for name in BUILTINS])
+# Methods of Tensor that read values, and their definitions in Python.
+READ = ("item", "tolist", "__float__", "__int__", "__bool__", "__index__")
+READERS: dict[str, Any] = {}
+NAMES = ("flambeau_objects", *[f"flambeau_{name.strip('_')}" for name in (*BUILTINS, *READ)])
 COMMIT, RECORD_GRAD = record.commit, record.record_grad  # the definitions in Python
 FREE: Any = Block.__del__
 ADDRESSES: dict[str, int] = {}
@@ -63,6 +65,8 @@ MADE: dict[str, Any] = {}
 
 def objects() -> dict[str, Any]:
     """What the generated code calls by a name."""
+    from .reading import KINDS
+
     others = [cls for cls in PLAIN if cls is not Tensor]
     return {
         **{"None": None, "True": True, "False": False, "zero": 0, "minus one": -1, "s": "s"},
@@ -93,6 +97,9 @@ def objects() -> dict[str, Any]:
             **{"flush names": vars(flushes), "flush run": flushes.RUN},
             **{"program names": vars(programs), "program run": programs.RUN},
             "free lists": memory._lists,
+            "run recorded": Stream.flush,
+            **{f"dtype {name}": dtypes.ALL[name] for name in KINDS},
+            **{f"python {name}": READERS[name] for name in READ},
             "python commit": COMMIT,
             "python record_grad": RECORD_GRAD,
         },
@@ -123,52 +130,33 @@ def receive_slot(buffers: dict[Any, Any], node: Any, number: int, g: Any) -> Non
 def module() -> Any:
     """All functions."""
     from ...device.cpython import Module
-    from . import calling, cutting, deriving, flushing, ranges, recording, replaying, running, walking
+    from . import (
+        calling,
+        cutting,
+        deriving,
+        flushing,
+        ranges,
+        reading,
+        recording,
+        replaying,
+        running,
+        walking,
+    )
 
     o = {cls: recording.Offsets(cls) for cls in recording.SLOTS}
     m = Module()
-    recording.kind_tests(m)
-    recording.stream_of_thread(m)
-    recording.drop(m)
-    recording.append(m)
-    recording.usable(m, o[Storage])
-    recording.slot_number(m, o[Storage], o[Stream])
-    recording.new_tensor(m, o[Tensor])
-    recording.new_result(m, o[Storage], o[Tensor], o[Stream])
-    recording.commit(m, o[Tensor], o[Storage], o[Stream], o[Form])
-    recording.edge(m, o[Tensor], o[Extras], o[Version])
-    recording.version_number(m, o[Tensor], o[Version])
-    recording.edges_and_saved(m, o[Node], o[GradPlan])
-    recording.record_grad(m, o)
+    recording.declare(m, o)
     deriving.numbered(m)
     deriving.metadata(m, o[Meta])
     deriving.structure(m)
     deriving.result_of(m)
     deriving.derived(m, o[Form], o[kin.Kin])
-    calling.plain_test(m)
-    calling.collect(m, o[Tensor])
-    calling.parts(m)
-    calling.form_of(m)
-    calling.op_call(m, o[Stream], o[Form])
-    calling.results_of(m, o[Form])
-    calling.recorders(m)
+    calling.declare(m, o)
     for part in ("unpack", "gradients", "leaf", "receive", "distribute", "walk", "count"):
         getattr(walking, part)(m, o)
-    cutting.survey(m, o[Form])
-    cutting.step(m, o[Form])
-    cutting.longest(m, o[fragments.Node])
-    cutting.number_of(m)
-    cutting.cut(m, o[Form])
-    cutting.piece(m)
+    cutting.declare(m, o)
     ranges.within(m)
-    replaying.new_storage(m, o[Storage])
-    replaying.new_block(m, o[Block])
-    replaying.fresh(m, o[Block])
-    replaying.free(m, o[Block])
-    replaying.give(m, o[Storage], o[Block])
-    replaying.furnish(m)
-    replaying.holder(m)
-    replaying.plain(m)
+    replaying.declare(m, o)
     deriving.recipe(m, o[Form], o[kin.Kin], o[rebind.Pattern], o[rebind.Recipe])
     deriving.memory(m, o[Storage], o[Form], o[Block])
     deriving.fill(m, o[Storage])
@@ -177,6 +165,7 @@ def module() -> Any:
     deriving.launched(m, o[Form], o[Block], o[Frame])
     running.launch(m, o[Program])
     flushing.declare(m, o)
+    reading.declare(m, o)
     running.free_dead(m, o[Storage], o[Form])
     running.unit(m, o[Form])
     kinds = {"node": fragments.Node, "program": Program, "progress": Progress}
@@ -230,14 +219,16 @@ def adopt(m: Any, addresses: list[int]) -> None:
     from ...device import cpython
 
     table, *functions = addresses
+    READERS.update({name: Tensor.__dict__[name] for name in READ})
     address = ctypes.PYFUNCTYPE(ctypes.c_void_p)(table)()
     known = objects()
     cpython.set_objects(address, [known[name] for name in m.objects])
-    for name, function in zip(BUILTINS, functions):
+    for name, function in zip((*BUILTINS, *READ), functions):
         ADDRESSES[name] = function
     MADE.update({name: cpython.builtin(name, ADDRESSES[name], cpython.FAST) for name in BUILTINS[1:-2]})
     MADE["flush"] = cpython.builtin("flush", ADDRESSES["flush"], cpython.ONE)
     MADE["free"] = cpython.method(Block, "__del__", ADDRESSES["free"])
+    MADE.update({name: cpython.method(Tensor, name, ADDRESSES[name], READERS[name].__doc__) for name in READ})
 
 
 def install() -> None:
@@ -258,6 +249,9 @@ def install() -> None:
     fragments.BUILTINS.update({name: MADE[name] for name in ("survey", "piece", "drive")})
     storages.BUILTINS.update({name: MADE[name] for name in ("fresh", "furnish", "holder", "plain", "launch")})
     flushes.BUILTINS["flush"] = MADE["flush"]
+    special.BUILTINS["same"] = MADE["same"]
+    for name in READ:
+        setattr(Tensor, name, MADE[name])
     setattr(Block, "__del__", MADE["free"])  # noqa: B010
 
 
@@ -270,4 +264,7 @@ def remove() -> None:
     fragments.BUILTINS.clear()
     storages.BUILTINS.clear()
     flushes.BUILTINS["flush"] = flushes.no_builtin
+    special.BUILTINS.clear()
+    for name, fn in READERS.items():
+        setattr(Tensor, name, fn)
     setattr(Block, "__del__", FREE)  # noqa: B010

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ...device.cpython import ITEMS, SIZE, TYPE, Function, Module
+from ...stream.value import Stream, Tensor
+from ..record import Form
 from .recording import OPERANDS, RESULTS, Offsets
 
 # The context of an op's builtin is a tuple: the cache of its forms, the Python definition, the kinds of the parameters
@@ -10,6 +12,17 @@ from .recording import OPERANDS, RESULTS, Offsets
 # which parameter is a shape, its check of values or None.
 CACHE, PYTHON, LETTERS, DEFAULTS, GRADS, ENTRY, KIN, SIZED, CHECK = (ITEMS + 8 * k for k in range(9))
 EQUAL = 2  # Py_EQ
+
+
+def declare(m: Module, o: dict[type, Offsets]) -> None:
+    """All functions of this file."""
+    plain_test(m)
+    collect(m, o[Tensor])
+    parts(m)
+    form_of(m)
+    op_call(m, o[Stream], o[Form])
+    results_of(m, o[Form])
+    recorders(m)
 
 
 def plain_test(m: Module) -> None:

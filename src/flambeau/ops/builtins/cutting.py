@@ -8,10 +8,22 @@ from __future__ import annotations
 import sys
 
 from ...device.cpython import COUNT, ITEMS, SIZE, Function, Module
+from ...stream.fragments import Node as Fragment
+from ..record import Form
 from .recording import Offsets
 
 NUMBERS = 1536  # of pieces whose names would be longer Python finds the program
 MARK = 8  # two words of each slot: its last use, a mark with its number in the piece under way
+
+
+def declare(m: Module, o: dict[type, Offsets]) -> None:
+    """All functions of this file."""
+    survey(m, o[Form])
+    step(m, o[Form])
+    longest(m, o[Fragment])
+    number_of(m)
+    cut(m, o[Form])
+    piece(m)
 
 
 def references(f: Function, x: str) -> str:

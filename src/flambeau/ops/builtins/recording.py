@@ -22,13 +22,13 @@ from ..record import Form, GradPlan
 
 OPERANDS, RESULTS = 64, 16  # of more, the Python definitions record
 SLOTS: dict[type, str] = {
-    Tensor: "_st _off _meta _rg _gf _nr _ver _vw _x",
+    Tensor: "_st _off _meta _rg _gf _nr _off _ver _vw _x",
     Storage: "block home info nbytes pend ptr sid",
     Block: "_home nbytes ptr",
     Version: "n",
     Extras: "acc grad hooks post_hooks",
     AccumulateGrad: "variable",
-    Meta: "contiguous dtype shape",
+    Meta: "contiguous dtype numel shape strides",
     Node: "edges form hooks metadata_ needs out result_version saved versions",
     Form: "arity args backward checks diff effects entry extents fresh into key kin name outs plain_unit plans slots "
     "structure unit writes",
@@ -41,7 +41,7 @@ SLOTS: dict[type, str] = {
     Progress: "consumed done failed known pending sites slots started",
     Frame: "address",
     GradPlan: "inputs node_type results saved_args",
-    Stream: "bound byte_bound code depth eager flush_after fresh grad ids pending_bytes progress running "
+    Stream: "bound byte_bound capture code depth eager flush_after fresh grad ids pending_bytes progress running "
     "sites slots snapshots written",
 }
 
@@ -55,6 +55,23 @@ class Offsets:
 
     def __getattr__(self, name: str) -> int:
         raise AttributeError(name)
+
+
+def declare(m: Module, o: dict[type, Offsets]) -> None:
+    """All functions of this file."""
+    kind_tests(m)
+    stream_of_thread(m)
+    drop(m)
+    append(m)
+    usable(m, o[Storage])
+    slot_number(m, o[Storage], o[Stream])
+    new_tensor(m, o[Tensor])
+    new_result(m, o[Storage], o[Tensor], o[Stream])
+    commit(m, o[Tensor], o[Storage], o[Stream], o[Form])
+    edge(m, o[Tensor], o[Extras], o[Version])
+    version_number(m, o[Tensor], o[Version])
+    edges_and_saved(m, o[Node], o[GradPlan])
+    record_grad(m, o)
 
 
 def stream_of_thread(m: Module) -> None:

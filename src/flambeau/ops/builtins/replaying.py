@@ -5,7 +5,21 @@ The definitions in Python, stream/storages.py, serve where there are no builtins
 from __future__ import annotations
 
 from ...device.cpython import ITEMS, SIZE, Function, Module
+from ...device.memory import Block
+from ...stream.value import Storage
 from .recording import Offsets, allocated
+
+
+def declare(m: Module, o: dict[type, Offsets]) -> None:
+    """All functions of this file."""
+    new_storage(m, o[Storage])
+    new_block(m, o[Block])
+    fresh(m, o[Block])
+    free(m, o[Block])
+    give(m, o[Storage], o[Block])
+    furnish(m)
+    holder(m)
+    plain(m)
 
 
 def new_storage(m: Module, st_: Offsets) -> None:
