@@ -67,19 +67,28 @@ def _cat(tensors: TS, dim: int) -> Any:
 @composite(method=False)
 def cat(tensors: Any, dim: int = 0, *, out: Any = None, axis: Any = None) -> Any:
     """Tensors one after another along a dimension; the other extents must be equal."""
+    if out is None:
+        return _cat(as_list(tensors, "cat"), dim_of(dim, axis))
     given = as_list(tensors, "cat")
     apart("cat", out, *given)
-    if out is not None and any(t is out for t in given):
+    if any(t is out for t in given):
         fail(
             RuntimeError,
             "cat: unsupported operation: the input tensors and the written-to tensor refer to a single memory location",
         )
-    result = _cat(given, int(dim if axis is None else axis))
-    return result if out is None else into(out, result)
+    return into(out, _cat(given, dim_of(dim, axis)))
+
+
+def dim_of(dim: Any, axis: Any) -> int:
+    """The dimension given, by PyTorch's name or NumPy's."""
+    found = dim if axis is None else axis
+    return found if type(found) is int else int(found)
 
 
 def as_list(tensors: Any, name: str) -> list[Any]:
     """The tensors of an argument; TypeError for one tensor, an error if there are none."""
+    if type(tensors) is list and tensors:
+        return tensors
     if not isinstance(tensors, (list, tuple)):
         if hasattr(tensors, "ndim"):
             raise TypeError(f"{name}(): argument 'tensors' (position 1) must be tuple of Tensors, not Tensor")
@@ -127,7 +136,7 @@ def _stack(tensors: TS, dim: int) -> Any:
 @composite(method=False)
 def stack(tensors: Any, dim: int = 0, *, out: Any = None, axis: Any = None) -> Any:
     """Tensors of one shape along a new dimension."""
-    result = _stack(as_list(tensors, "stack"), int(dim if axis is None else axis))
+    result = _stack(as_list(tensors, "stack"), dim_of(dim, axis))
     return result if out is None else into(out, result)
 
 

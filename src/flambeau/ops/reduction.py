@@ -273,13 +273,15 @@ def _min_all(self: T) -> Any:
 
 
 def _choose(name: str, whole: Any, along: Any, input: Any, dim: Any, keepdim: bool, out: Any) -> Any:
-    from .entry import FUNCTIONS
-
+    if type(dim) is int and out is None:
+        return along(input, dim, keepdim)
     if dim is None:
         result = whole(input)
         return result if out is None else into(out, result)
     if not isinstance(dim, int) or isinstance(dim, bool):
         if hasattr(dim, "shape"):
+            from .entry import FUNCTIONS
+
             result = FUNCTIONS[name + "imum"](input, dim)
             return result if out is None else into(out, result)
         fail(TypeError, f"{name}(): argument 'dim' must be int or Tensor, not {type(dim).__name__}")
@@ -300,7 +302,8 @@ def max(
     axis: Any = None,
 ) -> Any:
     """The largest element; with a dim: (values, indices); with another tensor: the larger of two."""
-    dim = next((v for v in (dim, other, axis) if v is not None), None)
+    if dim is None:
+        dim = other if other is not None else axis
     return _choose("max", _max_all, _max_dim, input, dim, keepdim, out)
 
 
@@ -315,7 +318,8 @@ def min(
     axis: Any = None,
 ) -> Any:
     """The smallest element; with a dim: (values, indices); with another tensor: the smaller of two."""
-    dim = next((v for v in (dim, other, axis) if v is not None), None)
+    if dim is None:
+        dim = other if other is not None else axis
     return _choose("min", _min_all, _min_dim, input, dim, keepdim, out)
 
 

@@ -16,7 +16,6 @@ else:
 from .. import dtypes
 from ..dtypes import CPU, dtype
 from ..errors import fail
-from ..shapes import contiguous_strides, numel
 from .access import pointer
 from .backend import current
 from .value import Storage, StorageInfo, Tensor, fresh_meta, fresh_tensor, intern_meta
@@ -258,5 +257,5 @@ def returned(memory: Any) -> None:
 
 def empty_of(shape: Sequence[int], d: dtype, strides: Sequence[int] | None = None) -> Tensor:
     """Uninitialised memory."""
-    st = new_storage(numel(shape) * d.itemsize)
-    return fresh_tensor(st, intern_meta(tuple(shape), tuple(strides or contiguous_strides(shape)), d))
+    meta = intern_meta(tuple(shape), tuple(strides), d) if strides else fresh_meta(tuple(shape), d)
+    return fresh_tensor(new_storage(meta.nbytes), meta)

@@ -68,10 +68,14 @@ def filler(name: str, value: int) -> Any:
         *size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None, **rest: Any
     ) -> Tensor:
         shape = shape_of((rest.pop("size"),) if "size" in rest else size, name)
-        check_device(device)
-        check_layout(name, layout)
+        if device is not None:
+            check_device(device)
+        if layout is not None:
+            check_layout(name, layout)
         t = _full(shape, value, dtype or dtypes.default_dtype())
-        return into(out, t) if out is not None else finish(t, rest.get("requires_grad", False))
+        if out is not None:
+            return into(out, t)
+        return finish(t, rest.get("requires_grad", False)) if rest else t
 
     make.__name__ = make.__qualname__ = name
     make.__doc__ = f"A tensor filled with {value}."
