@@ -12,7 +12,7 @@ import pytest
 import flambeau as torch
 from flambeau.autograd import engine
 from flambeau.device import cpython
-from flambeau.ops import builtins, record
+from flambeau.ops import builtins, kin, record
 from flambeau.ops.builtins import recording
 from flambeau.ops.registry import ENTRIES
 from flambeau.stream import flush, fragments
@@ -436,3 +436,20 @@ def test_sequences_that_come_natively_are_not_forgotten(monkeypatch: pytest.Monk
         repeated(lambda n=n: torch.ones(n).cos() * 7)  # type: ignore[misc]
         y = x.exp() * 5
     assert code in flush.CACHE and torch.isfinite(y).all()
+
+
+def test_an_interrupt_while_a_form_is_made_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, derive, calls = torch.ones(3, 7, 2), kin.derive, []
+
+    def interrupted(entry: Any, key: Any) -> Any:
+        calls.append(key)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return derive(entry, key)
+
+    monkeypatch.setattr(kin, "derive", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        torch.cat([x] * 11, 1)
+    assert torch.cat([x] * 11, 1).sum().item() == 3 * 77 * 2
+    with pytest.raises(TypeError):
+        torch.sum(x, [[0]])  # a key that cannot be hashed is left to Python

@@ -61,11 +61,12 @@ _API = {
     "PyByteArray_FromStringAndSize": "ppi",
     "PyErr_CheckSignals": "4",
     "PyErr_Clear": "v",
+    "PyErr_GivenExceptionMatches": "4pp",
     "PyErr_Occurred": "p",
     "Py_IncRef": "vp",
     "Py_DecRef": "vp",
 }
-_TYPES = {"p": "ptr", "i": "i64", "4": "i32", "d": "double", "v": "void"}
+_TYPES = {"p": "ptr", "i": "i64", "4": "i32", "b": "i1", "d": "double", "v": "void"}
 
 
 class Module:

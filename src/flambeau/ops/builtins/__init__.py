@@ -87,6 +87,7 @@ def objects() -> dict[str, Any]:
             "address": lambda block: block.ptr,
             "outcome": outcome,
             "derived unit": kin.unit,
+            "Exception": Exception,
             "structured": calls.structured,
             "derived": Entry.derived,
             "derived outcome": derived_outcome,

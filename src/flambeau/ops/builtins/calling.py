@@ -20,6 +20,7 @@ def declare(m: Module, o: dict[type, Offsets]) -> None:
     collect(m, o[Tensor])
     parts(m)
     form_of(m)
+    interrupted(m)
     op_call(m, o[Stream], o[Form])
     results_of(m, o[Form])
     recorders(m)
@@ -202,6 +203,18 @@ def form_of(m: Module) -> None:
     f.end()
 
 
+def interrupted(m: Module) -> None:
+    """interrupted(): whether there is an exception that no definition in Python would meet again (Ctrl-C)."""
+    f = m.function("interrupted", "b")
+    found = f.call("PyErr_Occurred")
+    f.jump_if(f.test("eq", found, "null"), "no")
+    ordinary = f.call("PyErr_GivenExceptionMatches", found, f.object("Exception"))
+    f.ret(f.test("eq", ordinary, 0, "i32"))
+    f.label("no")
+    f.ret("false")
+    f.end()
+
+
 def values_allowed(m: Module) -> None:
     """allowed(check or None, arguments, how many): 0, with an exception, if an op refuses the values it is given."""
     f = m.function("allowed", "ippi")
@@ -233,7 +246,9 @@ def op_call(m: Module, s_: Offsets, form_: Offsets) -> None:
     f.jump_if(f.test("ne", f.load(S, s_.depth), f.object("zero")), "odd")
     key = key_parts(f, context, args, n, (operands, counts, held), key_of)
     form = f.call("form_of", context, key)
-    f.jump_if(f.test("eq", form, "null"), "odd")
+    with f.when(f.test("eq", form, "null")):
+        f.jump_if(f.call("interrupted"), "refused")
+        f.jump("odd")
     f.store(form, form_of)
     f.jump_if(f.test("eq", form, f.object("None")), "odd")
     many = f.load(counts, kind="i64")
