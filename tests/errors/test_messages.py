@@ -906,3 +906,18 @@ def test_pytorch_raises_the_same_types(monkeypatch: pytest.MonkeyPatch) -> None:
         else:
             wrong[name] = "no error"
     assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [
+        (lambda: torch.frac(torch.arange(3)), "Long"),
+        (lambda: torch.floor(torch.tensor([True])), "Bool"),
+        (lambda: torch.round(torch.tensor([True])), "Bool"),
+        (lambda: torch.clamp(torch.tensor([True]), max=torch.tensor(True)), "Bool"),
+        (lambda: torch.tensor([True]).frac_(), "Bool"),
+    ],
+)
+def test_an_operation_that_a_dtype_has_not_is_refused_by_the_call(call: Any, kind: str) -> None:
+    with pytest.raises(NotImplementedError, match=f"_cpu\" not implemented for '{kind}'"):
+        call()  # not when the result is computed

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..errors import fail
 from ..stream import pairs
-from ..stream.graph import Trace, Val, as_val, cast, contiguous, store
+from ..stream.graph import NoSuchOperation, Trace, Val, as_val, cast, contiguous, store
 from ..stream.value import LOCAL, NUMBERS, Tensor
 from . import kin
 from .calls import make_wrapper as make_wrapper
@@ -177,7 +177,14 @@ class Entry:
             else:
                 names.append(None)
                 args.append(v)
-        result = traced(trace, self.inline, args)
+        try:
+            result = traced(trace, self.inline, args)
+        except NoSuchOperation as error:
+            name = self.name.strip("_")
+            fail(
+                NotImplementedError,
+                f"{name}: \"{name}_cpu\" not implemented for '{scalar_name(error.dtype)}'",
+            )
         if into:
             write_back(trace, self, args[0], result)
             if not self.facts.get("stepwise"):

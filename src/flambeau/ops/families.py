@@ -55,6 +55,7 @@ FAMILIES = [
     "sampling",
     "spectral",
     "operators",
+    "lists",
 ]
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..dtypes import BY_SHORT, CPU, dtype, float32, int64, result_type
 from ..errors import fail
+from ..loop.spec import OPS
 from ..shapes import (
     Shape,
     Size,
@@ -218,6 +219,21 @@ def expand(x: Val, shape: Shape) -> Val:
     return Val(x.buf, shape, expand_strides(x.shape, x.strides, shape), x.off, x.level)
 
 
+class NoSuchOperation(NotImplementedError):
+    """An operation is traced for elements of a dtype that it is not defined for."""
+
+    def __init__(self, op: str, d: dtype):
+        super().__init__(f"no operation {op} on {d.name}")
+        self.dtype = d
+
+
+def defined(op: str, d: dtype) -> None:
+    """NoSuchOperation if the loop IR has no such operation on elements of this dtype."""
+    rule = OPS.get(op)
+    if rule is not None and d.short not in rule.types:
+        raise NoSuchOperation(op, d)
+
+
 def map_(op: str, *operands: Any, out: dtype | None = None, name: str = "") -> Val:
     """One scalar operation of the loop IR for each element of the broadcast operands.
 
@@ -237,6 +253,7 @@ def map_(op: str, *operands: Any, out: dtype | None = None, name: str = "") -> V
                 and x.level >= one.level
             ):
                 return x
+    defined(op, vals[0].dtype)
     shape = vals[0].shape
     for v in vals[1:]:
         if v.shape != shape:
@@ -273,6 +290,7 @@ def reduce_(kind: str, x: Val, dims: Shape, out: dtype | None = None) -> Val:
     shape = tuple(n for d, n in enumerate(x.shape) if d not in dims)
     arg = kind in ("argmax", "argmin")
     d = int64 if arg else out or x.dtype
+    defined(kind, d)
     if 0 in x.shape:
         return expand(const(_IDENTITY[kind], d), shape)
     ones = [e for e in dims if x.shape[e] == 1]
