@@ -191,6 +191,60 @@ def test_a_parameter_is_assigned_anew() -> None:
     compare(lambda: Program(SGD), 13, between)
 
 
+class Deep(nn.Module):
+    """Many parameters of one shape, and attributes called as the variables of a replay's loops are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(6, 16), *[nn.Linear(16, 16) for _ in range(20)])
+        self.last = nn.Linear(16, 3)
+        self.x1, self.x0 = 0.5, 2
+
+    def forward(self, x: Any) -> Any:
+        return self.last(torch.tanh(self.layers(x)) * self.x1 + self.x0)
+
+
+def test_a_step_of_many_parameters() -> None:
+    """The tests of tensors that are alike are a loop; each of them still counts."""
+
+    def make() -> Program:
+        program = Program(OPTIMIZERS["adam"])
+        torch.manual_seed(5)
+        program.model = Deep()
+        program.optimizer = OPTIMIZERS["adam"](program.model.parameters())
+        return program
+
+    def between(program: Program, i: int) -> None:
+        layers = program.model.layers
+        if i == 4:
+            layers[19].weight.data = layers[19].weight.data * 2
+        if i == 6:
+            program.model.x1 = 0.25
+        if i == 8:
+            layers[3].bias.requires_grad_(False)
+        if i == 10:
+            program.optimizer.state[layers[7].weight]["exp_avg"] = torch.ones(16, 16)
+        if i == 12:
+            layers[5].weight.grad = torch.ones(16, 16)
+
+    step = compare(make, 16, between)
+    assert captured(step) > 1
+    text = step.captured.replays[-1].text
+    assert text.count("in k") >= 3 and len(text) < 300 * 44
+
+
+def test_the_source_of_a_long_list_is_short() -> None:
+    """Source of 290,000 characters, with a line for each tensor, took 26 MiB to compile."""
+    parameters = [nn.Parameter(torch.full((3,), float(i))) for i in range(100)]
+    for p in parameters:
+        p.grad = torch.ones(3)
+    optimizer = torch.optim.Adam(parameters)
+    step = torch.compile(optimizer.step)
+    for _ in range(5):
+        step()
+    assert captured(step) == 1 and len(step.captured.replays[0].text) < 15_000
+
+
 def test_train_and_eval() -> None:
     def between(program: Program, i: int) -> None:
         program.model.train(i % 4 != 3)

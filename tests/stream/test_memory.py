@@ -9,7 +9,7 @@ import pytest
 
 import flambeau as torch
 from flambeau.device import memory
-from flambeau.stream import flush, fragments
+from flambeau.stream import flush, fragments, schedule
 from flambeau.stream.value import LOCAL
 
 nn = torch.nn
@@ -241,3 +241,51 @@ def test_without_memory_the_stream_runs_in_order(monkeypatch: pytest.MonkeyPatch
     finally:
         config.set("memory_limit", str(before))
     assert [t.numpy().tobytes() for t in got] == want
+
+
+def stepped(together: bool) -> list[bytes]:
+    """150 parameters of three shapes, the last of which are one, after three steps of Adam."""
+    torch.manual_seed(0)
+    params = [nn.Parameter(torch.randn(*((3,), (2, 5), ())[i % 3])) for i in range(150)]
+    params[149].data = params[146].data
+    grads = [torch.randn(*p.shape) for p in params]
+    for p, grad in zip(params, grads):
+        p.grad = grad
+    lists = [params] if together else [[p] for p in params]
+    optimizers = [torch.optim.Adam(some, lr=0.1, weight_decay=0.1) for some in lists]
+    for _ in range(3):
+        for optimizer in optimizers:
+            optimizer.step()
+    return [p.detach().numpy().tobytes() for p in params]
+
+
+def test_a_long_list_is_planned_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nodes of all its rows would take more than what the rows update. Nothing else changes: neither the bits nor
+    the number of launches, and a row that writes what one of another piece has written comes after it."""
+    nodes: list[int] = []
+    run = schedule.Scheduler.run
+    monkeypatch.setattr(
+        schedule.Scheduler, "run", lambda self, some: (nodes.append(len(some)), run(self, some))[1]
+    )
+    found = stepped(True)
+    assert nodes and max(nodes) < 64 * 30
+    assert found == stepped(False)
+
+
+def test_a_list_that_shares_a_tensor_is_planned_with_the_rest() -> None:
+    """What the rows read is computed in the same flush, what they write is read there."""
+    torch.manual_seed(0)
+    start = [torch.randn(4) for _ in range(80)]
+    results = []
+    for eager in (False, True):
+        params = [nn.Parameter(t.clone()) for t in start]
+        optimizer = torch.optim.SGD(params, lr=0.5, momentum=0.9)
+        torch.synchronize()
+        for _ in range(4):
+            for p in params:
+                p.grad = p.detach() * 2 + 1
+            if eager:
+                torch.synchronize()
+            optimizer.step()
+        results.append([p.detach().numpy().tobytes() for p in params])
+    assert results[0] == results[1]

@@ -103,21 +103,43 @@ def trace(
     numbers: dict[str, Any],
     statics: dict[str, Any],
 ) -> Form:
-    """The form of a rule over lists of tensors of these metadata."""
+    """The form of a rule over lists of tensors of these metadata: rows that are alike share what is traced."""
+    t = Trace()
+    for column in lists:
+        for x in column:
+            t.operand(x._meta)
+    for v in numbers.values():
+        t.number(type(v)) if type(v) in NUMBERS else t.operand(v._meta)
+    count, start = len(lists[0]), len(lists) * len(lists[0])
+    last = tuple(range(start, start + len(numbers)))
+    known: dict[Any, Trace] = {}
+    rows = []
+    for i in range(count):
+        metas = tuple([column[i]._meta for column in lists])
+        if metas not in known:
+            known[metas] = row(rule, metas, numbers, statics)
+        rows.append((known[metas], (*range(i, start, count), *last)))
+    t.rows = rows
+    return Form(_Rule(getattr(rule, "__name__", "rule")), t, [], None, ([], ()), -1)
+
+
+def row(
+    rule: Callable[..., Any], metas: Sequence[Any], numbers: dict[str, Any], statics: dict[str, Any]
+) -> Trace:
+    """What a rule does to one row of tensors of these metadata; the numbers are its last operands."""
     t = Trace()
     t.each = True
-    columns = [[t.operand(x._meta) for x in column] for column in lists]
+    operands = [t.operand(meta) for meta in metas]
     values = {n: t.number(type(v)) if type(v) in NUMBERS else t.operand(v._meta) for n, v in numbers.items()}
 
     def body() -> None:
-        for row in zip(*columns):
-            olds = (row[0], *row[2:])
-            for old, new in zip(olds, rule(*row, **values, **statics)):
-                if new is not old:
-                    write(old, new)
+        olds = (operands[0], *operands[2:])
+        for old, new in zip(olds, rule(*operands, **values, **statics)):
+            if new is not old:
+                write(old, new)
 
     traced(t, body, [])
-    return Form(_Rule(getattr(rule, "__name__", "rule")), t, [], None, ([], ()), -1)
+    return t
 
 
 def write(old: Val, new: Any) -> None:

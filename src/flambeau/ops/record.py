@@ -97,7 +97,9 @@ class Form:
         )
         self.fresh = True  # it has stood in no sequence yet
         self.kin: Any = None
-        self.writes = tuple(sorted({i for n in trace.nodes for i in written_operands(n)}))
+        written = {i for n in trace.nodes for i in written_operands(n)}
+        written |= {row[i] for part, row in trace.rows for n in part.nodes for i in written_operands(n)}
+        self.writes = tuple(sorted(written))
         self.checks = any(n.kind == "take" or n.op == "scatter" for n in trace.nodes)
         self.effects = bool(self.writes) or self.checks
 

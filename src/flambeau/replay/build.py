@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import struct
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +26,7 @@ from .scalars import fits
 from .state import holds, same
 
 MISS = object()
+MANY = 8  # tests of one kind from which on they are a loop
 
 
 class Failed(Exception):
@@ -107,6 +110,7 @@ class _Builder:
         for i, x in enumerate(r.inputs.constants):
             e.scope[f"c{i}"] = x
         self.head: list[str] = []
+        self.rows: dict[str, list[tuple[Any, ...]]] = {}  # tests of many alike: see `every`
         self.moving: list[str] = []  # names of the storages that may be others in each call
 
     def build(self) -> Callable[..., Any]:
@@ -164,8 +168,10 @@ class _Builder:
         needed = {id(b.tensor) for b in self.needed()}
         for key, b in r.tensors.items():
             if key not in arguments and key in r.state.tensors and (key in needed or b.grad is not None):
-                self.state(e.constant(b.tensor), b)
+                self.state(b)
                 e.names[key] = e.constant(b.tensor)
+        self.head += self.tested()
+        alike: dict[str, list[Any]] = {}
         for b in list(r.tensors.values()):
             if (
                 b.grad is None
@@ -176,7 +182,13 @@ class _Builder:
                 continue
             name = e.names[id(b.grad)] = e.fresh("g")
             self.head.append(f"{name} = {e.names[id(b.tensor)]}._x.grad")
-            self.argument(name, b.grad, r.tensors[id(b.grad)])
+            self.argument(name, b.grad, r.tensors[id(b.grad)], alike)
+        for test, found in alike.items():
+            if len(found) < MANY:
+                self.test([test.replace("x0", name).replace("x1", e.constant(m)) for name, m in found])
+                continue
+            names, metas = "".join(f"{name}, " for name, _ in found), e.constant(tuple(m for _, m in found))
+            self.head += [f"for x0, x1 in zip(({names}), {metas}):", f" if not ({test}): return MISS"]
         self.apart()
         for b in r.tensors.values():
             v = b.tensor._ver
@@ -200,28 +212,38 @@ class _Builder:
         if tests:
             self.head.append(f"if not ({' and '.join(tests)}): return MISS")
 
-    def argument(self, name: str, t: Tensor, b: Before) -> None:
-        """Tests of a tensor that is another in each call; its storage is s_NAME."""
-        e, moving = self.e, self.r.moving()
-        st, meta, off, rg, gf, _, base = b.fields
-        tests = [
-            f"type({name}) is {type(t).__name__}"
-            if type(t) is Tensor
-            else f"type({name}) is {e.constant(type(t))}",
-            f"{name}._meta is {e.constant(meta)}",
-            f"{name}._rg is {rg}",
-            f"{name}._gf is None" if gf is None else f"{name}._gf is not None",
-            f"{name}._vw is None" if base is None else f"{name}._vw is not None",
-            f"{name}._ver is INFERENCE" if t._ver is INFERENCE else f"{name}._ver is not INFERENCE",
-            f"not {name}._off"
-            if not off
-            else f"{name}._off"
-            if id(st) in moving
-            else f"{name}._off == {off}",
-        ]
+    def every(self, test: str, *row: Any) -> None:
+        """Test a row of objects, which the text calls x0, x1 and so on."""
+        self.rows.setdefault(test, []).append(row)
+
+    def tested(self) -> list[str]:
+        """The tests of the rows so far."""
+        rows, self.rows = self.rows, {}
+        return [line for test, found in rows.items() for line in self.loop(test, found)]
+
+    def loop(self, test: str, rows: list[tuple[Any, ...]]) -> list[str]:
+        """A test of rows of objects. Many are in a loop: source that names each takes a hundred times its size to
+        compile."""
+        if len(rows) >= MANY:
+            names = "".join(f"x{i}, " for i in range(len(rows[0])))
+            return [f"for {names}in {self.e.constant(tuple(rows))}:", f" if not ({test}): return MISS"]
+        parts = re.split(r"(?<![\w.])x(\d)\b", test)  # text and number in turn
+        form = "".join(f"{{{part}}}" if i % 2 else part for i, part in enumerate(parts))
+        used = set(map(int, parts[1::2]))
+        names = [[self.e.constant(x) if i in used else "" for i, x in enumerate(row)] for row in rows]
+        return [f"if not ({form.format(*found)}): return MISS" for found in names]
+
+    def argument(self, name: str, t: Tensor, b: Before, alike: dict[str, list[Any]] | None = None) -> None:
+        """Tests of a tensor that is another in each call; its storage is s_NAME. alike: where tests are noted that many
+        have in common, in words of x0 (the tensor) and x1 (its metadata)."""
+        e = self.e
+        st, meta, _, rg, gf, _, base = b.fields
         if gf is None and rg and base is not None:
             raise Refused("an argument that requires a gradient is a view, and no result of an operation")
-        self.test(tests)
+        if alike is None:
+            self.test(self.outside(name, e.constant(meta), t, b))
+        else:
+            alike.setdefault(" and ".join(self.outside("x0", "x1", t, b)), []).append((name, meta))
         if gf is not None:
             self.history(name, gf, t._nr, base is not None)
         self.head.append(f"s_{name} = {name}._st")
@@ -232,7 +254,27 @@ class _Builder:
             self.test([f"(s_{name}.info is None or not s_{name}.info.readonly)"])
         e.storages.setdefault(id(st), f"s_{name}")
         self.moving.append(f"s_{name}")
-        self.gradient(name, t, b)
+        self.test(self.gradient(name, t, b))
+
+    def outside(self, name: str, meta: str, t: Tensor, b: Before) -> list[str]:
+        """Tests of what a tensor is, by its name and that of its metadata."""
+        e, moving = self.e, self.r.moving()
+        st, _, off, rg, gf, _, base = b.fields
+        return [
+            f"type({name}) is {type(t).__name__}"
+            if type(t) is Tensor
+            else f"type({name}) is {e.constant(type(t))}",
+            f"{name}._meta is {meta}",
+            f"{name}._rg is {rg}",
+            f"{name}._gf is None" if gf is None else f"{name}._gf is not None",
+            f"{name}._vw is None" if base is None else f"{name}._vw is not None",
+            f"{name}._ver is INFERENCE" if t._ver is INFERENCE else f"{name}._ver is not INFERENCE",
+            f"not {name}._off"
+            if not off
+            else f"{name}._off"
+            if id(st) in moving
+            else f"{name}._off == {off}",
+        ]
 
     def history(self, name: str, node: Any, number: int, view: bool) -> None:
         """The node whose result an argument is: edges of the graph that the call leaves lead to it."""
@@ -246,30 +288,26 @@ class _Builder:
         if known != found:
             self.test([f"{found} is {known}"])
 
-    def gradient(self, name: str, t: Tensor, b: Before) -> None:
+    def gradient(self, name: str, t: Tensor, b: Before) -> list[str]:
+        """Tests of whether a tensor has a gradient."""
         x = t._x
         if x is not None and (x.hooks or x.post_hooks):
             raise Refused("a tensor has hooks")
         if not b.fields[3]:
-            return
+            return []
         if b.grad is None:
-            self.test([f"({name}._x is None or {name}._x.grad is None)"])
-        else:
-            self.test([f"{name}._x is not None and {name}._x.grad is not None"])
+            return [f"({name}._x is None or {name}._x.grad is None)"]
+        return [f"{name}._x is not None and {name}._x.grad is not None"]
 
-    def state(self, name: str, b: Before) -> None:
+    def state(self, b: Before) -> None:
         """Tests of a tensor that is the same in each call."""
-        e = self.e
         st, meta, off, rg, gf = b.fields[:5]
-        if gf is not None:
-            self.test([f"{name}._gf is {e.constant(gf)}"])
-        st_name = e.constant(st)
-        tests = [f"{name}._st is {st_name}", f"{name}._meta is {e.constant(meta)}", f"{name}._rg is {rg}"]
-        if off:
-            tests.append(f"{name}._off == {off}")
-        self.test(tests)
-        e.storages.setdefault(id(st), st_name)
-        self.gradient(name, b.tensor, b)
+        tests = ["x0._st is x1", "x0._meta is x2", f"x0._rg is {rg}"]
+        tests += ["x0._off == x3"] if off else []
+        tests += [] if gf is None else ["x0._gf is x4"]
+        tests += self.gradient("x0", b.tensor, b)
+        self.every(" and ".join(tests), b.tensor, st, meta, off, gf)
+        self.e.storages.setdefault(id(st), self.e.constant(st))
 
     def apart(self) -> None:
         """Storages that were different must be, those that were one must be: the arguments' and gradients'."""
@@ -288,27 +326,23 @@ class _Builder:
                 self.test([f"{first} is {fixed[st]}"])
             self.test([f"{first} is {other}" for other in names[1:]])
         firsts = [names[0] for st, names in groups.items() if st not in fixed]
-        if len(firsts) > 1:
-            self.test([f"len({{{', '.join(f'id({n})' for n in firsts)}}}) == {len(firsts)}"])
+        if len(firsts) > 1 or (fixed and firsts):
+            self.head.append(f"ids = {{{', '.join(f'id({n})' for n in firsts)}}}")
+            self.test([f"len(ids) == {len(firsts)}"])
         if fixed and firsts:
-            ids = e.constant(frozenset(fixed))
-            self.test([f"id({n}) not in {ids}" for n in firsts])
+            self.test([f"{e.constant(frozenset(fixed))}.isdisjoint(ids)"])
 
     def facts(self) -> list[str]:
         """Tests of the Python values, and what else has to be so."""
         r, e = self.r, self.e
-        lines = []
-        reads = {"cell": "{h}.cell_contents", "item": "{h}.get({k})", "entry": "{h}[{k}]", "attr": "{h}.{a}"}
+        reads = {"cell": "x0.cell_contents", "item": "x0.get(x1)", "entry": "x0[x1]", "attr": "x0.{}"}
         for kind, holder, key, value in r.state.facts:
-            if kind == "keys":
-                continue
-            h = e.constant(holder)
             if kind == "len":
-                lines.append(f"if len({h}) != {value}: return MISS")
-                continue
-            text = reads[kind].format(h=h, k=e.literal(key) if type(key) is not str else repr(key), a=key)
-            v = e.constant(value) if type(value) is int else e.literal(value)
-            lines.append(f"if {text} is not {v} and not same({text}, {v}): return MISS")
+                self.every("len(x0) == x1", holder, value)
+            elif kind != "keys":
+                text = reads[kind].format(key)
+                self.every(f"{text} is x2 or same({text}, x2)", holder, key, value)
+        lines = self.tested()
         checks = " and ".join(f"{e.constant(a)}.ready()" for a in r.session.actions)
         if checks:
             lines.append(f"if not ({checks}): return MISS")
@@ -332,6 +366,7 @@ class _Builder:
         """Versions of tensors written in place, and gradients."""
         r, e = self.r, self.e
         raised = set()
+        raises: dict[tuple[bool, int], list[Tensor]] = {}
         for b in r.tensors.values():
             t = b.tensor
             now = 0 if t._ver is None else t._ver.n
@@ -339,7 +374,12 @@ class _Builder:
                 raised.add(id(t._ver))
                 if id(t) not in e.names:
                     raise Refused("the call writes to a tensor that it cannot name")
-                e.lines.append(f"version_of({e.names[id(t)]}).n += {now - b.n}")
+                raises.setdefault((e.names[id(t)] in e.scope, now - b.n), []).append(t)
+        for (fixed, more), tensors in raises.items():
+            if fixed and len(tensors) >= MANY:
+                e.lines.append(f"for x0 in {e.constant(tuple(tensors))}: version_of(x0).n += {more}")
+            else:
+                e.lines += [f"version_of({e.names[id(t)]}).n += {more}" for t in tensors]
         for b in r.tensors.values():
             t = b.tensor
             grad = None if t._x is None else t._x.grad
@@ -391,7 +431,9 @@ class _Builder:
                 continue
             names[sid] = places.get(sid) or self.stranger(sid, slots[sid])
         watched = sorted({n for sid, n in names.items() if sid not in ours})
-        lines.append(f"if POISONED[0] or len(STREAMS) > 1: settle(({''.join(f'{n}, ' for n in watched)}))")
+        fixed = e.constant(tuple([e.scope[n] for n in watched if n in e.scope]))
+        moving = "".join(f"{n}, " for n in watched if n not in e.scope)
+        lines.append(f"if POISONED[0] or len(STREAMS) > 1: settle((*{fixed}, {moving}))")
         for sid, nbytes in program.outputs:
             if sid not in used:
                 raise Refused("something keeps a tensor that the call makes")
@@ -471,8 +513,10 @@ class _Builder:
     def table(self, program: Any, names: dict[int, str], arena: str, slots: list[Any]) -> list[str]:
         """Fill the table of a frame and run the program."""
         e = self.e
-        lines = [f"p{sid} = {name}.ptr" for sid, name in names.items()]
-        bases = [f"p{sid}" for sid in program.externals] + [arena]
+        many = Counter(i for i, _, _ in program.pointers)
+        once = {sid for i, sid in enumerate(program.externals) if many[i] == 1}
+        lines = [f"p{sid} = {name}.ptr" for sid, name in names.items() if sid not in once]
+        bases = [f"{names[sid]}.ptr" if sid in once else f"p{sid}" for sid in program.externals] + [arena]
         given = self.given(program, slots)
         values = []
         for i, off, slot in program.pointers:

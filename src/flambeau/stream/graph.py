@@ -96,10 +96,13 @@ class Val:
 class Trace:
     """The nodes of one op, and its operands as buffers. each: it holds several ops, of which each rounds its result.
 
-    given: of these, the numbers that the op under way was called with."""
+    given: of these, the numbers that the op under way was called with.
+    rows: of an instruction over lists, for each row what it is, traced once for rows that are alike, and its operands.
+    """
 
     each = False
     given: Any = frozenset()
+    rows: Sequence[tuple[Trace, tuple[int, ...]]] = ()
 
     def __init__(self) -> None:
         self.nodes: list[GNode] = []

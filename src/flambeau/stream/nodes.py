@@ -116,6 +116,7 @@ class Builder:
     def __init__(self) -> None:
         self.nodes: list[PNode] = []
         self.bufs: list[PBuf] = []
+        self.count = 0  # of the buffers so far
         self.by_sid: dict[int, PBuf] = {}
         self.seen: dict[Any, PNode] = {}
         self.homes: dict[int, PBuf] = {}  # in whose memory others lie: see overwrite.py
@@ -123,7 +124,8 @@ class Builder:
 
     def buffer(self, shape: Any, strides: Any, dtype: Any, sid: int = -1) -> PBuf:
         """A new buffer; sid: the storage it is."""
-        buf = PBuf(len(self.bufs), shape, strides, dtype, sid)
+        buf = PBuf(self.count, shape, strides, dtype, sid)
+        self.count += 1
         self.bufs.append(buf)
         if sid >= 0:
             self.by_sid[sid] = buf
@@ -139,8 +141,11 @@ class Builder:
             buf.mat = not number
         return buf
 
-    def instruction(self, form: Any, line: Sequence[int], kept: Any, is_number: Any) -> None:
-        """Add one form; line: its slot numbers as recorded; kept(sid): whether the storage outlives the flush."""
+    def instruction(
+        self, form: Any, line: Sequence[int], kept: Any, is_number: Any, rows: slice = slice(None)
+    ) -> None:
+        """Add one form; line: its slot numbers as recorded; kept(sid): whether the storage outlives the flush; rows:
+        which of one over lists."""
         operands: list[tuple[PBuf, int]] = []
         at = 0
         trace = form.trace
@@ -162,6 +167,19 @@ class Builder:
             made[id(result)] = buf
         for node in trace.nodes:
             self.node(node, operands, made, form)
+        for part, numbers in trace.rows[rows]:
+            own = [operands[i] for i in numbers]
+            made = {}
+            for node in part.nodes:
+                self.node(node, own, made, form)
+
+    def forget(self) -> None:
+        """The launches are made: let go of the nodes, which are much more than what the launches need of them."""
+        for buf in self.bufs:
+            buf.node = buf.group = None
+            buf.reads, buf.writes = [], []
+        self.bufs = [b for b in self.bufs if b.sid >= 0]
+        self.nodes, self.seen = [], {}
 
     def node(self, g: GNode, operands: list[tuple[PBuf, int]], made: dict[int, PBuf], form: Any) -> None:
         """Add one node of a form, or find its equal."""

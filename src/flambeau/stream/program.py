@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -192,10 +193,36 @@ def laid_out(
     builder = Builder()
     numbers = {i for i, s in enumerate(slots) if type(s) in (int, float, bool)}
     builder.written = {sid for form, line in lines for sid in written(form, line)}
-    for form, line in lines:
-        builder.instruction(form, line, kept, numbers.__contains__)
-    nodes = drop_dead(builder.nodes)
-    groups = Scheduler().run(nodes)
+    apart = lists_apart(lines)
+    for n, (form, line) in enumerate(lines):
+        if n not in apart:
+            builder.instruction(form, line, kept, numbers.__contains__)
+    launches = launched(builder)
+    for n in apart:
+        form, line = lines[n]
+        for at in range(0, len(form.trace.rows), ROWS):
+            builder.instruction(form, line, kept, numbers.__contains__, slice(at, at + ROWS))
+            launches += launched(builder)
+    return fusion.join_lists(launches), builder
+
+
+ROWS = 64  # of a long list are planned at a time: a row takes 30 KB until its launch is made
+
+
+def lists_apart(lines: Sequence[tuple[Any, Sequence[int]]]) -> list[int]:
+    """Which instructions are over long lists and have no tensor in common with any other, where none may fail: they can
+    be planned bit by bit, after the others."""
+    long = [n for n, (form, _) in enumerate(lines) if len(form.trace.rows) > ROWS]
+    if not long or any(form.checks for form, _ in lines):
+        return []
+    sids = [{~sid if sid < 0 else sid for sid in line} for _, line in lines]
+    uses = Counter(sid for line in sids for sid in line)
+    return [n for n in long if all(uses[sid] == 1 for sid in sids[n])]
+
+
+def launched(builder: Builder) -> list[Launch]:
+    """The launches of the builder's nodes, which it forgets."""
+    groups = Scheduler().run(drop_dead(builder.nodes))
     launches: list[Launch] = []
     for group, tail in fusion.join_products(groups):
         made = launches_of(group, tail)
@@ -203,7 +230,8 @@ def laid_out(
             x.uses = group.uses if len(made) == 1 else None
             joined = follow(launches[-1], x) if launches else None
             launches[-1:] = [launches[-1], x] if joined is None and launches else [joined or x]
-    return fusion.join_lists(launches), builder
+    builder.forget()
+    return launches
 
 
 def written(form: Any, line: Sequence[int]) -> list[int]:
