@@ -225,6 +225,41 @@ def test_one_tap_reads_its_source() -> None:
     assert p.spec.direct and not padded.spec.direct and p.ints["wp"] == 0 < padded.ints["wp"]
 
 
+@pytest.mark.parametrize("kind", ["forward", "data"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case((2, 70, 5, 5), (66, 70, 3, 3), padding=1),
+        Case((2, 64, 5, 5), (96, 32, 3, 3), padding=1, groups=2),
+        Case((1, 70, 7, 6), (64, 70, 3, 3), stride=2, padding=1),
+        Case((50, 32, 5, 5), (32, 32, 3, 3), padding=1),
+    ],
+    ids=str,
+)
+def test_pieces_of_channels(case: Case, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that makes several pieces finds copies of its images and tables as the piece before left them."""
+    a = arrays(case)
+    want = compute(kind, case, a)
+    monkeypatch.setattr(conv_planning, "PIECE", 1)
+    p = conv_planning.plan(kind, case.geometry(), *[elements(a[n]) for n in "xwy"], "f32", NARROW)
+    assert p.spec.by == "channels" and (p.ints["go"] * case.groups >= 3 or case.x[0] == 50)
+    for machine, nt in ((NARROW, 1), (NARROW, 2), (WIDE, 3)):
+        assert bits(compute(kind, case, a, machine, nt)) == bits(want)
+    if case.x[0] < 50:
+        assert bits(compute(kind, case, a, NARROW, 2, interpreted=True)) == bits(want)
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "most"), [(64, 32, 1.4), (128, 16, 1.3), (256, 8, 0.9), (512, 4, 1.0)]
+)
+def test_workspace_of_one_image(channels: int, size: int, most: float) -> None:
+    """The layers of a residual net, in MiB for two parts: packed filters are the largest part."""
+    case = Case((1, channels, size, size), (channels, channels, 3, 3), padding=1)
+    planes, filters = (channels * size * size, size * size, size * size, size, 1), (channels * 9, 9, 9, 3, 1)
+    p = conv_planning.plan("forward", case.geometry(), planes, filters, planes, "f32", NARROW, 2)
+    assert p.parts == 2 and p.parts * (p.work + p.table) < most * (1 << 20)
+
+
 PLANES = [
     Case((2, 400, 23, 24), (36, 400, 1, 1)),
     Case((2, 17, 40, 16), (70, 17, 1, 1)),

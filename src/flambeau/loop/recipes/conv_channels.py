@@ -63,19 +63,23 @@ def conv_channels(spec: ConvSpec, epilogue: Epilogue | None, name: str) -> Kerne
     cells = b.let(ints["go"] * ints["g"], "cells")
     turns = b.let((ints["n"] + ints["pg"] - 1) // ints["pg"], "turns")
     lo, hi = b.partition(cells * turns)
-    before = b.reg("before", -1, "i64")
+    before, held = b.reg("before", -1, "i64"), b.reg("held", -1, "i64")
     with b.for_("u", lo, hi) as u:
         cell = b.let(u // turns, "cell")
         nest.first = b.let(u % turns * ints["pg"], "n")
         nest.images = b.let(minimum(ints["n"] - nest.first, ints["pg"]), "images")
         nest.cell(cell)
+        with b.if_(u.eq(lo)):
+            nest.note()
         with b.if_(cell.ne(before.get())):
             before.set(cell)
             nest.prepare()
         if spec.direct:
             nest.base = b.let(nest.first * ints["xn"] + nest.group * ints["ci"] * ints["xc"], "base")
-        else:
-            with b.for_("m", 0, nest.images) as m:
+        else:  # pieces of the channels of a group that is one turn find its images there
+            here = b.let(nest.group * turns + u % turns)
+            with b.if_(here.ne(held.get())), b.for_("m", 0, nest.images) as m:
+                held.set(here)
                 base = (nest.first + m) * ints["xn"] + nest.group * ints["ci"] * ints["xc"]
                 image.copy(x, b.let(base), ints["ci"], b.let(m * size))
         with b.for_("residue", 0, nest.residues) as residue:
@@ -138,7 +142,13 @@ class Channels(Nest):
         self.packed = b.let(self.weights + (self.p1 - self.p0) * before, "packed")
 
     def prepare(self) -> None:
-        """Tables and weights of all residues."""
+        """Pack the weights of all residues."""
+        with self.b.for_("residue", 0, self.residues) as residue:
+            self.enter(residue)
+            self.fill(self.k)
+
+    def note(self) -> None:
+        """The tables of all residues, which are those of every group."""
         b = self.b
         self.table[self.tables[2]] = 0
         with b.for_("residue", 0, self.residues) as residue:
@@ -151,7 +161,6 @@ class Channels(Nest):
             k = b.let(self.count.get(), "k")
             self.table[self.tables[2] + residue + 1] = self.table[self.tables[2] + residue] + k
             self.positions()
-            self.fill(k)
 
     def positions(self) -> None:
         """A table: where in the copies an output's first tap lies, for each output of all images."""

@@ -348,7 +348,7 @@ def _rowwise(spec: ConvSpec, ints: dict[str, int]) -> bool:
     return spec.kind == "forward" and weights == (ints["kd"] * high, high, wide, 1)
 
 
-PIECE = 640 << 10  # bytes of packed weights that are not worth dividing
+PIECE = 160 << 10  # bytes of packed weights that are not worth dividing
 
 
 def _channel_tiles(
@@ -374,8 +374,8 @@ def _channel_tiles(
     # each part copies the images of its channels, or packs the weights of its images: the larger is shared out
     heavy = ints["co"] * k > ints["n"] * ints["ci"] * channel
     if panels >= parts and (heavy or (units % parts and units < 4 * parts)):
-        # pieces whose packed weights take little memory, where copying the images for each costs little beside them
-        images = ints["n"] * ints["ci"] * channel
+        # pieces whose packed weights take little memory, where the images are copied once or that costs little
+        images = 0 if ints["n"] <= ints["pg"] else ints["n"] * ints["ci"] * channel
         least = ceil_div(max(PIECE, 8 * images * size), lanes * k * size)
         ints["go"] = parts * max(1, panels // (parts * least)) if heavy else parts
     narrow = "unit" if ints["wo"] == 1 else "yes"

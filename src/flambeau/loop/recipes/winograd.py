@@ -420,6 +420,11 @@ def winograd_pieces(
         ceil_div(strips, gp) <= TILES
     ):  # the source of a unit is one block anyway: filters stay in the second cache
         ob = min(ob, max(2, caches[1] // each))
+    planes = ints["ci"] * ints["sh"] * ints["sw"] + ints["co"] * ints["oh"] * ints["ow"]
+    if parts * min(ob, ceil_div(panels, go)) * each * 2 > 3 * planes * ints["n"] * size:
+        # of one small image, to which blocks of the filters are large: as little as costs no time
+        tb = spec.lanes
+        ob = min(ob, max(2, caches[1] // (2 * each))) if strips <= gp else ob
     return {"tb": tb, "ob": min(ob, ceil_div(panels, go)), "go": go, "gp": gp}
 
 
