@@ -268,7 +268,7 @@ def test_a_long_list_is_planned_in_pieces(monkeypatch: pytest.MonkeyPatch) -> No
         schedule.Scheduler, "run", lambda self, some: (nodes.append(len(some)), run(self, some))[1]
     )
     found = stepped(True)
-    assert nodes and max(nodes) < 64 * 30
+    assert nodes and max(nodes) < 16 * 30
     assert found == stepped(False)
 
 

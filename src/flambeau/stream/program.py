@@ -206,7 +206,7 @@ def laid_out(
     return fusion.join_lists(launches), builder
 
 
-ROWS = 64  # of a long list are planned at a time: a row takes 30 KB until its launch is made
+ROWS = 16  # of a long list are planned at a time: a row takes 30 KB until its launch is made
 
 
 def lists_apart(lines: Sequence[tuple[Any, Sequence[int]]]) -> list[int]:
