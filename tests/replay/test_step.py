@@ -233,6 +233,24 @@ def test_a_step_of_many_parameters() -> None:
     assert text.count("in k") >= 3 and len(text) < 300 * 44
 
 
+@pytest.mark.parametrize("count", [3, 12])
+def test_a_frozen_parameter_loses_its_gradient(count: int) -> None:
+    """A gradient that a captured call has read, of a tensor that requires none, may be gone in the next call."""
+    results = []
+    for compiled in (False, True):
+        parameters = [torch.full((3,), float(i)) for i in range(count)]
+        for p in parameters:
+            p.grad = torch.ones(3)
+        optimizer = torch.optim.SGD([nn.Parameter(torch.ones(3)), *parameters], lr=0.5)
+        step = torch.compile(optimizer.step) if compiled else optimizer.step
+        for i in range(8):
+            if i == 5:
+                parameters[-1].grad = None
+            step()
+        results.append([bits(p) for p in parameters])
+    assert results[0] == results[1]
+
+
 def test_the_source_of_a_long_list_is_short() -> None:
     """Source of 290,000 characters, with a line for each tensor, took 26 MiB to compile."""
     parameters = [nn.Parameter(torch.full((3,), float(i))) for i in range(100)]

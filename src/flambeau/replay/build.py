@@ -171,7 +171,18 @@ class _Builder:
                 self.state(b)
                 e.names[key] = e.constant(b.tensor)
         self.head += self.tested()
-        alike: dict[str, list[Any]] = {}
+        self.gradients(needed)
+        self.apart()
+        for b in r.tensors.values():
+            v = b.tensor._ver
+            if v is not None and id(b.tensor) in e.names:
+                e.names.setdefault(id(v), f"version_of({e.names[id(b.tensor)]})")
+        e.kept += [b.tensor._ver for b in r.tensors.values()]
+
+    def gradients(self, needed: set[int]) -> None:
+        """Names and tests of the gradients that were there before, of which `needed` holds the ids."""
+        r, e = self.r, self.e
+        made: list[tuple[str, Before]] = []
         for b in list(r.tensors.values()):
             if (
                 b.grad is None
@@ -181,20 +192,31 @@ class _Builder:
             ):
                 continue
             name = e.names[id(b.grad)] = e.fresh("g")
-            self.head.append(f"{name} = {e.names[id(b.tensor)]}._x.grad")
+            made.append((name, b))
+        fixed = [(name, b.tensor) for name, b in made if e.names[id(b.tensor)] in e.scope]
+        fixed = fixed if len(fixed) >= MANY else []
+        together = [name for name, _ in fixed]
+        if fixed:
+            owners = e.constant(tuple([t for _, t in fixed]))
+            self.head.append(f"{', '.join(together)} = [x0._x.grad for x0 in {owners}]")
+        apart = [(name, b) for name, b in made if name not in together]
+        self.head += [f"{name} = {e.names[id(b.tensor)]}._x.grad" for name, b in apart]
+        before, self.head = self.head, []
+        alike: dict[str, list[Any]] = {}
+        for name, b in made:
             self.argument(name, b.grad, r.tensors[id(b.grad)], alike)
+        rest, self.head = self.head, before
         for test, found in alike.items():
             if len(found) < MANY:
                 self.test([test.replace("x0", name).replace("x1", e.constant(m)) for name, m in found])
                 continue
-            names, metas = "".join(f"{name}, " for name, _ in found), e.constant(tuple(m for _, m in found))
-            self.head += [f"for x0, x1 in zip(({names}), {metas}):", f" if not ({test}): return MISS"]
-        self.apart()
-        for b in r.tensors.values():
-            v = b.tensor._ver
-            if v is not None and id(b.tensor) in e.names:
-                e.names.setdefault(id(v), f"version_of({e.names[id(b.tensor)]})")
-        e.kept += [b.tensor._ver for b in r.tensors.values()]
+            tensors, metas = "".join(f"{name}, " for name, _ in found), e.constant(tuple(m for _, m in found))
+            self.head += [f"for x0, x1 in zip(({tensors}), {metas}):", f" if not ({test}): return MISS"]
+        if fixed:
+            storages = ", ".join(f"s_{name}" for name in together)
+            self.head.append(f"{storages} = [x0._st for x0 in ({', '.join(together)})]")
+        self.head += [f"s_{name} = {name}._st" for name, _ in apart]
+        self.head += rest
 
     def loosened(self, tests: list[str]) -> list[str]:
         """The tests of the arguments; of a float that the numbers of the call follow, whether it is one of its kind."""
@@ -246,7 +268,8 @@ class _Builder:
             alike.setdefault(" and ".join(self.outside("x0", "x1", t, b)), []).append((name, meta))
         if gf is not None:
             self.history(name, gf, t._nr, base is not None)
-        self.head.append(f"s_{name} = {name}._st")
+        if alike is None:
+            self.head.append(f"s_{name} = {name}._st")
         if st.info is not None and (st.info.readonly or st.info.exported or st.info.owner is not None):
             if self.r.sids.get(id(st)) in self.r.written:
                 raise Refused("memory of others is written")
