@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import rarer
 from run import Side, machine, serve
 
 HERE = Path(__file__).resolve().parent
@@ -399,6 +400,7 @@ def moves(label: str, m: int) -> None:
 moves("256", 256)
 moves("1024", 1024)
 moves("4096", 4096)
+rarer.register(case, plain, gradient, given)
 
 
 # --- one side -----------------------------------------------------------------------------------------------------

@@ -71,6 +71,26 @@ def test_many_columns(name: str, shape: tuple[int, ...]) -> None:
         assert (a.numpy() == b.numpy()).all()
 
 
+SHORT: dict[str, Callable[[Any], Any]] = {
+    "softmax": lambda x: (x.softmax(1), x.log_softmax(1), x.logsumexp(1)),
+    "places": lambda x: (x.argmax(1), x.argmin(1), x.max(1), (x > 0).all(1)),
+    "moments": lambda x: (x.sum(1), x.var(1), x.norm(dim=1), F.layer_norm(x, x.shape[1:])),
+}
+
+
+@pytest.mark.parametrize("name", SHORT)
+@pytest.mark.parametrize("n", [2, 5, 7, 12, 13])
+def test_many_short_rows(name: str, n: int) -> None:
+    """Many rows of few elements, 16 rows at a time, have the bits of a few of them, each in a vector of its own."""
+    x = data(4 * 64 + 3, n)
+    x[7, 1], x[8], x[100, 0], x[101] = float("nan"), float("inf"), -0.0, -float("inf")
+    x[200, :2] = x[200, 1]
+    flat = lambda found: [v for r in found for v in (r if isinstance(r, tuple) else (r,))]
+    whole, parts = flat(SHORT[name](x)), [flat(SHORT[name](x[i : i + 7])) for i in range(0, 259, 7)]
+    for k, values in enumerate(whole):
+        assert values.numpy().tobytes() == b"".join(part[k].numpy().tobytes() for part in parts)
+
+
 def test_schedules_agree() -> None:
     """The rows of a matrix summed along memory, and across it, are the same bits; so is one row alone."""
     x = data(33, 4000)

@@ -15,6 +15,7 @@ from .nodes import Group, PBuf, PNode, PVal, alignment
 PARTS = 64  # the most parts worth making
 AROUND = 48 << 20  # bytes read and written that no cache holds until they are wanted again
 SERIAL_WORK = 24000  # elements x weight of their values below which one thread is faster
+SHORT = 12  # elements of a row with a mathematical function or several passes that is no vector's work; half of a sum
 LONG, VECTOR = 8, 16  # what a mathematical function weighs; a row costs what so many elements cost
 
 
@@ -288,10 +289,12 @@ class NestBuilder:
         renumber = {a: k for k, (_, a) in enumerate(axes)} | {a: len(axes) + k for k, a in enumerate(reduced)}
         self.values = [("index", renumber[v[1]]) if v[0] == "index" else v for v in self.values]
         mode = self.mode(len(axes), len(reduced), columns)
+        short = mode == "row" and self.short(extents, len(axes))
         if mode == "col" and self.many(extents, len(axes)):
             mode = "wide"
         bound = Bound()
         stash = self.stash(mode, len(axes), len(reduced), columns, extents)
+        mode = "col" if short else mode  # what is kept stays where the results are, in rows
         self.keep_values(stash, mode, extents, columns, bound)
         rows = [
             (a.type, "rw" if k in stash.values() else a.mode, a.alias) for k, a in enumerate(self.accesses)
@@ -420,6 +423,15 @@ class NestBuilder:
             inner_row += size * (strides[-1] in (0, 1))
             inner_col += size * (strides[kept - 1] in (0, 1))
         return "col" if inner_col > inner_row else "row"
+
+    def short(self, extents: list[int], kept: int) -> bool:
+        """Whether many rows are so short that 16 at a time, element by element, take less than each in a vector."""
+        if not kept or len(extents) != kept + 1 or extents[kept - 1] < 4 * LANES:
+            return False
+        long = any(expensive(v) or (v[0] == "reduce" and v[1][:3] == "arg") for v in self.values)
+        return extents[kept] <= (
+            SHORT if long or sum(v[0] == "reduce" for v in self.values) > 1 else SHORT // 2
+        )
 
     def crossed(self, mode: str, classes: tuple[Any, ...], extents: list[int], kept: int) -> str:
         """ "tile" for a map that reads along another axis than it writes, if both are long enough."""

@@ -1,0 +1,361 @@
+"""More rows of elementwise.py: doubles, other axes, vectors, integers, copies in other orders, scatter, windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Make = Callable[[Any], Callable[[], Any]]
+PLAIN = ((64, 1024), (4096, 1024))
+
+
+def register(
+    case: Callable[[str, int, Make], None],
+    plain: Callable[..., None],
+    gradient: Callable[..., None],
+    given: Callable[..., Any],
+) -> None:
+    """Add all rows."""
+    for label, n in (("64Ki", 1 << 16), ("4Mi", 1 << 22)):
+        doubles(label, n, plain, case, given)
+        flat(label, n, plain)
+        elements(label, n, case, given)
+    for shape in PLAIN:
+        matrices("x".join(map(str, shape)), shape, plain, gradient)
+        copies("x".join(map(str, shape)), shape, plain)
+    for m, k in ((64, 1024), (512, 512), (4096, 1024), (1024, 4096)):
+        vectors(m, k, case, given)
+    distances(case, given)
+    for label, images in (("4x16x32x32", (4, 16, 32, 32)), ("8x64x56x56", (8, 64, 56, 56))):
+        windows(label, images, plain, gradient)
+
+
+def doubles(label: str, n: int, plain: Callable[..., None], case: Callable[..., None], given: Any) -> None:
+    """Functions of float64."""
+    size: dict[str, Any] = {"dtype": np.float64}
+    for name in (
+        "sin",
+        "cos",
+        "tan",
+        "exp",
+        "tanh",
+        "erf",
+        "expm1",
+        "atan",
+        "sinh",
+        "sigmoid",
+        "exp2",
+        "erfc",
+    ):
+        plain(f"{name} f64 {label}", 16 * n, (n,), lambda torch, x, k=name: getattr(torch, k)(x), **size)
+    for name in ("log", "log1p", "log2", "log10", "sqrt", "rsqrt", "lgamma", "digamma"):
+        f: Callable[..., Any] = lambda torch, x, k=name: getattr(torch, k)(x)
+        plain(f"{name} f64 {label}", 16 * n, (n,), f, kind="positive", **size)
+    plain(f"gelu f64 {label}", 16 * n, (n,), lambda torch, x: torch.nn.functional.gelu(x), **size)
+    plain(f"softmax f64 {label}", 16 * n, (n // 64, 64), lambda torch, x: x.softmax(1), **size)
+
+    def two(f: Callable[..., Any]) -> Make:
+        def make(torch: Any) -> Callable[[], Any]:
+            x = given(torch, n, **size)
+            y = given(torch, n, kind="positive", seed=1, **size)
+            return lambda: f(torch, x, y)
+
+        return make
+
+    case(f"fmod f64 {label}", 24 * n, two(lambda torch, x, y: torch.fmod(x, y)))
+    case(f"remainder f64 {label}", 24 * n, two(lambda torch, x, y: torch.remainder(x, y)))
+    case(f"pow f64 {label}", 24 * n, two(lambda torch, x, y: y**x))
+    case(f"atan2 f64 {label}", 24 * n, two(lambda torch, x, y: torch.atan2(x, y)))
+    case(f"hypot f64 {label}", 24 * n, two(lambda torch, x, y: torch.hypot(x, y)))
+
+
+INTEGERS = ("int64", "int32", "int16", "uint8")
+
+
+def flat(label: str, n: int, plain: Callable[..., None]) -> None:
+    """One row: scans, sorts, counts, reductions of small integers."""
+    for t in INTEGERS:
+        whole: dict[str, Any] = {"dtype": getattr(np, t), "kind": "100" if t == "uint8" else "30000"}
+        plain(f"sum {t} {label}", n * np.dtype(t).itemsize, (n,), lambda torch, x: x.sum(), **whole)
+        plain(f"amax {t} {label}", n * np.dtype(t).itemsize, (n,), lambda torch, x: x.amax(), **whole)
+        plain(f"argmax {t} {label}", n * np.dtype(t).itemsize, (n,), lambda torch, x: x.argmax(), **whole)
+        plain(f"cumsum {t} {label}", 9 * n, (n,), lambda torch, x: x.cumsum(0), **whole)
+        plain(f"add {t} {label}", 3 * n * np.dtype(t).itemsize, (n,), lambda torch, x: x + x, **whole)
+        plain(f"sort {t} {label}", 9 * n, (n,), lambda torch, x: x.sort().values, **whole)
+        plain(f"argsort {t} {label}", 9 * n, (n,), lambda torch, x: x.argsort(), **whole)
+        plain(f"unique {t} {label}", 9 * n, (n,), lambda torch, x: torch.unique(x), **whole)
+    plain(f"unique f32 {label}", 9 * n, (n,), lambda torch, x: torch.unique(x))
+    counts: Callable[..., Any] = lambda torch, x: torch.unique(x, return_inverse=True, return_counts=True)[1]
+    plain(f"unique inverse {label}", 9 * n, (n,), counts, dtype=np.int64, kind="1000")
+    for name in ("any", "all", "sum"):
+        f: Callable[..., Any] = lambda torch, x, k=name: getattr(x, k)()
+        plain(f"{name} bool {label}", n, (n,), f, dtype=np.bool_, kind="2")
+    for name in ("cumsum", "cumprod", "logcumsumexp"):
+        plain(f"{name} {label}", 8 * n, (n,), lambda torch, x, k=name: getattr(x, k)(0))
+        plain(
+            f"{name} f64 {label}", 16 * n, (n,), lambda torch, x, k=name: getattr(x, k)(0), dtype=np.float64
+        )
+    for name in ("cummax", "cummin"):
+        plain(f"{name} {label}", 16 * n, (n,), lambda torch, x, k=name: getattr(x, k)(0).indices)
+    for k in (1, 100, 1000):
+        plain(f"topk {k} {label}", 4 * n, (n,), lambda torch, x, k=k: x.topk(k).values)
+    plain(
+        f"topk 100 int64 {label}",
+        8 * n,
+        (n,),
+        lambda torch, x: x.topk(100).values,
+        dtype=np.int64,
+        kind="999999",
+    )
+    plain(f"histc {label}", 4 * n, (n,), lambda torch, x: x.histc(100, -3, 3))
+    plain(f"bincount {label}", 8 * n, (n,), lambda torch, x: x.bincount(), dtype=np.int64, kind="1000")
+    for name in ("std", "var", "norm", "mean", "prod", "amax", "argmax", "min", "max"):
+        plain(f"{name} {label}", 4 * n, (n,), lambda torch, x, k=name: getattr(x, k)())
+    plain(f"norm 1 {label}", 4 * n, (n,), lambda torch, x: x.norm(1))
+    plain(f"norm 3 {label}", 4 * n, (n,), lambda torch, x: x.norm(3))
+    plain(f"std f64 {label}", 8 * n, (n,), lambda torch, x: x.std(), dtype=np.float64)
+    plain(f"dot {label}", 8 * n, (n,), lambda torch, x: torch.dot(x, x))
+    plain(
+        f"searchsorted {label}", 12 * n, (n,), lambda torch, x: torch.searchsorted(x[:1024].sort().values, x)
+    )
+    plain(f"isnan any {label}", 4 * n, (n,), lambda torch, x: x.isnan().any())
+    plain(f"diff {label}", 8 * n, (n,), lambda torch, x: x.diff())
+
+
+def elements(label: str, n: int, case: Callable[..., None], given: Any) -> None:
+    """Selecting, masks, single elements by number with duplicates."""
+
+    def of(f: Callable[..., Any], top: int = 0) -> Make:
+        def make(torch: Any) -> Callable[[], Any]:
+            x, i = given(torch, n), given(torch, n, dtype=np.int64, kind=str(top or n))
+            return lambda: f(torch, x, i)
+
+        return make
+
+    case(f"where {label}", 13 * n, of(lambda torch, x, i: torch.where(x > 0, x, 0.0)))
+    case(f"masked_fill {label}", 9 * n, of(lambda torch, x, i: x.masked_fill(x > 0, 0.0)))
+    case(f"masked_select {label}", 9 * n, of(lambda torch, x, i: x.masked_select(x > 0)))
+    case(f"nonzero {label}", 9 * n, of(lambda torch, x, i: (x > 0).nonzero()))
+    case(f"masked_scatter {label}", 9 * n, of(lambda torch, x, i: x.masked_scatter(x > 0, x)))
+    for top in (1000, n):
+        name = f"{label} to {top}"
+        case(
+            f"scatter_add {name}",
+            20 * n,
+            of(lambda torch, x, i, k=top: torch.zeros(k).scatter_add(0, i, x), top),
+        )
+        case(
+            f"index_add {name}", 20 * n, of(lambda torch, x, i, k=top: torch.zeros(k).index_add(0, i, x), top)
+        )
+        put: Callable[..., Any] = lambda torch, x, i, k=top: torch.zeros(k).index_put(
+            (i,), x, accumulate=True
+        )
+        case(f"index_put accumulate {name}", 20 * n, of(put, top))
+        put = lambda torch, x, i, k=top: torch.zeros(k).index_put((i,), x) * 0
+        case(f"index_put {name}", 20 * n, of(put, top))
+        most: Callable[..., Any] = lambda torch, x, i, k=top: torch.zeros(k).scatter_reduce(0, i, x, "amax")
+        case(f"scatter_reduce amax {name}", 20 * n, of(most, top))
+        case(f"x[i] {name}", 16 * n, of(lambda torch, x, i: x[i], top))
+    case(f"isin {label}", 9 * n, of(lambda torch, x, i: torch.isin(i, i[:100])))
+    case(f"one_hot {label}", 88 * n, of(lambda torch, x, i: torch.nn.functional.one_hot(i, 10), 10))
+
+
+def matrices(label: str, shape: tuple[int, int], plain: Any, gradient: Any) -> None:
+    """Softmax and reductions along each axis, and norms."""
+    n = shape[0] * shape[1]
+    for name in ("softmax", "log_softmax"):
+        f: Callable[..., Any] = lambda torch, x, k=name: getattr(x, k)(0)
+        plain(f"{name} dim 0 {label}", 8 * n, shape, f)
+        gradient(f"{name} dim 0 there and back {label}", 20 * n, [shape], f)
+        inner = (shape[0], 64, shape[1] // 64)
+        g: Callable[..., Any] = lambda torch, x, k=name: getattr(x, k)(1)
+        plain(f"{name} dim 1 of 3 {label}", 8 * n, inner, g)
+        gradient(f"{name} dim 1 of 3 there and back {label}", 20 * n, [inner], g)
+        h: Callable[..., Any] = lambda torch, x, k=name: getattr(x, k)(1)
+        plain(f"{name} dim 1 {label}", 8 * n, shape, h)
+        gradient(f"{name} short rows {label}", 20 * n, [(n // 10, 10)], h)
+    for name in (
+        "amax",
+        "argmax",
+        "std",
+        "var",
+        "norm",
+        "argmin",
+        "cumsum",
+        "cummax",
+        "cumprod",
+        "logcumsumexp",
+    ):
+        for dim in (0, 1):
+            r: Callable[..., Any] = lambda torch, x, k=name, d=dim: getattr(x, k)(dim=d)
+            plain(f"{name} dim {dim} {label}", 4 * n, shape, r)
+    plain(f"sum 0, 2 {label}", 4 * n, (shape[0] // 8, 8, shape[1]), lambda torch, x: x.sum((0, 2)))
+    plain(f"sum 1 of 3 {label}", 4 * n, (shape[0] // 8, 64, shape[1] // 8), lambda torch, x: x.sum(1))
+    plain(
+        f"cumsum int64 dim 1 {label}", 16 * n, shape, lambda torch, x: x.cumsum(1), dtype=np.int64, kind="9"
+    )
+    plain(
+        f"cumsum int64 dim 0 {label}", 16 * n, shape, lambda torch, x: x.cumsum(0), dtype=np.int64, kind="9"
+    )
+    plain(
+        f"sort rows int64 {label}",
+        24 * n,
+        shape,
+        lambda torch, x: x.sort(1).values,
+        dtype=np.int64,
+        kind="9999",
+    )
+    plain(f"topk 50 rows {label}", 4 * n, shape, lambda torch, x: x.topk(50).values)
+    plain(f"sum bool dim 1 {label}", n, shape, lambda torch, x: x.sum(1), dtype=np.bool_, kind="2")
+    plain(f"sum uint8 dim 0 {label}", n, shape, lambda torch, x: x.sum(0), dtype=np.uint8, kind="99")
+    plain(f"normalize {label}", 8 * n, shape, lambda torch, x: torch.nn.functional.normalize(x))
+    w = (shape[1],)
+    norm: Callable[..., Any] = lambda torch, x, w, b: torch.nn.functional.layer_norm(x, (x.shape[1],), w, b)
+    gradient(f"layer_norm there and back {label}", 20 * n, [shape, w, w], norm)
+
+
+def copies(label: str, shape: tuple[int, int], plain: Any) -> None:
+    """Elements moved."""
+    n = shape[0] * shape[1]
+    four = (shape[0] // 8, 8, 16, shape[1] // 16)
+    for order in ((0, 2, 1, 3), (0, 2, 3, 1), (0, 3, 1, 2), (3, 2, 1, 0), (1, 0, 2, 3)):
+        name = "".join(map(str, order))
+        plain(f"permute {name} {label}", 8 * n, four, lambda torch, x, o=order: x.permute(*o).contiguous())
+    plain(
+        f"permute f64 0231 {label}",
+        16 * n,
+        four,
+        lambda torch, x: x.permute(0, 2, 3, 1).contiguous(),
+        dtype=np.float64,
+    )
+    plain(
+        f"permute u8 0231 {label}",
+        2 * n,
+        four,
+        lambda torch, x: x.permute(0, 2, 3, 1).contiguous(),
+        dtype=np.uint8,
+        kind="9",
+    )
+    plain(f"transpose f64 {label}", 16 * n, shape, lambda torch, x: x.t().contiguous(), dtype=np.float64)
+    plain(
+        f"transpose i64 {label}", 16 * n, shape, lambda torch, x: x.t().contiguous(), dtype=np.int64, kind="9"
+    )
+    plain(
+        f"transpose u8 {label}", 2 * n, shape, lambda torch, x: x.t().contiguous(), dtype=np.uint8, kind="9"
+    )
+    plain(f"transpose f32 {label}", 8 * n, shape, lambda torch, x: x.t().contiguous())
+    plain(f"x[:, ::2] {label}", 4 * n, shape, lambda torch, x: x[:, ::2].contiguous())
+    plain(f"x[::2] {label}", 4 * n, shape, lambda torch, x: x[::2].contiguous())
+    plain(f"flip 0 {label}", 8 * n, shape, lambda torch, x: x.flip(0))
+    plain(f"flip 1 {label}", 8 * n, shape, lambda torch, x: x.flip(1))
+    plain(f"roll 0 {label}", 8 * n, shape, lambda torch, x: x.roll(3, 0))
+    plain(f"roll 1 {label}", 8 * n, shape, lambda torch, x: x.roll(3, 1))
+    plain(f"repeat {label}", 12 * n, shape, lambda torch, x: x.repeat(2, 2))
+    plain(f"repeat_interleave {label}", 12 * n, shape, lambda torch, x: x.repeat_interleave(2, 1))
+    plain(f"chunk cat {label}", 8 * n, shape, lambda torch, x: torch.cat(x.chunk(4, 1), 0))
+    plain(
+        f"expand contiguous {label}",
+        4 * n,
+        (shape[1],),
+        lambda torch, x, r=shape[0]: x.expand(r, -1).contiguous(),
+    )
+    plain(f"unfold {label}", 12 * n, (shape[0], shape[1]), lambda torch, x: x.unfold(1, 4, 2).contiguous())
+
+
+def vectors(m: int, k: int, case: Callable[..., None], given: Any) -> None:
+    """A matrix (m x k) and a vector, in both orders and layouts."""
+
+    def of(f: Callable[..., Any], length: int, turned: bool = False, dtype: Any = np.float32) -> Make:
+        def make(torch: Any) -> Callable[[], Any]:
+            a = given(torch, *((k, m) if turned else (m, k)), dtype=dtype)
+            v = given(torch, length, seed=1, dtype=dtype)
+            a = a.t() if turned else a
+            return lambda: f(torch, a, v)
+
+        return make
+
+    size = 4 * m * k
+    label = f"{m}x{k}"
+    case(f"A @ v {label}", size, of(lambda torch, a, v: a @ v, k))
+    case(f"A.t() @ v {label}", size, of(lambda torch, a, v: a @ v, k, True))
+    case(f"v @ A {label}", size, of(lambda torch, a, v: v @ a, m))
+    case(f"v @ A.t() {label}", size, of(lambda torch, a, v: v @ a, m, True))
+    case(f"A @ v f64 {label}", 2 * size, of(lambda torch, a, v: a @ v, k, False, np.float64))
+    case(f"v @ A f64 {label}", 2 * size, of(lambda torch, a, v: v @ a, m, False, np.float64))
+    case(f"linear one row {label}", size, of(lambda torch, a, v: torch.nn.functional.linear(v[None], a), k))
+    case(f"A @ (v, v) {label}", size, of(lambda torch, a, v: a @ torch.stack([v, v], 1), k))
+    case(f"outer {label}", size, of(lambda torch, a, v: torch.outer(a[:, 0], v), k))
+
+
+def distances(case: Callable[..., None], given: Any) -> None:
+    """Pairs of rows, Kronecker products, bags of embeddings."""
+
+    def of(f: Callable[..., Any], *shapes: tuple[int, ...]) -> Make:
+        def make(torch: Any) -> Callable[[], Any]:
+            tensors = [given(torch, *shape, seed=k) for k, shape in enumerate(shapes)]
+            return lambda: f(torch, *tensors)
+
+        return make
+
+    for m, d in ((100, 16), (1000, 16), (1000, 256)):
+        label = f"{m}x{d}"
+        case(f"pdist {label}", 2 * m * m, of(lambda torch, x: torch.pdist(x), (m, d)))
+        case(f"cdist {label}", 4 * m * m, of(lambda torch, x, y: torch.cdist(x, y), (m, d), (m, d)))
+        case(f"cdist p=1 {label}", 4 * m * m, of(lambda torch, x, y: torch.cdist(x, y, 1.0), (m, d), (m, d)))
+    for a, b in (((16, 16), (16, 16)), ((32, 32), (64, 64)), ((8, 8), (4, 4))):
+        size = 4 * a[0] * a[1] * b[0] * b[1]
+        case(f"kron {a[0]} {b[0]}", size, of(lambda torch, x, y: torch.kron(x, y), a, b))
+    for rows, count, bags in ((1000, 4096, 256), (50000, 16384, 1024)):
+        for mode in ("sum", "mean", "max"):
+            case(f"embedding_bag {mode} {rows}x64, {count}", 256 * count, bag(rows, count, bags, mode, given))
+
+
+def bag(rows: int, count: int, bags: int, mode: str, given: Any) -> Make:
+    """Bags of a table of 64 columns."""
+
+    def make(torch: Any) -> Callable[[], Any]:
+        table, i = given(torch, rows, 64), given(torch, count, dtype=np.int64, kind=str(rows))
+        offsets = torch.arange(0, count, count // bags)
+        return lambda: torch.nn.functional.embedding_bag(i, table, offsets, mode=mode)
+
+    return make
+
+
+def windows(label: str, shape: tuple[int, ...], plain: Any, gradient: Any) -> None:
+    """Pools, resizing, norms of images, depthwise convolutions."""
+    n = int(np.prod(shape))
+    c = shape[1]
+    calls: dict[str, Callable[..., Any]] = {
+        "max_pool2d indices": lambda F, x: F.max_pool2d(x, 2, return_indices=True)[0],
+        "max_pool2d 3 s2": lambda F, x: F.max_pool2d(x, 3, 2, 1),
+        "avg_pool2d 3 s2": lambda F, x: F.avg_pool2d(x, 3, 2, 1),
+        "avg_pool2d 2": lambda F, x: F.avg_pool2d(x, 2),
+        "adaptive_avg_pool2d 7": lambda F, x: F.adaptive_avg_pool2d(x, 7),
+        "adaptive_max_pool2d 7": lambda F, x: F.adaptive_max_pool2d(x, 7),
+        "adaptive_avg_pool2d 1": lambda F, x: F.adaptive_avg_pool2d(x, 1),
+        "lp_pool2d 2": lambda F, x: F.lp_pool2d(x, 2.0, 2),
+        "interpolate nearest": lambda F, x: F.interpolate(x, scale_factor=2),
+        "interpolate bilinear": lambda F, x: F.interpolate(x, scale_factor=2, mode="bilinear"),
+        "interpolate bicubic": lambda F, x: F.interpolate(x, scale_factor=2, mode="bicubic"),
+        "interpolate half": lambda F, x: F.interpolate(x, scale_factor=0.5, mode="bilinear"),
+        "pixel_shuffle": lambda F, x: F.pixel_shuffle(x, 2),
+        "unfold 3": lambda F, x: F.unfold(x, 3, padding=1),
+        "pad reflect": lambda F, x: F.pad(x, (1, 1, 1, 1), mode="reflect"),
+        "local_response_norm": lambda F, x: F.local_response_norm(x, 5),
+        "instance_norm": lambda F, x: F.instance_norm(x),
+    }
+    for name, f in calls.items():
+        call: Callable[..., Any] = lambda torch, x, f=f: f(torch.nn.functional, x)
+        plain(f"{name} {label}", 8 * n, shape, call)
+        gradient(f"{name} there and back {label}", 16 * n, [shape], call)
+    norm: Callable[..., Any] = lambda torch, x, w, b: torch.nn.functional.group_norm(x, 8, w, b)
+    gradient(f"group_norm there and back {label}", 16 * n, [shape, (c,), (c,)], norm)
+    norm = lambda torch, x, w, b: torch.nn.functional.batch_norm(x, None, None, w, b, True)
+    gradient(f"batch_norm there and back {label}", 16 * n, [shape, (c,), (c,)], norm)
+    for k in (3, 5, 7):
+        conv: Callable[..., Any] = lambda torch, x, w, k=k: torch.nn.functional.conv2d(
+            x, w, None, 1, k // 2, 1, c
+        )
+        gradient(f"depthwise {k} there and back {label}", 16 * n, [shape, (c, 1, k, k)], conv)
