@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..build import Buffer, Builder, Register, Value, const, minimum, select
-from ..ir import Kernel
+from ..ir import SIZE, Kernel
 from .contraction import KC, Epilogue, Frame, Spec, muladd
 
 Steps = Callable[[int, list[Value], Value], None]
@@ -86,10 +86,14 @@ def _blocks(
         row = b.let(base + at + x * f["bj"])
         return [b.let(f.bm[row + u]).cast(f.spec.acc) for u in range(size)]
 
-    with b.for_("kk", kb, main, size) as kk:
-        for g, base in enumerate(b0):
-            with b.vfor("x", 0, size, size, full=True) as x:
-                steps(g, columns(base, kk, x), kk)
+    line = max(size, 64 // SIZE[f.spec.dtype])
+    lines = b.let(kb + (ke - kb) // line * line, "lines")
+    for low, high, step in ((kb, lines, line), (lines, main, size)) if line > size else ((kb, main, size),):
+        with b.for_("kk", low, high, step) as kk:
+            for g, base in enumerate(b0):
+                for at in range(0, step, size):
+                    with b.vfor("x", 0, size, size, full=True) as x:
+                        steps(g, columns(base, kk + at, x), kk + at)
     with b.if_(main < ke):
         back = b.let(minimum(main, k - size), "back")
         for g, base in enumerate(b0):

@@ -161,7 +161,7 @@ def _rows(
 ) -> Plan:
     block = _vector(spec, target)
     page = ints["bj"] * SIZE[spec.dtype] % 4096 == 0  # such rows share a place in the cache
-    groups = 2 if ints["m"] == 1 and ints["n"] >= 2 * block and not page else 1
+    groups = 2 if ints["m"] == 1 and ints["n"] >= 2 * block and (SIZE[spec.dtype] > 4 or not page) else 1
     spec = spec._replace(rows=ints["m"], block=block, lanes=groups * block, blocks=True)
     blocks = ints["batch"] * ceil_div(ints["n"], spec.lanes)
     return Plan(spec, _unused(ints), _parts(ints, threads, blocks), 0)
