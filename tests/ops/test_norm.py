@@ -120,6 +120,33 @@ def test_distances(agree: Any, p: float) -> None:
 
 
 @pytest.mark.parametrize(
+    "mode", ["use_mm_for_euclid_dist_if_necessary", "use_mm_for_euclid_dist", "donot_use_mm_for_euclid_dist"]
+)
+@pytest.mark.parametrize("shapes", [((26, 5), (7, 5)), ((3, 1, 30, 4), (2, 5, 4)), ((20, 4), (25, 4))])
+def test_distances_of_many_rows(agree: Any, mode: Any, shapes: Any) -> None:
+    """By a product or one by one; the first row of both is the same: what its distance is depends on rounding."""
+    x, y = sample(*shapes[0]).double(), sample(*shapes[1], seed=8).double()
+    agree(lambda t, x, y: t.cdist(x, y, compute_mode=mode), x, y)
+    same = flambeau.zeros(30, 3, requires_grad=True)
+    found = flambeau.cdist(same, same, compute_mode=mode)
+    (slope,) = flambeau.autograd.grad(found.sum(), same)
+    assert not found.any() and not slope.any()
+
+
+@pytest.mark.parametrize("way", ["triu_indices", "tril_indices"])
+def test_places_of_a_triangle(way: str) -> None:
+    for row, col in ((4, 4), (3, 5), (5, 3), (0, 2), (2, 0), (1, 1)):
+        for offset in range(-6, 7):
+            want = getattr(torch, way)(row, col, offset)
+            found = getattr(flambeau, way)(row, col, offset)
+            assert (
+                found.dtype is flambeau.int64
+                and found.shape == want.shape
+                and found.tolist() == want.tolist()
+            )
+
+
+@pytest.mark.parametrize(
     "call",
     [
         lambda t: t.nn.functional.layer_norm(t.ones(2, 3), (4,)),
@@ -133,6 +160,8 @@ def test_errors(call: Any) -> None:
     for t in (torch, flambeau):
         with pytest.raises(RuntimeError):
             call(t)
+        with pytest.raises(ValueError):
+            t.cdist(t.ones(2, 3), t.ones(2, 3), compute_mode="fast")
 
 
 def test_large_mean_keeps_its_variance() -> None:

@@ -283,8 +283,9 @@ def _distances(x1: Any, x2: Any, p: float) -> Any:
 
 
 @composite(method=False)
-def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: Any = None) -> Any:
-    """The p-norm distances of every row of x1 (..., P, M) from every row of x2 (..., R, M)."""
+def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: str = "use_mm_for_euclid_dist_if_necessary") -> Any:
+    """The p-norm distances of every row of x1 (..., P, M) from every row of x2 (..., R, M). With p = 2 and more than 25
+    rows (compute_mode as in PyTorch) by a matrix product, whose rounding shows between rows that are close."""
     if x1.ndim < 2 or x2.ndim < 2:
         which, x = ("X1", x1) if x1.ndim < 2 else ("X2", x2)
         fail(RuntimeError, f"cdist only supports at least 2D tensors, {which} got: {x.ndim}D")
@@ -295,9 +296,36 @@ def cdist(x1: Any, x2: Any, p: float = 2.0, compute_mode: Any = None) -> Any:
         )
     if p < 0:
         fail(RuntimeError, f"cdist only supports non-negative p values; got {p}")
+    if compute_mode not in MODES:
+        fail(ValueError, f"{compute_mode} is not a valid value for compute_mode")
     if x1.shape[-1] == 0:
         return (x1.unsqueeze(-2) - x2.unsqueeze(-3)).sum(-1)
+    wide = max(x1.shape[-2], x2.shape[-2]) > 25 if MODES[compute_mode] is None else MODES[compute_mode]
+    if p == 2 and wide and x1.dtype is x2.dtype and x1.dtype.itemsize >= 4 and x1.dtype.is_floating_point:
+        return _by_product(x1, x2)
     return _distances(x1, x2, p)
+
+
+MODES = {
+    "use_mm_for_euclid_dist_if_necessary": None,
+    "use_mm_for_euclid_dist": True,
+    "donot_use_mm_for_euclid_dist": False,
+}
+
+
+def _by_product(x1: Any, x2: Any) -> Any:
+    """Euclidean distances as sqrt(|x|^2 + |y|^2 - 2 x y): as inexact for close rows as PyTorch's."""
+    squares = x1.square().sum(-1, keepdim=True) + x2.square().sum(-1).unsqueeze(-2)
+    return _root(FUNCTIONS["matmul"](x1 * -2, x2.transpose(-2, -1)) + squares)
+
+
+@op(
+    method=False,
+    function=False,
+    grad={"self": lambda grad, result: _where(result == 0, 0, grad / (result * 2))},
+)
+def _root(self: T) -> Any:
+    return map_("sqrt", map_("max", self, const(0, self.dtype)))
 
 
 @composite(method=False, nn=True)
@@ -307,7 +335,7 @@ def pdist(input: Any, p: float = 2) -> Any:
         fail(RuntimeError, f"pdist only supports 2D tensors, got: {input.ndim}D")
     n = input.shape[0]
     i, j = FUNCTIONS["triu_indices"](n, n, 1)
-    return _vector_norm(input.index_select(0, i) - input.index_select(0, j), float(p), (-1,), False)
+    return _distances(input, input, p).reshape(-1).index_select(0, i * n + j)
 
 
 @composite(method=False, function=False, nn=True)

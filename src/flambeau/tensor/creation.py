@@ -344,7 +344,13 @@ def tri_indices(name: str) -> Any:
     """The function that lists the places of a triangle."""
 
     def make(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int64, **rest: Any) -> Tensor:
-        return from_data(np.stack(getattr(np, name)(row, offset, col)).astype(np.int64), dtype)
+        rows = np.arange(row)
+        first = np.clip(rows + offset, 0, col) if name == "triu_indices" else np.zeros_like(rows)
+        count = np.clip(rows + offset + 1, 0, col) if name == "tril_indices" else col - first
+        found = np.empty((2, int(count.sum())), np.int64)
+        found[0] = np.repeat(rows, count)
+        found[1] = np.arange(found.shape[1]) - np.repeat(np.cumsum(count) - count - first, count)
+        return from_data(found, dtype)
 
     make.__name__, make.__doc__ = name, "The (row, column) positions of a triangle, as a (2, n) tensor."
     return make
