@@ -148,6 +148,19 @@ def test_circular() -> None:
     assert np.signbit(evaluate("sin", "f32", np.float32(-0.0)))
 
 
+@pytest.mark.parametrize("name", ["sin", "cos", "tan"])
+def test_multiples_of_a_right_angle(name: str) -> None:
+    """Next to the zeros and poles, on both sides of the size from which on an angle is reduced at more cost; what an
+    element gives does not depend on its neighbours, of which some are as large."""
+    n = np.concatenate([np.arange(-4000, 4000), np.arange(636_000, 637_200)])
+    near = (n * (Long(np.pi) + Long(1.2246467991473532e-16)) / 2).astype(np.float64)
+    x = np.concatenate([near, np.nextafter(near, np.inf), [1e6, np.nextafter(1e6, 2e6), -1e6, 5e-324, -0.0]])
+    got = evaluate(name, "f64", x)
+    assert ulps(got, getattr(np, name)(x.astype(Long))).max() <= (1.9 if name == "tan" else 0.8)
+    among = np.stack([x, np.full_like(x, 1e200)], 1).reshape(-1)
+    assert evaluate(name, "f64", among)[::2].tobytes() == got.tobytes()
+
+
 SPECIAL = {
     "erf": (special.erf, np.linspace(-7, 7, 3001)),
     "erfc": (special.erfc, np.linspace(-7, 26, 3001)),

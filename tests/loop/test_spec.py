@@ -140,9 +140,11 @@ BROKEN = {
     "the step must be positive": [For("j", i64(0), N, i64(0), [])],
     "hi of an unrolled loop must be a constant": [For("j", i64(0), N, i64(1), [], unroll=True)],
     "the condition must be b1, is i64": [If(N, [])],
-    "the condition differs between lanes; in `if": [vfor(If(FIRST, []))],
+    "a condition of lanes is for registers alone": [vfor(If(FIRST, [Store("y", i64(0), ONE)]))],
+    "a condition of lanes is for registers alone, and has": [
+        vfor(Let("m", FIRST), If(Var("b1", "m"), [], [let(N)]))
+    ],
     "the condition differs between lanes; in `while": [vfor(While(FIRST, []))],
-    "the condition differs": [vfor(Let("m", FIRST), If(Var("b1", "m"), []))],
     # scratch and checks
     "more than 65536 bytes of scratch": [Alloc("a", "f64", 8000), Alloc("b", "f64", 200)],
     "constant positive size": [Alloc("a", "f64", 0)],
@@ -192,8 +194,8 @@ def test_mathematical_functions_must_be_expanded_for_a_target() -> None:
 
 def test_the_message_shows_the_statement() -> None:
     with pytest.raises(LoopError) as caught:
-        verify(Kernel("k", PARAMS, [vfor(If(FIRST, [let(N)]))]))
-    assert str(caught.value) == "kernel k: the condition differs between lanes; in `if (i < 3):`"
+        verify(Kernel("k", PARAMS, [vfor(While(FIRST, [let(N)]))]))
+    assert str(caught.value) == "kernel k: the condition differs between lanes; in `while (i < 3):`"
 
 
 def test_what_is_allowed() -> None:
@@ -208,6 +210,8 @@ kernel fine(n: i64, x: f32[r], y: f32[w]):
         reg own: f32 x 8 = x[i]
         while (count > s):
             count = (count - 1)
+            own = (own * own)
+        if (i < 3):
             own = (own * own)
         let uniform: f32 = x[n]
         if (uniform > 0.0:f32):

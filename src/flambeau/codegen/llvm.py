@@ -402,7 +402,8 @@ class Emitter(Memory):
             body(lo + rounds * width, f"<{', '.join(f'i1 {str(k < rest).lower()}' for k in range(width))}>")
 
     def _if(self, s: ir.If) -> None:
-        cond = self.scalar(s.cond)
+        found = self.value(s.cond)
+        cond = self.any(self.at(found, self.width)) if found.width else self.scalar(s.cond)
         if cond in ("true", "false"):
             self.statements(s.then if cond == "true" else s.orelse)
             return

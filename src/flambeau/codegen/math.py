@@ -80,6 +80,11 @@ LOOPED: dict[str, Function] = {
     "igamma": math_gamma.igamma,
     "igammac": math_gamma.igammac,
 }
+SOMETIMES = (
+    "sin",
+    "cos",
+    "tan",
+)  # of float64: a part is left out where no lane needs it, if that can be asked
 
 
 def expand(kernel: Kernel) -> Kernel:
@@ -103,6 +108,8 @@ def _expansion(name: str, args: tuple[Expr, ...], loops: Loops | None) -> Expr:
     if type == "f32" and name not in FLOAT:
         return cast(type, _expansion(name, tuple(cast("f64", a) for a in args), loops))
     values = [Value(a) for a in args]
+    if name in SOMETIMES and type == "f64" and loops is not None:
+        return DOUBLE[name](loops.let(values[0]), loops).expr
     if name in LOOPED and type == "f64":
         if loops is None:
             raise ValueError(f"{name} needs a loop: not in the condition of a while")

@@ -81,10 +81,15 @@ def fmod(loops: Loops, x: Value, y: Value) -> Value:
     d, scale = _parts(select(good, b, 1.0))
     d, inverse = loops.let(d), loops.let(1.0 / d)
     r, left = loops.reg(m), loops.reg(e - scale)
-    with loops.loop(44):
-        step = select(left.get() > 48, 48, left.get())
-        moved = loops.let(r.get() * ((step + 1023) << 52).bitcast("f64"))
-        left.set(left.get() - step)
+
+    def step() -> None:
+        bits = loops.let(select(left.get() > 48, 48, left.get()))
+        moved = loops.let(r.get() * ((bits + 1023) << 52).bitcast("f64"))
+        left.set(left.get() - bits)
         r.set(fma(-op("rint", moved * inverse), d, moved))
+
+    step()
+    with loops.where(left.get() > 0), loops.loop(43):
+        step()
     rest = select(r.get() < 0.0, r.get() + d, r.get())
     return _fmod_edges(x, y, op("ldexp", rest, scale.cast("i32")))

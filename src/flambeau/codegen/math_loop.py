@@ -32,6 +32,12 @@ class Loops:
         with self._builder.for_("m", 0, count) as k:
             yield k
 
+    @contextmanager
+    def where(self, cond: Value) -> Iterator[None]:
+        """Once, if cond holds in any lane: for what is then chosen in these alone."""
+        with self._builder.if_(cond):
+            yield
+
     def take(self) -> list[Stmt]:
         """The statements made since the last call."""
         made, self._builder._body[:] = list(self._builder._body), []

@@ -5,8 +5,12 @@ from __future__ import annotations
 from ..loop.build import Value, const, fma, op, select
 from .math_double import INF, NAN, ROUND, fast_two_sum, log1p_pair, two_product, two_sum
 from .math_float import polynomial, turn
+from .math_loop import Loops
 
-PI_2 = (1.5707963267948966, 6.123233995736766e-17)
+Parts = tuple[Value, Value, Value]
+
+PI_2 = (1.5707963267948966, 6.123233995736766e-17, -1.4973849048591698e-33)
+LARGE = 1e6  # so that a multiple of pi / 2 is counted in 20 bits
 PI, PI_LOW = 3.141592653589793, 1.2246467991473532e-16
 PI_4, PI_4_LOW = 0.7853981633974483, 3.061616997868383e-17
 
@@ -60,10 +64,40 @@ TURN = (
 )
 
 
-def _reduce(x: Value) -> tuple[Value, Value, Value]:
-    """(quadrant as i32, r, low): x = quadrant * pi / 2 + r + low modulo 2 pi, for every finite x.
+def _reduce(x: Value, loops: Loops | None) -> tuple[Value, Value, Value]:
+    """(quadrant as i32, r, low): x = quadrant * pi / 2 + r + low modulo 2 pi, for every finite x. What large ones need
+    is computed where there are any."""
+    large = ~(abs(x) <= LARGE)
+    parts = _reduce_small(x)
+    if loops is None:
+        return _chosen(large, _reduce_large(x), parts)
+    found = [loops.reg(part) for part in parts]
+    with loops.where(large):
+        for register, part in zip(found, _chosen(large, _reduce_large(x), parts)):
+            register.set(part)
+    quadrant, r, low = [register.get() for register in found]
+    return quadrant, r, low
 
-    x / (2 pi) modulo 1 is made from the four numbers of TURN that matter at the exponent of x."""
+
+def _chosen(where: Value, parts: Parts, others: Parts) -> Parts:
+    a, b, c = [select(where, x, y) for x, y in zip(parts, others)]
+    return a, b, c
+
+
+def _reduce_small(x: Value) -> Parts:
+    """The same for |x| <= LARGE: pi / 2 in three numbers, of which the first is subtracted without error."""
+    magic = fma(x, 2 / PI, ROUND)
+    n = magic - ROUND
+    high, rest = two_product(n, const("f64", PI_2[0]))
+    r, low = two_sum(x - high, -rest)
+    high, rest = two_product(n, const("f64", PI_2[1]))
+    r, lost = two_sum(r, -high)
+    r, low = fast_two_sum(r, (low + lost) - fma(n, PI_2[2], rest))
+    return magic.bitcast("i64").cast("i32"), r, low
+
+
+def _reduce_large(x: Value) -> Parts:
+    """x / (2 pi) modulo 1 is made from the four numbers of TURN that matter at the exponent of x."""
     e = ((x.bitcast("i64") >> 52) & 2047) - 1075
     index = (select(e < 0, 0, e) * 1237) >> 16  # e // 53
     x = op("ldexp", x, (index * -53).cast("i32"))
@@ -119,28 +153,28 @@ def sine_cosine_pi(x: Value) -> tuple[Value, Value]:
     return select(half, -over, over), select(half, -beside, beside)
 
 
-def _turned(x: Value, shift: int) -> Value:
+def _turned(x: Value, shift: int, loops: Loops | None) -> Value:
     """sin(x + shift * pi / 2)."""
-    quadrant, r, low = _reduce(x)
+    quadrant, r, low = _reduce(x, loops)
     quadrant = quadrant + shift
     z = r * r
     y = select((quadrant & 1).eq(0), _sine(r, low, z)[0], _cosine(r, low, z)[0])
     return select((quadrant & 2).eq(0), y, -y)
 
 
-def sin(x: Value) -> Value:
+def sin(x: Value, loops: Loops | None = None) -> Value:
     """By quadrants; -0 stays -0, inf gives NaN."""
-    return select(abs(x) < 1e-8, x, _turned(x, 0))
+    return select(abs(x) < 1e-8, x, _turned(x, 0, loops))
 
 
-def cos(x: Value) -> Value:
+def cos(x: Value, loops: Loops | None = None) -> Value:
     """By quadrants; inf gives NaN."""
-    return _turned(x, 1)
+    return _turned(x, 1, loops)
 
 
-def tan(x: Value) -> Value:
+def tan(x: Value, loops: Loops | None = None) -> Value:
     """sin(r) / cos(r), or -cos(r) / sin(r) in odd quadrants."""
-    quadrant, r, low = _reduce(x)
+    quadrant, r, low = _reduce(x, loops)
     z = r * r
     (sine, sine_low), (cosine, cosine_low) = _sine(r, low, z), _cosine(r, low, z)
     even = (quadrant & 1).eq(0)

@@ -359,8 +359,8 @@ class _Translator:
         return all(len(places[b]) == 1 for b in stored)
 
     def if_(self, s: If) -> None:
-        (cond,), _ = self.texts(s.cond)
-        self.emit(f"if {cond}:")
+        (cond,), varying = self.texts(s.cond)
+        self.emit(f"if np.any({cond}):" if varying else f"if {cond}:")
         self.block(s.then)
         self.emit("else:")
         self.block(s.orelse)

@@ -183,7 +183,8 @@ class VFor(Stmt):
 
 @dataclass(slots=True, eq=False)
 class If(Stmt):
-    """Run one of two blocks."""
+    """Run one of two blocks. A condition of a `VFor`'s lanes: the first if it holds in any of them. That block then
+    changes nothing that matters in the others: it declares and sets registers, and has no other effect."""
 
     cond: Expr
     then: list[Stmt]

@@ -337,7 +337,11 @@ class _Verifier:
         del self.names[var]
 
     def if_(self, s: ir.If) -> None:
-        self.uniform(s.cond, "b1", "the condition")
+        of_lanes = self.value(s.cond, "b1", "the condition")
+        if of_lanes and (
+            s.orelse or not all(isinstance(x, (ir.Let, ir.Reg, ir.Set, ir.For)) for x in s.then)
+        ):
+            self.fail("a condition of lanes is for registers alone, and has no other case")
         self.block(s.then)
         self.block(s.orelse)
 

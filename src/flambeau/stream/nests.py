@@ -290,8 +290,7 @@ class NestBuilder:
         self.values = [("index", renumber[v[1]]) if v[0] == "index" else v for v in self.values]
         mode = self.mode(len(axes), len(reduced), columns)
         short = mode == "row" and self.short(extents, len(axes))
-        if mode == "col" and self.many(extents, len(axes)):
-            mode = "wide"
+        mode = "wide" if mode == "col" and self.many(extents, len(axes)) else mode
         bound = Bound()
         stash = self.stash(mode, len(axes), len(reduced), columns, extents)
         mode = "col" if short else mode  # what is kept stays where the results are, in rows
