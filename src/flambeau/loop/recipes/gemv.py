@@ -91,9 +91,9 @@ def _blocks(
     for low, high, step in ((kb, lines, line), (lines, main, size)) if line > size else ((kb, main, size),):
         with b.for_("kk", low, high, step) as kk:
             for g, base in enumerate(b0):
-                for at in range(0, step, size):
+                for past in range(0, step, size):
                     with b.vfor("x", 0, size, size, full=True) as x:
-                        steps(g, columns(base, kk + at, x), kk + at)
+                        steps(g, columns(base, kk + past, x), kk + past)
     with b.if_(main < ke):
         back = b.let(minimum(main, k - size), "back")
         for g, base in enumerate(b0):
