@@ -4,7 +4,8 @@ import re
 
 import llvmlite.binding
 import numpy as np
-from codegen_native import compare, run
+import pytest
+from codegen_native import compare, run, runnable
 
 from flambeau.codegen import engine, llvm, target
 from flambeau.loop.build import Builder
@@ -72,3 +73,61 @@ def test_the_search_of_llvm_is_on_again_for_others(monkeypatch):
     )
     engine.emit([strided()], target.named("x86-64-v3"))
     assert asked == ["-disable-lsr=true", "-disable-lsr=false"]
+
+
+def divided() -> Kernel:
+    """out[4 i ...] = quotient and remainder of x + i by y and by 7."""
+    b = Builder("divided")
+    x, y = b.integer("x"), b.integer("y")
+    out = b.buf("out", "i64", "w")
+    with b.for_("i", 0, 2) as i:
+        for k, value in enumerate(((x + i) // y, (x + i) % y, (x + i) // 7, (x + i) % 7)):
+            out[i * 4 + k] = value
+    return b.kernel()
+
+
+def test_what_makes_a_divisor_safe_is_in_front_of_the_loop():
+    text = lines_of(divided())
+    loop = next(k for k, line in enumerate(text) if "= phi" in line)
+    asked = [k for k, line in enumerate(text) if "= icmp eq i64" in line]
+    assert len(asked) == 2  # 0 and -1
+    assert max(asked) < loop
+
+
+@pytest.mark.parametrize("on", runnable(), ids=lambda on: on.name)
+def test_division_that_cannot_trap(on: target.Target):
+    least, most = -(2**63), 2**63 - 1
+
+    def wrapped(a: int) -> int:
+        return (a + 2**63) % 2**64 - 2**63
+
+    def want(a: int, y: int) -> tuple[int, int]:
+        if not y:
+            return 0, a
+        size = abs(a) // abs(y)
+        quotient = size if (a < 0) == (y < 0) else -size
+        return wrapped(quotient), wrapped(a - quotient * y)
+
+    for x in (0, 1, -1, 7, -8, 10**12, least, most - 1):
+        for y in (0, 1, -1, 2, -3, least, most):
+            out = np.zeros(8, np.int64)
+            run(divided(), x, y, out, on=on)
+            assert out.tolist() == [n for i in range(2) for by in (y, 7) for n in want(x + i, by)], (x, y)
+
+
+def test_loose_scratch_needs_no_mask():
+    def kernel(loose: bool) -> Kernel:
+        b = Builder("kept")
+        n, x, y = b.integer("n"), b.buf("x", "f32"), b.buf("y", "f32", "w")
+        kept = b.alloc("kept", "f32", 16, loose=loose)
+        with b.vfor("i", 0, n, 16) as i:
+            kept[i] = x[i] * 2.0
+            y[i] = kept[i]
+        return b.kernel()
+
+    for loose, count in ((False, 2), (True, 1)):
+        text = "\n".join(lines_of(kernel(loose)))
+        assert len(re.findall(r"= call .* @llvm.masked.load", text)) == count
+    x, y = np.arange(16, dtype=np.float32), np.zeros(16, np.float32)
+    run(kernel(True), 11, x, y)
+    assert (y == np.where(np.arange(16) < 11, 2 * x, 0)).all()

@@ -15,6 +15,7 @@ from flambeau.loop.text import parse, show
 EVERYTHING = """\
 kernel everything(n: i64, alpha: num f64, count: num i64, x: f32[r], y: f32[rw, alias], flags: b1[w, alias]):
     alloc tmp: bf16[64]
+    alloc sums: f32[32] loose
     reg acc: f32 x 16 = -0.0:f32
     reg left: i64 = n
     let big: u64 = 18446744073709551615:u64

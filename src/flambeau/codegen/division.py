@@ -12,6 +12,7 @@ from . import whole
 from .types import REGISTER, llvm_type
 
 if TYPE_CHECKING:
+    from .function import Function
     from .operations import Operations
 
 _EXACT = whole.NEAR // 2  # below it the f64 quotient of two i64 is exact, and near
@@ -20,6 +21,8 @@ _EXACT = whole.NEAR // 2  # below it the f64 quotient of two i64 is exact, and n
 def divide(on: Operations, op: str, type: str, args: list[str], width: int, const: object) -> str:
     """op = "idiv" or "irem" of operands of a type; `const` is the divisor if it is known."""
     a, b = args
+    if type == "i64" and not width:
+        return _index(on.function, op, a, b, isinstance(const, int) and const not in (0, -1))
     if isinstance(const, int) and const not in (0, -1):
         return _vectors(on, op, type, a, b, width, True) if width else _plain(on, op, type, a, b, width)
     t, b1 = llvm_type(type, width), llvm_type("b1", width)
@@ -37,6 +40,24 @@ def divide(on: Operations, op: str, type: str, args: list[str], width: int, cons
     else:
         result = _plain(on, op, type, a, safe, width)
     return on.line(f"select {b1} {by_zero}, {t} {zero if op == 'idiv' else a}, {t} {result}")
+
+
+def _index(function: Function, op: str, a: str, b: str, known: bool) -> str:
+    """Scalars: what depends on the divisor alone goes in front of the loops that do not change it. Instead of by 0 or
+    -1 it is divided by 1, which gives the right remainder but for 0, and a quotient that needs a factor."""
+    pure = function.pure
+    if known:
+        return pure(f"s{op[1:]} i64 {a}, {b}", a, b)
+    zero = pure(f"icmp eq i64 {b}, 0", b)
+    minus = pure(f"icmp eq i64 {b}, -1", b)
+    either = pure(f"or i1 {zero}, {minus}", zero, minus)
+    safe = pure(f"select i1 {either}, i64 1, i64 {b}", either, b)
+    result = pure(f"s{op[1:]} i64 {a}, {safe}", a, safe)
+    if op == "irem":
+        return function.line(f"select i1 {zero}, i64 {a}, i64 {result}")
+    sign = pure(f"select i1 {minus}, i64 -1, i64 1", minus)
+    factor = pure(f"select i1 {zero}, i64 0, i64 {sign}", zero, sign)
+    return pure(f"mul i64 {result}, {factor}", result, factor)
 
 
 def _plain(on: Operations, op: str, type: str, a: str, b: str, width: int) -> str:

@@ -14,12 +14,13 @@ MEMORY = REGISTER | {"b1": "i8"}
 
 
 class Buffer:
-    """A buffer in scope: base pointer, element type, and the metadata of its loads and stores."""
+    """A buffer in scope: base pointer, element type, the metadata of its loads and stores, and whether these need no
+    mask in the last round."""
 
-    __slots__ = ("base", "memory", "tag", "type")
+    __slots__ = ("base", "loose", "memory", "tag", "type")
 
-    def __init__(self, base: str, type: str, tag: str = ""):
-        self.base, self.type, self.tag, self.memory = base, type, tag, MEMORY[type]
+    def __init__(self, base: str, type: str, tag: str = "", loose: bool = False):
+        self.base, self.type, self.tag, self.loose, self.memory = base, type, tag, loose, MEMORY[type]
 
 
 class Function(Places):

@@ -302,7 +302,7 @@ class Emitter(Memory):
         self.count += 1
         base = f"%a{self.count}"
         self.allocas.append(f"  {base} = alloca [{s.size} x {MEMORY[s.type]}], align 64")
-        self.buffers[s.name] = Buffer(base, s.type)
+        self.buffers[s.name] = Buffer(base, s.type, loose=s.loose)
 
     def _for(self, s: ir.For) -> None:
         lo, hi, step = self.scalar(s.lo), self.scalar(s.hi), self.scalar(s.step)
@@ -342,9 +342,9 @@ class Emitter(Memory):
             self.loop(lo, hi, width, body)
         else:
             n = self.arithmetic("sub", hi, lo)
-            n = self.line(f"call i64 @llvm.smax.i64(i64 {n}, i64 0)")
-            rest = self.line(f"urem i64 {n}, {width}")
-            middle = self.arithmetic("add", lo, self.line(f"sub i64 {n}, {rest}"))
+            n = self.pure(f"call i64 @llvm.smax.i64(i64 {n}, i64 0)", n)
+            rest = self.pure(f"and i64 {n}, {width - 1}", n)
+            middle = self.arithmetic("add", lo, self.arithmetic("sub", n, rest))
             if not (s.past and self._around(s, lo, n, middle, body)):
                 self.loop(lo, middle, width, body)
             tail, done = self.labels(2)
@@ -353,7 +353,7 @@ class Emitter(Memory):
             self.enter()
             count = self.spread(Value(self.line(f"trunc i64 {rest} to i32"), "i32"), width)
             lanes = ", ".join(f"i32 {k}" for k in range(width))
-            body(middle, self.line(f"icmp ugt <{width} x i32> {count}, <{lanes}>"), rest)
+            body(middle, self.line(f"icmp sgt <{width} x i32> {count}, <{lanes}>"), rest)
             self.leave()
             self.jump(done)
             self.block(done)

@@ -60,7 +60,8 @@ class Memory(Function):
             mask = None
         if not index.width:
             return self._load_one(buffer, index, mask, e)
-        active = self._active(None if mask is None else e.mask)
+        quick = buffer.loose and mask is None and index.step == 1
+        active = "" if quick else self._active(None if mask is None else e.mask)
         type, width = f"<{self.width} x {buffer.memory}>", self.width
         align = f"align {ir.SIZE[buffer.type]}"
         if index.step == 1 or index.step == -1:
@@ -216,7 +217,8 @@ class Memory(Function):
         if scalar:
             self._store_one(buffer, index, text, mask, align)
             return
-        active = self._active(None if mask is None else s.mask)
+        quick = buffer.loose and mask is None and index.step == 1
+        active = "" if quick else self._active(None if mask is None else s.mask)
         type = f"<{width} x {buffer.memory}>"
         if index.width and index.step in (1, -1):
             pointer = self._address(

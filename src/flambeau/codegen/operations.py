@@ -100,6 +100,9 @@ class Operations:
         if op == "not":
             return self.line(f"xor {t} {args[0]}, {self.splat(-1, type, width)}")
         if op in ("min", "max"):
+            if type == "i64" and not width:
+                text = f"call i64 @llvm.s{op}.i64(i64 {args[0]}, i64 {args[1]})"
+                return self.function.pure(text, args[0], args[1])
             return self.intrinsic(("u" if unsigned else "s") + op, type, args, width)
         if op in ("shl", "shr"):
             return self._shift(op, type, args, width, const)

@@ -333,10 +333,10 @@ class Builder:
         self.emit(Reg(name, e, lanes))
         return Register(self, name, e.type)
 
-    def alloc(self, name: str, type: str, size: int) -> Buffer:
-        """Scratch of `size` elements, private to this part; contents undefined."""
+    def alloc(self, name: str, type: str, size: int, loose: bool = False) -> Buffer:
+        """Scratch of `size` elements, private to this part; contents undefined. loose: see ir.py."""
         name = self.fresh(name)
-        self.emit(Alloc(name, type, size))
+        self.emit(Alloc(name, type, size, loose))
         return Buffer(self, name, type)
 
     def store(self, buf: Buffer, index: Operand, value: Operand, mask: Operand | None = None) -> None:

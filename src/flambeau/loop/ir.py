@@ -201,11 +201,15 @@ class While(Stmt):
 
 @dataclass(slots=True, eq=False)
 class Alloc(Stmt):
-    """A scratch buffer of constant size (at most 64 KiB in all), private to this part; contents undefined."""
+    """A scratch buffer of constant size (at most 64 KiB in all), private to this part; contents undefined.
+
+    loose = True promises that what lies beside the active lanes of a vfor, where one uses it lane by lane, is part of
+    it and holds nothing: whole vectors of it may be read and written."""
 
     name: str
     type: str
     size: int
+    loose: bool = False
 
 
 @dataclass(slots=True, eq=False)

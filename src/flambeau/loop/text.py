@@ -179,7 +179,7 @@ def _show_block(body: list[Stmt], indent: str, lines: list[str]) -> None:
         elif isinstance(s, Reg):
             lines.append(f"{indent}reg {s.name}: {s.init.type}{f' x {s.lanes}' if s.lanes else ''} = {t[0]}")
         elif isinstance(s, Alloc):
-            lines.append(f"{indent}alloc {s.name}: {s.type}[{s.size}]")
+            lines.append(f"{indent}alloc {s.name}: {s.type}[{s.size}]{' loose' if s.loose else ''}")
         elif isinstance(s, Check):
             lines.append(f"{indent}check {s.code}, {', '.join(t)}")
         elif isinstance(s, Prefetch):
@@ -496,7 +496,7 @@ class _Parser:
         size = int(self.take())
         self.expect("]")
         self.buffers[name] = type
-        return self.done(Alloc(name, type, size))
+        return self.done(Alloc(name, type, size, self.accept("loose")))
 
     def check(self, depth: int) -> Stmt:
         code = int(self.take())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..build import Builder, Register, Value, const, op, select
+from ..build import Buffer, Builder, Value, const, op, select
 from ..ir import FLOATS
 
 LANES = 16
@@ -40,16 +40,41 @@ def fold_type(kind: str, type: str) -> str:
     return "f64" if kind in ("add", "mul") and type in FLOATS else type
 
 
-class Lanes:
-    """The accumulators of one reduction within a chunk."""
+class Place:
+    """An element of scratch, used as a register; flag: a b1, kept as a byte."""
 
-    def __init__(self, b: Builder, v: tuple[Any, ...], lanes: int):
+    __slots__ = ("b", "buf", "flag", "index")
+
+    def __init__(self, b: Builder, buf: Buffer, index: Value, flag: bool):
+        self.b, self.buf, self.index, self.flag = b, buf, index, flag
+
+    def get(self) -> Value:
+        """What it holds now."""
+        value = self.b.let(self.buf[self.index], "acc")
+        return self.b.let(value.ne(0)) if self.flag else value
+
+    def set(self, value: Value) -> None:
+        """Write it."""
+        self.b.store(self.buf, self.index, value.cast("u8") if self.flag else value)
+
+
+class Lanes:
+    """The accumulators of one reduction within a chunk: in registers of their own, or in `places` of scratch."""
+
+    def __init__(self, b: Builder, v: tuple[Any, ...], lanes: int, places: list[Place] | None = None):
         self.b, self.kind = b, v[1]
         self.arg = v[1] in ("argmax", "argmin")
         self.work = Lanes.types(v)[0]
-        self.acc: Register = b.reg("acc", const(self.work, identity(self.kind, self.work)), lanes=lanes)
+        self.start = const(self.work, identity(self.kind, self.work))
+        self.acc: Any = places[0] if places else b.reg("acc", self.start, lanes=lanes)
         if self.arg:
-            self.at: Register = b.reg("at", const("i64", 2**62), lanes=lanes)
+            self.at: Any = places[1] if places else b.reg("at", const("i64", 2**62), lanes=lanes)
+
+    def clear(self) -> None:
+        """The neutral element into scratch."""
+        self.acc.set(self.start)
+        if self.arg:
+            self.at.set(const("i64", 2**62))
 
     @staticmethod
     def types(v: tuple[Any, ...]) -> tuple[str, ...]:

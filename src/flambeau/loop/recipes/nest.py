@@ -5,7 +5,7 @@ A nest has kept axes and reduced axes, and values in order of dependence. Five s
     "map"  no reduced axes; the innermost kept axis is vectorised
     "tile" the same, where something is read along another axis than is written: tile.py
     "row"  the innermost reduced axis is vectorised, one row (a point of the kept axes) at a time
-    "col"  the innermost kept axis is vectorised, 16 rows at a time
+    "col"  the innermost kept axis is vectorised: columns.py
     "wide" the same for many columns, as many rows at a time as a tile of columns has accumulators in scratch: wide.py
 
 The order of a reduction does not depend on the schedule. The reduced axes are, in order, (outer..., inner). Chunks are
@@ -24,6 +24,7 @@ from ..build import Buffer, Builder, Register, Value, const, op, select
 from ..ir import Kernel
 from .accumulate import LANES, Lanes, Total
 from .analysis import Analysis, Nest, closure
+from .columns import Columns
 from .tile import Tile
 from .wide import Wide
 
@@ -213,7 +214,7 @@ class _Lower:
         if nest.mode == "row":
             self.rows(everything)
         elif nest.mode == "col":
-            self.columns(everything)
+            Columns(self).body(everything)
         elif nest.mode == "wide":
             Wide(self).body()
         elif nest.mode == "tile":
@@ -473,72 +474,6 @@ class _Lower:
             return co, b.let(op("min", co + step, total), "oe"), c, b.let(op("min", c + CHUNK, inner), "ce")
 
         return b.let(high * wide, "chunks"), bounds
-
-    def columns(self, everything: set[int]) -> None:
-        b, nest = self.b, self.nest
-        inner = nest.kept - 1
-
-        def inside() -> None:
-            self.hoist_bases()
-            n = self.extents[inner]
-            lo, hi = b.partition(n, LANES) if nest.split == "inner" else (const("i64", 0), n)
-            with b.vfor("j", lo, hi, LANES) as j:
-                self.coords[inner] = j
-                before, based = dict(self.base), self.based
-                self.hoist_bases()
-                self.scopes.append({})
-                self.scope_values(everything, 1, 0)
-                for p in range(max(self.facts.pass_) + 1):
-                    self.column_pass(p)
-                self.store_rows()
-                self.scopes.pop()
-                self.base, self.based = before, based
-            del self.coords[inner]
-
-        self.outer(list(range(inner)), nest.split == "outer", inside)
-
-    def column_pass(self, p: int) -> None:
-        b, nest = self.b, self.nest
-        reduces, stores = self.work(p)
-        if not (reduces or stores or self.takes_of(p) or self.stash_of(p)[1]):
-            return
-        inner = nest.kept + nest.reduced - 1
-        self.scope_values({nest.values[r][2] for r in reduces} | {v for v, _ in stores}, 1, p)
-        totals = {r: Total(b, nest.values[r], LANES) for r in reduces}
-
-        def point(r: Value, o: Value, k: int, lanes: dict[int, list[Lanes]]) -> None:
-            self.coords[inner] = r
-            self.scopes.append({})
-            self.element(reduces, stores, p)
-            for q in reduces:
-                position = o * self.extents[inner] + r if nest.reduced > 1 else r
-                lanes[q][k].add(self.get(nest.values[q][2]), position)
-            self.scopes.pop()
-
-        def chunk(olo: Value, ohi: Value, lo: Value, hi: Value) -> None:
-            lanes = {r: [Lanes(b, nest.values[r], LANES) for _ in range(LANES)] for r in reduces}
-            with b.for_("ro", olo, ohi) as o:
-                self.outer_reduced(o)
-                if not reduces:
-                    with b.for_("r", lo, hi) as r:
-                        point(r, o, 0, lanes)
-                else:
-                    whole = b.let(lo + (hi - lo) // LANES * LANES, "whole")
-                    with b.for_("r", lo, whole, LANES) as r:
-                        for k in range(LANES):
-                            point(b.let(r + k, "rk") if k else r, o, k, lanes)
-                    for k in range(LANES - 1):
-                        with b.if_(whole + k < hi):
-                            point(b.let(whole + k, "rk"), o, k, lanes)
-                self.coords.pop(inner, None)
-                for a in range(nest.kept, inner):
-                    del self.coords[a]
-            for q in reduces:
-                totals[q].fold(Lanes.across(lanes[q]))
-
-        self.chunked(chunk)
-        for q in reduces:
-            self.scopes[-1][q] = totals[q].result()
 
 
 def scalar(name: str, type: str, args: list[Value]) -> Value:

@@ -42,7 +42,7 @@ class Wide:
 
     def scratch(self, type: str, rows: int = 1) -> Buffer:
         """A value of a type for each column of a tile (b1: a byte)."""
-        return self.b.alloc("cols", "u8" if type == "b1" else type, rows * self.width)
+        return self.b.alloc("cols", "u8" if type == "b1" else type, rows * self.width, loose=True)
 
     def each_column(self, body: Any, *sources: int, done: int) -> None:
         """body(column within the tile) for all columns, in vectors; sources: what it needs, of passes up to `done`."""
@@ -163,11 +163,11 @@ class Wide:
                 self.fill(self.lanes[r], r, LANES)
             with b.for_("ro", olo, ohi) as o:
                 lower.outer_reduced(o)
-                rest, together = lo, self.together(p) if reduces else 1
-                if together > 1:
-                    rest = b.let(lo + (hi - lo) // (LANES * together) * (LANES * together), "rest")
-                    with b.for_("rs", lo, rest, LANES * together) as first, b.for_("l", 0, LANES) as k:
-                        rows = [b.let(first + k + i * LANES, "r") for i in range(together)]
+                rest, many = lo, together(lower, p) if reduces else 1
+                if many > 1:
+                    rest = b.let(lo + (hi - lo) // (LANES * many) * (LANES * many), "rest")
+                    with b.for_("rs", lo, rest, LANES * many) as first, b.for_("l", 0, LANES) as k:
+                        rows = [b.let(first + k + i * LANES, "r") for i in range(many)]
                         self.rows(rows, b.let(k * self.width, "lane"), reduces, stores, p)
                 with b.for_("r", rest, hi) as row:
                     self.rows([row], b.let((row - lo) % LANES * self.width, "lane"), reduces, stores, p)
@@ -177,21 +177,6 @@ class Wide:
 
         lower.chunked(chunk)
         self.results(reduces)
-
-    def together(self, p: int) -> int:
-        """How many rows pass p adds to one accumulator in one go."""
-        mine = self.elements(p)
-        return 1 if self.dear(p) or len(mine) > SIMPLE else TOGETHER
-
-    def elements(self, p: int) -> list[tuple[Any, ...]]:
-        """The values of elements in pass p."""
-        facts = self.facts
-        values = enumerate(self.nest.values)
-        return [v for i, v in values if facts.depth[i] == 2 and facts.pass_[i] == p]
-
-    def dear(self, p: int) -> bool:
-        """Whether pass p has a mathematical function for each element."""
-        return any(v[0] == "map" and (v[1] in MATH1 or v[1] in MATH2) for v in self.elements(p))
 
     def rows(
         self, rows: list[Value], lane: Value, reduces: list[int], stores: list[tuple[int, int]], p: int
@@ -221,7 +206,7 @@ class Wide:
             for r, x in sums.items():
                 b.store(self.lanes[r], lane + at, x.cast("u8") if self.lane_type(r) == "b1" else x)
 
-        if len(rows) == 1 and self.dear(p):
+        if len(rows) == 1 and dear(lower, p):
             self.fetch(rows[0], wanted, stores + lower.stash_of(p)[1], p)
         self.each_column(body, *wanted, done=p)
         lower.base, lower.based = before, based
@@ -307,3 +292,20 @@ class Wide:
                 )
 
         self.each_column(body, done=-1)
+
+
+def together(lower: _Lower, p: int) -> int:
+    """How many rows pass p adds to one accumulator in one go."""
+    return 1 if dear(lower, p) or len(elements(lower, p)) > SIMPLE else TOGETHER
+
+
+def elements(lower: _Lower, p: int) -> list[tuple[Any, ...]]:
+    """The values of elements in pass p."""
+    facts = lower.facts
+    values = enumerate(lower.nest.values)
+    return [v for i, v in values if facts.depth[i] == 2 and facts.pass_[i] == p]
+
+
+def dear(lower: _Lower, p: int) -> bool:
+    """Whether pass p has a mathematical function for each element."""
+    return any(v[0] == "map" and (v[1] in MATH1 or v[1] in MATH2) for v in elements(lower, p))
