@@ -916,6 +916,7 @@ def test_pytorch_raises_the_same_types(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda: torch.round(torch.tensor([True])), "Bool"),
         (lambda: torch.clamp(torch.tensor([True]), max=torch.tensor(True)), "Bool"),
         (lambda: torch.tensor([True]).frac_(), "Bool"),
+        (lambda: F.conv2d(torch.ones(1, 1, 2, 2).bool(), torch.ones(1, 1, 1, 1).bool()), "Bool"),
     ],
 )
 def test_an_operation_that_a_dtype_has_not_is_refused_by_the_call(call: Any, kind: str) -> None:

@@ -295,3 +295,17 @@ def test_i64_and_floats() -> None:
             np.testing.assert_array_equal(
                 flambeau.tensor(given).long().numpy(), torch.tensor(given).long().numpy()
             )
+
+
+@pytest.mark.parametrize("name", ["uint8", "uint16", "uint32", "uint64", "int8", "int64"])
+def test_powers_of_integers_wrap_around(name: str) -> None:
+    d = getattr(flambeau, name)
+    bits = int(name.lstrip("uint"))
+    base, exponent = [2, 255, 0, 3, 7], [3, 2, 0, 5, 30]
+    made = (flambeau.tensor(base).to(d) ** flambeau.tensor(exponent).to(d)).tolist()
+    signed = name[0] == "i"
+    low = -(1 << bits - 1) if signed else 0
+    expected = []
+    for a, n in zip(flambeau.tensor(base).to(d).tolist(), exponent):
+        expected.append((a**n - low) % (1 << bits) + low)
+    assert made == expected

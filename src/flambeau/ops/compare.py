@@ -353,6 +353,8 @@ def _pow_tensor(self: TN, exponent: T) -> Any:
         odd = map_("ne", map_("and", n, const(1, n.dtype)), const(0, n.dtype), out=bool_)
         result = map_("select", odd, map_("mul", result, base, name="pow"), result)
         base, n = map_("mul", base, base), map_("shr", n, const(1, n.dtype))
+    if not a.dtype.is_signed:
+        return result
     negative = map_("lt", b, const(0, b.dtype), out=bool_)
     one, minus = map_("eq", a, const(1, a.dtype), out=bool_), map_("eq", a, const(-1, a.dtype), out=bool_)
     odd = map_("ne", map_("and", b, const(1, b.dtype)), const(0, b.dtype), out=bool_)

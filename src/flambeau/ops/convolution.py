@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import fail
 from ..shapes import contiguous_strides, numel
-from ..stream.graph import Val, const, contiguous, expand, opaque
+from ..stream.graph import Val, const, contiguous, defined, expand, opaque
 from .entry import OT, T, composite, op
 
 Sizes = tuple[int, ...]
@@ -82,6 +82,7 @@ def convolve(
     groups: int,
 ) -> Val:
     """The prim: kind "forward" (x, w) -> y, "data" (y, w) -> x, "weight" (x, y) -> w."""
+    defined("mul", a.dtype)
     if numel(out) == 0 or numel(a.shape) == 0 or numel(b.shape) == 0:
         return expand(const(0, a.dtype), out)
     a = dense(a)
