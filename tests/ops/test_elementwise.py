@@ -301,7 +301,7 @@ def test_i64_and_floats() -> None:
 def test_powers_of_integers_wrap_around(name: str) -> None:
     d = getattr(flambeau, name)
     bits = int(name.lstrip("uint"))
-    base, exponent = [2, 255, 0, 3, 7], [3, 2, 0, 5, 30]
+    base, exponent = [2, 255, 0, 3, 7, -1, 5, 9], [3, 2, 0, 5, 30, 101, 100, 127]
     made = (flambeau.tensor(base).to(d) ** flambeau.tensor(exponent).to(d)).tolist()
     signed = name[0] == "i"
     low = -(1 << bits - 1) if signed else 0

@@ -28,6 +28,7 @@ from typing import Any
 from ..loop.algebra import children, postorder
 from ..loop.build import Value
 from ..loop.ir import (
+    FLOATS,
     MATH1,
     MATH2,
     Expr,
@@ -108,12 +109,13 @@ def _expansion(name: str, args: tuple[Expr, ...], loops: Loops | None) -> Expr:
     if type == "f32" and name not in FLOAT:
         return cast(type, _expansion(name, tuple(cast("f64", a) for a in args), loops))
     values = [Value(a) for a in args]
+    whole = type not in FLOATS
     if name in SOMETIMES and type == "f64" and loops is not None:
         return DOUBLE[name](loops.let(values[0]), loops).expr
-    if name in LOOPED and type == "f64":
+    if whole or (name in LOOPED and type == "f64"):
         if loops is None:
             raise ValueError(f"{name} needs a loop: not in the condition of a while")
-        return LOOPED[name](loops, *values).expr
+        return (math_exact.power if whole else LOOPED[name])(loops, *values).expr
     return (FLOAT if type == "f32" else DOUBLE)[name](*values).expr
 
 

@@ -1,8 +1,9 @@
-"""Functions whose results are exact or rounded once: fmod, hypot, nextafter. Branch-free; see math.py."""
+"""Functions whose results are exact or rounded once: fmod, hypot, nextafter, powers of integers; see math.py."""
 
 from __future__ import annotations
 
 from ..loop.build import Value, const, fma, op, select
+from ..loop.ir import SIZE
 from .math_double import two_product
 from .math_float import INF, NAN
 from .math_loop import Loops
@@ -93,3 +94,14 @@ def fmod(loops: Loops, x: Value, y: Value) -> Value:
         step()
     rest = select(r.get() < 0.0, r.get() + d, r.get())
     return _fmod_edges(x, y, op("ldexp", rest, scale.cast("i32")))
+
+
+def power(loops: Loops, x: Value, n: Value) -> Value:
+    """x**n modulo 2**bits for integers, n not negative: squarings, as long as a lane has bits of n left."""
+    type = x.type
+    result, base, left = loops.reg(const(type, 1)), loops.reg(x), loops.reg(n)
+    with loops.loop(8 * SIZE[type]), loops.where(left.get().ne(0)):
+        result.set(select((left.get() & 1).ne(0), result.get() * base.get(), result.get()))
+        base.set(base.get() * base.get())
+        left.set(left.get() >> 1)
+    return result.get()

@@ -63,6 +63,7 @@ OPS |= {"div": Rule(2, _FLOATS), "copysign": Rule(2, _FLOATS), "ldexp": Rule(2, 
 OPS |= {name: Rule(2, _ALL, "compare") for name in COMPARE}
 OPS |= {"fma": Rule(3, _FLOATS), "select": Rule(3, frozenset(("b1",)), "select")}
 OPS |= {name: Rule(1, _FLOATS) for name in MATH1} | {name: Rule(2, _FLOATS) for name in MATH2}
+OPS["pow"] = Rule(2, _NUMBERS)  # of integers: modulo 2**bits, where the exponent is not negative
 
 # What no instruction of a target computes, by operation and type: LLVM would call a library or end the process.
 # "*": every target (mathematical functions must have been expanded before).

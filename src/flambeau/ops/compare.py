@@ -348,11 +348,7 @@ def _pow_tensor(self: TN, exponent: T) -> Any:
         return map_("pow", a, b, name="pow")
     if a.dtype is bool_:
         return map_("or", a, map_("not", b))
-    result, base, n = const(1, a.dtype), a, b
-    for _ in range(6 if a.dtype.itemsize > 1 else 3):
-        odd = map_("ne", map_("and", n, const(1, n.dtype)), const(0, n.dtype), out=bool_)
-        result = map_("select", odd, map_("mul", result, base, name="pow"), result)
-        base, n = map_("mul", base, base), map_("shr", n, const(1, n.dtype))
+    result = map_("pow", a, b, name="pow")
     if not a.dtype.is_signed:
         return result
     negative = map_("lt", b, const(0, b.dtype), out=bool_)
