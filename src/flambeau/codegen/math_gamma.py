@@ -39,8 +39,9 @@ def zeta(loops: Loops, x: Value, q: Value) -> Value:
         factor = factor * (x + (2.0 * j + 1.0)) * (x + (2.0 * j + 2.0)) * inverse
     y = total.get() + select(power > 0.0, rest, 0.0)
     negative = q <= 0.0
-    bad = (x < 1.0) | (q < -20.0) | (negative & op("floor", x).ne(x)) | x.ne(x) | q.ne(q)
+    bad = (q < -20.0) | (negative & op("floor", x).ne(x)) | x.ne(x) | q.ne(q)
     y = select(negative & op("floor", q).eq(q), const("f64", INF), select(bad, const("f64", NAN), y))
+    y = select(x < 1.0, const("f64", NAN), y)
     return select(x.eq(1.0), INF, select(q.eq(INF) & (x > 1.0), 0.0, y))
 
 

@@ -190,6 +190,10 @@ def clamp(self: T, min: OTN = None, max: OTN = None) -> Any:
         fail(RuntimeError, "clamp: At least one of 'min' or 'max' must not be None")
     d = promote(*[v for v in (self, min, max) if v is not None])
     x = cast(self, d)
+    if d is bool_ and (min is None or max is None):
+        bound = min if max is None else max
+        if type(bound) is Val and bound.level:  # as in PyTorch: of one bound, which is a tensor
+            return map_("and" if min is None else "or", x, cast(bound, d), name="clamp")
     if min is not None:
         x = map_("max", x, cast(min, d), name="clamp")
     if max is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..dtypes import bool_, iinfo
+from ..dtypes import bool_, iinfo, int64
 from ..errors import fail
 from ..shapes import wrap_dims
 from .compare import _where
@@ -49,9 +49,15 @@ def _edge(x: Any, high: bool) -> Any:
     return iinfo(d).max if high else iinfo(d).min
 
 
+def _total(d: Any) -> Any:
+    """The dtype of sums and products of elements of a dtype."""
+    return d if d.is_inexact else int64
+
+
 def _summed(x: Any, dims: Any, keepdim: bool, dtype: Any) -> Any:
     if not x.ndim:
-        return x.clone() if dtype is None else x.to(dtype)
+        d = dtype or _total(x.dtype)
+        return x.clone() if d is x.dtype else x.to(d)
     return x.sum(dims, keepdim, dtype=dtype)
 
 
@@ -64,9 +70,7 @@ def sum(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None
 @_public
 def prod(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Any:
     """The product of the selected elements."""
-    x = _filled(input, mask, 1)
-    if dtype is not None:
-        x = x.to(dtype)
+    x = _filled(input, mask, 1).to(dtype or _total(input.dtype))
     for d in sorted(_dims(dim, input.ndim), reverse=True):
         x = x.prod(d, keepdim)
     return x

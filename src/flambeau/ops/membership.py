@@ -326,3 +326,24 @@ def one_hot(tensor: Any, num_classes: int = -1) -> Any:
 
 
 composite(method=False, function=False, nn=True)(one_hot)
+
+
+@composite(method=False)
+def unravel_index(indices: Any, shape: Any) -> Any:
+    """The coordinates of flat indices in a tensor of the given shape, a tensor for each dimension."""
+    if indices.dtype.is_inexact or indices.dtype is bool_:
+        fail(TypeError, f"unravel_index: expected 'indices' to be integer dtype, but got {indices.dtype}")
+    given = (shape,) if isinstance(shape, int) else shape
+    if not isinstance(given, (list, tuple)):
+        fail(
+            TypeError, f"unravel_index: expected 'shape' to be int or sequence of ints, but got {type(shape)}"
+        )
+    if any(type(n) is not int for n in given):
+        fail(TypeError, "unravel_index: expected 'shape' sequence to only contain ints")
+    if any(n < 0 for n in given):
+        fail(ValueError, f"unravel_index: 'shape' cannot have negative values, but got {tuple(given)}")
+    places, step = [], 1
+    for n in reversed(given):
+        places.append((indices // step) % n)
+        step *= n
+    return tuple(reversed(places))

@@ -13,7 +13,7 @@ from ..stream.graph import Val, cast, const, expand, map_, opaque
 from .compare import _pow_tensor, _where, pow
 from .elementwise import both, floats, into
 from .entry import NONE, TN, T, composite, op
-from .rules import SCALAR_NAMES
+from .rules import SCALAR_NAMES, scalar_name
 from .structures import named
 from .unary import as_float
 from .widening import is_low
@@ -246,7 +246,14 @@ def mvlgamma(input: Any, p: int, *, out: Any = None) -> Any:
 @composite(function=False)
 def mvlgamma_(self: Any, p: int) -> Any:
     """`mvlgamma`, in place."""
-    return self.copy_(mvlgamma(self.clone(), p))
+    result = mvlgamma(self.clone(), p)
+    if not self.dtype.is_floating_point:
+        fail(
+            RuntimeError,
+            f"mvlgamma_: result type {scalar_name(result.dtype)} can't be cast to the desired output type "
+            f"{scalar_name(self.dtype)}",
+        )
+    return self.copy_(result)
 
 
 # --- of two operands ----------------------------------------------------------------------------------------------

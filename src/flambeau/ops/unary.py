@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..dtypes import bool_, default_dtype
+from ..dtypes import bool_, default_dtype, int64
 from ..errors import fail
 from ..stream import gradient, pairs
 from ..stream.graph import Val, cast, const, map_
@@ -215,7 +215,8 @@ def sgn(self: T) -> Any:
 @op(inplace=True, grad={"self": lambda grad, self: grad * (2 * self)}, node="PowBackward0")
 def square(self: T) -> Any:
     """x * x."""
-    return map_("mul", self, self) if self.dtype is not bool_ else map_("and", self, self)
+    x = cast(self, int64) if self.dtype is bool_ else self
+    return map_("mul", x, x)
 
 
 def refuse(x: Any, name: str, it: bool) -> None:

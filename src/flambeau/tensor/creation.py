@@ -241,6 +241,8 @@ def logspace(
 ) -> Tensor:
     """base raised to evenly spaced exponents from start to end."""
     d = dtype or (dtypes.default_dtype() if out is None else out.dtype)
+    if steps > 1 and not d.is_inexact:  # as in PyTorch: the ends are of the result's dtype
+        start, end = int(start), int(end)
     t = OPS["pow"](float(base), linspace(start, end, steps, dtype=dtypes.float64)).to(d)
     return finish(t, requires_grad) if out is None else into(out, t)
 
