@@ -11,7 +11,7 @@ from ..stream.graph import FLOAT, Val, cast, const, contiguous, empty, expand, m
 from ..stream.value import Tensor
 from .elementwise import into
 from .entry import FUNCTIONS, T, composite, op
-from .places import along, apart, check
+from .places import BUILTINS, along, apart, check
 
 INDEX = "an index"  # a label: negative values are out of range
 
@@ -353,6 +353,25 @@ def coordinates(a: Any) -> list[Any]:
     return found[::-1]
 
 
+def found_in(a: Any, apart: bool) -> Any:
+    """The coordinates of what is not zero in an array of at least one dimension: a tensor for each, or rows of one."""
+    import numpy as np
+
+    from ..stream.host import empty_of
+
+    fill = BUILTINS.get("places")
+    if fill is None or not a.size:
+        found = coordinates(a)
+        return tuple(map(places_of, found)) if apart else places_of(np.stack(found, 1))
+    mask = np.ascontiguousarray(a if a.itemsize == 1 else a != 0)
+    count, ndim = int(np.count_nonzero(mask)), a.ndim
+    made = [empty_of((count,), int64) for _ in range(ndim)] if apart else [empty_of((count, ndim), int64)]
+    starts = [t._st.ptr for t in made] if apart else [made[0]._st.ptr + 8 * d for d in range(ndim)]
+    if count:
+        fill(mask.__array_interface__["data"][0], mask.shape, count, tuple(starts), 1 if apart else ndim)
+    return tuple(made) if apart else made[0]
+
+
 @composite()
 def nonzero(input: Any, *, as_tuple: bool = False, out: Any = None) -> Any:
     """The places of the elements that are not zero: rows of coordinates, or one vector for each dimension."""
@@ -360,9 +379,8 @@ def nonzero(input: Any, *, as_tuple: bool = False, out: Any = None) -> Any:
 
     a = truth_of(input)
     if as_tuple:
-        return tuple([places_of(v) for v in coordinates(a if a.ndim else a.reshape(1))])
-    found = np.stack(coordinates(a), 1) if a.ndim else np.empty((int(bool(a)), 0), np.int64)
-    result = places_of(found)
+        return found_in(a if a.ndim else a.reshape(1), True)
+    result = found_in(a, False) if a.ndim else places_of(np.empty((int(bool(a)), 0), np.int64))
     return result if out is None else into(out, result)
 
 

@@ -49,6 +49,7 @@ BUILTINS = (
     "holder",
     "plain",
     "within",
+    "places",
     "same",
     "flush",
     "free",
@@ -135,6 +136,7 @@ def module() -> Any:
         calling,
         cutting,
         deriving,
+        finding,
         flushing,
         ranges,
         reading,
@@ -157,6 +159,7 @@ def module() -> Any:
         getattr(walking, part)(m, o)
     cutting.declare(m, o)
     ranges.within(m)
+    finding.places(m)
     replaying.declare(m, o)
     deriving.recipe(m, o[Form], o[kin.Kin], o[rebind.Pattern], o[rebind.Recipe])
     deriving.memory(m, o[Storage], o[Form], o[Block])
@@ -246,7 +249,7 @@ def install() -> None:
         MADE["commit"], MADE["record_grad"], lambda context: cpython.builtin("op", op, cpython.FAST, context)
     )
     gradient.BOOK["walk"], gradient.BOOK["count"] = MADE["walk"], MADE["count"]
-    places.BUILTINS["within"] = MADE["within"]
+    places.BUILTINS.update({name: MADE[name] for name in ("within", "places")})
     fragments.BUILTINS.update({name: MADE[name] for name in ("survey", "piece", "drive")})
     storages.BUILTINS.update({name: MADE[name] for name in ("fresh", "furnish", "holder", "plain", "launch")})
     flushes.BUILTINS["flush"] = MADE["flush"]
