@@ -45,7 +45,7 @@ BUDGET = {
     "codegen": 4010,
     "device": 3200,
     "stream": 5600,
-    "ops": 15450,
+    "ops": 15300,
     "autograd": 1700,
     "tensor": 2700,
     "built from tensors": 16500,
