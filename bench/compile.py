@@ -129,15 +129,13 @@ def main() -> None:
         serve(options.serve)
         return
     rows: dict[str, dict[str, Any]] = {}
-    for name in WORK:
-        if re.search(options.k, name):
-            with tempfile.TemporaryDirectory() as folder:
-                command = [sys.executable, str(Path(__file__).resolve()), "--serve", name]
-                settings = {**os.environ, "FLAMBEAU_CACHE_DIR": folder}
-                done = subprocess.run(
-                    command, env=settings, cwd=HERE, capture_output=True, text=True, check=True
-                )
-            rows |= {row.pop("kernel"): row for row in json.loads(done.stdout)}
+    work = [name for name in WORK if re.search(options.k, name)]
+    for name in work:
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, str(Path(__file__).resolve()), "--serve", name]
+            settings = {**os.environ, "FLAMBEAU_CACHE_DIR": folder}
+            done = subprocess.run(command, env=settings, cwd=HERE, capture_output=True, text=True, check=True)
+        rows |= {row.pop("kernel"): row for row in json.loads(done.stdout)}
     found = list(rows.values())
     head = [
         "kernels",
@@ -157,7 +155,7 @@ def main() -> None:
         title = "# The time to compile a kernel"
         about = [
             f"Written by `python bench/compile.py --write`: {machine()}.",
-            f"Milliseconds of processor time of one kernel, over the different kernels of {', '.join(WORK)} (three",
+            f"Milliseconds of processor time of one kernel, over the different kernels of {', '.join(work)} (three",
             "steps, nothing cached). Ours: the key, the check of the loop IR, the expansion of mathematical functions",
             "and the text of LLVM IR; LLVM: parsing, its passes, and machine code. The last columns are means.",
         ]
