@@ -91,6 +91,32 @@ def test_many_short_rows(name: str, n: int) -> None:
         assert values.numpy().tobytes() == b"".join(part[k].numpy().tobytes() for part in parts)
 
 
+LOOKED_UP: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "sums": lambda t, i, w: (F.embedding(i, t).sum(1), F.embedding(i, t).mean(1), F.embedding(i, t).amax(1)),
+    "bags": lambda t, i, w: (F.embedding_bag(i, t, mode="sum"), F.embedding_bag(i, t, mode="mean")),
+    "weights": lambda t, i, w: (F.embedding(i, t) * w.unsqueeze(2)).sum(1),
+    "soft": lambda t, i, w: F.embedding(i, t).softmax(1).sum(0),
+    "both ends": lambda t, i, w: (
+        F.embedding(i, t).sum(-1),
+        t[i].sum((1, 2)),
+        t.gather(0, i[:, :1] + t.long() * 0).sum(0),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LOOKED_UP)
+@pytest.mark.parametrize("shape", [(40, 16, 64), (7, 33, 16), (64, 5, 3), (1, 200, 17), (300, 1, 20)])
+def test_rows_that_are_looked_up_are_reduced(each_way: Ways, name: str, shape: tuple[int, int, int]) -> None:
+    count, length, size = shape
+    table, weights = data(50, size), data(count, length, seed=1)
+    i = torch.tensor(np.random.default_rng(2).integers(0, 50, (count, length)))
+    if name == "both ends":
+        table = table.abs().clamp(max=0.9)[: min(count, 50)]
+        i = i % len(table)
+        i, weights = i[: len(table)], weights[: len(table)]
+    same(each_way(lambda: LOOKED_UP[name](table, i, weights)))
+
+
 def test_schedules_agree() -> None:
     """The rows of a matrix summed along memory, and across it, are the same bits; so is one row alone."""
     x = data(33, 4000)

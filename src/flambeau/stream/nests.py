@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..loop.recipes.accumulate import LANES
@@ -95,6 +95,7 @@ class NestBuilder:
         self.numbers: list[Any] = []
         self.pinned: set[int] = set()
         self.take_ints: dict[int, list[tuple[int, int]]] = {}
+        self.scattered: set[int] = set()  # accesses at an index that changes along the reduced axes
         self.checks: dict[int, tuple[Any, ...]] = {}
 
     def build(self) -> Bound:
@@ -288,7 +289,7 @@ class NestBuilder:
         ]
         renumber = {a: k for k, (_, a) in enumerate(axes)} | {a: len(axes) + k for k, a in enumerate(reduced)}
         self.values = [("index", renumber[v[1]]) if v[0] == "index" else v for v in self.values]
-        mode = self.mode(len(axes), len(reduced), columns)
+        mode = self.mode(len(axes), len(reduced), columns, extents)
         short = mode == "row" and self.short(extents, len(axes))
         mode = "wide" if mode == "col" and self.many(extents, len(axes)) else mode
         bound = Bound()
@@ -358,7 +359,11 @@ class NestBuilder:
         lead = stores[0] if stores else self.accesses[0] if self.accesses else None
         if removed:
             loads = [a for a in self.accesses if any(a.strides[r] for r in removed)]
-            lead = loads[0] if loads else lead
+            self.scattered = self.looked_up(removed) if self.take_ints else set()
+            long = [a for a in kept if group.extents[a] >= LANES]
+            rows = [self.accesses[k] for k in sorted(self.scattered)]
+            rows = [acc for acc in rows if any(acc.strides[a] == 1 for a in long)]
+            lead = next(iter(rows + loads), lead)
         if lead is not None and len(kept) > 1:
             kept.sort(key=lambda a: -lead.strides[a] if lead.strides[a] else -(2**62))
         reduced: list[int] = []
@@ -408,20 +413,39 @@ class NestBuilder:
         for acc in self.accesses:
             acc.alias = acc.buf.id in written and count[acc.buf.id] > 1
 
-    def mode(self, kept: int, reduced: int, columns: list[list[int]]) -> str:
+    def mode(self, kept: int, reduced: int, columns: list[list[int]], extents: list[int]) -> str:
         """The schedule: "map", "row" or "col" ("tile" and "wide" are special cases)."""
         if not reduced:
             return "map"
         if not kept:
             return "row"
         inner_row = inner_col = 0
-        for acc, strides in zip(self.accesses, columns):
+        long = extents[kept - 1] >= LANES
+        for k, (acc, strides) in enumerate(zip(self.accesses, columns)):
+            if long and k in self.scattered:
+                inner_col += strides[kept - 1] == 1
             if acc.mode == "w" and not any(strides[kept:]):
                 continue
             size = 1 if any(strides[kept:]) else 0
             inner_row += size * (strides[-1] in (0, 1))
             inner_col += size * (strides[kept - 1] in (0, 1))
         return "col" if inner_col > inner_row else "row"
+
+    def looked_up(self, removed: Iterable[int]) -> set[int]:
+        """Accesses that are read at an index which changes along these axes: at another place each time."""
+        changing: set[int] = set()
+        found: set[int] = set()
+        for i, v in enumerate(self.values):
+            if v[0] == "load":
+                changes = any(self.accesses[v[1]].strides[a] for a in removed)
+            elif v[0] == "index":
+                changes = v[1] in removed
+            else:
+                changes = v[0] != "reduce" and any(w in changing for w in dependencies(v))
+            if changes:
+                changing.add(i)
+                found |= {v[1]} if v[0] == "take" else set()
+        return found
 
     def short(self, extents: list[int], kept: int) -> bool:
         """Whether many rows are so short that 16 at a time, element by element, take less than each in a vector."""

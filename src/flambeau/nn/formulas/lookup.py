@@ -40,21 +40,24 @@ def bags_of_embeddings(
 ) -> Tensor:
     """The sum, mean or maximum of weight[input] over bags that begin at `starts`; length: of each, 0 if they differ."""
     count, size = starts.numel(), weight.size(1)
+    last = 1
+    if length and mode != "max":  # bags of one length are rows, which are read and added up in one pass
+        input, last = input.view(count, length), 2
     rows = ops.embedding(
         input, weight, padding_idx=padding_idx, scale_grad_by_freq=scale_grad_by_freq, sparse=sparse
     )
-    kept = None if padding_idx is None else (input != padding_idx).unsqueeze(1)
+    kept = None if padding_idx is None else (input != padding_idx).unsqueeze(last)
     if mode == "max":
         return _bag_maxima(rows, _bags(input, starts, length), kept, count)
     if per_sample_weights is not None:
-        rows = rows * per_sample_weights.unsqueeze(1)
+        rows = rows * per_sample_weights.view(input.shape).unsqueeze(last)
     if kept is not None:
         rows = torch.where(kept, rows, torch.zeros_like(rows))
     sizes: Any = length
     if length:
-        total = rows.view(count, length, size).sum(1)
+        total = rows.sum(1)
         if kept is not None:
-            sizes = kept.view(count, length, 1).sum(1).clamp(min=1)
+            sizes = kept.sum(1).clamp(min=1)
     else:
         bag = _bags(input, starts, length)
         total = rows.new_zeros((count, size)).index_add(0, bag, rows)
