@@ -231,9 +231,9 @@ class NoSuchOperation(NotImplementedError):
 
 
 def defined(op: str, d: dtype) -> None:
-    """NoSuchOperation if the loop IR has no such operation on elements of this dtype."""
+    """NoSuchOperation if the loop IR has no such operation on elements of this dtype (complex numbers are pairs)."""
     rule = OPS.get(op)
-    if rule is not None and d.short not in rule.types:
+    if rule is not None and not d.is_complex and d.short not in rule.types:
         raise NoSuchOperation(op, d)
 
 
