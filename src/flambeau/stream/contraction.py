@@ -17,11 +17,15 @@ from .recipes import recipe
 SEEN: dict[Any, set[int]] = {}  # layouts and what stays of the extents -> the numbers of rows met there
 MANY = 4  # kernels of one layout, each for its number of rows
 LONG = 6  # operations of a tail from which on its code is worth sharing among the rows of a tile
-SMALL = 256  # numbers of rows up to which a second one at the same place ends it that each has its kernel
+SMALL = 256  # numbers of rows up to which other ones met before end it that each has its kernel
 
 
 def several_rows(layout: Any, m: int, n: int, k: int) -> bool:
-    """Note a number of rows; whether others were met where it is all that changed (also as another extent)."""
+    """Note a number of rows; whether others were met where it is all that changed (also as another extent).
+
+    Many rows have few kernels of their own: their tiles are full, and they differ in whether the last one is."""
+    if m > SMALL:
+        return False
     met = SEEN.setdefault(layout, set())
     met.add(m)
     several = len(met) > MANY
@@ -33,7 +37,7 @@ def several_rows(layout: Any, m: int, n: int, k: int) -> bool:
     for place in places:
         met = SEEN.setdefault(place, set())
         met.add(m)
-        several = several or (m <= SMALL and len(met) > 1)
+        several = several or len(met) > 1
     return several
 
 
