@@ -223,28 +223,11 @@ def copies(label: str, shape: tuple[int, int], plain: Any) -> None:
     for order in ((0, 2, 1, 3), (0, 2, 3, 1), (0, 3, 1, 2), (3, 2, 1, 0), (1, 0, 2, 3)):
         name = "".join(map(str, order))
         plain(f"permute {name} {label}", 8 * n, four, lambda torch, x, o=order: x.permute(*o).contiguous())
-    plain(
-        f"permute f64 0231 {label}",
-        16 * n,
-        four,
-        lambda torch, x: x.permute(0, 2, 3, 1).contiguous(),
-        dtype=np.float64,
-    )
-    plain(
-        f"permute u8 0231 {label}",
-        2 * n,
-        four,
-        lambda torch, x: x.permute(0, 2, 3, 1).contiguous(),
-        dtype=np.uint8,
-        kind="9",
-    )
-    plain(f"transpose f64 {label}", 16 * n, shape, lambda torch, x: x.t().contiguous(), dtype=np.float64)
-    plain(
-        f"transpose i64 {label}", 16 * n, shape, lambda torch, x: x.t().contiguous(), dtype=np.int64, kind="9"
-    )
-    plain(
-        f"transpose u8 {label}", 2 * n, shape, lambda torch, x: x.t().contiguous(), dtype=np.uint8, kind="9"
-    )
+    for name, t, kind in (("f64", np.float64, "normal"), ("u8", np.uint8, "9"), ("i64", np.int64, "9")):
+        size, like = 2 * n * np.dtype(t).itemsize, {"dtype": t, "kind": kind}
+        order = lambda torch, x: x.permute(0, 2, 3, 1).contiguous()
+        plain(f"permute {name} 0231 {label}", size, four, order, **like)
+        plain(f"transpose {name} {label}", size, shape, lambda torch, x: x.t().contiguous(), **like)
     plain(f"transpose f32 {label}", 8 * n, shape, lambda torch, x: x.t().contiguous())
     plain(f"x[:, ::2] {label}", 4 * n, shape, lambda torch, x: x[:, ::2].contiguous())
     plain(f"x[::2] {label}", 4 * n, shape, lambda torch, x: x[::2].contiguous())

@@ -81,11 +81,8 @@ LOOPED: dict[str, Function] = {
     "igamma": math_gamma.igamma,
     "igammac": math_gamma.igammac,
 }
-SOMETIMES = (
-    "sin",
-    "cos",
-    "tan",
-)  # of float64: a part is left out where no lane needs it, if that can be asked
+# Functions of float64 of which a part is left out where no lane needs it, if that can be asked.
+SOMETIMES = ("sin", "cos", "tan")
 
 
 def expand(kernel: Kernel) -> Kernel:

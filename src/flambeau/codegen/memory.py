@@ -39,10 +39,10 @@ class Memory(Function):
             base, index = buffer.base, self.at(v, width)
         return self.line(f"getelementptr {buffer.memory}, ptr {base}, <{width} x i64> {index}")
 
-    def _active(self, mask: ir.Expr | None) -> str:
-        """The mask of the active lanes for which `mask` holds; "" if all."""
+    def _active(self, buffer: Buffer, index: Value, mask: ir.Expr | None) -> str:
+        """The mask of the active lanes for which `mask` holds; "" if all, or if the others do no harm."""
         if mask is None:
-            return self.mask
+            return "" if buffer.loose and index.step == 1 else self.mask
         own = self.at(self.value(mask), self.width)
         if not self.mask:
             return own
@@ -60,8 +60,7 @@ class Memory(Function):
             mask = None
         if not index.width:
             return self._load_one(buffer, index, mask, e)
-        quick = buffer.loose and mask is None and index.step == 1
-        active = "" if quick else self._active(None if mask is None else e.mask)
+        active = self._active(buffer, index, None if mask is None else e.mask)
         type, width = f"<{self.width} x {buffer.memory}>", self.width
         align = f"align {ir.SIZE[buffer.type]}"
         if index.step == 1 or index.step == -1:
@@ -174,7 +173,7 @@ class Memory(Function):
             text = self._guarded(str(mask.text), load, t)
             return Value(self._from_memory(text, buffer.type, 0), buffer.type)
         width = self.width
-        active = self._active(e.mask)
+        active = self._active(buffer, index, e.mask)
         text = self._from_memory(self._guarded(self.any(active), load, t), buffer.type, 0)
         vector, vt = self.spread(Value(text, buffer.type), width), llvm_type(buffer.type, width)
         text = self.line(f"select <{width} x i1> {active}, {vt} {vector}, {vt} zeroinitializer")
@@ -217,8 +216,7 @@ class Memory(Function):
         if scalar:
             self._store_one(buffer, index, text, mask, align)
             return
-        quick = buffer.loose and mask is None and index.step == 1
-        active = "" if quick else self._active(None if mask is None else s.mask)
+        active = self._active(buffer, index, None if mask is None else s.mask)
         type = f"<{width} x {buffer.memory}>"
         if index.width and index.step in (1, -1):
             pointer = self._address(

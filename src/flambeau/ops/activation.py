@@ -11,7 +11,8 @@ from ..errors import fail
 from ..shapes import numel, wrap_dim
 from ..stream.graph import Val, cast, const, map_
 from .compare import _where
-from .entry import FUNCTIONS, SCALAR_NAMES, N, T, composite, op, publish
+from .entry import FUNCTIONS, N, T, composite, op, publish
+from .rules import unsupported
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
@@ -19,10 +20,7 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.050700987355480493
 def floating(name: str, x: Val) -> Val:
     """The operand, which must be floating point; PyTorch's NotImplementedError if it is not."""
     if not x.dtype.is_floating_point:
-        fail(
-            NotImplementedError,
-            f"{name}: \"{name}_cpu\" not implemented for '{SCALAR_NAMES.get(x.dtype.name, x.dtype.name)}'",
-        )
+        fail(NotImplementedError, f"{name}: {unsupported(name, x.dtype)}")
     return x
 
 

@@ -27,7 +27,7 @@ from .generate import builtin_source, letters_of, source_of
 from .places import apart
 from .record import Form
 from .registry import FUNCTIONS
-from .rules import can_cast, scalar_name
+from .rules import check_cast, scalar_name
 
 if TYPE_CHECKING:
     from .entry import Entry
@@ -302,12 +302,7 @@ def call_out(S: Any, entry: Entry, values: tuple[Any, ...], out: Any) -> Any:
                 f"{entry.name}: Expected the dtype for input and out to match, but got {scalar_name(r._meta.dtype)} for input's dtype and "
                 f"{scalar_name(o._meta.dtype)} for out's dtype.",
             )
-        if not can_cast(r._meta.dtype, o._meta.dtype):
-            fail(
-                RuntimeError,
-                f"{entry.name}: result type {scalar_name(r._meta.dtype)} can't be cast to the desired output type "
-                f"{scalar_name(o._meta.dtype)}",
-            )
+        check_cast(entry.name, r._meta.dtype, o._meta.dtype)
         if tuple(o._meta.shape) != tuple(r._meta.shape):
             o.resize_(tuple(r._meta.shape))
         FUNCTIONS["copy_"](o, r)

@@ -13,7 +13,7 @@ from ..stream.graph import Val, as_val, cast, const, map_, promote
 from .calls import complex_number
 from .elementwise import both, into
 from .entry import NONE, OTN, TN, T, composite, op
-from .rules import SCALAR_NAMES
+from .rules import unsupported
 from .widening import fixed
 
 
@@ -62,10 +62,7 @@ def bitwise(name: str, doc: str, symbol: str) -> Any:
     def body(self: T, other: TN) -> Any:
         a, b = both(self, other)
         if a.dtype.is_inexact:
-            fail(
-                NotImplementedError,
-                f"{name}: \"{name}_cpu\" not implemented for '{SCALAR_NAMES.get(a.dtype.name, a.dtype.name)}'",
-            )
+            fail(NotImplementedError, f"{name}: {unsupported(name, a.dtype)}")
         return map_(symbol, a, b, name=name)
 
     body.__name__, body.__doc__ = name, doc

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dtypes import bool_, default_dtype, dtype, int64, number_dtype
+from ..dtypes import bool_, default_dtype, dtype, number_dtype
 from ..errors import fail
 from ..shapes import contiguous_strides, dense_strides_like
 from ..stream.graph import GNode, Val, cast, const, empty, expand, map_, promote, store
 from ..stream.graph import reduce_ as _reduce
 from ..stream.value import NUMBERS
 from .entry import NONE, TN, N, T, composite, op
+from .rules import total_dtype
 from .widening import rounded
 
 
@@ -373,7 +374,7 @@ def _expand_back(grad: Any, form: Any) -> Any:
 def _sum_to(self: T, size: tuple[int, ...]) -> Any:
     lead = self.ndim - len(size)
     dims = tuple(d for d in range(self.ndim) if d < lead or (size[d - lead] == 1 and self.shape[d] != 1))
-    out = _reduce("add", self if self.dtype.is_inexact else cast(self, int64), dims)
+    out = _reduce("add", cast(self, total_dtype(self.dtype)), dims)
     return out.view_as(size, contiguous_strides(size), out.off)
 
 

@@ -42,7 +42,7 @@ from .registry import T as T
 from .registry import composite as composite
 from .registry import publish as publish
 from .rules import SCALAR_NAMES as SCALAR_NAMES
-from .rules import can_cast, scalar_name
+from .rules import check_cast, unsupported
 from .viewing import view as view
 from .viewing import view_tensor as view_tensor
 from .widening import widen
@@ -181,10 +181,7 @@ class Entry:
             result = traced(trace, self.inline, args)
         except NoSuchOperation as error:
             name = self.name.strip("_")
-            fail(
-                NotImplementedError,
-                f"{name}: \"{name}_cpu\" not implemented for '{scalar_name(error.dtype)}'",
-            )
+            fail(NotImplementedError, f"{name}: {unsupported(name, error.dtype)}")
         if into:
             write_back(trace, self, args[0], result)
             if not self.facts.get("stepwise"):
@@ -314,12 +311,7 @@ def write_back(trace: Trace, entry: Entry, dest: Val, result: Any) -> None:
                 RuntimeError,
                 f"{entry.name}_: output with shape {list(dest.shape)} doesn't match the broadcast shape {list(result.shape)}",
             )
-        if not can_cast(result.dtype, dest.dtype):
-            fail(
-                RuntimeError,
-                f"{entry.name}_: result type {scalar_name(result.dtype)} can't be cast to the desired output type "
-                f"{scalar_name(dest.dtype)}",
-            )
+        check_cast(f"{entry.name}_", result.dtype, dest.dtype)
         if result is dest:
             return  # the body has written it
         if result.buf.src.__class__ is int and result.buf is dest.buf:

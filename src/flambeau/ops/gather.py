@@ -395,8 +395,7 @@ def nonzero_static(input: Any, *, size: int, fill_value: int = -1) -> Any:
     """The first `size` places of elements that are not zero; missing ones are fill_value."""
     import numpy as np
 
-    a = truth_of(input)
-    found = np.stack(coordinates(a), 1)[:size] if a.ndim else np.argwhere(a)[:size]
+    found = values(nonzero(input))[:size]
     out = np.full((size, input.ndim), fill_value, np.int64)
     out[: len(found)] = found
     return from_values(out)

@@ -67,16 +67,16 @@ def _cat(tensors: TS, dim: int) -> Any:
 @composite(method=False)
 def cat(tensors: Any, dim: int = 0, *, out: Any = None, axis: Any = None) -> Any:
     """Tensors one after another along a dimension; the other extents must be equal."""
+    given, d = as_list(tensors, "cat"), dim_of(dim, axis)
     if out is None:
-        return _cat(as_list(tensors, "cat"), dim_of(dim, axis))
-    given = as_list(tensors, "cat")
+        return _cat(given, d)
     apart("cat", out, *given)
     if any(t is out for t in given):
         fail(
             RuntimeError,
             "cat: unsupported operation: the input tensors and the written-to tensor refer to a single memory location",
         )
-    return into(out, _cat(given, dim_of(dim, axis)))
+    return into(out, _cat(given, d))
 
 
 def dim_of(dim: Any, axis: Any) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..dtypes import bool_, iinfo, int64
+from ..dtypes import bool_, iinfo
 from ..errors import fail
 from ..shapes import wrap_dims
 from .compare import _where
 from .entry import FACES, FUNCTIONS, composite
+from .rules import total_dtype
 
 
 def _public(fn: Any) -> Any:
@@ -49,14 +50,9 @@ def _edge(x: Any, high: bool) -> Any:
     return iinfo(d).max if high else iinfo(d).min
 
 
-def _total(d: Any) -> Any:
-    """The dtype of sums and products of elements of a dtype."""
-    return d if d.is_inexact else int64
-
-
 def _summed(x: Any, dims: Any, keepdim: bool, dtype: Any) -> Any:
     if not x.ndim:
-        d = dtype or _total(x.dtype)
+        d = dtype or total_dtype(x.dtype)
         return x.clone() if d is x.dtype else x.to(d)
     return x.sum(dims, keepdim, dtype=dtype)
 
@@ -70,7 +66,7 @@ def sum(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None
 @_public
 def prod(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = None, mask: Any = None) -> Any:
     """The product of the selected elements."""
-    x = _filled(input, mask, 1).to(dtype or _total(input.dtype))
+    x = _filled(input, mask, 1).to(dtype or total_dtype(input.dtype))
     for d in sorted(_dims(dim, input.ndim), reverse=True):
         x = x.prod(d, keepdim)
     return x

@@ -12,6 +12,7 @@ from .compare import _where, truth
 from .elementwise import into
 from .entry import FUNCTIONS, NONE, T, composite, op
 from .reduction import amax, amin, mean, reduced, std, sum, var
+from .rules import total_dtype
 from .scan import with_zeros
 from .structures import named
 
@@ -48,7 +49,7 @@ def _others(x: Any, d: int | None) -> Any:
 
 @op(method=False, function=False, node="ProdBackward0", grad={"self": _prod_back})
 def _prod(self: T, dim: Dims = None, keepdim: bool = False, *, dtype: dtype | None = None) -> Any:
-    d = dtype or (self.dtype if self.dtype.is_inexact else int64)
+    d = dtype or total_dtype(self.dtype)
     return reduced("mul", cast(self, d), wrap_dims(dim, self.ndim, "prod"), keepdim)
 
 
@@ -68,7 +69,7 @@ def nansum(self: T, dim: Dims = None, keepdim: bool = False, *, dtype: dtype | N
     x = self
     if x.dtype.is_floating_point:
         x = map_("select", truth_of_number(x), x, const(0, x.dtype))
-    d = dtype or (x.dtype if x.dtype.is_inexact else int64)
+    d = dtype or total_dtype(x.dtype)
     return reduced("add", cast(x, d), wrap_dims(dim, x.ndim, "nansum"), keepdim)
 
 

@@ -12,6 +12,7 @@ from ..stream.graph import Val, cast, const, map_, reduce_
 from .compare import _where, truth
 from .elementwise import into
 from .entry import NONE, T, composite, op
+from .rules import total_dtype
 from .structures import named
 from .unary import as_float
 
@@ -59,7 +60,7 @@ def count(shape: Any, dims: tuple[int, ...]) -> int:
 )
 def _sum(self: T, dim: Dims = None, keepdim: bool = False, *, dtype: dtype | None = None) -> Any:
     dims = wrap_dims(dim, self.ndim, "sum")
-    d = dtype or (self.dtype if self.dtype.is_inexact else int64)
+    d = dtype or total_dtype(self.dtype)
     return reduced("add", cast(self, d), dims, keepdim)
 
 
@@ -74,7 +75,7 @@ def _to_dims(dim: Any) -> Any:
     grad={"self": lambda grad, form: grad.expand(tuple(form.trace.operands[0].shape))},
 )
 def _sum_all(self: T) -> Any:
-    d = self.dtype if self.dtype.is_inexact else int64
+    d = total_dtype(self.dtype)
     return reduce_("add", cast(self, d), tuple(range(self.ndim)))
 
 
@@ -273,8 +274,6 @@ def _min_all(self: T) -> Any:
 
 
 def _choose(name: str, whole: Any, along: Any, input: Any, dim: Any, keepdim: bool, out: Any) -> Any:
-    if type(dim) is int and out is None:
-        return along(input, dim, keepdim)
     if dim is None:
         result = whole(input)
         return result if out is None else into(out, result)

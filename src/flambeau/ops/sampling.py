@@ -12,7 +12,7 @@ from .elementwise import into
 from .entry import FUNCTIONS, T, composite, op
 from .places import at_hand
 from .random import drawn, state_of
-from .rules import scalar_name
+from .rules import scalar_name, unsupported
 
 
 @routine
@@ -105,5 +105,5 @@ def multinomial(
 def poisson(input: Any, generator: Any = None) -> Any:
     """Whole numbers, Poisson distributed with the rates that input gives."""
     if not input.dtype.is_floating_point:
-        fail(NotImplementedError, f"\"poisson_cpu\" not implemented for '{scalar_name(input.dtype)}'")
+        fail(NotImplementedError, unsupported("poisson", input.dtype))
     return _draw_poisson(input.detach(), state_of(generator))

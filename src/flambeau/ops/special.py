@@ -13,7 +13,8 @@ from ..stream.graph import Val, cast, const, expand, map_, opaque
 from .compare import _pow_tensor, _where, pow
 from .elementwise import both, floats, into
 from .entry import NONE, TN, T, composite, op
-from .rules import SCALAR_NAMES, scalar_name
+from .places import BUILTINS
+from .rules import check_cast, unsupported
 from .structures import named
 from .unary import as_float
 from .widening import is_low
@@ -247,12 +248,7 @@ def mvlgamma(input: Any, p: int, *, out: Any = None) -> Any:
 def mvlgamma_(self: Any, p: int) -> Any:
     """`mvlgamma`, in place."""
     result = mvlgamma(self.clone(), p)
-    if not self.dtype.is_floating_point:
-        fail(
-            RuntimeError,
-            f"mvlgamma_: result type {scalar_name(result.dtype)} can't be cast to the desired output type "
-            f"{scalar_name(self.dtype)}",
-        )
+    check_cast("mvlgamma_", result.dtype, self.dtype)
     return self.copy_(result)
 
 
@@ -566,10 +562,7 @@ def whole_numbers(name: str, doc: str, fn: str) -> Any:
 
         a, b = both(self, other)
         if a.dtype.is_floating_point or a.dtype is bool_:
-            fail(
-                NotImplementedError,
-                f'{name}: "{name}_cpu" not implemented for {SCALAR_NAMES.get(a.dtype.name, a.dtype.name)!r}',
-            )
+            fail(NotImplementedError, f"{name}: {unsupported(name, a.dtype)}")
         shape = broadcast(name, tuple(a.shape), tuple(b.shape))
         return opaque("external", [a, b], [(shape, a.dtype)], (fn, ()))[0]
 
@@ -623,8 +616,5 @@ def equal(input: Any, other: Any) -> bool:
     """Whether two tensors have the same shape and elements."""
     if tuple(input.shape) != tuple(other.shape):
         return False
-    same = BUILTINS["same"](input, other) if BUILTINS else None
+    same = BUILTINS["same"](input, other) if "same" in BUILTINS else None
     return bool((input == other).all()) if same is None else same
-
-
-BUILTINS: dict[str, Any] = {}  # of generated code, once it is made

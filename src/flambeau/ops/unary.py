@@ -11,7 +11,7 @@ from ..errors import fail
 from ..stream import gradient, pairs
 from ..stream.graph import Val, cast, const, map_
 from .entry import NONE, T, op
-from .rules import scalar_name
+from .rules import unsupported
 
 
 def as_float(x: Any) -> Val:
@@ -219,19 +219,14 @@ def square(self: T) -> Any:
     return map_("mul", x, x)
 
 
-def refuse(x: Any, name: str, it: bool) -> None:
-    """NotImplementedError for operands of a dtype that has no such operation."""
-    if it:
-        fail(NotImplementedError, f"\"{name}_cpu\" not implemented for '{scalar_name(x.dtype)}'")
-
-
 def rounding(name: str, doc: str, aliases: tuple[str, ...] = ()) -> Any:
     """floor, ceil, trunc: integers stay as they are."""
 
     def body(self: T) -> Any:
         if self.dtype.is_complex:
             fail(NotImplementedError, f"{name} is not supported for complex inputs")
-        refuse(self, f"{name}_vml", self.dtype is bool_)
+        if self.dtype is bool_:
+            fail(NotImplementedError, unsupported(f"{name}_vml", bool_))
         if not self.dtype.is_floating_point:
             return map_("copy", self)
         return map_(name, self)
@@ -248,14 +243,16 @@ trunc = rounding("trunc", "x without its fraction.", aliases=("fix",))
 @op(inplace=True, grad={"self": lambda grad: grad})
 def frac(self: T) -> Any:
     """x - trunc(x)."""
-    refuse(self, "frac", not self.dtype.is_floating_point)
+    if not self.dtype.is_floating_point:
+        fail(NotImplementedError, unsupported("frac", self.dtype))
     return map_("sub", self, map_("trunc", self))
 
 
 @op(inplace=True, grad={"self": lambda grad: 0}, faces={"special": "round"})
 def round(self: T, *, decimals: int = 0) -> Any:
     """The nearest integer (ties to even), or the nearest multiple of 10**-decimals."""
-    refuse(self, "round_vml", self.dtype.is_complex or self.dtype is bool_)
+    if self.dtype.is_complex or self.dtype is bool_:
+        fail(NotImplementedError, unsupported("round_vml", self.dtype))
     if not self.dtype.is_floating_point:
         return map_("copy", self)
     if decimals == 0:

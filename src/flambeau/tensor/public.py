@@ -88,7 +88,7 @@ def is_nonzero(input: Tensor) -> bool:
 
 def can_cast(from_: dtypes.dtype, to: dtypes.dtype) -> bool:
     """Whether a result of the first dtype may be written into a tensor of the second."""
-    from ..ops.entry import can_cast as allowed
+    from ..ops.rules import can_cast as allowed
 
     return allowed(from_, to)
 

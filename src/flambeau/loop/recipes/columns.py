@@ -133,17 +133,20 @@ class Columns:
                 self.lanes(r, lane).add(lower.get(nest.values[r][2]), position)
             lower.scopes.pop()
 
+        def lane_of(row: Value) -> Value:
+            return b.let(op("and", row - lo, const("i64", LANES - 1)) * LANES, "lane")
+
         with b.for_("ro", olo, ohi) as o:
             lower.outer_reduced(o)
             rest, rows = lo, together(lower, p)
             if rows > 1:
                 rest = b.let(lo + (hi - lo) // rows * rows, "rest")
                 with b.for_("rs", lo, rest, rows) as row:
-                    lane = b.let(op("and", row - lo, const("i64", LANES - 1)) * LANES, "lane")
+                    lane = lane_of(row)
                     for k in range(rows):
                         point(b.let(row + k, "rk"), o, lane + k * LANES)
             with b.for_("r", rest, hi) as row:
-                point(row, o, b.let(op("and", row - lo, const("i64", LANES - 1)) * LANES, "lane"))
+                point(row, o, lane_of(row))
             for a in range(nest.kept, last + 1):
                 lower.coords.pop(a, None)
         for r, total in totals.items():

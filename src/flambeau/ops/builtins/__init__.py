@@ -30,7 +30,7 @@ from ...stream.value import (
     Stream,
     Tensor,
 )
-from .. import calls, kin, places, record, special
+from .. import calls, kin, places, record
 from ..entry import Entry
 from ..record import Form
 
@@ -249,11 +249,10 @@ def install() -> None:
         MADE["commit"], MADE["record_grad"], lambda context: cpython.builtin("op", op, cpython.FAST, context)
     )
     gradient.BOOK["walk"], gradient.BOOK["count"] = MADE["walk"], MADE["count"]
-    places.BUILTINS.update({name: MADE[name] for name in ("within", "places")})
+    places.BUILTINS.update({name: MADE[name] for name in ("within", "places", "same")})
     fragments.BUILTINS.update({name: MADE[name] for name in ("survey", "piece", "drive")})
     storages.BUILTINS.update({name: MADE[name] for name in ("fresh", "furnish", "holder", "plain", "launch")})
     flushes.BUILTINS["flush"] = MADE["flush"]
-    special.BUILTINS["same"] = MADE["same"]
     for name in READ:
         setattr(Tensor, name, MADE[name])
     setattr(Block, "__del__", MADE["free"])  # noqa: B010
@@ -268,7 +267,6 @@ def remove() -> None:
     fragments.BUILTINS.clear()
     storages.BUILTINS.clear()
     flushes.BUILTINS["flush"] = flushes.no_builtin
-    special.BUILTINS.clear()
     for name, fn in READERS.items():
         setattr(Tensor, name, fn)
     setattr(Block, "__del__", FREE)  # noqa: B010

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from ...device.cpython import ITEMS, SIZE, Function, Module
 from ...stream.value import Meta, Storage, Stream, Tensor
+from .flushing import answered
 from .recording import Offsets
 
 # dtype: its LLVM type and bytes. The position is its code; those below WHOLE are floating-point numbers.
@@ -71,9 +72,8 @@ def place(m: Module, o: Table) -> None:
         for x in (f.load(st, st_.pend), f.load(st, st_.info)):
             f.jump_if(f.test("ne", x, none), "odd")
     home = f.load(st, st_.home)
-    with f.when(
-        f.test("ne", home, none)
-    ):  # what is recorded may write here; a name table that was run is empty
+    with f.when(f.test("ne", home, none)):
+        # what is recorded may write here; a name table that was run is empty
         f.jump_if(f.test("ne", f.load(home, SIZE, "i64"), 0, "i64"), "odd")
     start = f.call("PyLong_AsSsize_t", f.load(st, st_.ptr))
     offset = f.call("PyLong_AsSsize_t", f.load("%a0", t_.off))
@@ -234,7 +234,7 @@ def same(m: Module, o: Table) -> None:
     for x in (a, b):
         places.append(f.call("place", x, code))
         f.jump_if(f.test("eq", places[-1], 0, "i64"), "unread")
-    width, answer = width_of(f, code), f.object("False")
+    width = width_of(f, code)
     is_real = f.test("slt", code, WHOLE, "i64")
     with f.each(count) as i:
         at = [f.whole("add", p, f.whole("mul", i, width)) for p in places]
@@ -244,17 +244,12 @@ def same(m: Module, o: Table) -> None:
         with f.when(f.value(f"xor i1 {is_real}, true")):
             x, y = (f.call("whole", p, code) for p in at)
             f.jump_if(f.test("ne", x, y, "i64"), "known")
-    yes = f.object("True")
-    f.incref(yes)
-    f.ret(yes)
+    answered(f, "True", ())
     f.label("known")
-    f.incref(answer)
-    f.ret(answer)
+    answered(f, "False", ())
     f.label("unread")
     with f.when(f.test("ne", f.call("PyErr_Occurred"), "null")):
         f.ret("null")
     f.label("odd")
-    none = f.object("None")
-    f.incref(none)
-    f.ret(none)
+    answered(f, "None", ())
     f.end()

@@ -22,7 +22,7 @@ from ..record import Form, GradPlan
 
 OPERANDS, RESULTS = 64, 16  # of more, the Python definitions record
 SLOTS: dict[type, str] = {
-    Tensor: "_st _off _meta _rg _gf _nr _off _ver _vw _x",
+    Tensor: "_st _off _meta _rg _gf _nr _ver _vw _x",
     Storage: "block home info nbytes pend ptr sid",
     Block: "_home nbytes ptr",
     Version: "n",
