@@ -21,6 +21,7 @@ class Machine(NamedTuple):
     vector_bits: int
     triple: str = "x86_64"
     caches: tuple[int, int, int] = (32 << 10, 512 << 10, 8 << 20)
+    bf16: bool = False
 
 
 WIDE, NARROW, SMALL = Machine(512), Machine(256), Machine(128, "aarch64")

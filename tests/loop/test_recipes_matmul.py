@@ -162,7 +162,7 @@ def variants(p: Plan) -> list[Plan]:
 
 def other_specs(p: Plan) -> list[Spec]:
     s = p.spec._replace(even=False, tail=p.spec.lanes)
-    other = s._replace(pack_a=not s.pack_a, narrow="yes")
+    other = s._replace(pack_a=not s.pack_a, narrow="ab")
     return [
         s,
         s._replace(rows=5, lanes=16, tail=16),

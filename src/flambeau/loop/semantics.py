@@ -107,6 +107,14 @@ def fma_f32(a: Number, b: Number, c: Number) -> Number:
     return _sum_to_odd(a.astype(_F64) * b.astype(_F64), c.astype(_F64)).astype(_F32)[()]
 
 
+def dot2(a: Number, b: Number, c: Number) -> Number:
+    """c and the products of the high and then the low halves of words, each step rounded once."""
+    for shift, mask in ((0, 0xFFFF0000), (16, 0xFFFFFFFF)):
+        x, y = (((v.view(np.uint32) & np.uint32(mask)) << np.uint32(shift)).view(_F32) for v in (a, b))
+        c = fma_f32(x, y, c)
+    return c
+
+
 _fma: Any = None
 _MANY = 48  # elements from which the vector algorithm is faster
 
@@ -273,6 +281,8 @@ def function(op: str, type: str, source: str) -> Callable[..., Number]:
         return _EXACT[op]
     if op == "fma":
         plain: Callable = fma_f64 if type == "f64" else fma_f32
+    elif op == "dot2":
+        plain = dot2
     elif op in _ROUNDED:
         plain = _ROUNDED[op]
     else:

@@ -61,7 +61,11 @@ OPS |= {name: Rule(2, _INTS) for name in ("idiv", "irem", "shl", "shr")}
 OPS |= {name: Rule(2, _BITS) for name in ("and", "or", "xor")}
 OPS |= {"div": Rule(2, _FLOATS), "copysign": Rule(2, _FLOATS), "ldexp": Rule(2, _FLOATS, "ldexp")}
 OPS |= {name: Rule(2, _ALL, "compare") for name in COMPARE}
-OPS |= {"fma": Rule(3, _FLOATS), "select": Rule(3, frozenset(("b1",)), "select")}
+OPS |= {
+    "fma": Rule(3, _FLOATS),
+    "dot2": Rule(3, frozenset(("f32",))),
+    "select": Rule(3, frozenset(("b1",)), "select"),
+}
 OPS |= {name: Rule(1, _FLOATS) for name in MATH1} | {name: Rule(2, _FLOATS) for name in MATH2}
 OPS["pow"] = Rule(2, _NUMBERS)  # of integers: modulo 2**bits, where the exponent is not negative
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ..build import Buffer, Builder, Operand, Value, const, fma
 from ..ir import FLOATS, SIZE
+from . import pairs
 
 KC = 384  # the length of a k block: part of the definition of a contraction's result
 
@@ -22,15 +23,15 @@ class Spec(NamedTuple):
 
     kind: "gemm", "rows" (few rows, B transposed) or "stream" (one row or two). a: "row" (k contiguous), "col" (i
     contiguous) or "any"; b: "row" (j contiguous), "col" (k contiguous) or "any"; c: "row" (j contiguous) or "any".
-    blocks: k may exceed KC. groups: k may exceed a group of blocks. deep: a group may have several blocks. narrow: is
-    there no room for whole transposed blocks: "yes", "no", or "maybe" (decided at run time). block: width of a
-    transposed block. swap: the problem is computed transposed (lanes run over the rows of C). even: m is a multiple of
-    rows. tail: lanes of the tile of the last columns (0: n is a multiple of lanes). single: gr = gc = 1 and n <= nc.
-    staged: the epilogue is long, its code is there once for all rows of a tile. paired: a batch is a pair of indices.
-    shared: all batches have the same B, which a part packs once. joined: all batches have the same A, and their columns
-    follow each other: column j is column j % bn of batch j // bn. spread: in B those of a batch lie in rows of
-    bw, bh apart. bake: run-time integers that are constants of this
-    kernel."""
+    blocks: k may exceed KC. groups: k may exceed a group of blocks. deep: a group may have several blocks. narrow:
+    the operands that have no room for whole transposed blocks, of "ab", or "maybe" (decided at run time). block:
+    width of a transposed block. swap: the problem is computed transposed (lanes run over the rows of C). even: m is a
+    multiple of rows. tail: lanes of the tile of the last columns (0: n is a multiple of lanes). single: gr = gc = 1
+    and n <= nc. staged: the epilogue is long, its code is there once for all rows of a tile. paired: a batch is a
+    pair of indices. shared: all batches have the same B, which a part packs once. joined: all batches have the same
+    A, and their columns follow each other: column j is column j % bn of batch j // bn. spread: in B those of a batch
+    lie in rows of bw, bh apart. pairs: k counts pairs of bfloat16 (see pairs.py), what is contiguous along k is read
+    by words. bake: run-time integers that are constants of this kernel."""
 
     kind: str
     dtype: str
@@ -45,7 +46,7 @@ class Spec(NamedTuple):
     blocks: bool = True
     groups: bool = True
     deep: bool = False
-    narrow: str = "no"
+    narrow: str = ""
     batched: bool = False
     block: int = 16
     unroll: int = 1
@@ -58,6 +59,7 @@ class Spec(NamedTuple):
     shared: bool = False
     joined: bool = False
     spread: bool = False
+    pairs: bool = False
     bake: tuple[tuple[str, int], ...] = ()
 
     def works(self, in_place: bool) -> bool:
@@ -74,9 +76,20 @@ class Spec(NamedTuple):
         words = [f"tile {self.rows}x{self.lanes}", f"{packed or 'nothing'} packed"]
         words += [f"a tile of {self.tail} for the last columns"] if self.tail else []
         words += ["k in blocks"] if self.blocks else []
+        words += ["pairs of bfloat16"] if self.pairs else []
         words += ["columns of all batches in a row"] if self.joined else []
         words += ["transposed problem"] if self.swap else []
         return ", ".join(words)
+
+    @property
+    def kc(self) -> int:
+        """Steps of a k block."""
+        return KC // 2 if self.pairs else KC
+
+    def read(self, which: str) -> str:
+        """The type in which "a" or "b" is read."""
+        by_words = self.pairs and (self.a == "row" if which == "a" else self.b == "col")
+        return "f32" if by_words else self.dtype
 
     @property
     def acc(self) -> str:
@@ -144,7 +157,8 @@ class Frame:
         self.spec, self.b = spec, Builder(name)
         b = self.b
         in_place = epilogue is None and spec.out == spec.acc
-        first, second = b.buf("a", spec.dtype), b.buf("b", spec.dtype)
+        names = ("b", "a") if spec.swap else ("a", "b")
+        first, second = (b.buf(place, spec.read(name)) for place, name in zip(("a", "b"), names))
         self.a, self.bm = (second, first) if spec.swap else (first, second)
         self.c = b.buf("c", spec.out, "rw" if in_place and spec.groups else "w") if epilogue is None else None
         self.partial: Buffer | None = self.c if in_place and spec.groups else None
@@ -152,12 +166,34 @@ class Frame:
         if spec.works(in_place):
             self.work = b.buf("work", spec.acc, "rw")
         fixed = fixed_ints(spec)
-        names = INTS if epilogue is None else INTS[:-3]
-        self.ints = {i: const("i64", fixed[i]) if i in fixed else b.integer(i) for i in names}
+        ints = INTS if epilogue is None else INTS[:-3]
+        self.ints = {i: const("i64", fixed[i]) if i in fixed else b.integer(i) for i in ints}
         self.emit = epilogue(b) if epilogue else self.store
 
     def __getitem__(self, name: str) -> Value:
         return self.ints[name]
+
+    @property
+    def turn(self) -> Callable[[Value], Value] | None:
+        """What is made of a word that is packed by blocks, if anything."""
+        return pairs.turned if self.spec.pairs else None
+
+    def of_a(self, index: Value) -> Value:
+        """What is packed of A's element, or pair of elements, at an index."""
+        return self._of(self.a, "a", "ak", index, None)
+
+    def of_b(self, index: Value, mask: Value | None = None) -> Value:
+        """The same of B."""
+        return self._of(self.bm, "b", "bk", index, mask)
+
+    def _of(self, source: Buffer, which: str, step: str, index: Value, mask: Value | None) -> Value:
+        spec = self.spec
+        if not spec.pairs:
+            return source.load(index, mask).cast(spec.acc)
+        if spec.read(which) == "f32":
+            return pairs.turned(source.load(index, mask))
+        after = index + (self[step] >> 1)
+        return pairs.together(source.load(index, mask), source.load(after, mask))
 
     def start(self, which: str, batch: Value) -> Value:
         """Where the matrix of a batch begins in "a" or "b"."""

@@ -176,7 +176,16 @@ class _Nest:
         else:
             one = b.let(1)
             packing.rows_panel(
-                b, self.y, b.let(row + k0), one, i["yc"], kc, live.get(), work, self.packed, spec.lanes
+                b,
+                lambda at, mask: self.y.load(at, mask).cast(work.type),
+                b.let(row + k0),
+                one,
+                i["yc"],
+                kc,
+                live.get(),
+                work,
+                self.packed,
+                spec.lanes,
             )
 
     def tile(self, r: Value, sums: Value, z: Value, y0: Value, y1: Value, first: Value) -> None:

@@ -19,12 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 from ..build import Buffer, Register, Value, const, minimum
 from ..ir import SIZE, Kernel
-from . import packing
-from .contraction import KC, Epilogue, Frame, Spec, muladd
-from .panels import Panels, a_pitch
+from . import packing, pairs
+from .contraction import Epilogue, Frame, Spec, muladd
+from .panels import FEW, Panels, a_pitch
 
 
 def gemm(spec: Spec, epilogue: Epilogue | None = None, name: str = "gemm") -> Kernel:
@@ -109,8 +110,8 @@ class _Nest(Panels):
             do()
             return
         end = b.let(self.gb + self.gk, "end")
-        with b.for_("kb", self.gb, end, KC) as kb:
-            self.kb, self.kc = kb, b.let(minimum(end - kb, KC), "kc")
+        with b.for_("kb", self.gb, end, self.spec.kc) as kb:
+            self.kb, self.kc = kb, b.let(minimum(end - kb, self.spec.kc), "kc")
             do()
         self.kb, self.kc = self.gb, self.gk
 
@@ -145,7 +146,7 @@ class _Nest(Panels):
                 else:
                     a_rows = [b.let(row + self.kb * f["ak"], "ar") for row in self.a_rows(i0)]
                 if spec.pack_b and spec.b == "col" and mask is None:
-                    with b.if_(first):
+                    with b.if_(first & (self.p1 - self.p0 > FEW)):
                         self.fetch_b(p, j0)
                 self.tile(i0, a_rows, j0, lanes, mask)
 
@@ -184,15 +185,28 @@ class _Nest(Panels):
         assert a is not None and source is not None
         a_step = const("i64", a_pitch(spec)) if spec.pack_a else f["ak"]
 
-        def at(kk: Value) -> None:
+        def at(kk: Value, add: Any = muladd) -> None:
             row = b.let(base + kk * step)
             ka = b.let(kk * a_step)
             with b.vfor("x", 0, lanes, lanes, full=True) as x:
                 index = row + x * (1 if spec.pack_b else f["bj"])
                 value = b.let(source.load(index, loaded).cast(spec.acc))
                 for r in range(spec.rows):
-                    acc[r].set(muladd(a[a_rows[r] + ka].cast(spec.acc), value, acc[r].get()))
+                    acc[r].set(add(a[a_rows[r] + ka].cast(spec.acc), value, acc[r].get()))
 
+        if self.least:
+            with b.if_(pairs.safe(*self.least)):
+                self.steps(partial(at, add=pairs.dot2), source, base)
+            with b.else_(), b.for_("kk", 0, self.kc) as kk:
+                at(kk, pairs.apart)
+        else:
+            self.steps(at, source, base)
+        self.finish(i0, j0, acc, lanes, mask is not None)
+
+    def steps(self, at: Callable[[Value], None], source: Buffer, base: Value) -> None:
+        """at(kk) for all steps of the k block; the panel of B of the next block, whose steps begin at base in this one,
+        is brought near meanwhile."""
+        b, spec = self.b, self.spec
         unroll = max(spec.unroll, AHEAD) if spec.pack_b else spec.unroll
         ahead = base
         if spec.pack_b:
@@ -208,7 +222,6 @@ class _Nest(Panels):
         if unroll > 1:
             with b.for_("kk", main, self.kc) as kk:
                 at(kk)
-        self.finish(i0, j0, acc, lanes, mask is not None)
 
     def finish(self, i0: Value, j0: Value, acc: list[Register], lanes: int, part: bool) -> None:
         """Add the sums of earlier k blocks; keep the sums, or hand them to the epilogue after the last block.

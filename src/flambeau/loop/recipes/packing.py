@@ -6,6 +6,7 @@ they rewrite what is already there; panels therefore have `SPARE` rows of slack 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..build import Buffer, Builder, Register, Value, const, minimum, select
@@ -13,16 +14,27 @@ from ..ir import SIZE
 
 SPARE = 16
 
+Turn = Callable[[Value], Value]
+"""What is made of an element before it is stored in a panel, if not only a cast."""
+
 
 def transposed(
-    b: Builder, src: Buffer, base: Value, ld: Value, size: int, dst: Buffer, at: Value, pitch: int
+    b: Builder,
+    src: Buffer,
+    base: Value,
+    ld: Value,
+    size: int,
+    dst: Buffer,
+    at: Value,
+    pitch: int,
+    turn: Turn | None = None,
 ) -> None:
     """dst[at + u*pitch + lane] = src[base + lane*ld + u] for u, lane in 0..size-1."""
     with b.vfor("t", 0, size, size, full=True) as t:
         row = b.let(base + t * ld)
         column = [b.let(src[row + u]) for u in range(size)]
         for u, value in enumerate(column):
-            dst[at + u * pitch + t] = value.cast(dst.type)
+            dst[at + u * pitch + t] = turn(value) if turn else value.cast(dst.type)
 
 
 class Window(NamedTuple):
@@ -46,6 +58,8 @@ def transposed_panel(
     at: Value,
     pitch: int,
     count: int,
+    turn: Turn | None = None,
+    after: tuple[Value, Value] | None = None,
 ) -> None:
     """dst[at + kk*pitch + x] = src[origin + (first+x)*ld + kb + kk] for x in 0..count-1 with first+x < limit, kk in
     0..kc-1; limit and k are at least `size`. Whole lines are read and written while they are near.
@@ -59,7 +73,11 @@ def transposed_panel(
         with b.for_("u", q, minimum(q + line, w.kc), size) as u:
             ks = b.let(minimum(w.kb + u, w.k - size), "ks")
             place = b.let(at + (ks - w.kb) * pitch + (lane0 - w.first), "place")
-            transposed(b, src, b.let(origin + lane0 * ld + ks), ld, size, dst, place, pitch)
+            if after is not None:
+                with b.if_(after[0] & ((ks - w.kb) % line).eq(0)):
+                    for lane in range(size):
+                        b.prefetch(src, origin + (lane0 + after[1] + lane) * ld + ks, far=True)
+            transposed(b, src, b.let(origin + lane0 * ld + ks), ld, size, dst, place, pitch, turn)
 
 
 def masked_panel(
@@ -98,7 +116,7 @@ def live(b: Builder, left: Value, lanes: int, dtype: str) -> Value:
 
 def rows_panel(
     b: Builder,
-    src: Buffer,
+    load: Callable[[Value, Any], Value],
     base: Value,
     ld: Value,
     step: Value,
@@ -108,10 +126,9 @@ def rows_panel(
     at: Value,
     lanes: int,
 ) -> None:
-    """dst[at + kk*lanes + x] = src[base + kk*ld + x*step], zero where the mask is false."""
+    """dst[at + kk*lanes + x] = load(base + kk*ld + x*step, mask): zero where the mask is false."""
     with b.for_("kk", 0, kc) as kk:
         row = b.let(base + kk * ld)
         put = b.let(at + kk * lanes)
         with b.vfor("x", 0, lanes, lanes, full=True) as x:
-            value = src.load(row + x * step, mask)
-            dst[put + x] = value.cast(dst.type)
+            dst[put + x] = load(row + x * step, mask)

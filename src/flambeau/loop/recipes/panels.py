@@ -5,10 +5,12 @@ from __future__ import annotations
 from ..build import Value, const, minimum, select
 from ..ir import SIZE
 from . import packing
-from .contraction import KC, Frame, Spec, round_up
+from .contraction import Frame, Spec, round_up
+from .pairs import Least
 
 STRIP = 8  # column panels of B that are packed at once, row after row: longer pieces of a row are read
 DISTANCE = 16  # rows of B that are asked for before they are packed
+FEW = 4  # panels of A up to which packing has the next panel of B brought near; with more of them tiles do it
 
 
 def a_pitch(spec: Spec) -> int:
@@ -43,6 +45,7 @@ class Panels:
     def __init__(self, f: Frame):
         self.f, self.b, self.spec = f, f.b, f.spec
         self.stage = None
+        self.least = (Least(f.b), Least(f.b)) if f.spec.pairs else None
         self.places = f.b.alloc("places", "i64", f.spec.lanes) if f.spec.spread else None
         if f.spec.staged or f.spec.tail or f.spec.joined or not f.spec.even:
             self.stage = f.b.alloc("stage", f.spec.acc, f.spec.rows * f.spec.lanes)
@@ -73,11 +76,25 @@ class Panels:
         f, b, spec, work = self.f, self.b, self.spec, self.f.work
         assert work is not None
         at = b.let(self.panel_at(j), "at")
+        if part and self.least:  # columns that do not exist would be looked at, too
+            with b.vfor("x", at, at + self.gk * spec.lanes, spec.lanes) as x:
+                work[x] = 0
 
         def blocks() -> None:
             window = packing.Window(j, f["n"], self.gb, self.gk, f["k"])
             packing.transposed_panel(
-                b, f.bm, self.b0, f["bj"], window, spec.block, work, at, spec.lanes, spec.lanes
+                b,
+                f.bm,
+                self.b0,
+                f["bj"],
+                window,
+                spec.block,
+                work,
+                at,
+                spec.lanes,
+                spec.lanes,
+                f.turn,
+                (self.p1 - self.p0 <= FEW, const("i64", spec.lanes)),
             )
 
         def rows() -> None:
@@ -94,9 +111,11 @@ class Panels:
                     self.across(b.let(base + kk * f["bk"]), b.let(at + kk * spec.lanes), self.room, cols)
                 return
             mask = packing.live(b, self.je - j, spec.lanes, spec.dtype) if part else None
-            packing.rows_panel(b, f.bm, base, f["bk"], f["bj"], self.gk, mask, work, at, spec.lanes)
+            packing.rows_panel(b, f.of_b, base, f["bk"], f["bj"], self.gk, mask, work, at, spec.lanes)
 
-        self.choose(spec.b == "col", f["n"], blocks, rows)
+        self.choose("b", spec.b == "col", f["n"], blocks, rows)
+        if self.least:
+            self.least[1].look(work, at, self.gk * spec.lanes)
 
     def pack_strip(self, j0: Value) -> None:
         """The next whole panels of B from column j0 on, STRIP at most."""
@@ -113,10 +132,13 @@ class Panels:
             row, put = b.let(base + kk * bk), b.let(at + kk * lanes)
             with b.for_("s", 0, count) as s:
                 start = b.let(row + s * lanes)
-                for line in range(0, lanes, 64 // SIZE[spec.dtype]):
+                for line in range(0, lanes, 64 // SIZE[spec.read("b")]):
                     b.prefetch(f.bm, start + DISTANCE * bk + line)
                 with b.vfor("x", 0, lanes, lanes, full=True) as x:
-                    work[put + s * size + x] = f.bm[start + x].cast(spec.acc)
+                    work[put + s * size + x] = f.of_b(start + x)
+        if self.least:
+            with b.for_("s", 0, count) as s:
+                self.least[1].look(work, b.let(at + s * size), b.let(self.gk * lanes))
 
     def pack_spread(self, j: Value, at: Value) -> None:
         """One panel of B whose columns lie in rows; the last one stands for those that do not exist."""
@@ -143,7 +165,7 @@ class Panels:
             start.set(base + kk * f["bk"])
             with b.for_("s", 0, count) as s:
                 from_, to = b.let(start.get()), b.let(put + s * size)
-                for line in range(0, lanes, 64 // SIZE[self.spec.dtype]):
+                for line in range(0, lanes, 64 // SIZE[self.spec.read("b")]):
                     b.prefetch(f.bm, from_ + DISTANCE * f["bk"] + line)
                 with b.if_(left.get() >= lanes), b.vfor("x", 0, lanes, lanes, full=True) as x:
                     work[to + x] = f.bm[from_ + x].cast(self.spec.acc)
@@ -182,7 +204,7 @@ class Panels:
             room = round_up(spec.rows, spec.block)
             with b.if_(i0 + room <= f["m"]):
                 packing.transposed_panel(
-                    b, f.a, self.a0, f["ai"], window, spec.block, work, start, pitch, pitch
+                    b, f.a, self.a0, f["ai"], window, spec.block, work, start, pitch, pitch, f.turn
                 )
             with b.else_():
                 rows()
@@ -192,7 +214,7 @@ class Panels:
             with b.for_("kk", 0, self.gk) as kk:
                 step = b.let((self.gb + kk) * f["ak"])
                 for r, row in enumerate(places):
-                    work[start + kk * pitch + r] = f.a[row + step].cast(spec.acc)
+                    work[start + kk * pitch + r] = f.of_a(row + step)
 
         def copy() -> None:  # a k step of a panel lies in a row
             base = b.let(self.a0 + i0 + self.gb * f["ak"])
@@ -201,11 +223,11 @@ class Panels:
                 while r < spec.rows:
                     width = min(spec.block, 1 << ((spec.rows - r).bit_length() - 1))
                     with b.vfor("x", r, r + width, width, full=True) as x:
-                        work[put + x] = f.a[row + x].cast(spec.acc)
+                        work[put + x] = f.of_a(row + x)
                     r += width
 
         if spec.a != "col":
-            self.choose(spec.a == "row", f["m"], blocks, rows)
+            self.choose("a", spec.a == "row", f["m"], blocks, rows)
         elif spec.even:
             copy()
         else:
@@ -213,13 +235,15 @@ class Panels:
                 copy()
             with b.else_():
                 rows()
+        if self.least:
+            self.least[0].look(work, start, self.gk * pitch)
 
-    def choose(self, transposed: bool, extent: Value, blocks, rows) -> None:
+    def choose(self, which: str, transposed: bool, extent: Value, blocks, rows) -> None:
         """Pack by transposed blocks where the layout asks for it and there is room for them, else row by row."""
         b, narrow, size = self.b, self.spec.narrow, self.spec.block
-        if not transposed or narrow == "yes":
+        if not transposed or which in narrow.replace("maybe", ""):
             rows()
-        elif narrow == "no":
+        elif narrow != "maybe":
             blocks()
         else:
             with b.if_((extent >= size) & (self.f["k"] >= size)):
@@ -238,12 +262,13 @@ class Panels:
 
     def turns(self) -> Value:
         """How many k blocks there are in a group."""
-        return (self.gk + (KC - 1)) // KC if self.spec.deep else const("i64", 1)
+        kc = self.spec.kc
+        return (self.gk + (kc - 1)) // kc if self.spec.deep else const("i64", 1)
 
     def turn(self, j0: Value) -> Value:
         """How many tiles of a row panel came before this one in the group."""
         column = (j0 - self.jc) // self.spec.lanes
-        return column * self.turns() + (self.kb - self.gb) // KC if self.spec.deep else column
+        return column * self.turns() + (self.kb - self.gb) // self.spec.kc if self.spec.deep else column
 
     def fetch_a(self, p: Value, j0: Value) -> None:
         """Have a share of what is packed next brought near: each tile the lines of a few k steps of its panel."""
@@ -253,7 +278,7 @@ class Panels:
         kb = select(more, self.gb, self.gb + self.gk)
         at = self.a0 + row * f["ai"] + kb * f["ak"]
         if spec.a == "row":
-            step = b.let(self.turn(j0) * (64 // SIZE[spec.dtype]))
+            step = b.let(self.turn(j0) * (64 // SIZE[spec.read("a")]))
             with b.if_(step < self.gk):
                 for r in range(spec.rows):
                     b.prefetch(f.a, at + step + r * f["ai"])
@@ -266,14 +291,14 @@ class Panels:
     def fetch_b(self, p: Value, j0: Value) -> None:
         """The same for the next panel of B: each tile a share of the panel."""
         f, b, spec = self.f, self.b, self.spec
-        line = 64 // SIZE[spec.dtype]
+        line = 64 // SIZE[spec.read("b")]
         tiles = (self.pe - self.pb) * self.turns()
         share = b.let((self.gk + tiles - 1) // tiles)
-        turn = (self.kb - self.gb) // KC * (self.pe - self.pb) if spec.deep else const("i64", 0)
+        turn = (self.kb - self.gb) // spec.kc * (self.pe - self.pb) if spec.deep else const("i64", 0)
         first = b.let((turn + (p - self.pb)) * share)
         at = b.let(self.b0 + self.gb * f["bk"] + (j0 + spec.lanes) * f["bj"])
         with b.for_("i", first, minimum(first + share, self.gk)) as i:
             if spec.b == "col":
-                b.prefetch(f.bm, at + i % spec.lanes * f["bj"] + i // spec.lanes * line)
+                b.prefetch(f.bm, at + i % spec.lanes * f["bj"] + i // spec.lanes * line, far=True)
             else:
                 b.prefetch(f.bm, at + i * f["bk"])

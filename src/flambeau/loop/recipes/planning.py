@@ -19,12 +19,13 @@ from .panels import a_pitch
 
 
 class Vectors(Protocol):
-    """What a target must tell: the bits of a vector register, LLVM's triple, and bytes of the three caches (of data;
-    the last as far as one thread may count on it)."""
+    """What a target must tell: the bits of a vector register, LLVM's triple, bytes of the three caches (of data; the
+    last as far as one thread may count on it), and whether it has products of pairs of bfloat16."""
 
     vector_bits: int
     triple: str
     caches: tuple[int, int, int]
+    bf16: bool
 
 
 class Strides(NamedTuple):
@@ -92,13 +93,16 @@ def plan(
         swap = swap or _swap(m, n, strides, target.vector_bits // 8 // SIZE[accumulator(dtype)])
     if swap:
         m, n, strides = n, m, strides.swapped()
-    kind = "gemm" if joined else _kind(m, n, k, strides, dtype, target)
+    pairs = dtype == "bf16" and target.bf16 and not joined and _pairs(m, n, k, strides)
+    kind = "gemm" if joined or pairs else _kind(m, n, k, strides, dtype, target)
     make = {"gemm": _gemm, "rows": _rows, "stream": _stream}[kind]
     if generic and m > 1:
         make = _gemm
-    ints = {"batch": batch, "m": m, "n": n, "k": k} | strides._asdict()
     a, b, c = layouts(m, n, k, strides)
     b = "any" if strides.bh else b
+    if pairs:
+        k, strides = k // 2, _words(strides, a, b)
+    ints = {"batch": batch, "m": m, "n": n, "k": k} | strides._asdict()
     spec = Spec(
         kind,
         dtype,
@@ -109,13 +113,12 @@ def plan(
         b,
         c,
         batched=batch > 1,
-        blocks=k > KC,
-        groups=k > KC,
         swap=swap,
         staged=staged,
         paired=strides.bn > 1 and not joined,
         joined=joined,
         spread=strides.bh > 0,
+        pairs=pairs,
     )
     return make(spec, ints, target, threads, plain, generic)
 
@@ -144,6 +147,26 @@ def layouts(m: int, n: int, k: int, s: Strides) -> tuple[str, str, str]:
 
 def _swap(m: int, n: int, s: Strides, vector: int) -> bool:
     return m > 1 and n <= vector // 2 and m >= vector and (s.ak == 1 or s.ai == 1) and m > 2 * n
+
+
+def _pairs(m: int, n: int, k: int, s: Strides) -> bool:
+    """Whether a product of bfloat16 takes the steps of k in pairs: what is contiguous along k is read by words."""
+    a, b, _ = layouts(m, n, k, s)
+    if k % 2 or m <= FEW_ROWS or n < PAIRED or k < PAIRED or "any" in (a, b) or s.bh:
+        return False
+    by_words = [*((s.ai, s.ab, s.ab2) if a == "row" else ()), *((s.bj, s.bb, s.bb2) if b == "col" else ())]
+    return not any(step % 2 for step in by_words)
+
+
+def _words(s: Strides, a: str, b: str) -> Strides:
+    """The strides from pair to pair along k, of words in what is read by words."""
+    if a == "row":
+        s = s._replace(ai=s.ai // 2, ab=s.ab // 2, ab2=s.ab2 // 2)
+    else:
+        s = s._replace(ak=s.ak * 2)
+    if b == "col":
+        return s._replace(bj=s.bj // 2, bb=s.bb // 2, bb2=s.bb2 // 2)
+    return s._replace(bk=s.bk * 2)
 
 
 def _kind(m: int, n: int, k: int, s: Strides, dtype: str, target: Vectors) -> str:
@@ -194,6 +217,8 @@ def _parts(ints: dict[str, int], threads: int, units: int, tile: int = 0) -> int
     return max(1, min(threads, units, results * max(ints["k"], 1) >> 15))
 
 
+PAIRED = 16  # columns and k steps from which a product of bfloat16 is worth packing by pairs
+FEW_ROWS = 4  # rows up to which it is not
 GROUP = 3  # k blocks at most whose sums stay in scratch
 KEPT = 512  # columns at a time where sums are kept in the workspace between k blocks
 FLOPS_A_LOAD = 16  # multiply-adds in the time that packing an element takes
@@ -245,12 +270,10 @@ def _gemm(
     lanes = nv * vector
     a_thin, b_thin = m < vector or k < vector, n < vector or k < vector
     pack_a, pack_b = _packing(spec, ints, size, lanes == vector)
-    pack_b = pack_b or spec.joined
-    narrow = "no"
-    if (spec.a == "row" and pack_a and a_thin) or (spec.b == "col" and pack_b and b_thin):
-        narrow = "yes"
+    pack_a, pack_b = pack_a or spec.pairs, pack_b or spec.joined or spec.pairs
+    narrow = "a" * (spec.a == "row" and pack_a and a_thin) + "b" * (spec.b == "col" and pack_b and b_thin)
     if generic:
-        narrow, pack_a, pack_b = "maybe", pack_a or spec.a != "col", spec.b != "row"
+        narrow, pack_a, pack_b = "maybe", pack_a or spec.a != "col", spec.pairs or spec.b != "row"
     spec = spec._replace(
         kind="gemm",
         rows=rows,
@@ -259,9 +282,9 @@ def _gemm(
         narrow=narrow,
         pack_a=pack_a,
         pack_b=pack_b,
-        blocks=k > KC or generic,
-        groups=k > KC or generic,
-        deep=pack_b and (k > KC or generic),
+        blocks=k > spec.kc or generic,
+        groups=k > spec.kc or generic,
+        deep=pack_b and (k > spec.kc or generic),
         tail=lanes,
     )
     spec = spec._replace(unroll=1 if pack_a or rows * nv >= 12 else 2 if rows * nv >= 6 else 4)
@@ -298,7 +321,7 @@ def blocking(spec: Spec, ints: dict[str, int], target: Vectors, plain: bool = Tr
     _, second, last = target.caches
     columns, panels = ceil_div(ceil_div(n, lanes), ints["gc"]), ceil_div(ceil_div(m, rows), ints["gr"])
     near = spec.a == "col" and spec.pack_a and columns * lanes * panels * rows * size <= second
-    kg = balanced(ceil_div(ints["k"], KC), 1 if near else GROUP) * KC if spec.deep else KC
+    kg = balanced(ceil_div(ints["k"], spec.kc), 1 if near else GROUP) * spec.kc if spec.deep else spec.kc
     depth, pitch = min(ints["k"], kg), a_pitch(spec) if spec.pack_a else rows
     keeps = spec.blocks and ints["k"] > kg and not (plain and spec.out == spec.acc)
     most = min(last // 8, 4 << 20) // (depth * lanes * size or 1)
