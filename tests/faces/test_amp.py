@@ -25,6 +25,10 @@ CALLS = {
     "linear": (lambda x, im: nn.Linear(4, 3)(x), LOW),
     "conv": (lambda x, im: nn.Conv2d(3, 4, 3)(im), LOW),
     "conv_transpose": (lambda x, im: nn.ConvTranspose2d(3, 4, 3)(im), LOW),
+    "conv of a result": (lambda x, im: nn.Conv2d(3, 4, 3)(im.bfloat16()), LOW),
+    "conv_transpose of a result": (lambda x, im: nn.ConvTranspose2d(3, 4, 3)(im.bfloat16()), LOW),
+    "conv_tbc": (lambda x, im: torch.conv_tbc(im[0], torch.ones(2, 8, 3), torch.ones(3)), LOW),
+    "vecdot": (lambda x, im: torch.linalg.vecdot(x, x), LOW),
     "attention": (lambda x, im: F.scaled_dot_product_attention(im, im, im), LOW),
     "prelu": (lambda x, im: nn.PReLU()(x), LOW),
     "norms": (lambda x, im: nn.LayerNorm(3)(nn.Linear(4, 3)(x)), LOW),
@@ -38,6 +42,11 @@ CALLS = {
     "inverse": (lambda x, im: torch.linalg.inv((x @ x.t()) + torch.eye(3)), HIGH),
     "lstm": (lambda x, im: nn.LSTM(4, 3)(x[None]), HIGH),
     "gru": (lambda x, im: nn.GRU(4, 3)(x[None]), HIGH),
+    "lstm of a result": (lambda x, im: nn.LSTM(4, 3)(x[None].bfloat16()), LOW),
+    "gru of a result": (lambda x, im: nn.GRU(4, 3)(x[None].bfloat16()), LOW),
+    "lstm cell": (lambda x, im: nn.LSTMCell(4, 3)(x), HIGH),
+    "lstm cell of a result": (lambda x, im: nn.LSTMCell(4, 3)(x.bfloat16()), LOW),
+    "gru cell of a result": (lambda x, im: nn.GRUCell(4, 3)(x.bfloat16()), LOW),
     "cat": (lambda x, im: torch.cat([x, x.bfloat16()]), HIGH),
     "stack": (lambda x, im: torch.stack([x.bfloat16(), x]), HIGH),
     "cat of one precision": (lambda x, im: torch.cat([x.bfloat16()] * 2), LOW),
@@ -62,6 +71,7 @@ def model() -> Any:
 
 def test_training_keeps_weights_and_gradients_in_float32() -> None:
     net, x, y = model(), torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
+    net.insert(1, nn.Conv2d(4, 4, 3, padding="same"))
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
     losses = []
     for _ in range(15):

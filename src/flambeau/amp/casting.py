@@ -42,9 +42,12 @@ FULL = frozenset(
             "trace",
             "polar",
         ),
-        *("_pinv", "_recurrent_steps", "_lstm_gates", "_gru_gates"),
+        *("_pinv", "_recurrent_steps"),
     )
 )
+STATE = frozenset(
+    ("_lstm_gates", "_gru_gates")
+)  # a cell's gates take the precision of its state, the last argument
 FAMILY = "linalg_"  # the same by the beginning of the name
 WIDEST = frozenset(("_cat", "_stack", "index_copy"))
 CHOICES = (dtypes.bfloat16, dtypes.float16)
@@ -83,6 +86,8 @@ class Casting:
         kwargs, name = kwargs or {}, func.__name__
         if name in LOWER:
             cast: Any = self.lower
+        elif name in STATE:
+            cast = functools.partial(Tensor.to, dtype=args[-1].dtype)
         elif name in FULL or name.startswith(FAMILY) or (name in WIDEST and any_full((args, kwargs))):
             cast = full
         else:

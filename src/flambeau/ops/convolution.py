@@ -8,6 +8,7 @@ from ..errors import fail
 from ..shapes import contiguous_strides, numel
 from ..stream.graph import Val, const, contiguous, defined, expand, opaque
 from .entry import OT, T, composite, op
+from .modes import for_product
 
 Sizes = tuple[int, ...]
 
@@ -205,6 +206,7 @@ def conv_any(
     n: int, input: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
 ) -> Any:
     """conv1d, conv2d, conv3d."""
+    input, weight, bias = for_product(input, weight, bias)
     name = f"conv{n}d"
     if input.ndim not in (n + 1, n + 2):
         fail(
@@ -295,6 +297,7 @@ def transposed_any(
     dilation: Any,
 ) -> Any:
     """conv_transpose1d, 2d, 3d: the gradient of a convolution with respect to its input."""
+    input, weight, bias = for_product(input, weight, bias)
     name = f"conv_transpose{n}d"
     unbatched = input.ndim == n + 1
     if input.ndim not in (n + 1, n + 2):
@@ -334,7 +337,6 @@ def transposed_any(
         x = FACES["nn.functional"]["pad"](x, [v for r in reversed(rows) for v in (0, r)])
     y = _conv_data(x, weight, shape, strides, pads, dilations, groups)
     if bias is not None:
-        bias = bias if y.dtype is x.dtype else bias.to(y.dtype)  # autocast has cast the others
         y = y + channels(bias, y.ndim)
     return y.squeeze(0) if unbatched else y
 
@@ -359,3 +361,29 @@ def _declare_transposed(n: int) -> None:
 
 for _n in (1, 2, 3):
     _declare_transposed(_n)
+
+
+@composite(method=False)
+def convolution(
+    input: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    output_padding: Any,
+    groups: int,
+) -> Any:
+    """conv1d, conv2d, conv3d or their transposes, by the dimensions of the weights."""
+    n = weight.ndim - 2
+    if transposed:
+        return transposed_any(n, input, weight, bias, stride, padding, output_padding, groups, dilation)
+    return conv_any(n, input, weight, bias, stride, padding, dilation, groups)
+
+
+@composite(method=False, nn=True)
+def conv_tbc(input: Any, weight: Any, bias: Any, pad: int = 0) -> Any:
+    """The convolution of (T, N, C) with (k, C, O) along the first dimension."""
+    y = conv_any(1, input.permute(1, 2, 0), weight.permute(2, 1, 0), bias, 1, int(pad), 1, 1)
+    return y.permute(2, 0, 1)

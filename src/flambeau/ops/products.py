@@ -10,6 +10,7 @@ from ..shapes import numel, wrap_dim
 from ..stream.external import routine
 from .entry import FACES, FUNCTIONS, NONE, T, composite, op
 from .linalg import FACE, _solve, external, inv, matrices, mT, outputs, square, svdvals
+from .modes import for_product
 from .structures import named
 
 
@@ -44,6 +45,7 @@ def inner(input: Any, other: Any, *, out: Any = None) -> Any:
 @composite(**FACE, faces={"linalg": "vecdot"})
 def vecdot(x: Any, y: Any, *, dim: int = -1, out: Any = None) -> Any:
     """The dot products along a dimension, those of the conjugate of x."""
+    x, y = for_product(x, y)
     return outputs((x.conj() * y).sum(dim), out)
 
 

@@ -118,7 +118,7 @@ class RNNBase(Module):
     def check_input(self, input: Tensor, batch_sizes: Tensor | None) -> None:
         """Complains of an input of the wrong dtype, rank or width."""
         have = self._flat_weights[0].dtype
-        if input.dtype != have and not getattr(torch, "is_autocast_enabled", bool)():
+        if input.dtype != have and not torch.is_autocast_enabled(input.device.type):
             raise ValueError(
                 f"RNN input dtype ({input.dtype}) does not match weight dtype ({have}). Convert input: "
                 f"input.to({have}), or convert model: model.to({input.dtype})"
