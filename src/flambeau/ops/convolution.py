@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..dtypes import float32
 from ..errors import fail
 from ..shapes import contiguous_strides, numel
-from ..stream.graph import Val, const, contiguous, defined, expand, opaque
+from ..stream.graph import Val, cast, const, contiguous, defined, expand, opaque
 from .entry import OT, T, composite, op
 from .modes import for_product
+from .widening import is_low
 
 Sizes = tuple[int, ...]
 
@@ -86,6 +88,9 @@ def convolve(
     defined("mul", a.dtype)
     if numel(out) == 0 or numel(a.shape) == 0 or numel(b.shape) == 0:
         return expand(const(0, a.dtype), out)
+    if is_low(a.dtype):  # an element of an image is read for every tap and channel: it is cast once, beforehand
+        wide, low = (cast(a, float32), cast(b, float32)), a.dtype
+        return cast(convolve(kind, *wide, out, x_shape, w_shape, stride, padding, dilation, groups), low)
     a = dense(a)
     b = dense(b)
     attrs = (kind, tuple(x_shape), tuple(w_shape), stride, padding, dilation, groups)
