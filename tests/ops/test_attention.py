@@ -209,3 +209,20 @@ def test_dropout() -> None:
     flambeau.manual_seed(3)
     weights = flambeau.nn.functional.dropout((q @ k.transpose(-2, -1) / 2).softmax(-1), 0.5)
     assert flambeau.allclose(got, weights @ v, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [flambeau.bfloat16, flambeau.float16])
+def test_few_bits_are_rounded_once_where_heads_are_broadcast(dtype: flambeau.dtype) -> None:
+    """Scores stay in float32, also where the weights are computed as a matrix."""
+    flambeau.manual_seed(0)
+    q, k, v = (5 * flambeau.randn(*s).to(dtype) for s in ((4, 3, 8), (4, 4, 6, 8), (4, 4, 6, 8)))
+    given = [x.clone().requires_grad_() for x in (q, k, v)]
+    y = F.scaled_dot_product_attention(*given)
+    y.float().sum().backward()
+    exact = [x.double().requires_grad_() for x in (q, k, v)]
+    want = F.scaled_dot_product_attention(*exact)
+    want.sum().backward()
+    eps = flambeau.finfo(dtype).eps
+    assert y.dtype is dtype and (y - want).abs().max() <= eps * want.abs().max()
+    for a, b in zip(given, exact):
+        assert a.grad.dtype is dtype and (a.grad - b.grad).abs().max() <= 4 * eps * b.grad.abs().max()

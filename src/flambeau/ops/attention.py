@@ -14,6 +14,7 @@ from .contraction import matmul
 from .entry import FUNCTIONS, OT, N, T, composite, op
 from .random import drawn, state_of
 from .softmax import softmax
+from .widening import is_low
 
 Sizes = tuple[int, ...]
 FEW_WEIGHTS = 1 << 14  # with dropout so many are computed: their matrix is small, its gradient more exact
@@ -248,8 +249,12 @@ def scaled_dot_product_attention(
             state, keep = state_of(None), 1.0 - dropout_p
             return _attention_with_dropout(query, key, value, attn_mask, state, keep, *options)[0]
         return _attention(query, key, value, attn_mask, *options)[0]
+    low = query.dtype if is_low(query.dtype) else None
+    if low is not None:  # scores and weights are not rounded, as in tiles and in PyTorch
+        query, key, value = query.float(), key.float(), value.float()
     key, value = (_repeated(x, query, enable_gqa) for x in (key, value))
     weights = _weights(query, key, attn_mask, is_causal, factor)
     if dropout_p > 0.0:
         weights = FUNCTIONS["dropout"](weights, dropout_p, True)
-    return matmul(weights, value)
+    made = matmul(weights, value)
+    return made if low is None else made.to(low)

@@ -59,6 +59,8 @@ def check(x: Any, w: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups
         )
     if min(stride) < 1:
         fail(RuntimeError, f"{name}: non-positive stride is not supported; got stride={stride}")
+    if min(dilation) < 1:
+        fail(RuntimeError, f"{name}: dilation should be greater than zero; got dilation={dilation}")
     if min(padding) < 0:
         fail(RuntimeError, f"{name}: negative padding is not supported; got padding={padding}")
     for n, k, p, d in zip(x.shape[2:], w.shape[2:], padding, dilation):
@@ -88,7 +90,9 @@ def convolve(
     defined("mul", a.dtype)
     if numel(out) == 0 or numel(a.shape) == 0 or numel(b.shape) == 0:
         return expand(const(0, a.dtype), out)
-    if is_low(a.dtype):  # an element of an image is read for every tap and channel: it is cast once, beforehand
+    if is_low(
+        a.dtype
+    ):  # an element of an image is read for every tap and channel: it is cast once, beforehand
         wide, low = (cast(a, float32), cast(b, float32)), a.dtype
         return cast(convolve(kind, *wide, out, x_shape, w_shape, stride, padding, dilation, groups), low)
     a = dense(a)
