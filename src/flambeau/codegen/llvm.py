@@ -72,6 +72,7 @@ class Emitter(Memory):
         self.registers: dict[str, tuple[str, str, int]] = {}
         self.private: set[str] = set()  # registers declared in the VFor being emitted
         self.buffers: dict[str, Buffer] = {}
+        self.most: dict[str, int] = {}  # bounds of names that are minima of something and a constant
 
     # the function
 
@@ -289,14 +290,17 @@ class Emitter(Memory):
         if not index.step or index.step in (1, -1) or load.type == "b1":
             return False
         mask = self.at(self.value(load.mask), self.width) if load.mask is not None else ""
-        rows = [self.row(self.buffers[load.buf], index, lane, mask) for lane in range(self.width)]
+        rows = self.rows(self.buffers[load.buf], index, mask)
         columns = transpose.transpose(rows, ir.SIZE[load.type], REGISTER[load.type], self.line)
         for s, text in zip(block, columns, strict=True):
             self.names[s.name] = Value(text, load.type, self.width)
         return True
 
     def _let(self, s: ir.Let) -> None:
-        self.names[s.name] = self.value(s.value)
+        e = s.value
+        self.names[s.name] = self.value(e)
+        if e.__class__ is ir.Op and e.op == "min" and e.type == "i64" and isinstance(e.args[1], ir.Const):
+            self.most[s.name] = e.args[1].value
 
     def _alloc(self, s: ir.Alloc) -> None:
         self.count += 1
@@ -343,20 +347,28 @@ class Emitter(Memory):
         else:
             n = self.arithmetic("sub", hi, lo)
             n = self.pure(f"call i64 @llvm.smax.i64(i64 {n}, i64 0)", n)
+            few = isinstance(s.hi, ir.Var) and lo == 0 and self.most.get(s.hi.name, width + 1) <= width
+            if few and self.target.avx512:  # masks cost nothing there, and there is no other round
+                self._masked_round(lo, n, width, body)
+                return
             rest = self.pure(f"and i64 {n}, {width - 1}", n)
             middle = self.arithmetic("add", lo, self.arithmetic("sub", n, rest))
             if not (s.past and self._around(s, lo, n, middle, body)):
                 self.loop(lo, middle, width, body)
-            tail, done = self.labels(2)
-            self.branch(self.line(f"icmp ne i64 {rest}, 0"), tail, done)
-            self.block(tail)
-            self.enter()
-            count = self.spread(Value(self.line(f"trunc i64 {rest} to i32"), "i32"), width)
-            lanes = ", ".join(f"i32 {k}" for k in range(width))
-            body(middle, self.line(f"icmp sgt <{width} x i32> {count}, <{lanes}>"), rest)
-            self.leave()
-            self.jump(done)
-            self.block(done)
+            self._masked_round(middle, rest, width, body)
+
+    def _masked_round(self, first: Any, count: str, width: int, body: Callable[..., None]) -> None:
+        """The round of the first `count` lanes, if there are any."""
+        some, done = self.labels(2)
+        self.branch(self.line(f"icmp ne i64 {count}, 0"), some, done)
+        self.block(some)
+        self.enter()
+        active = self.spread(Value(self.line(f"trunc i64 {count} to i32"), "i32"), width)
+        lanes = ", ".join(f"i32 {k}" for k in range(width))
+        body(first, self.line(f"icmp sgt <{width} x i32> {active}, <{lanes}>"), count)
+        self.leave()
+        self.jump(done)
+        self.block(done)
 
     def _around(self, s: ir.VFor, lo: Any, n: str, middle: Any, body: Callable[..., None]) -> bool:
         """The full rounds twice: with stores around the caches if there are many and all are aligned, and without."""

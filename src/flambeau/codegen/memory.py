@@ -110,18 +110,24 @@ class Memory(Function):
             result = self.line(f"shufflevector {type} {result}, {type} {piece}, <{width} x i32> <{lanes}>")
         return result
 
-    def row(self, buffer: Buffer, index: Value, lane: int, mask: str) -> str:
-        """`width` elements from where `index` is at a lane on; zero, and not read, where the lane's mask is false."""
+    def rows(self, buffer: Buffer, index: Value, mask: str) -> list[str]:
+        """For each lane the `width` elements from where `index` is on; zeros, not read, where the mask is false. Each
+        address is made of the one before: those of all rows at once would not fit the registers."""
         assert index.step is not None
-        at = self.arithmetic("add", index.text, self.arithmetic("mul", index.step, lane))
         type, align = f"<{self.width} x {buffer.memory}>", f"align {ir.SIZE[buffer.type]}"
-        pointer = self._address(buffer, at)
-        if not mask:
-            return self.line(f"load {type}, ptr {pointer}, {align}{buffer.tag}")
-        bits = f"<{self.width} x i1>"
-        one = self.line(f"extractelement {bits} {mask}, i32 {lane}")
-        active = self.spread(Value(one, "b1"), self.width)
-        return self._masked("load", type, buffer, [f"ptr {align} {pointer}", f"{bits} {active}"])
+        found, pointer = [], self._address(buffer, index.text)
+        for lane in range(self.width):
+            if lane:
+                pointer = self.line(f"getelementptr {buffer.memory}, ptr {pointer}, i64 {index.step}")
+            if not mask:
+                found.append(self.line(f"load {type}, ptr {pointer}, {align}{buffer.tag}"))
+                continue
+            bits = f"<{self.width} x i1>"
+            one = self.line(f"extractelement {bits} {mask}, i32 {lane}")
+            active = self.spread(Value(one, "b1"), self.width)
+            operands = [f"ptr {align} {pointer}", f"{bits} {active}"]
+            found.append(self._masked("load", type, buffer, operands))
+        return found
 
     def _by_copy(self, buffer: Buffer) -> bool:
         """Whether the last round copies elements: LLVM spells masks out, a block per lane, where there are none."""

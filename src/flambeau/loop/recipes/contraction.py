@@ -26,12 +26,12 @@ class Spec(NamedTuple):
     blocks: k may exceed KC. groups: k may exceed a group of blocks. deep: a group may have several blocks. narrow:
     the operands that have no room for whole transposed blocks, of "ab", or "maybe" (decided at run time). block:
     width of a transposed block. swap: the problem is computed transposed (lanes run over the rows of C). even: m is a
-    multiple of rows. tail: lanes of the tile of the last columns (0: n is a multiple of lanes). single: gr = gc = 1
-    and n <= nc. staged: the epilogue is long, its code is there once for all rows of a tile. paired: a batch is a
-    pair of indices. shared: all batches have the same B, which a part packs once. joined: all batches have the same
-    A, and their columns follow each other: column j is column j % bn of batch j // bn. spread: in B those of a batch
-    lie in rows of bw, bh apart. pairs: k counts pairs of bfloat16 (see pairs.py), what is contiguous along k is read
-    by words. bake: run-time integers that are constants of this kernel."""
+    multiple of rows. tail: lanes of the tile of the last columns (0: n is a multiple of lanes). thin: there are no
+    others. single: gr = gc = 1 and n <= nc. staged: the epilogue is long, its code is there once for all rows of a
+    tile. paired: a batch is a pair of indices. shared: all batches have the same B, which a part packs once. joined:
+    all batches have the same A, and their columns follow each other: column j is column j % bn of batch j // bn.
+    spread: in B those of a batch lie in rows of bw, bh apart. pairs: k counts pairs of bfloat16 (see pairs.py), what
+    is contiguous along k is read by words. bake: run-time integers that are constants of this kernel."""
 
     kind: str
     dtype: str
@@ -53,6 +53,7 @@ class Spec(NamedTuple):
     swap: bool = False
     even: bool = False
     tail: int = 0
+    thin: bool = False
     single: bool = False
     staged: bool = False
     paired: bool = False
@@ -90,6 +91,16 @@ class Spec(NamedTuple):
         """The type in which "a" or "b" is read."""
         by_words = self.pairs and (self.a == "row" if which == "a" else self.b == "col")
         return "f32" if by_words else self.dtype
+
+    @property
+    def late(self) -> bool:
+        """Whether what follows the sums of a tile goes row after row, out of scratch, and not out of the registers."""
+        return self.staged or self.deep or self.thin
+
+    @property
+    def padded(self) -> bool:
+        """Whether the last columns have a tile as wide as the others: of packed zeros for those that do not exist."""
+        return self.pack_b and self.tail == self.lanes
 
     @property
     def acc(self) -> str:

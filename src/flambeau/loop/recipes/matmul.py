@@ -18,7 +18,8 @@ that do not exist repeat the last row and are not stored; the last column panel 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import partial, reduce
+from operator import and_
 from typing import Any
 
 from ..build import Buffer, Register, Value, const, minimum
@@ -87,21 +88,18 @@ class _Nest(Panels):
     def block(self) -> None:
         """One group of k blocks of a chunk."""
         b, spec = self.b, self.spec
-        whole = self.je
-        if spec.tail:
-            whole = b.let(self.jc + (self.je - self.jc) // spec.lanes * spec.lanes, "whole")
         with b.for_("pb", self.p0, self.p1, self.f["mp"]) as pb:
             self.pb, self.pe = pb, b.let(minimum(pb + self.f["mp"], self.p1), "pe")
             if spec.pack_a:
                 with b.for_("p", pb, self.pe) as p:
                     self.pack_a(p)
             if spec.pack_a or spec.pack_b:
-                self.columns(whole, self.column)
+                self.columns(self.column)
             else:
                 with b.for_("p", pb, self.pe) as p:
                     i0 = b.let(p * spec.rows, "i0")
                     rows = [b.let(row + self.kb * self.f["ak"], "ar") for row in self.a_rows(i0)]
-                    self.columns(whole, partial(self.tile, i0, rows))
+                    self.columns(partial(self.tile, i0, rows))
 
     def in_blocks(self, do: Callable[[], None]) -> None:
         """do() for each k block of the group."""
@@ -115,16 +113,18 @@ class _Nest(Panels):
             do()
         self.kb, self.kc = self.gb, self.gk
 
-    def columns(self, whole: Value, do: Callable[..., None]) -> None:
-        """do(column, lanes, mask) for each column panel: the mask is there for the last one, which may not be whole."""
+    def columns(self, do: Callable[[Value], None]) -> None:
+        """do(column) for each column panel, the last of which may not be whole."""
         b, spec = self.b, self.spec
-        with b.for_("jr", self.jc, whole, spec.lanes) as jr:
-            do(jr, spec.lanes, None)
-        if spec.tail:
-            with b.if_(whole < self.je):
-                do(whole, spec.tail, packing.live(b, self.je - whole, spec.tail, spec.dtype))
+        if spec.thin:
+            do(self.jc)
+            return
+        with b.for_("jr", self.jc, self.je, spec.lanes) as jr:
+            if spec.tail:
+                self.whole = b.let(self.je - jr >= spec.lanes, "whole")
+            do(jr)
 
-    def column(self, j0: Value, lanes: int, mask: Value | None) -> None:
+    def column(self, j0: Value) -> None:
         """The tiles of a column panel with all row panels of a block."""
         b, f, spec = self.b, self.f, self.spec
         first = self.pb.eq(self.p0) & self.opening if spec.shared else self.pb.eq(self.p0)
@@ -132,7 +132,7 @@ class _Nest(Panels):
             self.enter(j0)
         if spec.pack_b:
             with b.if_(first):
-                self.open_b(j0, lanes, mask is not None)
+                self.open_b(j0)
 
         def panels() -> None:
             with b.for_("p", self.pb, self.pe) as p:
@@ -145,10 +145,11 @@ class _Nest(Panels):
                     self.fetch_a(p, j0)
                 else:
                     a_rows = [b.let(row + self.kb * f["ak"], "ar") for row in self.a_rows(i0)]
-                if spec.pack_b and spec.b == "col" and mask is None:
-                    with b.if_(first & (self.p1 - self.p0 > FEW)):
+                if spec.pack_b and spec.b == "col" and not spec.thin:
+                    many = first & (self.p1 - self.p0 > FEW)
+                    with b.if_(many & self.whole if spec.tail else many):
                         self.fetch_b(p, j0)
-                self.tile(i0, a_rows, j0, lanes, mask)
+                self.tile(i0, a_rows, j0)
 
         self.in_blocks(panels)
 
@@ -157,29 +158,60 @@ class _Nest(Panels):
         b, f, spec = self.b, self.f, self.spec
         near = getattr(f.emit, "near", None)
         if near is not None:
-            with b.if_((self.kb + self.kc >= f["k"]) & (self.kc >= LONG)):
-                for r in range(spec.rows):
-                    near(spec.lanes, self.batch, i0 + r, self.column_of(j0))
+            with b.if_((self.kb + self.kc >= f["k"]) & (self.kc >= LONG)), b.for_("r", 0, spec.rows) as r:
+                near(spec.lanes, self.batch, i0 + r, self.column_of(j0))
         if not spec.blocks or spec.c != "row":
             return
         if f.partial is None and not spec.groups:
             return
         store, place = (f.c, self.c_place) if f.partial is not None else (f.work, self.place)
         assert store is not None
-        for r in range(spec.rows):
+        with b.for_("r", 0, spec.rows) as r:
             b.prefetch(store, place(i0 + r, j0), write=True)
 
-    def tile(self, i0: Value, a_rows: list[Value], j0: Value, lanes: int, mask: Value | None) -> None:
-        """One register tile: the k loop, then what is done with its sums. mask: of the columns that exist."""
-        b, f, spec = self.b, self.f, self.spec
+    def tile(self, i0: Value, a_rows: list[Value], j0: Value) -> None:
+        """One register tile: the k loop, then what is done with its sums, for whole and for narrower panels; what is
+        finished of tiles that do not exist as a whole is handed on in one place."""
+        b, spec = self.b, self.spec
         self.j0 = j0
         self.fetch(i0, j0)
+        staged = _Tile(self, i0, j0, [], spec.lanes, bool(spec.tail))
+        self.edge = None
+        if not spec.late and self.stage is not None:
+            self.edge = b.reg("edge", const("b1", False))
+
+        def do(part: bool) -> None:
+            acc, lanes = self.sums(a_rows, j0, part), spec.tail if part else spec.lanes
+            if spec.late:
+                self.put(acc, lanes)
+            else:
+                self.finish(_Tile(self, i0, j0, acc, lanes, part or spec.padded))
+
+        self.by_width(partial(do, False), partial(do, True), spec.padded)
+        if spec.late:
+            self.finish(staged)
+        elif self.edge is not None:
+            with b.if_(self.edge.get()):
+                staged.give()
+
+    def put(self, acc: list[Register], lanes: int) -> None:
+        """The sums of a tile into scratch."""
+        stage = self.stage
+        assert stage is not None
+        with self.b.vfor("x", 0, lanes, lanes, full=True) as x:
+            for r, sums in enumerate(acc):
+                stage[x + r * self.spec.lanes] = sums.get()
+
+    def sums(self, a_rows: list[Value], j0: Value, part: bool) -> list[Register]:
+        """The sums of a tile over a k block. part: of the last panel, where B, if not packed, has fewer columns."""
+        b, f, spec = self.b, self.f, self.spec
+        lanes = spec.tail if part else spec.lanes
+        mask = packing.live(b, self.je - j0, lanes, spec.dtype) if part and not spec.pack_b else None
         if spec.pack_b:
             base = b.let(self.panel_at(j0) + (self.kb - self.gb) * spec.lanes, "bp")
-            step, loaded = const("i64", spec.lanes), None
+            step = const("i64", spec.lanes)
         else:
             base, step = b.let(self.b0 + self.kb * f["bk"] + j0 * f["bj"], "bp"), f["bk"]
-            loaded = mask
         acc = [b.reg("acc", 0, spec.acc, lanes) for _ in range(spec.rows)]
         a, source = f.work if spec.pack_a else f.a, f.work if spec.pack_b else f.bm
         assert a is not None and source is not None
@@ -190,55 +222,50 @@ class _Nest(Panels):
             ka = b.let(kk * a_step)
             with b.vfor("x", 0, lanes, lanes, full=True) as x:
                 index = row + x * (1 if spec.pack_b else f["bj"])
-                value = b.let(source.load(index, loaded).cast(spec.acc))
+                value = b.let(source.load(index, mask).cast(spec.acc))
                 for r in range(spec.rows):
                     acc[r].set(add(a[a_rows[r] + ka].cast(spec.acc), value, acc[r].get()))
 
         if self.least:
             with b.if_(pairs.safe(*self.least)):
-                self.steps(partial(at, add=pairs.dot2), source, base)
+                self.steps(partial(at, add=pairs.dot2), source, base, part)
             with b.else_(), b.for_("kk", 0, self.kc) as kk:
                 at(kk, pairs.apart)
         else:
-            self.steps(at, source, base)
-        self.finish(i0, j0, acc, lanes, mask is not None)
+            self.steps(at, source, base, part)
+        return acc
 
-    def steps(self, at: Callable[[Value], None], source: Buffer, base: Value) -> None:
-        """at(kk) for all steps of the k block; the panel of B of the next block, whose steps begin at base in this one,
+    def steps(self, at: Callable[[Value], None], source: Buffer, base: Value, part: bool) -> None:
+        """at(kk) for all steps of the k block; the next panel of a packed B, whose steps begin at base in this one,
         is brought near meanwhile."""
         b, spec = self.b, self.spec
-        unroll = max(spec.unroll, AHEAD) if spec.pack_b else spec.unroll
+        unroll = spec.unroll if spec.thin or not part else 1
+        near = spec.pack_b and not part and not spec.thin
         ahead = base
-        if spec.pack_b:
+        if near:
             share = b.let((self.kc + (AHEAD - 1)) // AHEAD * spec.lanes)
             ahead = b.let(base + (self.kc + packing.SPARE) * spec.lanes + self.turn_b * share, "ahead")
-        main = b.let(self.kc // unroll * unroll, "main")
+        main = b.let(self.kc // unroll * unroll, "main") if unroll > 1 else self.kc
         with b.for_("kk", 0, main, unroll) as kk:
-            if spec.pack_b:
-                for line in range(0, spec.lanes, 64 // SIZE[spec.acc]):
-                    b.prefetch(source, ahead + kk // unroll * spec.lanes + line, far=True)
+            if near:
+                for line in range(0, max(1, spec.lanes * unroll // AHEAD), 64 // SIZE[spec.acc]):
+                    b.prefetch(source, ahead + kk * (spec.lanes // AHEAD) + line, far=True)
             for u in range(unroll):
                 at(kk + u)
         if unroll > 1:
             with b.for_("kk", main, self.kc) as kk:
                 at(kk)
 
-    def finish(self, i0: Value, j0: Value, acc: list[Register], lanes: int, part: bool) -> None:
+    def finish(self, tile: _Tile) -> None:
         """Add the sums of earlier k blocks; keep the sums, or hand them to the epilogue after the last block.
 
         Between the blocks of a group they are in scratch, between groups in C or, where an epilogue will make C of
         them, in the workspace."""
         b, f, spec = self.b, self.f, self.spec
-        tile = _Tile(self, i0, j0, acc, lanes, part)
         if not spec.blocks:
             tile.give()
             return
         store, place = (f.c, self.c_place) if f.partial is not None else (f.work, self.place)
-
-        def earlier() -> None:
-            if spec.groups:
-                with b.if_(self.gb > 0):
-                    tile.add(store, place)
 
         def last() -> None:
             if f.partial is not None or not spec.groups:
@@ -249,20 +276,19 @@ class _Nest(Panels):
             with b.else_():
                 tile.keep(store, place)
 
+        first = self.kb.eq(self.gb)
+        if spec.groups:
+            with b.if_(first & (self.gb > 0)):
+                tile.add(store, place)
         if not spec.deep:
-            earlier()
             last()
             return
-        work = f.work
-        assert work is not None
-        with b.if_(self.kb.eq(self.gb)):
-            earlier()
-        with b.else_():
-            tile.at_once(lambda t, r, c: t.set(work[self.scratch(r, c)] + t.get()))
+        with b.if_(~first):
+            tile.add(f.work, self.scratch)
         with b.if_(self.kb + self.kc >= self.gb + self.gk):
             last()
         with b.else_():
-            tile.at_once(lambda t, r, c: b.store(work, self.scratch(r, c), t.get()))
+            tile.keep(f.work, self.scratch)
 
     def pieces(self, cols: Value) -> Iterator[tuple[Value, Value]]:
         """The columns of a tile, batch after batch."""
@@ -300,19 +326,26 @@ class _Nest(Panels):
 
 
 class _Tile:
-    """The sums of a tile in its registers, whose rows and columns may not all exist (part: the columns)."""
+    """The sums of a tile in its registers, whose rows and columns may not all exist (part: the columns); acc: none if
+    they are in scratch already, where they are taken row after row: less code, for what takes little of the time."""
 
     def __init__(self, nest: _Nest, i0: Value, j0: Value, acc: list[Register], lanes: int, part: bool):
         self.nest, self.i0, self.j0, self.acc, self.lanes, self.part = nest, i0, j0, acc, lanes, part
-        self.b, self.spec = nest.b, nest.spec
+        self.b, self.spec, self.stage = nest.b, nest.spec, nest.stage
 
     def give(self) -> None:
-        """Hand all on."""
-        nest = self.nest
-        self.either(
-            lambda: self.at_once(lambda t, r, c: nest.give(t.get(), r, c)),
-            lambda stage: self.by_rows(lambda i, r, c: nest.give(stage[i], r, c)),
-        )
+        """Hand all on: at once, or later out of scratch."""
+        nest, stage = self.nest, self.stage
+        if not self.acc:
+            assert stage is not None
+            self.by_rows(lambda i, r, c: nest.give(stage[i], r, c))
+            return
+
+        def rows(stage: Buffer) -> None:
+            assert nest.edge is not None
+            nest.edge.set(const("b1", True))
+
+        self.either(lambda: self.at_once(lambda t, r, c: nest.give(t.get(), r, c)), rows)
 
     def keep(self, store: Buffer | None, at: Callable[[Value, Value], Value]) -> None:
         """Store them."""
@@ -330,6 +363,8 @@ class _Tile:
 
         def rows(stage: Buffer) -> None:
             self.by_rows(lambda i, r, c: b.store(stage, i, store[at(r, c)] + stage[i]))
+            if not self.acc:
+                return
             with b.vfor("x", 0, self.lanes, self.lanes, full=True) as x:
                 for place, sums in enumerate(self.acc):
                     sums.set(stage[x + place * self.spec.lanes])
@@ -341,20 +376,21 @@ class _Tile:
         b, spec, nest = self.b, self.spec, self.nest
         whole = [] if spec.even else [self.i0 + spec.rows <= nest.f["m"]]
         whole += [nest.room >= self.lanes] if spec.joined else []
+        if self.part and spec.padded and not spec.thin:
+            whole.append(nest.whole)
 
         def staged() -> None:
-            assert nest.stage is not None
-            with b.vfor("x", 0, self.lanes, self.lanes, full=True) as x:
-                for place, sums in enumerate(self.acc):
-                    nest.stage[x + place * spec.lanes] = sums.get()
-            rows(nest.stage)
+            assert self.stage is not None
+            if self.acc:
+                nest.put(self.acc, self.lanes)
+            rows(self.stage)
 
-        if self.part or spec.staged:
+        if not self.acc or (self.part and not spec.padded):
             staged()
         elif not whole:
             once()
         else:
-            with b.if_(whole[0] & whole[-1]):
+            with b.if_(reduce(and_, whole)):
                 once()
             with b.else_():
                 staged()
@@ -367,8 +403,9 @@ class _Tile:
 
     def by_rows(self, do: Callable[[Value, Value, Value], None]) -> None:
         """do(place in scratch, row, column) for what exists, row after row: less code, for what is long or rare."""
-        b, spec, nest, lanes, part = self.b, self.spec, self.nest, self.lanes, self.part
-        cols = b.let(minimum(nest.je - self.j0, lanes), "cols") if part else const("i64", lanes)
+        b, spec, nest, part = self.b, self.spec, self.nest, self.part
+        cols = b.let(minimum(nest.je - self.j0, self.lanes), "cols") if part else const("i64", self.lanes)
+        lanes = spec.tail if part and spec.block * SIZE[spec.acc] < 64 else self.lanes  # masks are dear
         m = nest.f["m"]
         count = const("i64", spec.rows) if spec.even else b.let(minimum(m - self.i0, spec.rows), "count")
         with b.for_("r", 0, count) as r:

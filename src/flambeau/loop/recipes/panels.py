@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from ..build import Value, const, minimum, select
+from collections.abc import Callable
+
+from ..build import Register, Value, const, minimum, select
 from ..ir import SIZE
 from . import packing
 from .contraction import Frame, Spec, round_up
 from .pairs import Least
 
 STRIP = 8  # column panels of B that are packed at once, row after row: longer pieces of a row are read
+EDGE = 64  # k steps of a row that are packed at once where some rows do not exist
 DISTANCE = 16  # rows of B that are asked for before they are packed
 FEW = 4  # panels of A up to which packing has the next panel of B brought near; with more of them tiles do it
 
@@ -41,13 +44,15 @@ class Panels:
     turn_b: Value
     shift: Value
     room: Value
+    whole: Value
+    edge: Register | None
 
     def __init__(self, f: Frame):
         self.f, self.b, self.spec = f, f.b, f.spec
         self.stage = None
         self.least = (Least(f.b), Least(f.b)) if f.spec.pairs else None
         self.places = f.b.alloc("places", "i64", f.spec.lanes) if f.spec.spread else None
-        if f.spec.staged or f.spec.tail or f.spec.joined or not f.spec.even:
+        if f.spec.late or f.spec.tail or f.spec.joined or not f.spec.even:
             self.stage = f.b.alloc("stage", f.spec.acc, f.spec.rows * f.spec.lanes)
 
     def panel_at(self, j: Value) -> Value:
@@ -55,14 +60,30 @@ class Panels:
         size = (self.depth + packing.SPARE) * self.spec.lanes
         return self.w0 + (j - self.jc) // self.spec.lanes * size + packing.SPARE * self.spec.lanes
 
-    def open_b(self, j0: Value, lanes: int, part: bool) -> None:
-        """Pack the panel of B from column j0 on, or a strip of panels that begins there. part: fewer exist."""
+    def by_width(self, whole: Callable[[], None], part: Callable[[], None], one: bool = False) -> None:
+        """What is done for a panel of columns that exist, or for one of which some do not; one: whole() does both."""
+        if one or not self.spec.tail:
+            whole()
+        elif self.spec.thin:
+            part()
+        else:
+            with self.b.if_(self.whole):
+                whole()
+            with self.b.else_():
+                part()
+
+    def open_b(self, j0: Value) -> None:
+        """Pack the panel of B from column j0 on, or a strip of panels that begins there."""
         b, spec = self.b, self.spec
-        if part or spec.b != "row":
-            self.pack_b(j0, part)
-            return
-        with b.if_(((j0 - self.jc) % (STRIP * lanes)).eq(0)):
-            self.pack_strip(j0)
+
+        def strip() -> None:
+            with b.if_(((j0 - self.jc) % (STRIP * spec.lanes)).eq(0)):
+                self.pack_strip(j0)
+
+        if spec.b == "row":
+            self.by_width(strip, lambda: self.pack_b(j0, True))
+        else:
+            self.pack_b(j0)
 
     def enter(self, j0: Value) -> None:
         """Fix the batch that has column j0, the column with which it begins, and how many it has from j0 on."""
@@ -71,13 +92,14 @@ class Panels:
         self.shift = b.let(self.batch * each, "shift")
         self.room = b.let(self.shift + each - j0, "room")
 
-    def pack_b(self, j: Value, part: bool) -> None:
+    def pack_b(self, j: Value, part: bool = False) -> None:
         """One panel of B, `lanes` columns from j on. part: fewer exist."""
         f, b, spec, work = self.f, self.b, self.spec, self.f.work
         assert work is not None
         at = b.let(self.panel_at(j), "at")
-        if part and self.least:  # columns that do not exist would be looked at, too
-            with b.vfor("x", at, at + self.gk * spec.lanes, spec.lanes) as x:
+        if self.least and spec.tail:  # columns that do not exist would be looked at, too
+            end = b.let(select(self.je - j < spec.lanes, at + self.gk * spec.lanes, at), "end")
+            with b.vfor("x", at, end, spec.lanes) as x:
                 work[x] = 0
 
         def blocks() -> None:
@@ -110,8 +132,15 @@ class Panels:
                     cols = b.let(minimum(self.je - j, spec.lanes))
                     self.across(b.let(base + kk * f["bk"]), b.let(at + kk * spec.lanes), self.room, cols)
                 return
-            mask = packing.live(b, self.je - j, spec.lanes, spec.dtype) if part else None
-            packing.rows_panel(b, f.of_b, base, f["bk"], f["bj"], self.gk, mask, work, at, spec.lanes)
+
+            def panel(part: bool = True) -> None:
+                mask = packing.live(b, self.je - j, spec.lanes, spec.dtype) if part else None
+                packing.rows_panel(b, f.of_b, base, f["bk"], f["bj"], self.gk, mask, work, at, spec.lanes)
+
+            if part:
+                panel()
+            else:
+                self.by_width(lambda: panel(False), panel)
 
         self.choose("b", spec.b == "col", f["n"], blocks, rows)
         if self.least:
@@ -207,7 +236,14 @@ class Panels:
                     b, f.a, self.a0, f["ai"], window, spec.block, work, start, pitch, pitch, f.turn
                 )
             with b.else_():
-                rows()
+                edge()
+
+        def edge() -> None:  # what exists of a panel, a few lines of each row after the other
+            last = b.let(f["m"] - 1)
+            with b.for_("q", 0, self.gk, EDGE) as q, b.for_("r", 0, spec.rows) as r:
+                row = b.let(self.a0 + minimum(i0 + r, last) * f["ai"] + self.gb * f["ak"])
+                with b.for_("kk", q, minimum(q + EDGE, self.gk)) as kk:
+                    work[start + r + kk * pitch] = f.of_a(row + kk * f["ak"])
 
         def rows() -> None:
             places = self.a_rows(i0)
@@ -234,7 +270,7 @@ class Panels:
             with b.if_(i0 + spec.rows <= f["m"]):
                 copy()
             with b.else_():
-                rows()
+                edge()
         if self.least:
             self.least[0].look(work, start, self.gk * pitch)
 
@@ -276,13 +312,14 @@ class Panels:
         more = self.pe < self.p1
         row = (select(more, self.pe, self.p0) + (p - self.pb)) * spec.rows
         kb = select(more, self.gb, self.gb + self.gk)
-        at = self.a0 + row * f["ai"] + kb * f["ak"]
+        if spec.a == "any":
+            return
+        at = b.let(self.a0 + row * f["ai"] + kb * f["ak"], "at")
         if spec.a == "row":
             step = b.let(self.turn(j0) * (64 // SIZE[spec.read("a")]))
-            with b.if_(step < self.gk):
-                for r in range(spec.rows):
-                    b.prefetch(f.a, at + step + r * f["ai"])
-        elif spec.a == "col":
+            with b.if_(step < self.gk), b.for_("r", 0, spec.rows) as r:
+                b.prefetch(f.a, at + step + r * f["ai"])
+        else:
             share = b.let(self.gk * spec.lanes // ((self.je - self.jc) * self.turns()) + 1)
             first = b.let(self.turn(j0) * share)
             with b.for_("i", first, minimum(first + share, self.gk)) as i:

@@ -267,7 +267,9 @@ def _gemm(
     m, n, k, size = ints["m"], ints["n"], ints["k"], SIZE[spec.acc]
     vector = _vector(spec, target)
     rows, nv = tile(m, n, vector, registers(target), generic, tails=True)
-    lanes = nv * vector
+    wide = lanes = nv * vector
+    if 0 < n < lanes and not generic:
+        lanes = tail_lanes(n, lanes, vector)
     a_thin, b_thin = m < vector or k < vector, n < vector or k < vector
     pack_a, pack_b = _packing(spec, ints, size, lanes == vector)
     pack_a, pack_b = pack_a or spec.pairs, pack_b or spec.joined or spec.pairs
@@ -287,8 +289,9 @@ def _gemm(
         deep=pack_b and (k > spec.kc or generic),
         tail=lanes,
     )
-    spec = spec._replace(unroll=1 if pack_a or rows * nv >= 12 else 2 if rows * nv >= 6 else 4)
-    parts = _parts(ints, threads, ints["batch"] * ceil_div(m, rows) * ceil_div(n, lanes), rows * lanes)
+    small = 2 if rows * nv >= 6 else 4
+    spec = spec._replace(unroll=1 if rows * nv >= 12 or (pack_a and not pack_b) else small)
+    parts = _parts(ints, threads, ints["batch"] * ceil_div(m, rows) * ceil_div(n, lanes), rows * wide)
     gr, gc = _grid(ints, parts, rows, lanes)
     if not generic:
         rows = even_rows(m, rows, gr)
@@ -301,6 +304,7 @@ def _gemm(
         spec = spec._replace(
             even=m % rows == 0,
             tail=tail_lanes(n, lanes, vector),
+            thin=0 < n < lanes,
             single=single,
             groups=groups,
             shared=one_b and single and not groups,
