@@ -16,6 +16,7 @@ from .wide import together
 if TYPE_CHECKING:
     from .nest import _Lower
 
+LONG = 6  # operations from which code counts for more than masks cost: a bound with a name makes one round (llvm.py)
 SCRATCH = 32 << 10  # bytes of accumulators for which the rows are walked once
 
 
@@ -38,11 +39,11 @@ class Columns:
             lower.hoist_bases()
             n = lower.extents[self.inner]
             lo, hi = b.partition(n, LANES) if nest.split == "inner" else (const("i64", 0), n)
+            long = sum(v[0] == "map" for v in nest.values) >= LONG
             with b.for_("tile", lo, hi, LANES) as first:
-                end = b.let(minimum(first + LANES, hi), "end")
-                with b.vfor("j", first, end, LANES) as j:
-                    self.at = b.let(j - first, "at")
-                    lower.coords[self.inner] = j
+                some = minimum(hi - first, LANES)
+                with b.vfor("at", 0, b.let(some, "some") if long else some, LANES) as self.at:
+                    lower.coords[self.inner] = first + self.at
                     before, based = dict(lower.base), lower.based
                     lower.hoist_bases()
                     lower.scopes.append({})
