@@ -17,6 +17,7 @@ from tests.loop.fuzz import run as run_parts
 
 from flambeau import config
 from flambeau.codegen import engine, target
+from flambeau.codegen.objects import Order
 from flambeau.loop import ir
 from flambeau.loop.build import Builder, op
 from flambeau.loop.interp import interpret
@@ -45,6 +46,33 @@ def test_each_kernel_is_compiled_once() -> None:
         x = np.ones(20, np.float32)
         native.run(kernel, 20, x)
         assert (x == factor).all()
+
+
+def test_small_kernels_are_compiled_as_one_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LLVM takes a millisecond or two for each module. A long kernel has one of its own, and so has each of a few."""
+    orders, in_place = [], engine._in_place
+
+    def counting(order: Order) -> bytes:
+        orders.append(order)
+        return in_place(order)
+
+    monkeypatch.setattr(engine, "_in_place", counting)
+    made = [scaled("together", 2.0 + k) for k in range(5)]
+    b = Builder("alone")
+    x = b.buf("x", "f32", "rw")
+    for k in range(600):
+        x[k] = x[k + 1] + float(k)
+    made.insert(2, b.kernel())
+    addresses = engine.compile_kernels(made)
+    assert len(set(addresses)) == 6
+    assert sorted(order.text.count("define void @k_") for order in orders) == [1, 5]
+    for kernel, factor in zip(made[:2] + made[3:], (2, 3, 4, 5, 6), strict=True):
+        values = np.ones(20, np.float32)
+        native.run(kernel, 20, values)
+        assert (values == factor).all()
+    orders.clear()
+    engine.compile_kernels([scaled("apart", 2.0), scaled("apart", 3.0)])
+    assert len(orders) == 2
 
 
 def test_keys_tell_kernels_apart() -> None:

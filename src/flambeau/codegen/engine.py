@@ -29,6 +29,7 @@ _loaded: set[str] = set()
 _groups: dict[str, str] = {}  # the entries on disk that hold the code of kernels, by the kernels' keys
 _functions: dict[str, int] = {}  # of images
 _engine: list[Any] = []
+MODULE = 8000  # bytes of the keys' content up to which kernels are compiled as one module
 MANY = 8  # kernels compiled after which the C library's heap has much to give back
 _stats = {"compiled": 0, "from_disk": 0, "from_memory": 0, "emit_ms": 0.0, "llvm_ms": 0.0, "load_ms": 0.0}
 
@@ -91,55 +92,76 @@ def compile_kernels(
     cores: with several, other processes may compile too (workers.py). texts: what `recall` will find the kernels by."""
     with _lock:
         on = on or target.chosen()
-        found = [kernel_key(kernel, on) for kernel in kernels]
+        prints = [keys.fingerprint(kernel) for kernel in kernels]
+        found = [keys.digest("loop", content, on) for content in prints]
         missing = {key: kernel for key, kernel in zip(found, kernels, strict=True) if key not in _addresses}
         _stats["from_memory"] += len(found) - len(missing)
         for key in [key for key in missing if _from_disk(key)]:
             _stats["from_disk"] += 1
             _addresses[key] = _address(_symbol(key, missing.pop(key)))
         if missing:
-            _compile(missing, on, cores)
+            _compile(missing, on, cores, {key: len(content) for key, content in zip(found, prints)})
         _remember(texts, kernels, found, on)
         return [_addresses[key] for key in found]
 
 
-def _compile(kernels: dict[str, ir.Kernel], on: Target, cores: int) -> None:
-    """Compile kernels by key, link their objects to one, keep it and load it."""
+def _together(sizes: dict[str, int], limit: int) -> Iterator[list[str]]:
+    """What is compiled at once: LLVM takes a millisecond or two for a module whatever is in it."""
+    some: list[str] = []
+    room = limit
+    for key, size in sizes.items():
+        if size >= limit:
+            yield [key]
+            continue
+        if size > room:
+            yield some
+            some, room = [], limit
+        some.append(key)
+        room -= size
+    if some:
+        yield some
+
+
+def _compile(kernels: dict[str, ir.Kernel], on: Target, cores: int, sizes: dict[str, int]) -> None:
+    """Compile kernels by key, link their objects to one, keep it and load it. sizes: of all that was asked for."""
     from . import pipeline, workers
     from .objects import Order
 
     named = {key: _symbol(key, kernel) for key, kernel in kernels.items()}
+    limit = MODULE if len(kernels) > 2 * cores else 0  # every core has something to do first
+    groups = list(_together({key: sizes[key] for key in kernels}, limit))
 
     def emitted() -> Iterator[Order]:
-        for key, symbol in named.items():
-            unit = pipeline.Unit([kernels[key]], [symbol], on, None)
+        for some in groups:
+            unit = pipeline.Unit([kernels[key] for key in some], [named[key] for key in some], on, None)
             _run(unit, pipeline.PASSES[:-2])
             yield Order(*on.code, unit.text)
 
-    if cores > 1 and len(kernels) > 1 and config.debug < 6:
-        workers.CREW.hire(min(cores - 1, len(kernels) - 1))
+    if cores > 1 and len(groups) > 1 and config.debug < 6:
+        workers.CREW.hire(min(cores - 1, len(groups) - 1))
         made = workers.CREW.compiled(emitted(), _in_place)
     else:
         made = [_in_place(order) for order in emitted()]
-    for symbol, content in zip(named.values(), made):
+    for some, content in zip(groups, made):
         if called := undefined_symbols(content):
-            raise RuntimeError(f"codegen: kernel {symbol} calls {', '.join(called)}: kernels call nothing")
+            names = ", ".join(named[key] for key in some)
+            raise RuntimeError(f"codegen: kernel {names} calls {', '.join(called)}: kernels call nothing")
     before = _stats["compiled"]
     _stats["compiled"] += len(kernels)
-    _add(list(kernels), made)
+    _add(groups, made)
     if _stats["compiled"] // MANY > before // MANY:
         heap.release()
     for key, symbol in named.items():
         _addresses[key] = _address(symbol)
 
 
-def _add(some: list[str], made: list[bytes], keep: bool = True) -> None:
-    """Load and keep objects, linked to one image where that is possible."""
+def _add(groups: list[list[str]], made: list[bytes], keep: bool = True) -> None:
+    """Load and keep objects, each of a group of keys, linked to one image where that is possible."""
     whole = image.link(made)
     if whole is not None and _load(whole):
-        pairs = [(some, whole)]
+        pairs = [([key for some in groups for key in some], whole)]
     else:
-        pairs = [([key], content) for key, content in zip(some, made)]
+        pairs = list(zip(groups, made))
         for content in made:
             _load(content)
     for group, content in pairs if keep else ():
@@ -223,7 +245,7 @@ def _text_order(text: str, renamed: dict[str, str]) -> Order:
 def _add_text(key: str, made: bytes, count: int, keep: bool) -> None:
     """Keep and load the object of a text."""
     _stats["compiled"] += count
-    _add([key], [made], keep)
+    _add([[key]], [made], keep)
 
 
 def emit(kernels: Sequence[ir.Kernel], on: Target, what: str = "object") -> bytes | str:
