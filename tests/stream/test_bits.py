@@ -91,6 +91,39 @@ def test_many_short_rows(name: str, n: int) -> None:
         assert values.numpy().tobytes() == b"".join(part[k].numpy().tobytes() for part in parts)
 
 
+ZEROS = (0.0, -0.0)
+EXTREMA: dict[str, Callable[[Any], Any]] = {
+    "zeros": lambda rng: rng.choice(ZEROS, 40001),
+    "few positive zeros": lambda rng: np.where(np.arange(40001) % 20000 == 777, 0.0, -0.0),
+    "few negative zeros": lambda rng: np.where(np.arange(40001) % 20000 == 777, -0.0, 0.0),
+    "zero at the top": lambda rng: np.minimum(rng.standard_normal(40001), rng.choice(ZEROS, 40001)),
+    "zero at the bottom": lambda rng: np.maximum(rng.standard_normal(40001), rng.choice(ZEROS, 40001)),
+    "NaN": lambda rng: np.where(np.arange(40001) == 333, np.nan, rng.standard_normal(40001)),
+    "NaN with a sign": lambda rng: np.where(np.arange(40001) == 39999, -np.nan, rng.standard_normal(40001)),
+    "infinite": lambda rng: rng.choice((-np.inf, np.inf), 40001),
+    "all the least": lambda rng: np.full(40001, -np.inf),
+}
+
+
+@pytest.mark.parametrize("name", EXTREMA)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_extrema_heed_nan_and_the_sign_of_zero(each_way: Ways, name: str, dtype: Any) -> None:
+    a = EXTREMA[name](np.random.default_rng(0)).astype(dtype)
+    for x in (a[:1], a[:37].copy(), a):
+        t = torch.tensor(x)
+        found = each_way(lambda: (t.amax(), t.amin(), t[None].amax(1), t[:, None].amax(0)))
+        if np.isnan(x).any():
+            assert all(np.isnan(f).all() for f in map(np.frombuffer, found[0], [dtype] * 4))
+            continue
+        same(found)
+        zeros = x[x == 0]
+        top, bottom, *others = (np.frombuffer(f, dtype)[0] for f in found[0])
+        assert top == x.max() and bottom == x.min()
+        assert top != 0 or np.signbit(top) == np.signbit(zeros).all()
+        assert bottom != 0 or np.signbit(bottom) == np.signbit(zeros).any()
+        assert all(o.tobytes() == top.tobytes() for o in others)
+
+
 LOOKED_UP: dict[str, Callable[[Any, Any, Any], Any]] = {
     "sums": lambda t, i, w: (F.embedding(i, t).sum(1), F.embedding(i, t).mean(1), F.embedding(i, t).amax(1)),
     "bags": lambda t, i, w: (F.embedding_bag(i, t, mode="sum"), F.embedding_bag(i, t, mode="mean")),

@@ -59,7 +59,11 @@ class Place:
 
 
 class Lanes:
-    """The accumulators of one reduction within a chunk: in registers of their own, or in `places` of scratch."""
+    """The accumulators of one reduction within a chunk: in registers of their own, or in `places` of scratch.
+
+    `max` and `min` of floats heed NaN and the sign of zero, for which machines take many instructions that wait for
+    each other. In registers a plain comparison finds the extremum, beside it run the signs (a maximum is negative if
+    all elements are, a minimum if any is) and the last NaN."""
 
     def __init__(self, b: Builder, v: tuple[Any, ...], lanes: int, places: list[Place] | None = None):
         self.b, self.kind = b, v[1]
@@ -67,8 +71,13 @@ class Lanes:
         self.work = Lanes.types(v)[0]
         self.start = const(self.work, identity(self.kind, self.work))
         self.acc: Any = places[0] if places else b.reg("acc", self.start, lanes=lanes)
+        self.apart = places is None and self.kind in ("max", "min") and self.work in FLOATS
         if self.arg:
             self.at: Any = places[1] if places else b.reg("at", const("i64", 2**62), lanes=lanes)
+        if self.apart:
+            self.bits = "i64" if self.work == "f64" else "i32"
+            self.signs = b.reg("signs", const(self.bits, -1 if self.kind == "max" else 0), lanes=lanes)
+            self.unordered = b.reg("unordered", const(self.work, 0), lanes=lanes)
 
     def clear(self) -> None:
         """The neutral element into scratch."""
@@ -86,6 +95,13 @@ class Lanes:
     def add(self, x: Value, position: Value) -> None:
         """Take one more element; position: where it stands, for argmax and argmin."""
         b = self.b
+        if self.apart:
+            x, old = b.let(x.cast(self.work)), self.acc.get()
+            self.acc.set(select(x > old if self.kind == "max" else x < old, x, old))
+            join = "and" if self.kind == "max" else "or"
+            self.signs.set(op(join, self.signs.get(), x.bitcast(self.bits)))
+            self.unordered.set(select(x.ne(x), x, self.unordered.get()))
+            return
         if not self.arg:
             self.acc.set(op(self.kind, self.acc.get(), x.cast(self.work)))
             return
@@ -98,6 +114,11 @@ class Lanes:
     def tree(self) -> Any:
         """The lanes of this register as one value (two for argmax: value and position)."""
         b = self.b
+        if self.apart:
+            with b.vfor("l", 0, LANES, LANES, full=True):
+                nan = b.let(self.unordered.get())
+                found = op("copysign", self.acc.get(), self.signs.get().bitcast(self.work))
+                self.acc.set(select(nan.ne(nan), nan, found))
         if not self.arg:
             return b.let(self.acc.reduce(self.kind), "h")
         best = b.let(self.acc.reduce("max" if self.kind == "argmax" else "min"), "h")
