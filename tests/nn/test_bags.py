@@ -44,3 +44,66 @@ def test_many_bags_need_no_table_of_indices_by_bags(mode: str) -> None:
     y = flambeau.nn.functional.embedding_bag(index, table, flambeau.arange(0, 2 * count, 2), mode=mode)
     want = table[1::2] if mode == "max" else table[::2] + table[1::2]
     assert flambeau.equal(y, want.repeat(count // 25, 1))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32"])
+@pytest.mark.parametrize("padding", [None, 3])
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+def test_bags_of_any_sizes(mode: str, padding: int | None, dtype: str) -> None:
+    """Against a loop in float64: columns that fill vectors or not, empty bags, a table that is not contiguous."""
+    r = np.random.default_rng(1)
+    for n, count, size in (
+        (1, 1, 1),
+        (7, 3, 16),
+        (50, 9, 70),
+        (900, 40, 64),
+        (901, 41, 65),
+        (5000, 300, 130),
+    ):
+        table, index = r.standard_normal((size, 20)).T, r.integers(0, 20, n)
+        begins = np.sort(np.concatenate([[0], r.integers(0, n + 1, count - 1)]))
+        factors = r.standard_normal((count, size))
+        want, slope = np.zeros((count, size)), np.zeros((20, size))
+        for b, (lo, hi) in enumerate(zip(begins, [*begins[1:], n])):
+            rows = [i for i in index[lo:hi] if i != padding]
+            number = max(len(rows), 1) if mode == "mean" else 1
+            for i in rows:
+                want[b] += table[i] / number
+                slope[i] += factors[b] / number
+        w = flambeau.tensor(np.ascontiguousarray(table.T)).t().requires_grad_()
+        i, o = (flambeau.tensor(a).to(getattr(flambeau, dtype)) for a in (index, begins))
+        y = flambeau.nn.functional.embedding_bag(i, w, o, mode=mode, padding_idx=padding)
+        y.backward(flambeau.tensor(factors))
+        np.testing.assert_allclose(y.detach().numpy(), want, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(w.grad.numpy(), slope, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+def test_gradients_of_gradients(mode: str) -> None:
+    w = flambeau.tensor(np.random.default_rng(0).standard_normal((6, 5)), requires_grad=True)
+    i, o = flambeau.tensor([1, 2, 2, 5, 0]), flambeau.tensor([0, 2, 2])
+    f = lambda w: flambeau.nn.functional.embedding_bag(i, w, o, mode=mode, padding_idx=2) ** 2
+    assert flambeau.autograd.gradcheck(f, (w,)) and flambeau.autograd.gradgradcheck(f, (w,))
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(
+    "index, begins, what",
+    [
+        ([1, 9], [0], "9 is"),
+        ([-1], [0], "-1 is"),
+        ([1, 2], [1], "1 is"),
+        ([1], [0, 9], "0 is"),
+        ([1, 2], [0, 2, 1], "2 is"),
+    ],
+)
+def test_refused(index: list[int], begins: list[int], what: str, late: bool) -> None:
+    """Also where nobody reads the result, and in front of what is written to memory that exists."""
+    w, out = flambeau.ones(6, 2), flambeau.zeros(2)
+    flambeau.synchronize()
+    i = flambeau.tensor(index) + 0 if late else flambeau.tensor(index)
+    with pytest.raises(IndexError, match=what):
+        flambeau.nn.functional.embedding_bag(i, w, flambeau.tensor(begins), mode="sum")
+        out.add_(1)
+        flambeau.synchronize()
+    assert out.tolist() == [0, 0]

@@ -127,6 +127,10 @@ def test_extrema_heed_nan_and_the_sign_of_zero(each_way: Ways, name: str, dtype:
 LOOKED_UP: dict[str, Callable[[Any, Any, Any], Any]] = {
     "sums": lambda t, i, w: (F.embedding(i, t).sum(1), F.embedding(i, t).mean(1), F.embedding(i, t).amax(1)),
     "bags": lambda t, i, w: (F.embedding_bag(i, t, mode="sum"), F.embedding_bag(i, t, mode="mean")),
+    "bags at offsets": lambda t, i, w: (
+        F.embedding_bag(i.view(-1), t, torch.arange(0, i.numel(), 3), mode="sum"),
+        F.embedding_bag(i.view(-1), t, torch.arange(0, i.numel(), 7), padding_idx=3),
+    ),
     "weights": lambda t, i, w: (F.embedding(i, t) * w.unsqueeze(2)).sum(1),
     "soft": lambda t, i, w: F.embedding(i, t).softmax(1).sum(0),
     "both ends": lambda t, i, w: (

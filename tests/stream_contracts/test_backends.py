@@ -79,6 +79,13 @@ def written() -> list[Any]:
     return [x]
 
 
+def bags() -> list[Any]:
+    w = r(7, 19).requires_grad_()
+    y = F.embedding_bag(ints(0, 6, 2, 2, 5), w, ints(0, 2, 2), padding_idx=5)
+    y.square().sum().backward()
+    return [y, w.grad]
+
+
 def random_numbers() -> list[Any]:
     torch.manual_seed(3)
     drawn = [torch.rand(20), torch.randn(20), torch.randint(0, 9, (8,)), torch.randperm(10)]
@@ -112,6 +119,7 @@ PROGRAMS: dict[str, Callable[[], list[Any]]] = {
     "half": lambda: [r(5, 7).half() + 1, r(33).bfloat16() * 3, r(33).bfloat16().sum(), r(5).half().exp()],
     "sums": lambda: [r(40, 50).sum(), r(40, 50).sum(0), r(40, 50).mean(1), r(3, 4, 5).sum((0, 2))],
     "extrema": lambda: [*r(4, 9).max(1), r(4, 9).amin(0), r(30).argmax(), r(4, 9).argmin(1)],
+    "extrema of zeros": lambda: [(r(3, 40).clamp(max=0) * 0).amax(1), (r(3, 40) * 0).amin(1), (-r(9)).max()],
     "var": lambda: [r(4, 9).var(1), r(4, 9).std(), r(8).logsumexp(0)],
     "softmax": lambda: [r(5, 33).softmax(-1), r(5, 33).softmax(0), r(3, 4).log_softmax(1)],
     "matmul": lambda: [r(9, 17) @ r(17, 11), r(2, 3, 4) @ r(2, 4, 5), r(4, 3).T @ r(4, 2), r(7) @ r(7)],
@@ -120,6 +128,7 @@ PROGRAMS: dict[str, Callable[[], list[Any]]] = {
     "attention": attended,
     "recurrence": recurrent,
     "pooling": pooled,
+    "bags": bags,
     "cross entropy": lambda: [F.cross_entropy(r(6, 10), ints(1, 2, 3, 4, 5, 9), label_smoothing=0.1)],
     "training step": trained,
     "random": random_numbers,

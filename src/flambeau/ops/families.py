@@ -37,6 +37,7 @@ FAMILIES = [
     "join",
     "rearrange",
     "gather",
+    "bags",
     "scatter",
     "index_write",
     "sort",

@@ -13,7 +13,7 @@ from ..errors import fail, site
 from ..shapes import numel
 from ..stream import gradient
 from ..stream.access import settle
-from ..stream.graph import Buffer, GNode, Trace, Val
+from ..stream.graph import LOOKING, Buffer, GNode, Trace, Val
 from ..stream.value import (
     ENTERING,
     LOCAL,
@@ -100,7 +100,7 @@ class Form:
         written = {i for n in trace.nodes for i in written_operands(n)}
         written |= {row[i] for part, row in trace.rows for n in part.nodes for i in written_operands(n)}
         self.writes = tuple(sorted(written))
-        self.checks = any(n.kind == "take" or n.op == "scatter" for n in trace.nodes)
+        self.checks = any(n.kind == "take" or n.op in LOOKING for n in trace.nodes)
         self.effects = bool(self.writes) or self.checks
 
     def __getattr__(self, name: str) -> Any:

@@ -28,6 +28,8 @@ from ..shapes import (
 )
 from .value import COMPLEX_NUMBER, LOCAL, Meta, intern_meta
 
+LOOKING = ("scatter", "bags")  # opaque nodes that check indices
+
 
 class Buffer:
     """Memory of the graph: an operand of the op (src = its number) or the result of a node (src = the node).

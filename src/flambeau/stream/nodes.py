@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..shapes import extent_bytes, numel
-from .graph import GNode, Val
+from .graph import LOOKING, GNode, Val
 
 PAIRS = 1 << 40  # added to the slot of an offset that counts pairs of elements: of complex numbers
 
@@ -243,7 +243,8 @@ def drop_dead(nodes: list[PNode]) -> list[PNode]:
             buf = node.ins[0].buf
             keep = buf.kept or buf.bytes_exist or buf.id in needed
         elif node.kind == "opaque":
-            keep = bool(opaque_writes(node)) or any(b.kept or b.id in needed for b in node.outs)
+            keep = node.op in LOOKING or bool(opaque_writes(node))
+            keep = keep or any(b.kept or b.id in needed for b in node.outs)
         elif node.kind == "take":
             keep = True
         else:

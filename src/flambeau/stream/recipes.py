@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 FILES = (
     "attention",
+    "bags",
     "contraction",
     "draws",
     "pooling",

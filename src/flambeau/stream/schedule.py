@@ -162,7 +162,7 @@ class Scheduler:
             self.materialise(v)
             lo = max(lo, self.after_writes(v), self.after_accesses(v) if i in writes else 0)
         group = self.new_group((), node, lo)
-        if node.op == "external" or (node.op == "scatter" and not self.proofs.holds(node)):
+        if node.op in ("external", "bags") or (node.op == "scatter" and not self.proofs.holds(node)):
             self.check(group)
         for i, v in enumerate(node.ins):
             if i in writes:

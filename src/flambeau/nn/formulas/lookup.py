@@ -43,6 +43,11 @@ def bags_of_embeddings(
     last = 1
     if length and mode != "max":  # bags of one length are rows, which are read and added up in one pass
         input, last = input.view(count, length), 2
+    plain = per_sample_weights is None and not (scale_grad_by_freq or sparse or weight.is_complex())
+    if not length and mode != "max" and plain:
+        return ops._embedding_bag_sum(
+            weight, input, starts, mode == "mean", -1 if padding_idx is None else padding_idx
+        )
     rows = ops.embedding(
         input, weight, padding_idx=padding_idx, scale_grad_by_freq=scale_grad_by_freq, sparse=sparse
     )
