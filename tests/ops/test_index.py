@@ -236,3 +236,26 @@ def test_places_of_many_elements(shape: tuple[int, ...], share: float) -> None:
     assert np.array_equal(torch.from_numpy(values)[x].numpy(), values[a])
     turned = torch.from_numpy(values).transpose(0, -1)[x.transpose(0, -1)]
     assert np.array_equal(turned.numpy(), values.swapaxes(0, -1)[a.swapaxes(0, -1)])
+
+
+@pytest.mark.parametrize("bad", [9, -1, 1000])
+@pytest.mark.parametrize(
+    "shape, view",
+    [
+        ((40, 50), lambda i: i),
+        ((40, 50), lambda i: i.t()),
+        ((40, 50), lambda i: i[::2, ::3]),
+        ((3, 40, 50), lambda i: i[:, ::2]),
+        ((7,), lambda i: i),
+    ],
+)
+def test_the_place_of_a_bad_index_in_any_layout(shape: Any, view: Any, bad: int) -> None:
+    rng = np.random.default_rng(0)
+    base = flambeau.tensor(rng.integers(0, 9, shape)) + 0
+    a = np.array(view(base).tolist())
+    at = int(rng.integers(0, a.size))
+    a.reshape(-1)[at] = bad
+    i = view(base)
+    i.copy_(flambeau.tensor(a))
+    with pytest.raises((IndexError, RuntimeError), match=f"index {bad} is .* at position {at};"):
+        flambeau.zeros(9, *a.shape[1:]).scatter_add(0, i, flambeau.ones(*a.shape)).sum().item()

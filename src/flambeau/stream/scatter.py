@@ -35,11 +35,11 @@ def check_launch(v: PVal, extent: int, label: str, dim: int, form: Any) -> Launc
     ints = {"size": extent}
     for k, (n, (s,)) in enumerate(axes):
         ints |= {f"n{k}": n, f"s{k}": s}
-    negative, count = label == "index", len(axes)
+    negative, count, dense = label == "index", len(axes), axes[-1][1][0] == 1
     total = numel([n for n, _ in axes])
-    make = lambda: kernels.check(count, negative)
+    make = lambda: kernels.check(count, negative, dense)
     launch = named_launch(
-        ("check_index", count, negative),
+        ("check_index", count, negative, dense),
         make,
         PARTS if total > SERIAL_WORK else 1,
         label,

@@ -183,30 +183,32 @@ def rows(f: _Frame) -> None:
                 f.dest[at] = combine(spec.mode, spec.dtype, f.dest[at], f.src[src + v * ss])
 
 
-def check(axes: int, negative: bool) -> Kernel:
-    """Every index in range (from -extent if negative ones count from the end), else an error record."""
+def check(axes: int, negative: bool, dense: bool) -> Kernel:
+    """Every index in range (from -extent if negative ones count from the end), else an error record; dense: those along
+    the last axis lie side by side."""
     b = Builder("check_index")
     index: Buffer = b.buf("index", "i64")
     extents = [b.integer(f"n{k}") for k in range(axes)]
-    strides = [b.integer(f"s{k}") for k in range(axes)]
+    strides: list[Value] = [b.integer(f"s{k}") for k in range(axes)]
     size = b.integer("size")
     low = b.let(const("i64", 0) - size if negative else const("i64", 0), "low")
-    total: Value = const("i64", 1)
-    for n in extents:
-        total = total * n
-    lo, hi = b.partition(total, 16)
-    if axes == 1:
+    last, step = extents[-1], const("i64", 1) if dense else strides[-1]
+
+    def line(first: Value, lo: Value, hi: Value, before: Value) -> None:
         with b.vfor("i", lo, hi, 16) as i:
-            k = b.let(index[i * strides[0]], "k")
-            b.check((k >= low) & (k < size), 1, k, i)
+            k = b.let(index[first + i * step], "k")
+            b.check((k >= low) & (k < size), 1, k, before + i)
+
+    if axes == 1:
+        line(const("i64", 0), *b.partition(last, 16), const("i64", 0))
         return b.kernel()
-    with b.for_("i", lo, hi) as i:
-        flat: Value = i
+    lo, hi = b.partition(product(extents[:-1]))
+    with b.for_("o", lo, hi) as o:
+        flat: Value = o
         at: Value = const("i64", 0)
-        for d in range(axes - 1, -1, -1):
+        for d in range(axes - 2, -1, -1):
             at = at + (b.let(flat % extents[d], "c") if d else flat) * strides[d]
             if d:
                 flat = b.let(flat // extents[d], "f")
-        k = b.let(index[at], "k")
-        b.check((k >= low) & (k < size), 1, k, i)
+        line(b.let(at, "at"), const("i64", 0), last, b.let(o * last, "before"))
     return b.kernel()
