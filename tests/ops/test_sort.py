@@ -217,3 +217,21 @@ def test_ways_of_sorting_change_with_the_length_of_rows(n: int, kind: str) -> No
         first = flambeau.topk(x, 30, 1, largest=descending)
         assert (first[0].numpy() == want[0].numpy()[:, :30]).all()
         assert (np.take_along_axis(a, first[1].numpy(), 1) == first[0].numpy()).all()
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.float16, np.int64, np.uint8])
+@pytest.mark.parametrize("order", ["random", "rising", "ties", "first NaN", "late NaN", "least"])
+def test_running_extrema_of_long_rows(kind: Any, order: str) -> None:
+    """Stretches with and without a new extremum, along memory and across it."""
+    for shape in ((1,), (64,), (65,), (3, 200), (2, 150, 3)):
+        a = (np.random.default_rng(3).standard_normal(shape) * 9).astype(kind)
+        a = np.sort(a, -1) if order == "rising" else a // 9 if order == "ties" else a
+        if a.dtype.kind == "f" and "NaN" in order:
+            a.flat[0 if order == "first NaN" else a.size * 2 // 3] = np.nan
+        if order == "least":
+            a[:] = -np.inf if a.dtype.kind == "f" else 0
+        for dim in range(a.ndim):
+            for name in ("cummax", "cummin"):
+                x, y = (getattr(T.tensor(a), name)(dim) for T in (flambeau, torch))
+                same(x.values, y.values)
+                same(x.indices, y.indices)

@@ -120,6 +120,13 @@ PROGRAMS: dict[str, Callable[[], list[Any]]] = {
     "sums": lambda: [r(40, 50).sum(), r(40, 50).sum(0), r(40, 50).mean(1), r(3, 4, 5).sum((0, 2))],
     "extrema": lambda: [*r(4, 9).max(1), r(4, 9).amin(0), r(30).argmax(), r(4, 9).argmin(1)],
     "extrema of zeros": lambda: [(r(3, 40).clamp(max=0) * 0).amax(1), (r(3, 40) * 0).amin(1), (-r(9)).max()],
+    "scans": lambda: [
+        *r(150).cummax(0),
+        *(r(3, 70) * 2).round().cummin(1),
+        *r(20, 5).cummax(0),
+        r(9, 5).cumsum(0),
+        r(40).topk(9)[1],
+    ],
     "var": lambda: [r(4, 9).var(1), r(4, 9).std(), r(8).logsumexp(0)],
     "softmax": lambda: [r(5, 33).softmax(-1), r(5, 33).softmax(0), r(3, 4).log_softmax(1)],
     "matmul": lambda: [r(9, 17) @ r(17, 11), r(2, 3, 4) @ r(2, 4, 5), r(4, 3).T @ r(4, 2), r(7) @ r(7)],

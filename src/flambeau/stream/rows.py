@@ -18,7 +18,7 @@ from .scatter import merged
 from .schedule import PNode
 
 RADIX = 128  # elements from which on a row is sorted by radix
-SOME = 4096  # elements from which on the first ones of a row are found without sorting all
+SOME = 64  # elements for each of the first ones from which on a row is not sorted as a whole
 SERIAL_WORK = 4000  # elements below which one thread is faster
 
 
@@ -50,10 +50,11 @@ def sort(node: PNode) -> Sequence[Launch]:
     dtype = x.buf.dtype.short
     packed = can_pack(x.buf.dtype, n)
     way = "radix" if RADIX <= n < 2**31 else "merge"
-    if 4 * k <= n and (k <= sorts.FEW or n >= SOME):
+    if (k <= sorts.FEW and 4 * k <= n) or SOME * k <= n:
         way = "few" if k <= sorts.FEW else "some"
     digit = 8 if n < (2048 if packed else 512) else sorts.DIGIT  # so that counts are no more than elements
-    spec = sorts.Sort(dtype, len(axes), descending, packed, way, len(node.outs) > 1, digit)
+    dense = x.strides[dim] == 1
+    spec = sorts.Sort(dtype, len(axes), descending, packed, way, len(node.outs) > 1, digit, dense)
     parts = parts_of(rows, rows * n)
     ints = {"n": n, "k": k, "xs": x.strides[dim], "vs": values.strides[dim]}
     for i, (m, (xs, vs)) in enumerate(axes):
@@ -121,7 +122,8 @@ def scan(node: PNode) -> Sequence[Launch]:
     axes = axes_of(x, out, dim)
     rows, n = numel([m for m, _ in axes]), out.shape[dim]
     lanes = bool(axes) and axes[-1][1][1] == 1 and axes[-1][0] >= 4
-    spec = scans.Scan(kind, x.buf.dtype.short, len(axes), lanes)
+    dense = (axes[-1][1] if lanes else (x.strides[dim], out.strides[dim])) == (1, 1)
+    spec = scans.Scan(kind, x.buf.dtype.short, len(axes), lanes, dense)
     ints = {"n": n, "xs": x.strides[dim], "os": out.strides[dim]}
     for i, (m, (xs, os)) in enumerate(axes):
         ints |= {f"a{i}": m, f"x_a{i}": xs, f"o_a{i}": os}

@@ -17,16 +17,19 @@ from .sort import decode
 LANES = 16
 ROWS, BLOCK = 4, 4  # rows at a time; elements of float32 at a time
 AHEAD = 8  # rows that memory is asked for ahead, where they lie across
+STRETCH = 64  # elements that may have no new extremum
 
 
 @dataclass(frozen=True)
 class Scan:
-    """kind: add, mul, max, min, logaddexp; type: of the elements; axes: of the rows; lanes: rows at once."""
+    """kind: add, mul, max, min, logaddexp; type: of the elements; axes: of the rows; lanes: rows at once; dense: what
+    is walked innermost (such rows, or else elements) lies side by side, in the input and in the results."""
 
     kind: str
     type: str
     axes: int
     lanes: bool
+    dense: bool
 
 
 def wide(spec: Scan) -> str:
@@ -44,6 +47,10 @@ def kernel(spec: Scan) -> Kernel:
         return f.b.kernel()
     b = f.b
     lo, hi = b.partition(f.count(f.extents))
+    if f.places is not None and spec.dense:
+        with b.for_("row", lo, hi) as row:
+            f.extrema(row)
+        return b.kernel()
     together = ROWS if spec.axes and spec.kind != "logaddexp" and f.block == 1 else 1
     middle = b.let(lo + (hi - lo) // together * together, "middle")
     if together > 1:
@@ -62,7 +69,9 @@ class _Frame:
         b = self.b
         self.x, self.out = b.buf("x", spec.type), b.buf("out", spec.type, "w")
         self.places = b.buf("places", "i64", "w") if spec.kind in ("max", "min") else None
-        self.n, self.xs, self.os = b.integer("n"), b.integer("xs"), b.integer("os")
+        self.n = b.integer("n")
+        near = spec.dense and not spec.lanes
+        self.xs, self.os = (const("i64", 1) if near else b.integer(k) for k in ("xs", "os"))
         self.extents = [b.integer(f"a{i}") for i in range(spec.axes)]
         self.x_a = [b.integer(f"x_a{i}") for i in range(spec.axes)]
         self.o_a = [b.integer(f"o_a{i}") for i in range(spec.axes)]
@@ -113,10 +122,35 @@ class _Frame:
 
         self.whole(body)
 
+    def extrema(self, row: Value) -> None:
+        """A row of extrema: a stretch without a new one is filled; elsewhere a jump is cheaper than to wait."""
+        b, spec, n = self.b, self.spec, self.n
+        chain = _Chain(b, spec, 0)
+        x0, o0 = decode(b, row, self.extents, (self.x_a, self.o_a))
+        with b.for_("s", 0, n, STRETCH) as s:
+            end, old = b.let(minimum(s + STRETCH, n), "end"), b.let(chain.acc.get(), "old")
+            hit = b.reg("hit", False, "b1", LANES)
+            with b.vfor("v", s, end, LANES) as v:
+                hit.set(hit.get() | chain.better(b.let(self.x[x0 + v].cast(chain.type), "x"), old))
+            with b.if_(hit.reduce("or") | s.eq(0)), b.for_("i", s, end) as i:
+                x = b.let(self.x[x0 + i].cast(chain.type), "x")
+                with b.if_(chain.better(x, chain.acc.get()) | i.eq(0)):
+                    chain.acc.set(x)
+                    chain.at.set(i)
+                self.put(o0 + i, chain)
+            with b.else_(), b.vfor("v", s, end, LANES) as v:
+                self.put(o0 + v, chain)
+
+    def put(self, to: Value, chain: _Chain) -> None:
+        """An extremum and its place."""
+        self.out[to] = chain.acc.get().cast(self.spec.type)
+        self.places[to] = chain.at.get()  # type: ignore[index]
+
     def columns(self) -> None:
         """Rows side by side are lanes."""
         b, lead = self.b, self.extents[:-1]
-        x_last, o_last = self.x_a[-1], self.o_a[-1]
+        dense, one = self.spec.dense, const("i64", 1)
+        x_last, o_last = (one, one) if dense else (self.x_a[-1], self.o_a[-1])
         blocks = b.let((self.extents[-1] + (LANES - 1)) // LANES, "blocks")
         lo, hi = b.partition(self.count(lead) * blocks)
         with b.for_("row", lo, hi) as row:
@@ -154,13 +188,15 @@ class _Chain:
         self.acc.set(found[-1])
         return found
 
+    def better(self, x: Value, old: Value) -> Value:
+        """Whether x takes the place of an extremum: equal ones do, and a NaN."""
+        better = x >= old if self.spec.kind == "max" else x <= old
+        return x.ne(x) | (old.eq(old) & better) if self.type in FLOATS else better
+
     def take(self, i: Value, x: Value) -> None:
         b, kind, old = self.b, self.spec.kind, self.acc.get()
         if kind in ("max", "min"):
-            better = x >= old if kind == "max" else x <= old
-            if self.type in FLOATS:
-                better = x.ne(x) | (old.eq(old) & better)
-            better = b.let(better | i.eq(0), "better")
+            better = b.let(self.better(x, old) | i.eq(0), "better")
             self.at.set(select(better, i, self.at.get()))
             self.acc.set(select(better, x, self.acc.get()))
         elif kind == "logaddexp":

@@ -17,14 +17,14 @@ from ..ir import FLOATS, SIZE, Kernel
 RUN = 16  # runs sorted by insertion before merging
 DIGIT = 11  # bits of a digit of the radix sort
 BLOCK = 64  # elements looked at together for one that belongs to the first ones
-FEW = 16  # up to so many first ones are kept sorted by insertion
+FEW = 32  # up to so many first ones are kept sorted by insertion
 
 
 @dataclass(frozen=True)
 class Sort:
     """dtype of the elements; number of row axes; order; way: see WAYS. Only the k first are stored.
 
-    places: whether they are wanted."""
+    places: whether they are wanted; dense: whether the elements of a row lie side by side."""
 
     dtype: str
     axes: int
@@ -33,6 +33,7 @@ class Sort:
     way: str = "merge"
     places: bool = True
     digit: int = DIGIT  # bits, of the radix sort
+    dense: bool = False
 
     @property
     def apart(self) -> bool:
@@ -87,7 +88,8 @@ class _Rows:
         self.places = b.buf("places", "i64", "w") if spec.places else None
         self.work = b.buf("work", "i64", "rw")
         self.n, self.k = b.integer("n"), b.integer("k")
-        self.xs, self.vs = b.integer("xs"), b.integer("vs")
+        self.xs: Value = const("i64", 1) if spec.dense else b.integer("xs")
+        self.vs = b.integer("vs")
         self.extents = [b.integer(f"a{i}") for i in range(spec.axes)]
         self.x_a = [b.integer(f"x_a{i}") for i in range(spec.axes)]
         self.v_a = [b.integer(f"v_a{i}") for i in range(spec.axes)]
