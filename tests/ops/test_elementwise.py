@@ -309,3 +309,17 @@ def test_powers_of_integers_wrap_around(name: str) -> None:
     for a, n in zip(flambeau.tensor(base).to(d).tolist(), exponent):
         expected.append((a**n - low) % (1 << bits) + low)
     assert made == expected
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "float16", "bfloat16"])
+def test_clamp_of_what_is_no_number_and_between_odd_bounds(kind: str) -> None:
+    """NaN in the input or in a bound, bounds in the wrong order, infinities; numbers and tensors as bounds."""
+    a = np.array([-np.inf, -2, -0.0, 0.0, 1, 3, np.inf, np.nan] * 5)
+    x = flambeau.tensor(a).to(getattr(flambeau, kind))
+    nan = float("nan")
+    for lo, hi in ((-1.0, 2.0), (nan, 2.0), (-1.0, nan), (5.0, -3.0), (0.0, None), (None, nan), (None, 0.5)):
+        want = a if lo is None else np.maximum(a, lo)
+        want = want if hi is None else np.minimum(want, hi)
+        bounds = [None if v is None else flambeau.full((40,), v, dtype=x.dtype) for v in (lo, hi)]
+        for got in (x.clamp(lo, hi), x.clamp(*bounds)):
+            np.testing.assert_array_equal(got.double().numpy(), want)

@@ -67,7 +67,7 @@ def pooled() -> list[Any]:
     x = r(2, 3, 6, 6).requires_grad_()
     y = F.max_pool2d(x, 2)
     (y * y).sum().backward()
-    return [y, x.grad, F.avg_pool2d(x, 3, stride=2)]
+    return [y, x.grad, F.avg_pool2d(x, 3, stride=2), F.adaptive_avg_pool2d(r(2, 3, 8, 9), (4, 1))]
 
 
 def written() -> list[Any]:

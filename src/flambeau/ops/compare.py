@@ -191,10 +191,16 @@ def clamp(self: T, min: OTN = None, max: OTN = None) -> Any:
         bound = min if max is None else max
         if type(bound) is Val and bound.level:  # as in PyTorch: of one bound, which is a tensor
             return map_("and" if min is None else "or", x, cast(bound, d), name="clamp")
-    if min is not None:
-        x = map_("max", x, cast(min, d), name="clamp")
-    if max is not None:
-        x = map_("min", x, cast(max, d), name="clamp")
+    for bound, kind, beyond in ((min, "max", "lt"), (max, "min", "gt")):
+        if bound is None:
+            continue
+        to = cast(bound, d)
+        if not d.is_floating_point:
+            x = map_(kind, x, to, name="clamp")
+            continue
+        # a bound is mostly a number, whose NaN is looked for once: half of the instructions that `max` and `min` take
+        taken = map_("or", map_(beyond, x, to, out=bool_, name="clamp"), map_("ne", to, to, out=bool_))
+        x = map_("select", taken, to, x, name="clamp")
     return x
 
 

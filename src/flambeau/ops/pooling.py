@@ -7,10 +7,10 @@ from typing import Any
 from ..dtypes import int64
 from ..errors import fail
 from ..shapes import numel
-from ..stream.graph import Val, const, contiguous, expand, opaque
+from ..stream.graph import Val, const, contiguous, empty, expand, opaque, store
 from .convolution import tuple_of
 from .elementwise import into
-from .entry import T, composite, op
+from .entry import FUNCTIONS, T, composite, op
 
 Sizes = tuple[int, ...]
 
@@ -106,6 +106,27 @@ def _max_pool_back(grad: T, indices: T, shape: Sizes, out: Sizes) -> Any:
     ]
 
 
+WIDE = 4  # elements of a row of a window from which on windows that tile are reduced as any axes are
+
+
+def tiling(shape: Any, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, count: str) -> Sizes:
+    """The extents of windows that are wide and share out the input without rest, else ()."""
+    if 0 in out or numel(out) == 1 or count == "given" or any(padding) or (taps and taps != stride):
+        return ()
+    size = taps or tuple(n // m for n, m in zip(shape, out))
+    exact = all(k * m == n for k, m, n in zip(size, out, shape))
+    return tuple(size) if exact and size[-1] >= WIDE else ()
+
+
+def in_tiles(x: Val, tiles: Sizes) -> Val:
+    """The same elements with two dimensions, windows and what is in them, for each of space."""
+    shape, strides = [*x.shape[:2]], [*x.strides[:2]]
+    for n, s, k in zip(x.shape[2:], x.strides[2:], tiles):
+        shape += [n // k, k]
+        strides += [s * k, s]
+    return x.view_as(tuple(shape), tuple(strides), x.off)
+
+
 @op(
     method=False,
     function=False,
@@ -122,6 +143,10 @@ def _avg_pool(
 ) -> Any:
     shape = (*self.shape[:2], *out)
     ones = (1,) * len(out)
+    tiles = tiling(self.shape[2:], out, taps, stride, padding, count)
+    if tiles:
+        axes = tuple(3 + 2 * d for d in range(len(out)))
+        return FUNCTIONS["mean"](in_tiles(self, tiles), axes)
     return windows(
         "avg",
         (self,),
@@ -145,6 +170,11 @@ def _avg_pool_back(
     grad: T, shape: Sizes, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, count: str, divisor: int
 ) -> Any:
     ones = (1,) * len(out)
+    tiles = tiling(shape[2:], out, taps, stride, padding, count)
+    if tiles:
+        result = empty(tuple(shape), grad.dtype)
+        store(in_tiles(result, tiles), in_tiles(grad / numel(tiles), (1,) * len(out)))
+        return result
     attrs = (tuple(shape), out, taps, stride, padding, ones if taps else (), count, divisor)
     return windows("avg_back", (contiguous(grad),), [(tuple(shape), grad.dtype)], attrs)[0]
 

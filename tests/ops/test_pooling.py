@@ -1,0 +1,50 @@
+"""Averages over windows that share out the input, beside the mean over the same elements as axes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flambeau as torch
+import flambeau.nn.functional as F
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("tiles", [(4, 4), (3, 4), (2, 8), (1, 16)])
+def test_windows_that_tile(tiles: tuple[int, int], adaptive: bool) -> None:
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((2, 3, 16, 12))
+    x = torch.tensor(a).transpose(2, 3).requires_grad_()  # 12 x 16, and not contiguous
+    out = (12 // tiles[0], 16 // tiles[1])
+    y = F.adaptive_avg_pool2d(x, out) if adaptive else F.avg_pool2d(x, tiles)
+    g = rng.standard_normal(tuple(y.shape))
+    y.backward(torch.tensor(g))
+    parts = a.swapaxes(2, 3).reshape(2, 3, out[0], tiles[0], out[1], tiles[1])
+    np.testing.assert_allclose(y.detach().numpy(), parts.mean((3, 5)), rtol=1e-12, atol=1e-12)
+    want = np.repeat(np.repeat(g, tiles[0], 2), tiles[1], 3) / (tiles[0] * tiles[1])
+    np.testing.assert_allclose(x.grad.numpy(), want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "options", [{"stride": 2}, {"padding": 1}, {"divisor_override": 3}, {"ceil_mode": True}]
+)
+def test_other_windows_are_none_that_tile(options: dict[str, Any]) -> None:
+    """The same kernel size, each in a way that forbids it."""
+    x = torch.tensor(np.random.default_rng(1).standard_normal((1, 2, 8, 10)), requires_grad=True)
+    k, s, p = 4, options.get("stride", 4), options.get("padding", 0)
+    y = F.avg_pool2d(x, k, **options)
+    wide = np.pad(x.detach().numpy(), ((0, 0), (0, 0), (p, p + 2), (p, p + 2)))
+    rows, columns = y.shape[2:]
+    for i in range(rows):
+        for j in range(columns):
+            part = wide[:, :, i * s : i * s + k, j * s : j * s + k]
+            number = options.get("divisor_override", 16 if j * s + k <= 10 + 2 * p else 4 * (10 - j * s))
+            np.testing.assert_allclose(y.detach().numpy()[:, :, i, j], part.sum((2, 3)) / number, rtol=1e-12)
+
+
+def test_gradients_of_gradients() -> None:
+    x = torch.tensor(np.random.default_rng(2).standard_normal((1, 2, 8, 8)), requires_grad=True)
+    f = lambda x: F.avg_pool2d(x, 4) ** 2
+    assert torch.autograd.gradcheck(f, (x,)) and torch.autograd.gradgradcheck(f, (x,))
