@@ -235,3 +235,18 @@ def test_running_extrema_of_long_rows(kind: Any, order: str) -> None:
                 x, y = (getattr(T.tensor(a), name)(dim) for T in (flambeau, torch))
                 same(x.values, y.values)
                 same(x.indices, y.indices)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8])
+@pytest.mark.parametrize("descending", [False, True])
+def test_long_rows_of_bytes_keep_the_order_of_equal_ones(kind: Any, descending: bool) -> None:
+    info = np.iinfo(kind)
+    for shape in ((128,), (3, 500), (2, 300, 3)):
+        a = np.random.default_rng(5).integers(info.min, info.max + 1, shape).astype(kind)
+        for dim in range(a.ndim):
+            x, y = (T.tensor(a).sort(dim=dim, descending=descending, stable=True) for T in (flambeau, torch))
+            same(x.values, y.values)
+            same(x.indices, y.indices)
+            k = min(a.shape[dim], 100)
+            got = flambeau.tensor(a).topk(k, dim, descending)
+            same(got.indices, y.indices.narrow(dim, 0, k))

@@ -126,6 +126,7 @@ PROGRAMS: dict[str, Callable[[], list[Any]]] = {
         *r(20, 5).cummax(0),
         r(9, 5).cumsum(0),
         r(40).topk(9)[1],
+        *(r(150) * 20).to(torch.int8).sort(descending=True),
     ],
     "var": lambda: [r(4, 9).var(1), r(4, 9).std(), r(8).logsumexp(0)],
     "softmax": lambda: [r(5, 33).softmax(-1), r(5, 33).softmax(0), r(3, 4).log_softmax(1)],

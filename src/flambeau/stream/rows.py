@@ -49,7 +49,7 @@ def sort(node: PNode) -> Sequence[Launch]:
     rows = numel([m for m, _ in axes])
     dtype = x.buf.dtype.short
     packed = can_pack(x.buf.dtype, n)
-    way = "radix" if RADIX <= n < 2**31 else "merge"
+    way = "merge" if not RADIX <= n < 2**31 else "count" if dtype in ("u8", "i8") else "radix"
     if (k <= sorts.FEW and 4 * k <= n) or SOME * k <= n:
         way = "few" if k <= sorts.FEW else "some"
     digit = 8 if n < (2048 if packed else 512) else sorts.DIGIT  # so that counts are no more than elements

@@ -349,5 +349,36 @@ def some_row(f: _Rows, base: Value, x0: Value, v0: Value) -> None:
     emit_first(f, v0, x0, base)
 
 
+def count_row(f: _Rows, base: Value, x0: Value, v0: Value) -> None:
+    """Elements of a byte: how many there are of each says where each goes."""
+    b = f.b
+    counts = b.alloc("counts", "i64", 256)
+    with b.vfor("z", 0, 256, 16, full=True) as z:
+        counts[z] = const("i64", 0)
+
+    def bucket(i: Value) -> tuple[Value, Value]:
+        x = b.let(f.x[x0 + i * f.xs], "x")
+        key = key_of(b, x, f.spec.descending) & const("i64", 255)
+        return x, b.let(key ^ const("i64", 128) if x.type == "i8" else key, "bucket")
+
+    with b.for_("i", 0, f.n) as i:
+        at = bucket(i)[1]
+        counts[at] = counts[at] + 1
+    before = b.reg("before", 0, "i64")
+    with b.for_("c", 0, 256) as c:
+        here = b.let(counts[c], "here")
+        counts[c] = before.get()
+        before.set(before.get() + here)
+    with b.for_("i", 0, f.n) as i:
+        x, at = bucket(i)
+        place = b.let(counts[at], "place")
+        counts[at] = place + 1
+        with b.if_(place < f.k):
+            to = b.let(v0 + place * f.vs, "to")
+            f.values[to] = x
+            if f.places is not None:
+                f.places[to] = i
+
+
 # few, some: the k first where k is small; at least 4k elements
-WAYS = {"merge": merge_row, "radix": radix_row, "few": few_row, "some": some_row}
+WAYS = {"count": count_row} | {"merge": merge_row, "radix": radix_row, "few": few_row, "some": some_row}
