@@ -260,6 +260,31 @@ def test_workspace_of_one_image(channels: int, size: int, most: float) -> None:
     assert p.parts == 2 and p.parts * (p.work + p.table) < most * (1 << 20)
 
 
+@pytest.mark.parametrize("target", [WIDE, NARROW, SMALL], ids=["wide", "narrow", "small"])
+def test_tiles_whose_rows_have_addresses(target: Machine) -> None:
+    """x86 has sixteen general registers: a tile of 14 rows, as the vector registers allow, is for packed rows alone."""
+    case = Case((8, 128, 28, 28), (128, 128, 3, 3), stride=2, padding=1)
+    strides = [(c * s * s, s * s, 0, s, 1) for c, s in ((128, 28), (128, 3), (128, 14))]
+    most = {WIDE: (7, 8), NARROW: (6, 6), SMALL: (14, 14)}[target]
+    for kind, rows in zip(("forward", "data", "weight"), (most[0], *most), strict=True):
+        assert conv_planning.plan(kind, case.geometry(), *strides, "f32", target).spec.rows == rows
+    thin = Case((8, 256, 5, 5), (64, 256, 1, 1))
+    one = [(256 * 25, 25, 0, 5, 1), (256, 1, 0, 1, 1), (64 * 25, 25, 0, 5, 1)]
+    spec = conv_planning.plan("forward", thin.geometry(), *one, "f32", target).spec
+    assert isinstance(spec, Spec) or (spec.direct and spec.rows == (6 if target is NARROW else 14))
+
+
+def test_filters_are_packed_in_blocks() -> None:
+    """Where they follow each other in the order of k; the stride of a depth of 1 is not asked."""
+    case = Case((1, 256, 8, 8), (256, 256, 3, 3), stride=2, padding=1)
+    planes, filters = (256 * 64, 64, 0, 8, 1), (256 * 9, 9, 0, 3, 1)
+    p = conv_planning.plan("forward", case.geometry(), planes, filters, (256 * 16, 16, 0, 4, 1), "f32", WIDE)
+    assert p.spec.narrow == "no"
+    turned = (9, 256 * 9, 0, 3, 1)
+    p = conv_planning.plan("forward", case.geometry(), planes, turned, (256 * 16, 16, 0, 4, 1), "f32", WIDE)
+    assert p.spec.narrow == "yes"
+
+
 PLANES = [
     Case((2, 400, 23, 24), (36, 400, 1, 1)),
     Case((2, 17, 40, 16), (70, 17, 1, 1)),

@@ -343,12 +343,20 @@ def _units(spec: ConvSpec, ints: dict[str, int]) -> tuple[int, int]:
 
 def _rowwise(spec: ConvSpec, ints: dict[str, int]) -> bool:
     """Whether the weights of an output channel follow each other in the order of k."""
-    high, wide = ints["kh"] * ints["kw"], ints["kw"]
-    weights = (ints["wc"], ints["wd"], ints["wh"], ints["ww"])
-    return spec.kind == "forward" and weights == (ints["kd"] * high, high, wide, 1)
+    step, follow = 1, spec.kind == "forward"
+    for extent, stride in (("kw", "ww"), ("kh", "wh"), ("kd", "wd"), ("ci", "wc")):
+        follow = follow and (ints[extent] == 1 or ints[stride] == step)
+        step *= ints[extent]
+    return follow
 
 
 PIECE = 160 << 10  # bytes of packed weights that are not worth dividing
+
+
+def _addressed(target: Vectors) -> int:
+    """Rows of a tile that have an address each. x86 has general registers for as many as leave the sums of AVX-512 half
+    of the vector registers: with 14 of them addresses wait in memory, and a step takes half as long again."""
+    return 8 if registers(target) == 32 and target.vector_bits == 512 else 24
 
 
 def _channel_tiles(
@@ -361,12 +369,12 @@ def _channel_tiles(
     area = 1
     for a, s in zip(AXES, steps, strict=True):
         area *= ceil_div(ints["o" + a], s)
-    top = 6 if registers(target) == 16 else 14
     lanes = 2 * vector
     panels, work = ceil_div(ints["co"], lanes), _units(spec, ints)[1]
     plain = all(ints[n + a] == 1 for n in "kt" for a in AXES) and not any(ints["p" + a] for a in AXES)
     direct = plain
     ints["pg"] = max(1, min(ints["n"], (4 if direct else 2) * BLOCK // area))
+    top = 6 if registers(target) == 16 else 14 if direct else min(14, _addressed(target) - 1)
     rows = min(top, area * ints["pg"])
     units = ceil_div(ints["n"], ints["pg"]) * ints["g"]
     parts = max(1, min(threads, units * panels, work >> 16))
@@ -399,7 +407,7 @@ def _weights(spec: ConvSpec, ints: dict[str, int], channel: int, target: Vectors
         return ConvPlan(
             spec, ints, max(1, min(threads, ints["g"], work >> 16)), ints["ws"] * size, ints["ts"] * 8
         )
-    rows, nv = tile(weights, ints["co"], vector, registers(target), False)
+    rows, nv = tile(weights, ints["co"], vector, registers(target), False, most=_addressed(target))
     narrow = "yes" if plane < vector else "lanes" if ints["co"] < vector else "no"
     spec = spec._replace(rows=rows, lanes=nv * vector, block=vector, narrow=narrow)
     high, wide = ceil_div(weights, rows), ceil_div(ints["co"], spec.lanes)

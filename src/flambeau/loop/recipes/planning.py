@@ -226,13 +226,16 @@ FAR = 1 << 31  # bytes that the k steps of a panel of A span, times columns squa
 TILES = {32: ((14, 2), (24, 1), (6, 4)), 16: ((6, 2), (12, 1), (3, 4))}
 
 
-def tile(m: int, n: int, vector: int, regs: int, generic: bool, tails: bool = False) -> tuple[int, int]:
-    """(rows, vectors) of the register tile that wastes the least work. tails: the last columns have a narrower one."""
+def tile(
+    m: int, n: int, vector: int, regs: int, generic: bool, tails: bool = False, most: int = 24
+) -> tuple[int, int]:
+    """(rows, vectors) of the register tile that wastes the least work. tails: the last columns have a narrower one.
+    most: rows it may have."""
     if generic:
         return TILES[regs][0]
     best, choice = 0.0, (1, 1)
     for top, nv in TILES[regs]:
-        panels = ceil_div(m, top)
+        panels = ceil_div(m, min(top, most))
         rows = ceil_div(m, panels)
         last = tail_lanes(n, nv * vector, vector) // vector if tails else 0
         widths = [nv] * (n // (nv * vector)) + [last] if last else [nv] * ceil_div(n, nv * vector)
