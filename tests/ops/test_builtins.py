@@ -453,3 +453,66 @@ def test_an_interrupt_while_a_form_is_made_is_not_lost(monkeypatch: pytest.Monke
     assert torch.cat([x] * 11, 1).sum().item() == 3 * 77 * 2
     with pytest.raises(TypeError):
         torch.sum(x, [[0]])  # a key that cannot be hashed is left to Python
+
+
+def test_little_work_is_flushed_within_the_interpreters_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    S, x, asked = LOCAL.s, torch.ones(5), []
+    repeated(lambda: x.exp() * 3)
+    monkeypatch.setitem(flush.BUILTINS, "flush", lambda s: asked.append(s))
+    y, lists = x.exp() * 3, (S.slots, S.code, S.sites)
+    gc.enable()
+    S.flush()
+    assert not asked and gc.isenabled() and y._st.pend is None and y.tolist() == (x.exp() * 3).tolist()
+    assert not any(lists) and S.slots is not lists[0] and S.code is not lists[1]
+    asked.clear()
+    y, S.busy = x.exp() * 3, True  # the definition was interrupted by what calls now
+    try:
+        S.flush()
+    finally:
+        S.busy = False
+    assert asked == [S] and y._st.pend is None
+
+
+def test_much_work_is_flushed_outside_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    x, native = torch.ones(300, 300), flush.BUILTINS["flush"]
+    repeated(lambda: x @ x)
+    monkeypatch.setitem(flush.BUILTINS, "flush", lambda s: asked.append(s) or native(s))
+    y = x @ x
+    LOCAL.s.flush()
+    assert asked == [LOCAL.s] and y[0, 0].item() == 300
+
+
+def test_another_thread_flushes_under_the_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    S, x, asked = LOCAL.s, torch.ones(5), []
+    repeated(lambda: x.sin() * 3)
+    native = flush.BUILTINS["flush"]
+    monkeypatch.setitem(flush.BUILTINS, "flush", lambda s: asked.append(s) or native(s))
+    y = x.sin() * 3
+    other = threading.Thread(target=S.flush)
+    other.start()
+    other.join()
+    assert asked == [S] and y._st.pend is None and y.tolist() == (x.sin() * 3).tolist()
+
+
+def test_a_check_that_fails_within_the_lock_leaves_the_stream_usable() -> None:
+    S, table, i = LOCAL.s, torch.arange(6.0), torch.tensor([1, 2])
+
+    def step() -> Any:
+        return table[i + 1] * 2
+
+    repeated(step)
+    known = [k for k in flush.CACHE.values() if any(p.quick for p in k.programs)]
+    assert known
+    i.copy_(torch.tensor([1, 8]))
+    torch.synchronize()
+    y = step()
+    with pytest.raises(IndexError, match=r"9 is out of bounds.*recorded at"):
+        S.flush()
+    assert S.running is None and not S.code and not S.busy
+    with pytest.raises(IndexError, match="9 is out of bounds"):
+        y.tolist()
+    i.copy_(torch.tensor([0, 4]))
+    assert step().tolist() == [2, 10]

@@ -37,6 +37,10 @@ _API = {
     "PyDict_SetItem": "4ppp",
     "PyDict_DelItem": "4pp",
     "PyDict_New": "p",
+    "PyDict_Clear": "vp",
+    "PySet_Clear": "4p",
+    "PyGC_Disable": "4",
+    "PyGC_Enable": "4",
     "PyBool_FromLong": "pi",
     "PyFloat_AsDouble": "dp",
     "PyFloat_FromDouble": "pd",
@@ -65,7 +69,27 @@ _API = {
     "PyErr_Occurred": "p",
     "Py_IncRef": "vp",
     "Py_DecRef": "vp",
+    "release": "vp",  # of the module's own
 }
+_COUNTED = "i64" if sys.version_info < (3, 12) else "i32"  # of an immortal object the lower half is negative
+_RELEASE = f"""define internal void @release(ptr %x) nounwind {{
+entry:
+  %none = icmp eq ptr %x, null
+  br i1 %none, label %out, label %look
+look:
+  %count = load {_COUNTED}, ptr %x, align 8
+  %shared = icmp sgt {_COUNTED} %count, 1
+  br i1 %shared, label %less, label %last
+less:
+  %left = sub {_COUNTED} %count, 1
+  store {_COUNTED} %left, ptr %x, align 8
+  br label %out
+last:
+  tail call void @Py_DecRef(ptr %x)
+  br label %out
+out:
+  ret void
+}}"""
 _TYPES = {"p": "ptr", "i": "i64", "4": "i32", "b": "i1", "d": "double", "v": "void"}
 
 
@@ -90,8 +114,11 @@ class Module:
         """All of it; a function `flambeau_objects` gives the address of the table of objects."""
         lines = [f"@objects = internal global [{max(len(self.objects), 1)} x ptr] zeroinitializer"]
         lines += self.globals
+        if "release" in self.used:
+            self.used |= {"Py_DecRef"}
+            lines.append(_RELEASE)
         lines.append("define ptr @flambeau_objects() nounwind {\n  ret ptr @objects\n}")
-        for name in sorted(self.used):
+        for name in sorted(self.used - {"release"}):
             result, arguments = _API[name][0], _API[name][1:]
             types = ", ".join("..." if c == "." else _TYPES[c] for c in arguments)
             lines.append(f"declare {_TYPES[result]} @{name}({types})")
@@ -201,7 +228,7 @@ class Function:
 
     def decref(self, x: str) -> None:
         """One reference less; x may be null."""
-        self.call("Py_DecRef", x)
+        self.call("release" if sys.version_info < (3, 14) else "Py_DecRef", x)
 
     def keep(self, x: str, p: str, offset: int | str) -> None:
         """Write a new reference to x into an empty place."""

@@ -127,6 +127,7 @@ def contract(node: PNode, tail: Any = None, then: Any = None) -> Sequence[Launch
     launch = named_launch(
         key, lambda: planning.build(spec, hook), p.parts, "contract", bufs, p.ints | fixed, work
     )
+    launch.work = 1 + batch * m * n * k // 8
     return with_tail(launch, node, tail, then)
 
 

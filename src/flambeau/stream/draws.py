@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from ..loop.recipes import random as kernels
 from ..shapes import numel
 from .contraction import named_launch, whole
+from .nests import SERIAL_WORK
 from .nodes import PNode
 from .program import Launch
 from .recipes import recipe
@@ -66,6 +67,7 @@ def draw(node: PNode) -> Sequence[Launch]:
     )
     launch.numbers = [(v.buf.sid, "d" if v.buf.dtype.short == "f64" else "q") for v in numbers]
     launch.number_names = NUMBERS[kind]
+    launch.work = 1 + 8 * ints.get("n", SERIAL_WORK)
     return [launch]
 
 

@@ -57,8 +57,9 @@ def wanted(program: Any) -> Any:
 
 
 # The words of a specification: how many pointers, floats, whole numbers and constants, how many launches, whether the
-# frame is run (or its address); then of each pointer its slot (-1: the arena), offset, slot of an index or -1, scale.
-HEAD, POINTER = 6, 4
+# frame is run (or its address), the runner's address if it takes a few microseconds (else 0); then of each pointer its
+# slot (-1: the arena), offset, slot of an index or -1, scale.
+HEAD, POINTER = 7, 4
 
 
 def prepare(program: Any) -> bool:
@@ -70,7 +71,9 @@ def prepare(program: Any) -> bool:
     for i, off, slot in program.pointers:
         pointers += (program.externals[i] if i < len(program.externals) else -1, off)
         pointers += (slot >> 4, 1 << ((slot & 15) - 1)) if slot >= 0 else (-1, 0)
-    spec = specification(pointers, program.floats, program.wholes, 0, len(program.launches), native.forks)
+    launches = len(program.launches)
+    quick = POOL.raw if program.quick and not native.forks else 0
+    spec = specification(pointers, program.floats, program.wholes, 0, launches, native.forks, quick)
     program.ready = readied(program, spec)
     return True
 
@@ -82,9 +85,10 @@ def specification(
     constants: int,
     launches: int,
     framed: bool,
+    quick: int = 0,
 ) -> bytes:
     """The words of a specification up to the constants, which each run writes behind the numbers."""
-    counts = (len(pointers) // POINTER, len(floats), len(wholes), constants, launches, framed)
+    counts = (len(pointers) // POINTER, len(floats), len(wholes), constants, launches, framed, quick)
     return array("q", (*counts, *pointers, *floats, *wholes)).tobytes()
 
 

@@ -11,7 +11,7 @@ import struct
 import sys
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from .. import config, heap
 from ..errors import TooLargeError, place
@@ -47,7 +47,8 @@ def flush(S: Stream) -> None:
     if not S.code and S.running is None:
         return
     with S.lock:
-        progress = S.progress
+        progress, busy = S.progress, S.busy
+        S.busy = True
         try:
             ran = BUILTINS["flush"](S)
             if ran:
@@ -58,11 +59,29 @@ def flush(S: Stream) -> None:
                     return
             run(progress, progress.slots, progress.pending)
         except BaseException as error:
-            known = [p for p in (progress, S.progress) if p is not None and S.running is not None]
-            under_way = [p for p in known if p.slots is S.running]
-            if under_way:
-                give_up(S, under_way[0], error)
-            raise
+            raise_of(S, progress, error)
+        finally:
+            S.running, S.busy = None, busy
+        fulfilled(progress)
+
+
+def raise_of(S: Stream, progress: Progress | None, error: BaseException) -> NoReturn:
+    """A flush has met an error."""
+    known = [p for p in (progress, S.progress) if p is not None and S.running is not None]
+    under_way = [p for p in known if p.slots is S.running]
+    if under_way:
+        give_up(S, under_way[0], error)
+    raise error
+
+
+def resumed(S: Stream, program: Program, frame: Any, result: int) -> None:
+    """What is left of a flush whose native call, made by a builtin, did not come to its end."""
+    progress = S.progress
+    with S.lock:
+        try:
+            programs.outcome(program, frame, result, progress)
+        except BaseException as error:
+            raise_of(S, progress, error)
         finally:
             S.running = None
         fulfilled(progress)

@@ -32,7 +32,7 @@ def after_fork_in_child() -> None:
     if ENTERING.locked():
         ENTERING.release()
     for S in STREAMS:
-        S.lock, S.running = threading.RLock(), None
+        S.lock, S.running, S.busy = threading.RLock(), None, False
 
 
 if hasattr(os, "register_at_fork"):

@@ -17,7 +17,7 @@ from ..loop.recipes.nest import lower
 from . import fusion, recipes
 from .backend import current
 from .filling import filler, interpreted, prepare, wanted
-from .nests import Bound, NestBuilder
+from .nests import SERIAL_WORK, Bound, NestBuilder
 from .nodes import Builder, Group, PVal, drop_dead
 from .order import calmed
 from .overwrite import share
@@ -75,7 +75,7 @@ class Launch:
         self.uses: Any = None  # of a launch that is a whole group: see order.py
         self.product: Any = None  # the node and the tail of a product that can take more
         self.count = 1  # calls of the kernel; the parameters of all follow each other
-        self.work = 0
+        self.work = 0  # about how much it is, in the units of SERIAL_WORK; 0: nobody knows
 
     def settle(self) -> None:
         """Forget what only planning needs: a program lives long, and its graph would live with it."""
@@ -132,6 +132,7 @@ class Program:
             "outputs",
             "parts",
             "pointers",
+            "quick",
             "ready",
             "runs",
             "segments",
@@ -162,6 +163,7 @@ class Program:
         self.wholes: list[int] = []
         self.constants: list[int] = []
         self.native: Any = None
+        self.quick = False  # a few microseconds: nobody minds if it runs within the interpreter's lock
         self.fill = ""
         self.fixed: Any = None
         self.filler: Any = None
@@ -348,6 +350,7 @@ def assemble(launches: list[Launch], builder: Builder, kept: Any, promised: set[
     for entries, x in program.segments:
         made.append((device.program(entries, count) if entries else None, [], x))
     program.segments = made
+    program.quick = all(x.work for x in launches) and sum([x.work for x in launches]) < SERIAL_WORK
     for x in launches:
         x.settle()
     n = len(program.pointers)

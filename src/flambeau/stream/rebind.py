@@ -211,6 +211,7 @@ def filled(known: Any, ints: list[int], sizes: list[int], outputs: list[tuple[in
     made.floats, made.wholes, made.constants = floats, wholes, ints
     made.fill, made.fixed, made.filler = text, fixed, whole_table
     made.arena = made.runs = 0
+    made.quick = False
     wanted(made)
     made.ready = None
     if sizes:

@@ -344,6 +344,7 @@ class Stream:
             "__dict__",
             "backward",
             "bound",
+            "busy",
             "byte_bound",
             "capture",
             "code",
@@ -382,6 +383,7 @@ class Stream:
         self.backward = 0  # depth of backward passes under way
         self.modes: list[Any] = []
         self.lock = threading.RLock()
+        self.busy = False  # it is being flushed by the definition in Python, under the lock
         self.thread = threading.current_thread()
         self.running: Any = None  # the name table of the flush under way
         self.progress: Any = None  # how far it came, where a builtin runs it

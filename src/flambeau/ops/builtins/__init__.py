@@ -53,6 +53,7 @@ BUILTINS = (
     "same",
     "flush",
     "free",
+    "quick",
 )
 # Methods of Tensor that read values, and their definitions in Python.
 READ = ("item", "tolist", "__float__", "__int__", "__bool__", "__index__")
@@ -99,7 +100,8 @@ def objects() -> dict[str, Any]:
             **{"flush names": vars(flushes), "flush run": flushes.RUN},
             **{"program names": vars(programs), "program run": programs.RUN},
             "free lists": memory._lists,
-            "run recorded": Stream.flush,
+            "run recorded": flushes.flush,
+            "resumed": flushes.resumed,
             **{f"dtype {name}": dtypes.ALL[name] for name in KINDS},
             **{f"python {name}": READERS[name] for name in READ},
             "python commit": COMMIT,
@@ -138,6 +140,7 @@ def module() -> Any:
         deriving,
         finding,
         flushing,
+        quick,
         ranges,
         reading,
         recording,
@@ -169,6 +172,7 @@ def module() -> Any:
     deriving.launched(m, o[Form], o[Block], o[Frame])
     running.launch(m, o[Program])
     flushing.declare(m, o)
+    quick.declare(m, o)
     reading.declare(m, o)
     running.free_dead(m, o[Storage], o[Form])
     running.unit(m, o[Form])
@@ -229,8 +233,9 @@ def adopt(m: Any, addresses: list[int]) -> None:
     cpython.set_objects(address, [known[name] for name in m.objects])
     for name, function in zip((*BUILTINS, *READ), functions):
         ADDRESSES[name] = function
-    MADE.update({name: cpython.builtin(name, ADDRESSES[name], cpython.FAST) for name in BUILTINS[1:-2]})
+    MADE.update({name: cpython.builtin(name, ADDRESSES[name], cpython.FAST) for name in BUILTINS[1:-3]})
     MADE["flush"] = cpython.builtin("flush", ADDRESSES["flush"], cpython.ONE)
+    MADE["quick"] = cpython.method(Stream, "flush", ADDRESSES["quick"], flushes.flush.__doc__)
     MADE["free"] = cpython.method(Block, "__del__", ADDRESSES["free"])
     MADE.update({name: cpython.method(Tensor, name, ADDRESSES[name], READERS[name].__doc__) for name in READ})
 
@@ -255,6 +260,7 @@ def install() -> None:
     flushes.BUILTINS["flush"] = MADE["flush"]
     for name in READ:
         setattr(Tensor, name, MADE[name])
+    setattr(Stream, "flush", MADE["quick"])  # noqa: B010
     setattr(Block, "__del__", MADE["free"])  # noqa: B010
 
 
@@ -269,4 +275,5 @@ def remove() -> None:
     flushes.BUILTINS["flush"] = flushes.no_builtin
     for name, fn in READERS.items():
         setattr(Tensor, name, fn)
+    setattr(Stream, "flush", flushes.flush)  # noqa: B010
     setattr(Block, "__del__", FREE)  # noqa: B010

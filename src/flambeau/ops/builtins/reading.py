@@ -66,9 +66,7 @@ def place(m: Module, o: Table) -> None:
     pend = f.load(st, st_.pend)
     with f.when(f.test("ne", pend, none)):
         f.jump_if(f.test("ne", pend, S), "odd")
-        done = f.invoke(f.object("run recorded"), S)
-        f.jump_if(f.test("eq", done, "null"), "odd")
-        f.decref(done)
+        f.jump_if(f.test("eq", f.call("flushed", S), "null"), "odd")
         for x in (f.load(st, st_.pend), f.load(st, st_.info)):
             f.jump_if(f.test("ne", x, none), "odd")
     home = f.load(st, st_.home)

@@ -41,7 +41,7 @@ SLOTS: dict[type, str] = {
     Progress: "consumed done failed known pending sites slots started",
     Frame: "address",
     GradPlan: "inputs node_type results saved_args",
-    Stream: "bound byte_bound capture code depth eager flush_after fresh grad ids pending_bytes progress running "
+    Stream: "bound busy byte_bound capture code depth eager flush_after fresh grad ids pending_bytes progress running "
     "sites slots snapshots written",
 }
 

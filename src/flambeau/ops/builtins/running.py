@@ -13,7 +13,7 @@ from .recording import Offsets
 
 # What `ready` holds (filling.prepare), and the words of its specification.
 SPEC, IDLE, RUN, WANTED, ARENA, HOME = (ITEMS + 8 * k for k in range(6))
-POINTERS, FLOATS, WHOLES, TAIL, LAUNCHES, FRAMED = (8 * k for k in range(HEAD))
+POINTERS, FLOATS, WHOLES, TAIL, LAUNCHES, FRAMED, QUICK = (8 * k for k in range(HEAD))
 DONE, ODD, FAILED = 0, 1, 2
 
 
