@@ -112,7 +112,25 @@ def indexed(a: Any, p: Any, q: Any) -> Any:
     return [a[i], p[i], a.index_select(0, i), q.gather(0, i), rows, a[-i], a[i, i], torch.take(a, i)]
 
 
-PROGRAMS = [plain, graph, shared, in_place, second_order, without, hooked, asked, numbers, indexed]
+def written(a: Any, p: Any, q: Any) -> Any:
+    c, d = a.clone(), a.detach()
+    seen = [c._version, d._version, d._ver is a._ver]
+    c.add_(a, alpha=2).mul_(c[0]).clamp_(-1, 1)
+    row, column = c[1], c.t()[2]
+    row[1:].fill_(3)
+    d.copy_(c)
+    with torch.no_grad():
+        q.mul_(2)
+        view = p[0]
+        view.zero_()
+    for x in (c, row, column, d, a, q, p, view):
+        seen += [x._version, x._vw is None or (x._vw[0]._version, *x._vw[1:])]
+    sum_of = (p * c).sum() + q.sum()
+    sum_of.backward()
+    return [c, row, column, a, q, p, p.grad, torch.tensor([float(hash(str(s)) % 1000) for s in seen])]
+
+
+PROGRAMS = [written, plain, graph, shared, in_place, second_order, without, hooked, asked, numbers, indexed]
 
 
 def recorded(program: Callable[..., Any], native: bool) -> tuple[list[Any], list[Any], list[Any]]:
@@ -516,3 +534,80 @@ def test_a_check_that_fails_within_the_lock_leaves_the_stream_usable() -> None:
         y.tolist()
     i.copy_(torch.tensor([0, 4]))
     assert step().tolist() == [2, 10]
+
+
+def test_writes_without_history_are_recorded_natively(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = torch.ones(3, 4), torch.ones(4)
+    for _ in range(3):
+        x.add_(y)
+        x[1].mul_(2)
+    asked: list[Any] = []
+    add = torch.Tensor.add_
+    monkeypatch.setitem(add.__globals__, "finish_inplace", lambda *given: asked.append(given))
+    before = x._version
+    x.add_(y)
+    assert not asked and x._version == before + 1
+    q = torch.ones(3, 4, requires_grad=True)
+    with torch.no_grad():
+        q.add_(y)
+    assert not asked and q._version == 1
+    (q * 2).add_(y)
+    assert len(asked) == 1
+
+
+def test_what_may_not_be_written_is_refused_with_builtins_too() -> None:
+    leaf, number = torch.ones(3, requires_grad=True), torch.ones(3)
+    with pytest.raises(RuntimeError, match="a leaf Variable that requires grad"):
+        leaf.add_(1)
+    with pytest.raises(RuntimeError, match="a view of a leaf Variable"):
+        leaf[1:].add_(1)
+    with torch.no_grad():
+        view = leaf[1:]
+    with pytest.raises(RuntimeError, match="was created in no_grad mode"):
+        view.add_(1)
+    with torch.inference_mode():
+        frozen = torch.ones(3)
+        assert frozen.add_(1).tolist() == [2, 2, 2] and frozen[1:].mul_(2).tolist() == [4, 4]
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="Inplace update to inference tensor"):
+            frozen.add_(1)
+        with pytest.raises(RuntimeError, match="doesn't match the broadcast shape"):
+            number.add_(torch.ones(2, 3))
+    assert number._version == 0 and leaf._version == 0 and number.add_(1).tolist() == [2, 2, 2]
+
+
+def test_views_and_detached_tensors_keep_no_reference() -> None:
+    x = torch.ones(3, 4)
+    view = x[1]
+    watched = [x, x._st, x._meta, view._meta, x._ver, view._vw]
+    torch.synchronize()
+    before = [sys.getrefcount(w) for w in watched]
+    for _ in range(500):
+        y, z = x.detach(), x[1][2:]
+        y.add_(1)
+    assert z._vw[0] is x and y._ver is x._ver and y._version == x._version
+    del y, z
+    torch.synchronize()
+    after = [sys.getrefcount(w) for w in watched]
+    assert max(abs(a - b) for a, b in zip(after, before)) < 20
+
+
+def test_temporaries_and_results_of_one_size_have_memory_of_their_own() -> None:
+    x = torch.arange(64.0).reshape(8, 8) / 64
+    others = [torch.arange(80.0).reshape(8, 10) / n for n in (80, 90, 100)]
+
+    def step() -> Any:
+        inner = x @ x
+        return [inner @ other for other in others]
+
+    inner = x.double() @ x.double()
+    want = [inner @ other.double() for other in others]
+    repeated(step)
+    got = step()
+    (program,) = flush.CACHE[tuple(LOCAL.s.code)].programs
+    assert program.quick and program.ready[5] is program.ready[3][0][2]  # one free list
+    for _ in range(20):
+        torch.synchronize()
+        assert all(torch.allclose(a.double(), b, rtol=1e-5) for a, b in zip(got, want))
+        got.clear()
+        got += step()

@@ -111,15 +111,15 @@ def make_wrapper(
     _STUBS.append(stub)
 
     def first(args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        letters = letters_of(entry, inplace) if _BUILTIN[0] is not None else None
-        text = source_of(entry, inplace) if letters is None else builtin_source(entry)
+        letters = letters_of(entry) if _BUILTIN[0] is not None else None
+        text = source_of(entry, inplace) if letters is None else builtin_source(entry, inplace)
         exec(compile(text, f"<flambeau op {name}>", "exec"), scope)
         made = scope[name]
         if letters is not None:
             defaults = tuple([entry.defaults.get(p) for p in entry.params])
             known = (entry.grads is not None, entry, entry.kin, entry.sized, entry.check)
             context = (scope["cache"], scope["plain"], letters, defaults, *known)
-            scope["builtin"] = _BUILTIN[0](context)
+            scope["builtin"] = _BUILTIN[0](context, inplace)
         stub.__defaults__, stub.__kwdefaults__ = made.__defaults__, made.__kwdefaults__
         stub.__code__ = made.__code__
         return stub(*args, **options)

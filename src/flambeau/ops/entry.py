@@ -44,7 +44,6 @@ from .registry import publish as publish
 from .rules import SCALAR_NAMES as SCALAR_NAMES
 from .rules import check_cast, unsupported
 from .viewing import view as view
-from .viewing import view_tensor as view_tensor
 from .widening import widen
 
 _run_backward: Any = None  # ops.backward.run, which imports this module

@@ -148,21 +148,21 @@ LETTERS = {
 }
 
 
-def letters_of(entry: Entry, inplace: bool) -> bytes | None:
+def letters_of(entry: Entry) -> bytes | None:
     """The kinds of an entry's parameters, for its builtin; None if the definition in Python takes every call."""
-    if inplace or not entry.params:
+    if not entry.params:
         return None
     return "".join([LETTERS[piece_of(entry, p)] for p in entry.params]).encode()
 
 
-def builtin_source(entry: Entry) -> str:
+def builtin_source(entry: Entry, inplace: bool) -> str:
     """The function of an entry that has a builtin, and `plain`: the definition in Python, of positional arguments."""
-    out = has_out(entry, False)
+    out = has_out(entry, inplace)
     values = ", ".join(entry.params)
     other = f"""    if out is not None:
         return slow(E, ({values},), out, False)
 """
-    return f"""{plain_source(entry, "plain", values, False, False)}
-def {entry.name}({signature(entry, out)}):
+    return f"""{plain_source(entry, "plain", values, inplace, False)}
+def {entry.name}{"_" if inplace else ""}({signature(entry, out)}):
 {other if out else ""}    return builtin({values})
 """

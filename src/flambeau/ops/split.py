@@ -13,8 +13,9 @@ from ..errors import fail
 from ..shapes import wrap_dim
 from ..stream.value import LOCAL, PLAIN, Node, Tensor, intern_meta
 from . import record
-from .entry import FUNCTIONS, composite, view_tensor
+from .entry import FUNCTIONS, composite
 from .view import _select, slice_
+from .viewing import VIEWED
 
 Piece = tuple[tuple[int, ...], tuple[int, ...], int]
 
@@ -88,10 +89,12 @@ def pieces(
     if self._rg and S.grad and each:
         node = NODES[name]()
         node.edges, node.dim = (record.edge_of(self),), dim
-    views = []
+    views: list[Any] = []
+    out, last, viewed = meta, None, VIEWED[0]
     for i, (shape, strides, off) in enumerate(each):
-        out = intern_meta(shape, strides, meta.dtype, meta.device)
-        t = view_tensor(S, self, out, self._off + off, "multi")
+        if shape is not last:
+            out, last = intern_meta(shape, strides, meta.dtype, meta.device), shape
+        t = viewed(S, self, out, self._off + off, "multi")
         if node is not None:
             t._gf, t._nr, t._rg = node, i, True
         views.append(t)

@@ -17,7 +17,7 @@ from ..dtypes import bool_, int64, uint8
 from ..errors import fail
 from ..ops.entry import FUNCTIONS
 from ..ops.view import _select, slice_, unsqueeze
-from ..ops.viewing import view_tensor
+from ..ops.viewing import VIEWED
 from ..stream.graph import Val
 from ..stream.value import LOCAL, NUMBERS, PLAIN, Tensor
 
@@ -40,16 +40,12 @@ def install() -> None:
 def getitem(self: Any, index: Any) -> Any:
     """The elements at an index: a view for numbers, slices, None and Ellipsis, else a gathered copy."""
     kind = type(index)
-    if kind is int:
-        return at(self, 0, index)
-    if kind is slice:
-        if not self.ndim:
-            fail(IndexError, "slice() cannot be applied to a 0-dim tensor.")
-        return cut(self, 0, index, always=True)
-    if kind is tuple and type(self) is Tensor and not self._rg:
+    if type(self) is Tensor and not self._rg:
         found = plain_view(self, index)
         if found is not None:
             return found
+    if kind is int or kind is slice:
+        return first(self, index)
     if type(self) not in (Tensor, Val) and hasattr(type(self), "__torch_function__"):
         from ..ops import modes
 
@@ -73,12 +69,39 @@ def getitem(self: Any, index: Any) -> Any:
 VIEWS: dict[Any, tuple[Any, int]] = {}  # what numbers and slices of numbers give: metadata, offset
 
 
-def plain_view(x: Tensor, index: tuple[Any, ...]) -> Tensor | None:
+def plain_view(x: Tensor, index: Any) -> Tensor | None:
     """The view that numbers and slices give of a tensor without history, in one step; None: something else is there."""
     S = LOCAL.s
     if S.depth:
         return None
-    key: list[Any] = [x._meta]
+    key = key_of(x._meta, index)
+    if key is None:
+        return None
+    found = VIEWS.get(key)
+    if found is None:
+        view, _ = apply_basic(x, list(index)) if type(index) is tuple else (first(x, index), ())
+        if view is x:
+            return None
+        if len(VIEWS) > 8192:
+            VIEWS.clear()
+        VIEWS[key] = view._meta, view._off - x._off
+        return view  # type: ignore[no-any-return]
+    return VIEWED[0](S, x, found[0], x._off + found[1], "")
+
+
+def key_of(meta: Any, index: Any) -> Any:
+    """What a view by numbers and slices of numbers depends on; None: something else is there."""
+    kind = type(index)
+    if kind is int:
+        return meta, index
+    if kind is slice:
+        a, b, step = index.start, index.stop, index.step
+        return (
+            (meta, a, b, step) if type(a) in BOUNDS and type(b) in BOUNDS and type(step) in BOUNDS else None
+        )
+    if kind is not tuple:
+        return None
+    key = []
     for i in index:
         if type(i) is slice:
             if not (type(i.start) in BOUNDS and type(i.stop) in BOUNDS and type(i.step) in BOUNDS):
@@ -88,25 +111,25 @@ def plain_view(x: Tensor, index: tuple[Any, ...]) -> Tensor | None:
             key.append(i)
         else:
             return None
-    found = VIEWS.get(tuple(key))
-    if found is None:
-        view, _ = apply_basic(x, list(index))
-        if view is x:
-            return None
-        if len(VIEWS) > 8192:
-            VIEWS.clear()
-        VIEWS[tuple(key)] = view._meta, view._off - x._off
-        return view  # type: ignore[no-any-return]
-    return view_tensor(S, x, found[0], x._off + found[1], "")
+    return meta, tuple(key)
+
+
+def first(x: Any, index: Any) -> Any:
+    """The view of a number or a slice along the first dimension."""
+    if type(index) is int:
+        return at(x, 0, index)
+    if not x.ndim:
+        fail(IndexError, "slice() cannot be applied to a 0-dim tensor.")
+    return cut(x, 0, index, always=True)
 
 
 def setitem(self: Any, index: Any, value: Any) -> None:
     """Write value (a number or a tensor that broadcasts) into the elements at an index."""
-    kind = type(index)
-    if kind is tuple and type(self) is Tensor and not self._rg:
-        plain = plain_view(self, index)
-    else:
-        plain = at(self, 0, index) if kind is int else None
+    plain = None
+    if type(self) is Tensor and not self._rg:  # a slice that takes everything is no view here, but the tensor
+        plain = plain_view(self, (index,) if type(index) is slice else index)
+    if plain is None and type(index) is int:
+        plain = at(self, 0, index)
     if plain is not None:
         put(plain, value)
         return
@@ -147,7 +170,8 @@ def plain_value(view: Any, value: Any) -> Any:
 
 def put(view: Any, value: Any) -> None:
     """Write a value into a view."""
-    value = value if isinstance(value, Tensor) else plain_value(view, value)
+    if type(value) not in NUMBERS and not isinstance(value, Tensor):
+        value = plain_value(view, value)
     if type(value) in NUMBERS:
         FUNCTIONS["fill_"](view, value)
         return

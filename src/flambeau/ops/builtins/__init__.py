@@ -29,13 +29,15 @@ from ...stream.value import (
     Storage,
     Stream,
     Tensor,
+    Version,
 )
-from .. import calls, kin, places, record
+from .. import calls, kin, places, record, viewing
 from ..entry import Entry
 from ..record import Form
 
 BUILTINS = (
     "op",
+    "write",
     "commit",
     "record_grad",
     "walk",
@@ -52,8 +54,10 @@ BUILTINS = (
     "places",
     "same",
     "flush",
+    "viewed",
     "free",
     "quick",
+    "detach",
 )
 # Methods of Tensor that read values, and their definitions in Python.
 READ = ("item", "tolist", "__float__", "__int__", "__bool__", "__index__")
@@ -71,12 +75,13 @@ def objects() -> dict[str, Any]:
 
     others = [cls for cls in PLAIN if cls is not Tensor]
     return {
-        **{"None": None, "True": True, "False": False, "zero": 0, "minus one": -1, "s": "s"},
+        **{"None": None, "True": True, "False": False, "zero": 0, "minus one": -1, "s": "s", "": ""},
         **{c.__name__: c for c in (int, float, bool, list, tuple, Storage, Tensor, Block, Form, Meta)},
         **{"LOCAL": LOCAL, "Parameter": others[0] if others else Tensor, "entering": ENTERING.locked},
         **{"flush_at_bound": lambda S: S.flush_at_bound(), "edge": gradient.edge},
         **{
             "one": 1,
+            "Version": Version,
             "AccumulateGrad": gradient.AccumulateGrad,
             "OpNode": record.OpNode,
             "RELEASED": RELEASED,
@@ -105,6 +110,8 @@ def objects() -> dict[str, Any]:
             **{f"dtype {name}": dtypes.ALL[name] for name in KINDS},
             **{f"python {name}": READERS[name] for name in READ},
             "python commit": COMMIT,
+            "python viewed": viewing.view_tensor,
+            "python detach": READERS["detach"],
             "python record_grad": RECORD_GRAD,
         },
     }
@@ -135,6 +142,7 @@ def module() -> Any:
     """All functions."""
     from ...device.cpython import Module
     from . import (
+        aliasing,
         calling,
         cutting,
         deriving,
@@ -173,6 +181,7 @@ def module() -> Any:
     running.launch(m, o[Program])
     flushing.declare(m, o)
     quick.declare(m, o)
+    aliasing.declare(m, o)
     reading.declare(m, o)
     running.free_dead(m, o[Storage], o[Form])
     running.unit(m, o[Form])
@@ -227,17 +236,20 @@ def adopt(m: Any, addresses: list[int]) -> None:
     from ...device import cpython
 
     table, *functions = addresses
-    READERS.update({name: Tensor.__dict__[name] for name in READ})
+    for name in (*READ, "detach"):
+        READERS.setdefault(name, Tensor.__dict__[name])  # another thread may have been here before
     address = ctypes.PYFUNCTYPE(ctypes.c_void_p)(table)()
     known = objects()
     cpython.set_objects(address, [known[name] for name in m.objects])
     for name, function in zip((*BUILTINS, *READ), functions):
         ADDRESSES[name] = function
-    MADE.update({name: cpython.builtin(name, ADDRESSES[name], cpython.FAST) for name in BUILTINS[1:-3]})
+    MADE.update({name: cpython.builtin(name, ADDRESSES[name], cpython.FAST) for name in BUILTINS[2:-3]})
     MADE["flush"] = cpython.builtin("flush", ADDRESSES["flush"], cpython.ONE)
     MADE["quick"] = cpython.method(Stream, "flush", ADDRESSES["quick"], flushes.flush.__doc__)
     MADE["free"] = cpython.method(Block, "__del__", ADDRESSES["free"])
-    MADE.update({name: cpython.method(Tensor, name, ADDRESSES[name], READERS[name].__doc__) for name in READ})
+    MADE.update(
+        {name: cpython.method(Tensor, name, ADDRESSES[name], fn.__doc__) for name, fn in READERS.items()}
+    )
 
 
 def install() -> None:
@@ -249,16 +261,17 @@ def install() -> None:
         return
     from ...device import cpython
 
-    op = ADDRESSES["op"]
-    calls.use(
-        MADE["commit"], MADE["record_grad"], lambda context: cpython.builtin("op", op, cpython.FAST, context)
-    )
+    def of_op(context: Any, inplace: bool) -> Any:
+        return cpython.builtin("op", ADDRESSES["write" if inplace else "op"], cpython.FAST, context)
+
+    calls.use(MADE["commit"], MADE["record_grad"], of_op)
     gradient.BOOK["walk"], gradient.BOOK["count"] = MADE["walk"], MADE["count"]
     places.BUILTINS.update({name: MADE[name] for name in ("within", "places", "same")})
     fragments.BUILTINS.update({name: MADE[name] for name in ("survey", "piece", "drive")})
     storages.BUILTINS.update({name: MADE[name] for name in ("fresh", "furnish", "holder", "plain", "launch")})
     flushes.BUILTINS["flush"] = MADE["flush"]
-    for name in READ:
+    viewing.VIEWED[0] = MADE["viewed"]
+    for name in READERS:
         setattr(Tensor, name, MADE[name])
     setattr(Stream, "flush", MADE["quick"])  # noqa: B010
     setattr(Block, "__del__", MADE["free"])  # noqa: B010
@@ -273,6 +286,7 @@ def remove() -> None:
     fragments.BUILTINS.clear()
     storages.BUILTINS.clear()
     flushes.BUILTINS["flush"] = flushes.no_builtin
+    viewing.VIEWED[0] = viewing.view_tensor
     for name, fn in READERS.items():
         setattr(Tensor, name, fn)
     setattr(Stream, "flush", flushes.flush)  # noqa: B010

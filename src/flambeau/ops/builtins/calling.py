@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ...device.cpython import ITEMS, SIZE, TYPE, Function, Module
-from ...stream.value import Stream, Tensor
+from ...stream.value import Stream, Tensor, Version
 from ..record import Form
-from .recording import OPERANDS, RESULTS, Offsets
+from .recording import OPERANDS, RESULTS, Offsets, allocated
 
 # The context of an op's builtin is a tuple: the cache of its forms, the Python definition, the kinds of the parameters
 # (letters as in generate.LETTERS), their defaults, whether it has a gradient, its entry, what is known of kin forms,
@@ -22,6 +22,8 @@ def declare(m: Module, o: dict[type, Offsets]) -> None:
     form_of(m)
     interrupted(m)
     op_call(m, o[Stream], o[Form])
+    counting(m, o[Tensor], o[Version])
+    write_call(m, o)
     results_of(m, o[Form])
     recorders(m)
 
@@ -288,6 +290,72 @@ def op_call(m: Module, s_: Offsets, form_: Offsets) -> None:
         f.decref(f.load(p))
     f.ret("null")
     to_python(f, context, args, n, (key_of, held, form_of))
+    f.end()
+
+
+def counting(m: Module, t_: Offsets, v_: Offsets) -> None:
+    """counter(tensor): the counter of its writes, made now if it has none, borrowed; null: a case for Python."""
+    f = m.function("counter", "pp")
+    none, known = f.object("None"), f.load("%a0", t_.ver)
+    with f.when(f.test("ne", known, none)):
+        f.jump_if(f.test("ne", f.load(known, TYPE), f.object("Version")), "odd")  # writes are not counted
+        f.ret(known)
+    f.jump_if(f.test("ne", f.load("%a0", t_.gf), none), "odd")  # its node has to know the counter
+    made = allocated(f, "Version", (v_.n, f.object("zero")), (v_.where, none))
+    f.swap(made, "%a0", t_.ver)
+    f.label("out")
+    f.ret(made)
+    f.label("odd")
+    f.ret("null")
+    f.end()
+
+
+def write_call(m: Module, o: dict[type, Offsets]) -> None:
+    """flambeau_write: the builtin of the in-place form of every op, where no gradient is to be recorded."""
+    s_, t_, v_ = o[Stream], o[Tensor], o[Version]
+    f = m.function("flambeau_write", "pppi", exported=True)
+    context, args, n = "%a0", "%a1", "%a2"
+    operands, results = f.var(count=OPERANDS), f.var(count=RESULTS)
+    counts, held, key_of = f.var("i64", count=2), f.var(first="null"), f.var(first="null")
+    f.store("0", counts, kind="i64")
+    f.store("0", counts, 8, "i64")
+    S, t, false = f.call("current"), f.load(args), f.object("False")
+    f.jump_if(f.test("eq", S, "null"), "failed")
+    f.jump_if(f.test("ne", f.load(S, s_.depth), f.object("zero")), "odd")
+    f.jump_if(f.test("eq", f.call("is_plain", t), 0, "i64"), "odd")
+    key = key_parts(f, context, args, n, (operands, counts, held), key_of)
+    form = f.call("PyDict_GetItemWithError", f.load(context, CACHE), key)
+    f.jump_if(f.test("eq", form, "null"), "odd")
+    many = f.load(counts, kind="i64")
+    with f.when(f.test("ne", f.load(S, s_.grad), false)):
+        f.jump_if(f.test("ne", f.load(counts, 8, "i64"), 0, "i64"), "odd")
+        view = f.load(t, t_.vw)
+        with f.when(f.test("ne", view, f.object("None"))):
+            base = f.load(view, ITEMS)
+            f.jump_if(f.test("ne", f.load(base, t_.rg), false), "odd")
+            f.jump_if(f.test("ne", f.load(t, t_.gf), f.object("None")), "odd")  # a history that is over
+    counter = f.call("counter", t)
+    f.jump_if(f.test("eq", counter, "null"), "odd")
+    f.jump_if(f.test("eq", f.call("allowed", f.load(context, CHECK), args, n), 0, "i64"), "refused")
+    for x in (counter, form):
+        f.incref(x)
+    done = f.call("record", S, form, operands, many, results)
+    with f.when(f.test("eq", done, 0, "i64")):
+        writes = f.call("PyLong_AsSsize_t", f.load(counter, v_.n))
+        f.swap(f.call("PyLong_FromSsize_t", f.whole("add", writes, 1)), counter, v_.n)
+    for x in (counter, form):
+        f.decref(x)
+    f.jump_if(f.test("eq", done, 1, "i64"), "odd")
+    f.jump_if(f.test("eq", done, 2, "i64"), "refused")
+    f.decref(key)
+    f.decref(f.load(held))
+    f.incref(t)
+    f.ret(t)
+    f.label("refused")
+    for p in (key_of, held):
+        f.decref(f.load(p))
+    f.ret("null")
+    to_python(f, context, args, n, (key_of, held))
     f.end()
 
 

@@ -44,7 +44,7 @@ def cached(m: Module) -> None:
     with f.when(f.test("ne", f.load("%a0", ARENA), none)):
         home = f.load("%a0", HOME)
         f.jump_if(f.test("eq", home, none), "no")
-        f.jump_if(f.test("eq", f.load(home, SIZE, "i64"), 0, "i64"), "no")
+        f.jump_if(f.test("sle", f.load(home, SIZE, "i64"), count, "i64"), "no")  # it may be that of results
     f.jump_if(f.test("eq", f.load(f.load("%a0", IDLE), SIZE, "i64"), 0, "i64"), "no")
     f.ret(1)
     f.label("no")
@@ -109,10 +109,12 @@ def program_of(f: Function, S: str, slots: str, o: Table) -> tuple[str, str, str
 
 
 def filled(f: Function, ready: str, spec: str, slots: str, o: Table) -> tuple[str, str]:
-    """Memory is given and the table filled: the frame and its address; at `unknown` if the definition has to."""
+    """Memory is given and the table filled: the frame and its address; at `odd` if the definition has to.
+
+    The block of the temporaries stays on its free list, below those that results take: nobody else takes it meanwhile."""
     arena = f.var("ptr", "null")
     with f.when(f.test("ne", f.load(ready, ARENA), f.object("None"))):
-        base = f.call("PyLong_AsSsize_t", last(f, f.load(ready, HOME)))
+        base = f.call("PyLong_AsSsize_t", f.item(f.load(f.load(ready, HOME), ITEMS), 0))
         f.store(f.value(f"inttoptr i64 {base} to ptr"), arena)
     frame = last(f, f.load(ready, IDLE))
     address = number(f, f.load(frame, o[Frame].address))

@@ -25,7 +25,7 @@ SLOTS: dict[type, str] = {
     Tensor: "_st _off _meta _rg _gf _nr _ver _vw _x",
     Storage: "block home info nbytes pend ptr sid",
     Block: "_home nbytes ptr",
-    Version: "n",
+    Version: "n where",
     Extras: "acc grad hooks post_hooks",
     AccumulateGrad: "variable",
     Meta: "contiguous dtype numel shape strides",
