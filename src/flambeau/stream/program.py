@@ -27,7 +27,22 @@ from .storages import BUILTINS, furnish
 from .value import AT_FIRST_KERNEL
 
 KERNELS: dict[Any, Any] = {}  # (device name, nest or recipe key) -> (handle, epilogue, names of parameters)
-STATS = {"kernels": 0, "planned": 0, "runs": 0, "launches": 0, "hits": 0, "units": 0}
+TALLY = bytearray(24)  # hits, runs and launches that builtins have counted since somebody looked: three words
+
+
+class Counts(dict[str, int]):
+    """How often what happened; what builtins have counted is added when somebody looks."""
+
+    def __getitem__(self, name: str) -> int:
+        if any(TALLY):
+            more = struct.unpack("=3q", TALLY)
+            TALLY[:] = bytes(24)
+            for key, n in zip(("hits", "runs", "launches"), more):
+                self[key] = self.get(key, 0) + n
+        return super().__getitem__(name)
+
+
+STATS = Counts(kernels=0, planned=0, runs=0, launches=0, hits=0, units=0)
 
 
 class Launch:

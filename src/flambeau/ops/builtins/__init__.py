@@ -17,7 +17,7 @@ from ...stream import flush as flushes
 from ...stream import fragments, gradient, rebind, storages
 from ...stream import program as programs
 from ...stream.flush import Progress
-from ...stream.program import STATS, Program, outcome
+from ...stream.program import TALLY, Program, outcome
 from ...stream.value import (
     AT_FIRST_KERNEL,
     AT_FLUSH,
@@ -100,7 +100,7 @@ def objects() -> dict[str, Any]:
             "derived outcome": derived_outcome,
             "single outs": kin.SINGLE,
             "single": kin.single,
-            **{"STATS": STATS, "hits": "hits", "runs": "runs", "launches": "launches"},
+            "TALLY": TALLY,
             **{"sequences": flushes.CACHE, "at flush": AT_FLUSH, "run": "run"},
             **{"flush names": vars(flushes), "flush run": flushes.RUN},
             **{"program names": vars(programs), "program run": programs.RUN},

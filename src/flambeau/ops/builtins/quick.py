@@ -155,9 +155,7 @@ def quick(m: Module, o: Table) -> None:
     with f.each(f.load(promised, SIZE, "i64")) as i:
         sid = f.call("PyLong_AsSsize_t", f.item(f.load(promised, ITEMS), i))
         put(f, none, f.item(f.load(slots, ITEMS), sid), st_.pend)
-    counted(f, "hits", "1")
-    counted(f, "runs", "1")
-    counted(f, "launches", f.load(spec, LAUNCHES, "i64"))
+    counted(f, f.load(spec, LAUNCHES, "i64"))
     f.call("renewed", S, lists)
     collect(f, collecting)
     for k in range(3):
