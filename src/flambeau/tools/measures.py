@@ -44,7 +44,7 @@ BUDGET = {
     "loop": 8300,
     "codegen": 4150,
     "device": 3200,
-    "stream": 5600,
+    "stream": 5700,
     "ops": 15650,
     "autograd": 1700,
     "tensor": 2700,
