@@ -292,8 +292,10 @@ def _gemm(
         deep=pack_b and (k > spec.kc or generic),
         tail=lanes,
     )
-    small = 2 if rows * nv >= 6 else 4
-    spec = spec._replace(unroll=1 if rows * nv >= 12 or (pack_a and not pack_b) else small)
+    unroll = 1 if pack_a or rows * nv >= 12 else 2 if rows * nv >= 6 else 4
+    if pack_b:  # a step has a prefetch, too
+        unroll = 1 if rows * nv >= 16 else 4
+    spec = spec._replace(unroll=unroll)
     parts = _parts(ints, threads, ints["batch"] * ceil_div(m, rows) * ceil_div(n, lanes), rows * wide)
     gr, gc = _grid(ints, parts, rows, lanes)
     if not generic:
