@@ -285,6 +285,48 @@ def test_filters_are_packed_in_blocks() -> None:
     assert p.spec.narrow == "yes"
 
 
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case((1, 70, 5, 5), (67, 70, 3, 3), padding=1),
+        Case((1, 64, 6, 5), (38, 32, 3, 2), padding=1, dilation=2, groups=2),
+        Case((1, 40, 4, 3), (64, 40, 1, 1), stride=2),
+        Case((1, 30, 3, 4, 3), (35, 30, 2, 1, 2), padding=1),
+        Case((1, 60, 1, 1), (33, 60, 3, 3), padding=1),
+    ],
+    ids=str,
+)
+def test_weights_of_a_lone_image(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not packed where that would take longer than their few positions, with the same bits."""
+    a, g = arrays(case), case.geometry()
+    strides = [elements(a[name]) for name in "xwy"]
+    want = compute("forward", case, a)
+    assert close(want, reference("forward", g, a))
+    monkeypatch.setattr(conv_planning, "FILTERS", 1)
+    for machine, nt in ((WIDE, 1), (NARROW, 2), (SMALL, 3)):
+        spec = conv_planning.plan("forward", g, *strides, "f32", machine, threads=nt).spec
+        assert spec.own and spec.rows <= (14 if machine is SMALL else 8)
+        assert bits(compute("forward", case, a, machine, nt)) == bits(want)
+    assert bits(compute("forward", case, a, NARROW, 2, interpreted=True)) == bits(want)
+    bias, out = np.arange(g.cout, dtype=np.float32), np.zeros_like(a["y"])
+    area = g.out[0] * g.out[1] * g.out[2]
+
+    def add_bias(b: Builder) -> Emit:
+        given, to = b.buf("bias", "f32"), b.buf("out", "f32", "w")
+
+        def emit(acc, image, channel, position) -> None:  # type: ignore[no-untyped-def]
+            to[(image * g.cout + channel) * area + position] = acc + given[channel]
+
+        return emit
+
+    compute("forward", case, a, epilogue=add_bias, bias=bias, out=out)
+    assert bits(out) == bits(want + bias[:, None, None, None])
+    turned = [strides[0], (strides[1][1], strides[1][0], *strides[1][2:]), strides[2]]
+    assert not conv_planning.plan("forward", g, *turned, "f32", WIDE).spec.own
+    monkeypatch.setattr(conv_planning, "FILTERS", a["w"].size + 1)
+    assert not conv_planning.plan("forward", g, *strides, "f32", WIDE).spec.own
+
+
 PLANES = [
     Case((2, 400, 23, 24), (36, 400, 1, 1)),
     Case((2, 17, 40, 16), (70, 17, 1, 1)),

@@ -47,7 +47,8 @@ def conv(spec: ConvSpec, epilogue: Epilogue | None = None, name: str = "conv") -
         with b.if_(cell.ne(before.get())):
             before.set(cell)
             nest.taps()
-            nest.pack()
+            if not spec.own:
+                nest.pack()
         image.copy(x, b.let(nest.n * ints["xn"] + group * ints["ci"] * ints["xc"]), ints["ci"])
         nest.panels()
     return b.kernel()

@@ -159,19 +159,28 @@ class Nest:
     def tile(self, o0: Value, base: Value) -> None:
         """Sums of `rows` channels at `lanes` positions, into scratch."""
         b, spec, table, work = self.b, self.spec, self.table, self.image.work
-        panel = b.let(self.packed + (o0 // spec.rows - self.p0) * self.panel_size(self.k))
+        weights, rows, pitch = self.scalars(o0)
         with b.if_(self.k.eq(0)), b.vfor("x", 0, spec.rows * spec.lanes, spec.lanes, full=True) as x:
             self.out[x] = 0
         with b.for_("kb", 0, self.k, KC) as kb:
             acc = [b.reg("acc", 0, spec.dtype, spec.lanes) for _ in range(spec.rows)]
             with b.for_("k", kb, minimum(kb + KC, self.k)) as k:
                 at = b.let(base + table[self.t0 + k])
-                weight = b.let(panel + k * self.pitch)
+                step = b.let(k * pitch)
                 with b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
                     value = b.let(work[at + x])
-                    for r in range(spec.rows):
-                        acc[r].set(muladd(work[weight + r], value, acc[r].get()))
+                    for a, row in zip(acc, rows, strict=True):
+                        a.set(muladd(weights[row + step], value, a.get()))
             self._keep(acc, kb)
+
+    def scalars(self, o0: Value) -> tuple[Buffer, list[Value], int]:
+        """Where the weights of a tile's channels begin, and how far its k steps lie apart."""
+        b, i, rows = self.b, self.ints, self.spec.rows
+        if self.spec.own:
+            w0, last = self.group * i["wg"], i["co"] - 1
+            return self.w, [b.let(w0 + minimum(o0 + r, last) * i["wo"], "row") for r in range(rows)], 1
+        panel = b.let(self.packed + (o0 // rows - self.p0) * self.panel_size(self.k))
+        return self.image.work, [panel + r for r in range(rows)], self.pitch
 
     def _keep(self, acc: list[Register], kb: Value) -> None:
         b, lanes, out = self.b, self.spec.lanes, self.out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,10 @@ from .planning import Vectors, even_rows, registers, tile
 from .winograd import OUT, POINTS, winograd_pieces, winograd_workspace
 from .winograd_weight import weight_pieces
 
+LONE = (
+    128  # positions of a single image, padding included, for which weights are read where they lie, if they
+)
+FILTERS = 1 << 17  # are so many
 PLANE = 512  # positions from which on a convolution of one tap is a product for each image, below it is one for all
 
 
@@ -111,11 +116,9 @@ def plan(
         )  # reads every `stride`-th element only
         g = g._replace(size=g.out, stride=(1, 1, 1), dilation=(1, 1, 1))
     x, y, g = _flattened(x, y, g)
-    by = (
-        "channels"
-        if kind == "forward" and _by_channels(g.cout // g.groups, target, dtype, y, g.out)
-        else "pixels"
-    )
+    own, by = kind == "forward" and _lone(g, w), "pixels"
+    if kind == "forward" and not own and _by_channels(g.cout // g.groups, target, dtype, y, g.out):
+        by = "channels"
     ints = _shared(g) | _axes("s", g.size) | _axes("o", g.out) | _axes("p", g.padding)
     ints |= {"ci": g.cin // g.groups, "co": g.cout // g.groups}
     steps = (1, 1, 1) if by == "channels" else (1, g.stride[1], g.stride[2])
@@ -128,7 +131,7 @@ def plan(
     how = _flags(g)
     if kind == "forward":
         return _tiles(
-            ConvSpec("forward", dtype, 1, 1, 1, x[4] == 1, y[4] == 1, by=by, **how),
+            ConvSpec("forward", dtype, 1, 1, 1, x[4] == 1, y[4] == 1, by=by, own=own, **how),
             ints,
             channel,
             target,
@@ -274,6 +277,16 @@ def _apart(extent: tuple[int, int, int]) -> tuple[int, int, int]:
     return (d, h + 1, w) if d * h * w % 128 == 0 else extent
 
 
+def _lone(g: Geometry, w: Sequence[int]) -> bool:
+    """Whether weights lie in the order of k, there are many, and they are used for so few positions that it does not
+    pay to pack them. With a stride the copy of the image costs more than that."""
+    depth, high, wide = g.out
+    length = depth * high * (wide + (g.taps[2] - 1) * g.dilation[2])
+    inner = (*reversed(g.taps), g.cin // g.groups)
+    many = g.images == 1 and math.prod(inner) * g.cout >= FILTERS and length <= LONE
+    return many and g.stride == (1, 1, 1) and _follow(inner, (*reversed(w[2:]), w[1]))
+
+
 def _by_channels(channels: int, target: Vectors, dtype: str, out: Sequence[int], size: Sequence[int]) -> bool:
     """Whether lanes shall be output channels: there are enough, and planes are written in one piece."""
     lanes = 2 * target.vector_bits // 8 // SIZE[dtype]
@@ -315,7 +328,10 @@ def _tiles(spec: ConvSpec, ints: dict[str, int], channel: int, target: Vectors, 
     vector = target.vector_bits // 8 // size
     steps = [ints["t" + a] if spec.kind == "data" else 1 for a in AXES]
     plane = ceil_div(ints["oh"], steps[1]) * ints["ew"]
-    rows, nv = tile(ints["co"], plane, vector, registers(target), False)
+    most = 24
+    if spec.own:
+        most = 14 if target.triple.startswith(("aarch64", "arm64")) else 8  # each has an address
+    rows, nv = tile(ints["co"], plane, vector, registers(target), False, most=most)
     k = ints["ci"] * ints["kd"] * ints["kh"] * ints["kw"]
     panels = ceil_div(ints["co"], rows)
     units, work = _units(spec, ints)
@@ -327,7 +343,8 @@ def _tiles(spec: ConvSpec, ints: dict[str, int], channel: int, target: Vectors, 
     narrow = "no" if _rowwise(spec, ints) and ints["co"] >= vector and k >= vector else "yes"
     spec = spec._replace(rows=rows, lanes=nv * vector, block=vector, narrow=narrow)
     ints["wp"] = ints["ci"] * channel + spec.lanes
-    ints["ws"] = ints["wp"] + (ceil_div(panels, ints["go"]) * (k + SPARE) + SPARE) * weight_pitch(spec) + 64
+    packed = 0 if spec.own else (ceil_div(panels, ints["go"]) * (k + SPARE) + SPARE) * weight_pitch(spec)
+    ints["ws"] = ints["wp"] + packed + 64
     ints["ts"] = 2 * k
     return ConvPlan(spec, ints, parts, ints["ws"] * size, ints["ts"] * 8)
 
@@ -343,11 +360,15 @@ def _units(spec: ConvSpec, ints: dict[str, int]) -> tuple[int, int]:
 
 def _rowwise(spec: ConvSpec, ints: dict[str, int]) -> bool:
     """Whether the weights of an output channel follow each other in the order of k."""
-    step, follow = 1, spec.kind == "forward"
-    for extent, stride in (("kw", "ww"), ("kh", "wh"), ("kd", "wd"), ("ci", "wc")):
-        follow = follow and (ints[extent] == 1 or ints[stride] == step)
-        step *= ints[extent]
-    return follow
+    extents = [ints["k" + a] for a in reversed(AXES)] + [ints["ci"]]
+    strides = [ints["w" + a] for a in reversed(AXES)] + [ints["wc"]]
+    return spec.kind == "forward" and _follow(extents, strides)
+
+
+def _follow(extents: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether elements lie one after the other, the first axis the fastest."""
+    steps = zip(extents, strides, strict=True)
+    return all(n == 1 or step == math.prod(extents[:axis]) for axis, (n, step) in enumerate(steps))
 
 
 PIECE = 160 << 10  # bytes of packed weights that are not worth dividing
