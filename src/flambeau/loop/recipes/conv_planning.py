@@ -116,7 +116,7 @@ def plan(
         )  # reads every `stride`-th element only
         g = g._replace(size=g.out, stride=(1, 1, 1), dilation=(1, 1, 1))
     x, y, g = _flattened(x, y, g)
-    own, by = kind == "forward" and _lone(g, w), "pixels"
+    own, by = kind == "forward" and target.vector_bits == 512 and _lone(g, w), "pixels"
     if kind == "forward" and not own and _by_channels(g.cout // g.groups, target, dtype, y, g.out):
         by = "channels"
     ints = _shared(g) | _axes("s", g.size) | _axes("o", g.out) | _axes("p", g.padding)
@@ -279,7 +279,7 @@ def _apart(extent: tuple[int, int, int]) -> tuple[int, int, int]:
 
 def _lone(g: Geometry, w: Sequence[int]) -> bool:
     """Whether weights lie in the order of k, there are many, and they are used for so few positions that it does not
-    pay to pack them. With a stride the copy of the image costs more than that."""
+    pay to pack them (AVX2 does it faster). With a stride the copy of the image costs more than that."""
     depth, high, wide = g.out
     length = depth * high * (wide + (g.taps[2] - 1) * g.dilation[2])
     inner = (*reversed(g.taps), g.cin // g.groups)
@@ -328,9 +328,7 @@ def _tiles(spec: ConvSpec, ints: dict[str, int], channel: int, target: Vectors, 
     vector = target.vector_bits // 8 // size
     steps = [ints["t" + a] if spec.kind == "data" else 1 for a in AXES]
     plane = ceil_div(ints["oh"], steps[1]) * ints["ew"]
-    most = 24
-    if spec.own:
-        most = 14 if target.triple.startswith(("aarch64", "arm64")) else 8  # each has an address
+    most = _addressed(target) if spec.own else 24
     rows, nv = tile(ints["co"], plane, vector, registers(target), False, most=most)
     k = ints["ci"] * ints["kd"] * ints["kh"] * ints["kw"]
     panels = ceil_div(ints["co"], rows)
