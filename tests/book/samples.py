@@ -220,6 +220,9 @@ CALLS: dict[str, Call] = {
     "index_put": lambda s: (s.x(3, 4) * 1).index_put((s.i(0, 2),), s.x(2, 4), accumulate=True),
     "index_put_": lambda s: (s.x(3, 4) * 1).index_put_((s.i(0, 2),), s.x(2, 4)),
     "embedding": lambda s: F.embedding(s.i(0, 2, 2), s.x(3, 4)),
+    "embedding_bag": lambda s: [
+        F.embedding_bag(s.i(0, 2, 2, 1), s.x(3, 4), s.i(0, 3, 3), mode=m) for m in ("sum", "mean")
+    ],
     **{
         f"{name}{suffix}": lambda s, name=name, suffix=suffix, rest=rest: getattr(
             s.x(3, 4) * 1, name + suffix
