@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import cycle
 from typing import Any
 
 from dynamic import DYNAMIC
@@ -10,6 +11,9 @@ from models import MODELS
 from operations import OPERATIONS
 from workloads import Step
 
+DIFFERENT = (
+    5  # calls one after the other that have operands of their own: the same expressions would be merged
+)
 TABLES: dict[str, dict[str, tuple[Callable[..., Step], str, int]]] = {
     "models": MODELS,
     "dynamic": DYNAMIC,
@@ -25,5 +29,8 @@ def made(torch: Any, group: str, name: str, best: bool) -> Step:
         if name not in jax_models.MODELS:
             raise NotImplementedError(f"{name} is not written in JAX")
         return jax_models.MODELS[name]()
-    maker = TABLES[group][name][0]
-    return maker(torch) if group == "operations" else maker(torch, best)
+    maker, _, calls = TABLES[group][name]
+    if group != "operations":
+        return maker(torch, best)
+    steps = cycle([maker(torch) for _ in range(min(calls, DIFFERENT))])
+    return lambda: next(steps)()

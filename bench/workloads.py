@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from itertools import cycle
 from typing import Any, NamedTuple
 
 Step = Callable[[], Any]
@@ -249,10 +250,13 @@ def gelu_chain(torch: Any) -> Step:
     """gelu(x * w + b) + r over 16 Mi floats."""
     torch.manual_seed(0)
     count = 1 << 24
-    x, r = torch.randn(count), torch.randn(count)
+    operands = cycle(
+        [(torch.randn(count), torch.randn(count)) for _ in range(3)]
+    )  # equal calls would be merged
     w, b = torch.tensor(1.1), torch.tensor(0.1)
 
     def step() -> Any:
+        x, r = next(operands)
         with torch.no_grad():
             return torch.nn.functional.gelu(x * w + b) + r
 
