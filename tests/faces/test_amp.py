@@ -204,3 +204,18 @@ def test_custom_functions_keep_their_precision() -> None:
         y = Product.apply(torch.ones(2, 2).bfloat16(), w)
     y.sum().backward()
     assert y.dtype is HIGH and w.grad.tolist() == [[2, 2], [2, 2]]
+
+
+def test_a_mode_of_the_user_may_have_any_attributes() -> None:
+    class Mode(torch.overrides.TorchFunctionMode):
+        def lower(self, t: Any) -> Any:
+            raise AssertionError("not autocast")
+
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return func(*args, **(kwargs or {}))
+
+    im = torch.randn(1, 3, 4, 4)
+    with Mode():
+        assert nn.Conv2d(3, 2, 3)(im).dtype is HIGH
+        with torch.autocast("cpu", dtype=LOW):
+            assert nn.Conv2d(3, 2, 3)(im.bfloat16()).dtype is LOW

@@ -85,7 +85,7 @@ class Casting:
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, name = kwargs or {}, func.__name__
         if name in LOWER:
-            cast: Any = self.lower
+            cast: Any = self.autocast_lower
         elif name in STATE:
             cast = functools.partial(Tensor.to, dtype=args[-1].dtype)
         elif name in FULL or name.startswith(FAMILY) or (name in WIDEST and any_full((args, kwargs))):
@@ -96,7 +96,7 @@ class Casting:
             return func(*args, **kwargs)
         return func(*mapped(cast, args), **mapped(cast, kwargs))
 
-    def lower(self, t: Tensor) -> Tensor:
+    def autocast_lower(self, t: Tensor) -> Tensor:
         """A tensor in the lower precision."""
         dtype = t._meta.dtype
         if dtype is self.dtype or not eligible(t):

@@ -142,7 +142,7 @@ def dispatch_view(S: Any, name: str, made: Any, self: Any, args: tuple[Any, ...]
 def for_product(*tensors: Any) -> Any:
     """The tensors of a function that compares dtypes before its product, as autocast will give them to that."""
     S = LOCAL.s
-    lower = getattr(S.modes[0], "lower", None) if S.modes and not S.backward else None
+    lower = getattr(S.modes[0], "autocast_lower", None) if S.modes and not S.backward else None
     return tensors if lower is None else [t if t is None else lower(t) for t in tensors]
 
 
