@@ -323,3 +323,13 @@ def test_clamp_of_what_is_no_number_and_between_odd_bounds(kind: str) -> None:
         bounds = [None if v is None else flambeau.full((40,), v, dtype=x.dtype) for v in (lo, hi)]
         for got in (x.clamp(lo, hi), x.clamp(*bounds)):
             np.testing.assert_array_equal(got.double().numpy(), want)
+
+
+def test_lerp_wants_one_dtype() -> None:
+    x = flambeau.ones(2)
+    assert flambeau.lerp(x, x * 3, flambeau.tensor(0.5, dtype=flambeau.float64)).tolist() == [2.0, 2.0]
+    for end, weight, named in ((x.double(), 0.5, "end"), (x, x.double(), "weight")):
+        with pytest.raises(RuntimeError, match=f"expected dtype float32 for `{named}` but got dtype float64"):
+            flambeau.lerp(x, end, weight)
+    with pytest.raises(NotImplementedError, match="not implemented for 'Long'"):
+        flambeau.lerp(x.long(), x.long(), 0.5)

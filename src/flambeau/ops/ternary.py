@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..dtypes import bool_
+from ..errors import fail
 from ..stream.graph import cast, const, map_, promote
 from .entry import TN, N, T, op
+from .rules import unsupported
 
 
 @op(
@@ -19,8 +21,13 @@ from .entry import TN, N, T, op
 )
 def lerp(self: T, end: T, weight: TN) -> Any:
     """self + weight * (end - self), computed from the nearer end."""
-    d = promote(self, end)
-    a, b, w = cast(self, d), cast(end, d), cast(weight, d)
+    d = self.dtype
+    if not (d.is_floating_point or d.is_complex):
+        fail(NotImplementedError, unsupported("lerp_kernel_scalar", d))
+    for name, x in (("end", end), ("weight", weight if weight.ndim else self)):
+        if x.dtype is not d:
+            fail(RuntimeError, f"lerp: expected dtype {d.name} for `{name}` but got dtype {x.dtype.name}")
+    a, b, w = self, end, cast(weight, d)
     step = map_("sub", b, a, name="lerp")
     low = map_("add", a, map_("mul", w, step, name="lerp"))
     high = map_("sub", b, map_("mul", step, map_("sub", const(1, d), w)))
