@@ -99,6 +99,21 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         RuntimeError,
         "Expected 3D (unbatched) or 4D (batched) input to conv2d, but got input of size: [3, 3]",
     ),
+    "conv dilation": (
+        lambda: F.conv2d(torch.ones(1, 1, 4, 4), torch.ones(1, 1, 2, 2), dilation=-1),
+        RuntimeError,
+        "conv2d: dilation should be greater than zero; got dilation=(-1, -1)",
+    ),
+    "conv groups": (
+        lambda: F.conv2d(torch.ones(1, 1, 4, 4), torch.ones(1, 1, 2, 2), groups=0),
+        RuntimeError,
+        "conv2d: non-positive groups is not supported; got groups=0",
+    ),
+    "transposed conv groups": (
+        lambda: F.conv_transpose1d(torch.ones(1, 1, 4), torch.ones(1, 1, 2), groups=0),
+        RuntimeError,
+        "conv_transpose1d: non-positive groups is not supported; got groups=0",
+    ),
     "conv small": (
         lambda: F.conv2d(torch.ones(1, 3, 2, 2), torch.ones(4, 3, 5, 5)),
         RuntimeError,

@@ -46,7 +46,9 @@ def check(x: Any, w: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups
             RuntimeError,
             f"{name}: Input type ({kinds.get(x.dtype.name, x.dtype.name)}) and weight type ({kinds.get(w.dtype.name, w.dtype.name)}) should be the same",
         )
-    if w.shape[0] % groups or groups < 1:
+    if groups < 1:
+        fail(RuntimeError, f"{name}: non-positive groups is not supported; got groups={groups}")
+    if w.shape[0] % groups:
         fail(
             RuntimeError,
             f"{name}: Given groups={groups}, expected weight to be divisible by {groups} at dimension 0, but got weight of size {list(w.shape)} instead",
@@ -321,6 +323,8 @@ def transposed_any(
         tuple_of(dilation, n, "dilation"),
     )
     extra = tuple_of(output_padding, n, "output_padding")
+    if groups < 1:
+        fail(RuntimeError, f"{name}: non-positive groups is not supported; got groups={groups}")
     if x.shape[1] != weight.shape[0]:
         fail(
             RuntimeError,
