@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -177,23 +178,26 @@ def test_interpreter(case: Case, kind: str) -> None:
     assert bits(compute(kind, case, a, nt=2, interpreted=True)) == bits(compute(kind, case, a, nt=2))
 
 
-@pytest.mark.parametrize("case", [CASES[1], CASES[4]], ids=str)
-def test_epilogue(case: Case) -> None:
+def biased(channels: int, area: int) -> Epilogue:
     """A bias by channel; positions are counted in the plane."""
-    a, g = arrays(case), case.geometry()
-    area = g.out[0] * g.out[1] * g.out[2]
 
     def add_bias(b: Builder) -> Emit:
         bias, out = b.buf("bias", "f32"), b.buf("out", "f32", "w")
 
         def emit(acc, image, channel, position) -> None:  # type: ignore[no-untyped-def]
-            out[(image * g.cout + channel) * area + position] = acc + bias[channel]
+            out[(image * channels + channel) * area + position] = acc + bias[channel]
 
         return emit
 
+    return add_bias
+
+
+@pytest.mark.parametrize("case", [CASES[1], CASES[4]], ids=str)
+def test_epilogue(case: Case) -> None:
+    a, g = arrays(case), case.geometry()
     bias, out = np.arange(g.cout, dtype=np.float32), np.zeros_like(a["y"])
     plain = compute("forward", case, a)
-    compute("forward", case, a, epilogue=add_bias, bias=bias, out=out)
+    compute("forward", case, a, epilogue=biased(g.cout, math.prod(g.out)), bias=bias, out=out)
     assert bits(out) == bits(plain + bias[:, None, None, None])
 
 
@@ -311,17 +315,7 @@ def test_weights_of_a_lone_image(case: Case, monkeypatch: pytest.MonkeyPatch) ->
         assert bits(compute("forward", case, a, machine, nt)) == bits(want)
     assert bits(compute("forward", case, a, WIDE, 2, interpreted=True)) == bits(want)
     bias, out = np.arange(g.cout, dtype=np.float32), np.zeros_like(a["y"])
-    area = g.out[0] * g.out[1] * g.out[2]
-
-    def add_bias(b: Builder) -> Emit:
-        given, to = b.buf("bias", "f32"), b.buf("out", "f32", "w")
-
-        def emit(acc, image, channel, position) -> None:  # type: ignore[no-untyped-def]
-            to[(image * g.cout + channel) * area + position] = acc + given[channel]
-
-        return emit
-
-    compute("forward", case, a, epilogue=add_bias, bias=bias, out=out)
+    compute("forward", case, a, epilogue=biased(g.cout, math.prod(g.out)), bias=bias, out=out)
     assert bits(out) == bits(want + bias[:, None, None, None])
     turned = [strides[0], (strides[1][1], strides[1][0], *strides[1][2:]), strides[2]]
     assert not conv_planning.plan("forward", g, *turned, "f32", WIDE).spec.own
@@ -352,19 +346,11 @@ def test_planes_are_products(case: Case, kind: str, monkeypatch: pytest.MonkeyPa
     area = high * wide
     channels = g.cout if kind == "forward" else g.cin
 
-    def add_bias(b: Builder) -> Emit:
-        bias, out = b.buf("bias", "f32"), b.buf("out", "f32", "w")
-
-        def emit(acc, image, channel, position) -> None:  # type: ignore[no-untyped-def]
-            out[(image * channels + channel) * area + position] = acc + bias[channel]
-
-        return emit
-
     bias, out = np.arange(channels, dtype=np.float32), np.zeros_like(a[RESULT[kind]])
     found = compute(kind, case, a, NARROW, 2)
     if a["x"].size < 8000:
         assert bits(found) == bits(compute(kind, case, a, NARROW, 2, interpreted=True))
-    compute(kind, case, a, NARROW, 2, epilogue=add_bias, bias=bias, out=out)
+    compute(kind, case, a, NARROW, 2, epilogue=biased(channels, area), bias=bias, out=out)
     strides = [elements(a[name]) for name in "xwy"]
     assert isinstance(conv_planning.plan(kind, g, *strides, "f32", NARROW).spec, Spec)
     monkeypatch.setattr(conv_planning, "_product", lambda *_: None)

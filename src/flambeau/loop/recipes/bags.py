@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ..build import Builder, Value, const, maximum, minimum, select
 from ..ir import Kernel
+from .contraction import accumulator
 
 LANES, GROUPS = 16, 4  # columns of a vector; vectors that are added up at a time
 AHEAD = 8  # rows that memory is asked for ahead
@@ -59,7 +60,7 @@ class _Frame:
     def __init__(self, spec: Bags):
         self.spec, b = spec, Builder("bags_back" if spec.back else "bags")
         self.b = b
-        self.acc = "f32" if spec.type in ("f16", "bf16") else spec.type
+        self.acc = accumulator(spec.type)
         self.table = b.buf("table", spec.type, "rw" if spec.back else "r")
         self.bags = b.buf("bags", spec.type, "r" if spec.back else "w")
         self.index, self.starts = b.buf("index", spec.index), b.buf("starts", spec.start)

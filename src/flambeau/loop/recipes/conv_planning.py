@@ -19,10 +19,8 @@ from .planning import Vectors, even_rows, registers, tile
 from .winograd import OUT, POINTS, winograd_pieces, winograd_workspace
 from .winograd_weight import weight_pieces
 
-LONE = (
-    128  # positions of a single image, padding included, for which weights are read where they lie, if they
-)
-FILTERS = 1 << 17  # are so many
+# Positions of a single image, padding included, up to which weights are read where they lie, if they are so many.
+LONE, FILTERS = 128, 1 << 17
 PLANE = 512  # positions from which on a convolution of one tap is a product for each image, below it is one for all
 
 

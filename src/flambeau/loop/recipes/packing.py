@@ -59,12 +59,13 @@ def transposed_panel(
     pitch: int,
     count: int,
     turn: Turn | None = None,
-    after: tuple[Value, Value] | None = None,
+    ahead: Value | None = None,
 ) -> None:
     """dst[at + kk*pitch + x] = src[origin + (first+x)*ld + kb + kk] for x in 0..count-1 with first+x < limit, kk in
     0..kc-1; limit and k are at least `size`. Whole lines are read and written while they are near.
 
-    Lanes from `count` to the end of their block are written, too: into the next k step, which is written later."""
+    ahead: whether the panel after this one is brought near meanwhile. Lanes from `count` to the end of their block are
+    written, too: into the next k step, which is written later."""
     line = max(size, 64 // SIZE[src.type])
     last = (count - 1) // size * size
     with b.for_("q", 0, w.kc, line) as q, b.for_("w", 0, count, size) as left:
@@ -73,10 +74,10 @@ def transposed_panel(
         with b.for_("u", q, minimum(q + line, w.kc), size) as u:
             ks = b.let(minimum(w.kb + u, w.k - size), "ks")
             place = b.let(at + (ks - w.kb) * pitch + (lane0 - w.first), "place")
-            if after is not None:
-                with b.if_(after[0] & ((ks - w.kb) % line).eq(0)):
+            if ahead is not None:
+                with b.if_(ahead & ((ks - w.kb) % line).eq(0)):
                     for lane in range(size):
-                        b.prefetch(src, origin + (lane0 + after[1] + lane) * ld + ks, far=True)
+                        b.prefetch(src, origin + (lane0 + count + lane) * ld + ks, far=True)
             transposed(b, src, b.let(origin + lane0 * ld + ks), ld, size, dst, place, pitch, turn)
 
 

@@ -116,7 +116,7 @@ class Panels:
                 spec.lanes,
                 spec.lanes,
                 f.turn,
-                (self.p1 - self.p0 <= FEW, const("i64", spec.lanes)),
+                self.p1 - self.p0 <= FEW,
             )
 
         def rows() -> None:
@@ -277,15 +277,15 @@ class Panels:
     def choose(self, which: str, transposed: bool, extent: Value, blocks, rows) -> None:
         """Pack by transposed blocks where the layout asks for it and there is room for them, else row by row."""
         b, narrow, size = self.b, self.spec.narrow, self.spec.block
-        if not transposed or which in narrow.replace("maybe", ""):
-            rows()
-        elif narrow != "maybe":
-            blocks()
-        else:
+        if transposed and narrow == "maybe":
             with b.if_((extent >= size) & (self.f["k"] >= size)):
                 blocks()
             with b.else_():
                 rows()
+        elif not transposed or which in narrow:
+            rows()
+        else:
+            blocks()
 
     def a_rows(self, i0: Value) -> list[Value]:
         """Where the rows of the panel begin in A (k = 0)."""

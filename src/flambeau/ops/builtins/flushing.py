@@ -114,10 +114,30 @@ def replaced(f: Function, module: str) -> str:
     return f.test("ne", now, f.object(f"{module} run"))
 
 
+def program_of(
+    f: Function, S: str, slots: str, o: dict[type, Offsets], missing: str
+) -> tuple[str, str, str, str]:
+    """What is known of what is recorded, its promises, the program and what that has ready; at the label `missing` if it
+    has none."""
+    known_, none = o[Known], f.object("None")
+    code = f.call("PyList_AsTuple", f.load(S, o[Stream].code))
+    f.jump_if(f.test("eq", code, "null"), missing)
+    known = f.call("PyDict_GetItemWithError", f.object("sequences"), code)
+    f.decref(code)
+    f.jump_if(f.test("eq", known, "null"), missing)
+    promised = f.load(known, known_.promised)
+    f.jump_if(f.test("eq", promised, none), missing)
+    program = f.call("fitting", f.load(slots, ITEMS), f.load(known, known_.programs), promised)
+    f.jump_if(f.test("eq", program, "null"), missing)
+    ready = f.load(program, o[Program].ready)
+    f.jump_if(f.test("eq", ready, none), missing)
+    return known, promised, program, ready
+
+
 def flush(m: Module, o: dict[type, Offsets]) -> None:
     """flambeau_flush(S): True if what is recorded was run; None if nothing was done; False if it has been taken over
     (S.running, S.progress) and Python has to run it."""
-    s_, known_, program_, st_ = (o[x] for x in (Stream, Known, Program, Storage))
+    s_, st_ = o[Stream], o[Storage]
     f = m.function("flambeau_flush", "ppp", exported=True)
     S, none = "%a1", f.object("None")
     slots, progress = f.load(S, s_.slots), f.load(S, s_.progress)
@@ -129,17 +149,7 @@ def flush(m: Module, o: dict[type, Offsets]) -> None:
         replaced(f, "program"),
     ):
         f.jump_if(test, "nothing")
-    code = f.call("PyList_AsTuple", f.load(S, s_.code))
-    f.jump_if(f.test("eq", code, "null"), "nothing")
-    known = f.call("PyDict_GetItemWithError", f.object("sequences"), code)
-    f.decref(code)
-    f.jump_if(f.test("eq", known, "null"), "nothing")
-    promised = f.load(known, known_.promised)
-    f.jump_if(f.test("eq", promised, none), "nothing")
-    program = f.call("fitting", f.load(slots, ITEMS), f.load(known, known_.programs), promised)
-    f.jump_if(f.test("eq", program, "null"), "nothing")
-    ready = f.load(program, program_.ready)
-    f.jump_if(f.test("eq", ready, none), "nothing")
+    known, promised, program, ready = program_of(f, S, slots, o, "nothing")
     held = (known, program, ready, slots, progress)
     for x in held:
         f.incref(x)

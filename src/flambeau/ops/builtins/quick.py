@@ -10,17 +10,13 @@ from ...device.base import Frame
 from ...device.cpython import ITEMS, SIZE, Function, Module
 from ...stream.flush import Progress
 from ...stream.known import Known
-from ...stream.program import Program
 from ...stream.value import Storage, Stream
-from .flushing import answered, counted, emptied, put, replaced
+from .flushing import answered, counted, emptied, program_of, put, replaced
 from .recording import Offsets
 from .running import ARENA, HOME, IDLE, LAUNCHES, QUICK, SPEC, WANTED, number, started, table_of
 
-DEFINED, DONE, FAILED = (
-    0,
-    1,
-    2,
-)  # what `quick` answers: the definition has to do it, it was done, an exception
+# What `quick` answers: the definition has to do it, it was done, an exception.
+DEFINED, DONE, FAILED = 0, 1, 2
 Table = dict[type, Offsets]
 
 
@@ -91,23 +87,6 @@ def usual(f: Function, S: str, s_: Offsets) -> None:
         f.jump_if(test, "defined")
 
 
-def program_of(f: Function, S: str, slots: str, o: Table) -> tuple[str, str, str, str]:
-    """What is known of what is recorded, its promises, the program and what that has ready; at `unknown` if it has none."""
-    s_, known_, none = o[Stream], o[Known], f.object("None")
-    code = f.call("PyList_AsTuple", f.load(S, s_.code))
-    f.jump_if(f.test("eq", code, "null"), "unknown")
-    known = f.call("PyDict_GetItemWithError", f.object("sequences"), code)
-    f.decref(code)
-    f.jump_if(f.test("eq", known, "null"), "unknown")
-    promised = f.load(known, known_.promised)
-    f.jump_if(f.test("eq", promised, none), "unknown")
-    program = f.call("fitting", f.load(slots, ITEMS), f.load(known, known_.programs), promised)
-    f.jump_if(f.test("eq", program, "null"), "unknown")
-    ready = f.load(program, o[Program].ready)
-    f.jump_if(f.test("eq", ready, none), "unknown")
-    return known, promised, program, ready
-
-
 def filled(f: Function, ready: str, spec: str, slots: str, o: Table) -> tuple[str, str]:
     """Memory is given and the table filled: the frame and its address; at `odd` if the definition has to.
 
@@ -138,7 +117,7 @@ def quick(m: Module, o: Table) -> None:
     for k in range(3):
         f.store("null", lists, 8 * k)
     slots = f.load(S, s_.slots)
-    known, promised, program, ready = program_of(f, S, slots, o)
+    known, promised, program, ready = program_of(f, S, slots, o, "unknown")
     spec = f.call("PyBytes_AsString", f.load(ready, SPEC))
     run = f.load(spec, QUICK, "i64")
     f.jump_if(f.test("eq", run, 0, "i64"), "unknown")
@@ -159,10 +138,10 @@ def quick(m: Module, o: Table) -> None:
     f.call("renewed", S, lists)
     collect(f, collecting)
     for k in range(3):
-        x = f.load(lists, 8 * k)
-        emptied(
-            f, x
-        )  # storages know the table as their home, and what is recorded meanwhile looks at the code
+        x = f.load(
+            lists, 8 * k
+        )  # storages know the table as their home, what is recorded meanwhile looks at the code
+        emptied(f, x)
         f.decref(x)
     f.ret(DONE)
     stopped(f, (S, known, program, ready, frame, result, lists, collecting), o)
