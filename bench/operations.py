@@ -1,27 +1,31 @@
-"""Single operations through the public API, a fresh result at each call, kept until read. `make(torch) -> step`."""
+"""Single operations through the public API, a fresh result at each call, kept until read. `make(torch, best) -> step`.
+
+best: as in models.py; PyTorch compiles what goes forward, flambeau the whole call.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from workloads import Step
+from workloads import Step, forward_of, step_of
 
-Maker = Callable[[Any], Step]
+Maker = Callable[[Any, bool], Step]
 
 
 def of(shapes: list[tuple[int, ...]], call: Callable[..., Any]) -> Maker:
     """call(torch, *normal tensors of the shapes), without gradient."""
 
-    def make(torch: Any) -> Step:
+    def make(torch: Any, best: bool) -> Step:
         torch.manual_seed(0)
         tensors = [torch.randn(*shape) for shape in shapes]
+        forward = forward_of(torch, best, lambda *given: call(torch, *given))
 
         def step() -> Any:
             with torch.no_grad():
-                return call(torch, *tensors)
+                return forward(*tensors)
 
-        return step
+        return step_of(torch, best, step)
 
     return make
 
@@ -29,16 +33,17 @@ def of(shapes: list[tuple[int, ...]], call: Callable[..., Any]) -> Maker:
 def both_ways(shapes: list[tuple[int, ...]], call: Callable[..., Any]) -> Maker:
     """call and the gradients of all its tensors, for a gradient of ones."""
 
-    def make(torch: Any) -> Step:
+    def make(torch: Any, best: bool) -> Step:
         torch.manual_seed(0)
         tensors = [torch.randn(*shape).requires_grad_() for shape in shapes]
         with torch.no_grad():
             ones = torch.ones_like(call(torch, *tensors))
+        forward = forward_of(torch, best, lambda *given: call(torch, *given))
 
         def step() -> Any:
-            return list(torch.autograd.grad(call(torch, *tensors), tensors, ones))
+            return list(torch.autograd.grad(forward(*tensors), tensors, ones))
 
-        return step
+        return step_of(torch, best, step)
 
     return make
 
@@ -51,27 +56,29 @@ def matmul(n: int) -> Maker:
 def half_matmul(n: int) -> Maker:
     """bfloat16 in and out."""
 
-    def make(torch: Any) -> Step:
+    def make(torch: Any, best: bool) -> Step:
         a, b = (torch.randn(n, n).to(torch.bfloat16) for _ in range(2))
+        forward = forward_of(torch, best, lambda a, b: (a @ b).float())
 
         def step() -> Any:
             with torch.no_grad():
-                return (a @ b).float()
+                return forward(a, b)
 
-        return step
+        return step_of(torch, best, step)
 
     return make
 
 
-def gathered(torch: Any) -> Step:
+def gathered(torch: Any, best: bool) -> Step:
     """64 Ki rows of 64 out of 100,000."""
     table, at = torch.randn(100_000, 64), torch.randint(0, 100_000, (1 << 16,))
+    forward = forward_of(torch, best, lambda table, at: table[at])
 
     def step() -> Any:
         with torch.no_grad():
-            return table[at]
+            return forward(table, at)
 
-    return step
+    return step_of(torch, best, step)
 
 
 # image side, given channels, made channels, kernel, stride: ResNet-50's convolutions (He and others 2016)

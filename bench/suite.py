@@ -5,10 +5,9 @@ usage: python bench/suite.py [-k REGEX] [--rounds 5] [--best] [--jax] [--write] 
 models.py (training steps and inference), dynamic.py (what changes at each step), operations.py (single operations).
 Each side and mode is a process of its own with two threads; they take turns round by round and medians are compared.
 Between two rounds there is a pause, in which the threads of the side before fall asleep.
---best adds PyTorch with `torch.compile` on model and loss, and flambeau with `flambeau.compile` on the whole step, for
-the models and the dynamic programs (where their structure changes, both compile what comes again: see dynamic.py); a
-single operation has no better mode. --jax adds `jax.jit` on the whole step for the
-models that jax_models.py has. --write writes bench/RESULTS_suite.md.
+--best adds PyTorch with `torch.compile` on model and loss, and flambeau with `flambeau.compile` on the whole step
+(where the structure of a program changes, both compile what comes again: see dynamic.py). --jax adds `jax.jit` on the
+whole step for the models that jax_models.py has. --write writes bench/RESULTS_suite.md.
 --keep takes the workloads that are not measured now from a file and keeps all of them there: for a suite in parts.
 """
 
@@ -174,15 +173,18 @@ def main() -> None:
     everything: list[Figures] = []
     for group, works in TABLES.items():
         names = [n for n in works if re.search(options.k, f"{group}:{n}")]
-        best = options.best and group != "operations"
-        modes = {**MODES, **(BEST if best else {}), **(JAX if options.jax and group == "models" else {})}
+        modes = {
+            **MODES,
+            **(BEST if options.best else {}),
+            **(JAX if options.jax and group == "models" else {}),
+        }
         workers = {mode: Side(side) for mode, (side, _) in modes.items()} if names else {}
         rows = []
         for name, (_, title, _) in works.items():
             if name in names:
                 rows.append(measure(group, name, workers, modes, options.rounds))
                 kept.add(group, rows[-1])
-                print(table(rows[-1:], best)[-1], flush=True)
+                print(table(rows[-1:], options.best)[-1], flush=True)
             elif kept.has(group, name):
                 rows.append(kept.figures(group, name, title))
         for worker in workers.values():

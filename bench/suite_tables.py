@@ -22,7 +22,7 @@ TABLES: dict[str, dict[str, tuple[Callable[..., Step], str, int]]] = {
 
 
 def made(torch: Any, group: str, name: str, best: bool) -> Step:
-    """The step of a workload; single operations have no better mode, and only some of them are written in JAX."""
+    """The step of a workload; only some models are written in JAX."""
     if torch.__name__ == "jax":
         import jax_models
 
@@ -32,5 +32,5 @@ def made(torch: Any, group: str, name: str, best: bool) -> Step:
     maker, _, calls = TABLES[group][name]
     if group != "operations":
         return maker(torch, best)
-    steps = cycle([maker(torch) for _ in range(min(calls, DIFFERENT))])
+    steps = cycle([maker(torch, best) for _ in range(min(calls, DIFFERENT))])
     return lambda: next(steps)()

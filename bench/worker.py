@@ -127,6 +127,8 @@ def main() -> None:
                 answer = suite_round(order["group"], name, steps[name])
             elif order["do"] == "close":
                 steps.pop(name, None)
+                if side == "torch":  # one limit of compiled variants for all that the same lines make
+                    torch.compiler.reset()
             elif order["do"] == "memory":
                 answer = memory(workloads.WORKLOADS[name].make(torch), order["steps"])
             elif order["do"] == "first":
