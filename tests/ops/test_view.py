@@ -252,3 +252,35 @@ def test_a_flip_walks_backwards(shape: tuple[int, ...], dtype: str) -> None:
                 (found.flip(dims).float() + 1).numpy(), (want.flip(dims).float() + 1).numpy()
             )
     assert "load" in [v[0] for v in seen] and "take" not in [v[0] for v in seen]
+
+
+def test_a_number_fills_what_is_expanded():
+    x = flambeau.zeros(2, 1, 3)
+    view = x.expand(2, 5, 3)
+    view[0].fill_(7)
+    assert x.tolist() == [[[7.0] * 3], [[0.0] * 3]]
+    view.zero_()
+    assert x.sum().item() == 0 and view._version == x._version == 2
+    flambeau.ones(1).expand(2, 0).fill_(1)
+    flambeau.ones(0, 1).expand(0, 4).zero_()
+
+
+def test_several_values_do_not_go_to_one_place():
+    view = flambeau.zeros(1).expand(3)
+    for name, write in (
+        ("add_", lambda: view.add_(1)),
+        ("copy_", lambda: view.copy_(flambeau.ones(3))),
+        ("index_add_", lambda: view.index_add_(0, flambeau.arange(3), flambeau.ones(3))),
+        ("index_put_", lambda: view.index_put_((flambeau.arange(3),), flambeau.ones(3))),
+    ):
+        with pytest.raises(RuntimeError, match=f"^{name}: unsupported operation: more than one element"):
+            write()
+    assert view[0].item() == 0
+
+
+def test_the_gradient_of_a_filled_expanded_view():
+    made = flambeau.ones(1, requires_grad=True) * 2
+    view = made.expand(3)
+    view.fill_(3.0)
+    with pytest.raises(RuntimeError, match="more than one element of the written-to tensor"):
+        view.sum().backward()

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..errors import fail
 from ..stream import pairs
-from ..stream.graph import NoSuchOperation, Trace, Val, as_val, cast, contiguous, store
+from ..stream.graph import NoSuchOperation, Trace, Val, as_val, cast, contiguous, once, store
 from ..stream.value import LOCAL, NUMBERS, Tensor
 from . import kin
 from .calls import make_wrapper as make_wrapper
@@ -304,13 +304,15 @@ def write_back(trace: Trace, entry: Entry, dest: Val, result: Any) -> None:
     try:
         if type(result) is not Val:
             result = result[0]
-        distinct(f"{entry.name}_", dest)
+        name = f"{entry.name.strip('_').removesuffix('_direct')}_"
+        dest, result = once(dest, result)
+        distinct(name, dest)
         if tuple(result.shape) != tuple(dest.shape):
             fail(
                 RuntimeError,
-                f"{entry.name}_: output with shape {list(dest.shape)} doesn't match the broadcast shape {list(result.shape)}",
+                f"{name}: output with shape {list(dest.shape)} doesn't match the broadcast shape {list(result.shape)}",
             )
-        check_cast(f"{entry.name}_", result.dtype, dest.dtype)
+        check_cast(name, result.dtype, dest.dtype)
         if result is dest:
             return  # the body has written it
         if result.buf.src.__class__ is int and result.buf is dest.buf:

@@ -6,9 +6,10 @@ from typing import Any
 
 from ..dtypes import int64
 from ..shapes import extent_bytes, numel, overlaps_itself
-from ..stream.graph import Val, const, empty, expand, index_, map_, store
+from ..stream.graph import Val, const, empty, expand, index_, map_, once, store
 from ..stream.value import intern_meta
 from .entry import FUNCTIONS, OT, T, composite, op
+from .places import distinct
 from .view import slice_
 
 
@@ -75,7 +76,10 @@ def _window_put(self: T, value: OT, base_meta: Any, view_meta: Any, offset: int)
     """self with value (None: zeros) in the part that a view of a base shows."""
     out = laid_out(self, base_meta)
     if view_meta.numel:
-        store(window(out, view_meta, offset), const(0, self.dtype) if value is None else value)
+        fresh = expand(const(0, self.dtype) if value is None else value, tuple(view_meta.shape))
+        dest, fresh = once(window(out, view_meta, offset), fresh)
+        distinct("backward", dest)
+        store(dest, fresh)
     return out
 
 

@@ -325,6 +325,15 @@ def take(
     return emit("take", label, ins, attrs, [(shape, contiguous_strides(shape), src.dtype)])[0]
 
 
+def once(dest: Val, value: Val) -> tuple[Val, Val]:
+    """A write without its repetitions: where one value goes to one place again and again, once will do."""
+    if value is dest or tuple(value.shape) != tuple(dest.shape) or 0 not in dest.strides:
+        return dest, value
+    kept = [1 if a == b == 0 < n else n for a, b, n in zip(dest.strides, value.strides, dest.shape)]
+    shape = tuple(kept)
+    return dest.view_as(shape, dest.strides, dest.off), value.view_as(shape, value.strides, value.off)
+
+
 def store(dest: Val, value: Val) -> None:
     """Write value into a view of an operand (or of another buffer); shapes broadcast to dest's."""
     if value.dtype is not dest.dtype:
