@@ -177,6 +177,7 @@ CALLS: dict[str, Call] = {
     "solve": lambda s: L.solve(s.x(3, 3) + torch.eye(3), s.x(3, 2)),
     "cholesky": lambda s: L.cholesky(s.x(3, 3) @ torch.eye(3) * 0.1 + torch.eye(3) * 3),
     "eigh": lambda s: L.eigvalsh(s.x(3, 3)),
+    "eig": lambda s: L.eigvals(s.x(3, 3)).abs(),
     "svd": lambda s: L.svdvals(s.x(3, 4)),
     "qr": lambda s: L.qr(s.x(4, 3)).R,
     "lu": lambda s: [L.lu_factor(s.x(3, 3)).LU, *L.lu(s.x(3, 3))],

@@ -148,6 +148,9 @@ def masked_fill(self: T, mask: T, value: TN) -> Any:
             RuntimeError,
             f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s).",
         )
+    if value.dtype.is_complex and not self.dtype.is_complex and self.dtype is not bool_:
+        kind = self.dtype.name
+        fail(RuntimeError, f"masked_fill: value cannot be converted to type {kind} without overflow")
     return map_("select", mask, cast(value, self.dtype), self, name="masked_fill")
 
 

@@ -53,6 +53,7 @@ FAMILIES = [
     "cells",
     "recurrent",
     "lowrank",
+    "eig",
     "sampling",
     "spectral",
     "operators",

@@ -42,9 +42,7 @@ def matrices(name: str, *xs: Val) -> None:
                 RuntimeError,
                 f"{name}: The input tensor A must have at least 2 dimensions.; got shape {tuple(x.shape)}",
             )
-        if x.dtype.is_complex:
-            fail(NotImplementedError, f"{name}: complex matrices are not there yet; got {x.dtype.name}")
-        if x.dtype.name not in ("float32", "float64"):
+        if x.dtype.name not in ("float32", "float64", "complex64", "complex128"):
             low = x.dtype.name in ("float16", "bfloat16")
             kind = SCALAR_NAMES.get(x.dtype.name, x.dtype.name)
             text = (
@@ -68,6 +66,11 @@ def square(name: str, x: Val) -> None:
 def mT(x: Any) -> Any:
     """The matrices, transposed."""
     return x.transpose(-2, -1)
+
+
+def mH(x: Any) -> Any:
+    """The matrices, transposed and, of complex numbers, conjugated."""
+    return mT(x).conj() if x.dtype.is_complex else mT(x)
 
 
 def outputs(result: Any, out: Any) -> Any:
@@ -164,11 +167,11 @@ def cofactor_matrix(A: Any) -> Any:
     """The derivative of the determinant by each element, by singular values: also of singular matrices."""
     import numpy as np
 
-    u, s, vh = np.linalg.svd(A.astype(np.float64))
+    u, s, vh = np.linalg.svd(A.astype(np.result_type(A, np.float64)))
     n = s.shape[-1]
     others = np.stack([np.prod(np.delete(s, i, -1), -1) for i in range(n)], -1) if n else s
     sign = np.linalg.det(u @ vh)[..., None, None]
-    return sign * ((u * others[..., None, :]) @ vh)
+    return sign * ((u * others[..., None, :]) @ vh).conj()
 
 
 @routine
@@ -176,9 +179,9 @@ def cofactor_slope(A: Any, G: Any) -> Any:
     """The gradient of the sum of G times the cofactors: with A = U S Vh it is that of S, which is diagonal, turned back."""
     import numpy as np
 
-    u, s, vh = np.linalg.svd(A.astype(np.float64))
+    u, s, vh = np.linalg.svd(A.astype(np.result_type(A, np.float64)))
     n = s.shape[-1]
-    H = np.swapaxes(u, -1, -2) @ G @ np.swapaxes(vh, -1, -2)
+    H = np.swapaxes(u.conj(), -1, -2) @ G @ np.swapaxes(vh.conj(), -1, -2)
     inner = np.zeros_like(H)
     for i in range(n):
         for j in range(i):
@@ -187,7 +190,7 @@ def cofactor_slope(A: Any, G: Any) -> Any:
             inner[..., j, j] += H[..., i, i] * others
             inner[..., i, j] = -H[..., j, i] * others
             inner[..., j, i] = -H[..., i, j] * others
-    return np.linalg.det(u @ vh)[..., None, None] * (u @ inner @ vh)
+    return np.linalg.det(u @ vh)[..., None, None] * (u.conj() @ inner @ vh.conj())
 
 
 @op(method=False, function=False, grad={"A": lambda grad, A: _cofactors_back(A, grad)})
@@ -231,19 +234,29 @@ SignAndLog = named("linalg_slogdet", ["sign", "logabsdet"])
 SlogDet = named("slogdet", ["sign", "logabsdet"])
 
 
+def _slogdet_back(grads: Any, A: Any, sign: Any) -> Any:
+    """The derivative of log det is the inverse: its real part moves the logarithm, its imaginary part turns the sign."""
+    turn, grad = grads
+    if A.dtype.is_complex and turn is not None:
+        turned = FUNCTIONS["complex"](FUNCTIONS["zeros_like"](sign.real), (sign.conj() * turn).imag)
+        grad = turned if grad is None else grad + turned
+    return None if grad is None else grad[..., None, None] * mH(inv(A))
+
+
 @op(
     method=False,
     function=False,
+    wirtinger=True,
     faces={"linalg": "slogdet"},
     node="LinalgSlogdetBackward0",
     results=("sign", "logabsdet"),
-    grad={"A": lambda grads, A: None if grads[1] is None else grads[1][..., None, None] * mT(inv(A))},
+    grad={"A": _slogdet_back},
 )
 def linalg_slogdet(A: T) -> Any:
-    """(sign, log |determinant|) of square matrices."""
+    """(sign, log |determinant|) of square matrices; of complex ones the sign is a number of absolute value 1."""
     square("linalg.slogdet", A)
     shape = tuple(A.shape[:-2])
-    return SignAndLog(*external("sign_and_log", [A], [(shape, A.dtype), (shape, A.dtype)]))
+    return SignAndLog(*external("sign_and_log", [A], [(shape, A.dtype), (shape, A.dtype.part)]))
 
 
 @composite()
@@ -256,7 +269,7 @@ def slogdet(input: Any) -> Any:
 def logdet(input: Any) -> Any:
     """The logarithm of the determinant, NaN where it is negative."""
     sign, value = slogdet(input)
-    return _where(sign < 0, float("nan"), value)
+    return value + sign.log() if sign.dtype.is_complex else _where(sign < 0, float("nan"), value)
 
 
 # --- solutions ----------------------------------------------------------------------------------------------------
@@ -352,21 +365,22 @@ def triangular_solve(
     return outputs(TriangularSolve(_solve(mT(part) if transpose else part, b), A.clone()), out)
 
 
+def _gram(L: Any, upper: bool) -> Any:
+    """L L^H (U^H U if upper) of a triangle; its gradient is that of a full matrix, as in PyTorch."""
+    part = (L.triu() if upper else L.tril()).detach() + (L - L.detach())
+    return mH(part) @ part if upper else part @ mH(part)
+
+
 @composite()
 def cholesky_solve(B: Any, L: Any, upper: bool = False, *, out: Any = None) -> Any:
-    """X of L L^T X = B (U^T U X = B if upper)."""
-    part = (L.triu() if upper else L.tril()).detach() + (
-        L - L.detach()
-    )  # the gradient is that of a full matrix
-    gram = mT(part) @ part if upper else part @ mT(part)
-    return outputs(_solve(gram, B), out)
+    """X of L L^H X = B (U^H U X = B if upper)."""
+    return outputs(_solve(_gram(L, upper), B), out)
 
 
 @composite()
 def cholesky_inverse(L: Any, upper: bool = False, *, out: Any = None) -> Any:
-    """The inverse of L L^T (of U^T U if upper)."""
-    part = L.triu() if upper else L.tril()
-    return outputs(inv(mT(part) @ part if upper else part @ mT(part)), out)
+    """The inverse of L L^H (of U^H U if upper)."""
+    return outputs(inv(_gram(L, upper)), out)
 
 
 # --- decompositions -----------------------------------------------------------------------------------------------
@@ -378,9 +392,9 @@ def cholesky_factor(A: Any, upper: bool, check: bool) -> Any:
     import numpy as np
 
     info = np.zeros(A.shape[:-2], np.int32)
-    lower = np.swapaxes(A, -1, -2) if upper else A
+    lower = np.swapaxes(A.conj(), -1, -2) if upper else A
     try:
-        L = np.linalg.cholesky(np.tril(lower) + np.swapaxes(np.tril(lower, -1), -1, -2))
+        L = np.linalg.cholesky(np.tril(lower) + np.swapaxes(np.tril(lower, -1).conj(), -1, -2))
     except np.linalg.LinAlgError:
         if check:
             where = "(Batch element 0): " if A.ndim > 2 else ""
@@ -389,7 +403,7 @@ def cholesky_factor(A: Any, upper: bool, check: bool) -> Any:
                 f"(the leading minor of order {A.shape[-1]} is not positive-definite)."
             ) from None
         L, info = np.full_like(A, np.nan), info + A.shape[-1]
-    return (np.swapaxes(L, -1, -2) if upper else L), info
+    return (np.swapaxes(L.conj(), -1, -2) if upper else L), info
 
 
 def _cholesky_back(grads: Any, L: Any, upper: bool) -> Any:
@@ -397,12 +411,11 @@ def _cholesky_back(grads: Any, L: Any, upper: bool) -> Any:
     if g is None:
         return None
     if upper:
-        L, g = mT(L), mT(g)
-    phi = (mT(L) @ g).tril()
-    phi = phi - phi.diagonal(dim1=-2, dim2=-1).diag_embed() * 0.5
+        L, g = mH(L), mH(g)
+    phi = mH(L) @ g
+    phi = (phi.tril() + mH(phi.tril(-1))) * 0.5
     inverse = inv(L)
-    s = mT(inverse) @ phi @ inverse
-    return (s + mT(s)) * 0.5
+    return mH(inverse) @ phi @ inverse
 
 
 CholeskyEx = named("linalg_cholesky_ex", ["L", "info"])
@@ -410,6 +423,7 @@ CholeskyEx = named("linalg_cholesky_ex", ["L", "info"])
 
 @op(
     **linalg("cholesky_ex"),
+    wirtinger=True,
     node="LinalgCholeskyExBackward0",
     results=("L", "info"),
     grad={"self": _cholesky_back},
@@ -423,13 +437,13 @@ def cholesky_ex(self: T, *, upper: bool = False, check_errors: bool = False) -> 
 
 @composite(**FACE, faces={"linalg": "cholesky"}, name="linalg_cholesky")
 def linalg_cholesky(A: Any, *, upper: bool = False, out: Any = None) -> Any:
-    """The lower triangular L of A = L L^T (the upper U of U^T U if upper)."""
+    """The lower triangular L of A = L L^H (the upper U of U^H U if upper)."""
     return outputs(cholesky_ex(A, upper=upper, check_errors=True)[0], out)
 
 
 @composite()
 def cholesky(input: Any, upper: bool = False, *, out: Any = None) -> Any:
-    """The lower triangular L of A = L L^T (the upper U of U^T U if upper)."""
+    """The lower triangular L of A = L L^H (the upper U of U^H U if upper)."""
     return linalg_cholesky(input, upper=upper, out=out)
 
 
@@ -447,16 +461,20 @@ def _over(x: Any, gap: Any) -> Any:
     return _where(same, 0, x / _where(same, 1, gap))
 
 
+def _skew(x: Any) -> Any:
+    return x - mH(x)
+
+
 def _eigh_back(grads: Any, eigenvalues: Any, eigenvectors: Any) -> Any:
     gl, gv = grads
     V = eigenvectors
     if gv is None:
-        return None if gl is None else (V * gl.unsqueeze(-2)) @ mT(V)
+        return None if gl is None else (V * gl.unsqueeze(-2)) @ mH(V)
     gap = eigenvalues.unsqueeze(-2) - eigenvalues.unsqueeze(-1)
-    inner = _over(mT(V) @ gv, gap)
+    inner = _over(_skew(mH(V) @ gv) * 0.5, gap)  # what is not skew would stretch the vectors
     if gl is not None:
         inner = inner + gl.diag_embed()
-    return V @ inner @ mT(V)
+    return V @ inner @ mH(V)
 
 
 Eigh = named("linalg_eigh", ["eigenvalues", "eigenvectors"])
@@ -464,6 +482,7 @@ Eigh = named("linalg_eigh", ["eigenvalues", "eigenvectors"])
 
 @op(
     **linalg("_eigh"),
+    wirtinger=True,
     node="LinalgEighBackward0",
     results=("eigenvalues", "eigenvectors"),
     grad={"A": _eigh_back},
@@ -472,13 +491,13 @@ def _eigh(A: T, UPLO: str) -> Any:
     square("linalg.eigh", A)
     if UPLO.upper() not in ("L", "U"):
         fail(RuntimeError, f"linalg.eigh: Expected UPLO argument to be 'L' or 'U', but got {UPLO}")
-    outs = [(tuple(A.shape[:-1]), A.dtype), (tuple(A.shape), A.dtype)]
+    outs = [(tuple(A.shape[:-1]), A.dtype.part), (tuple(A.shape), A.dtype)]
     return Eigh(*external("eigen", [A], outs, UPLO.upper()))
 
 
 @composite(**FACE, faces={"linalg": "eigh"})
 def eigh(A: Any, UPLO: str = "L", *, out: Any = None) -> Any:
-    """(eigenvalues, ascending, eigenvectors) of symmetric matrices; one triangle is read."""
+    """(eigenvalues, ascending, eigenvectors) of symmetric or Hermitian matrices; one triangle is read."""
     return outputs(_eigh(A, UPLO), out)
 
 
@@ -496,10 +515,6 @@ def singular_values(A: Any, full: bool) -> Any:
     return tuple(np.linalg.svd(A, full))
 
 
-def _skew(x: Any) -> Any:
-    return x - mT(x)
-
-
 def _svd_back(grads: Any, U: Any, S: Any, Vh: Any, full_matrices: bool) -> Any:
     k = S.shape[-1]
     gu, gs, gvh = grads
@@ -513,31 +528,42 @@ def _svd_back(grads: Any, U: Any, S: Any, Vh: Any, full_matrices: bool) -> Any:
     E = S.unsqueeze(-2) ** 2 - S.unsqueeze(-1) ** 2
     row, inner = S.unsqueeze(-2), 0
     if gu is not None:
-        inner = _over(_skew(mT(U) @ gu), E) * row
+        turn = _skew(mH(U) @ gu)
+        inner = _over(turn, E) * row
+        if (
+            turn.dtype.is_complex
+        ):  # a phase common to a pair of vectors is free: half of what turns one is seen by each
+            inner = inner + (turn.diagonal(dim1=-2, dim2=-1) / (2 * S)).diag_embed()
     if gvh is not None:
-        inner = inner + S.unsqueeze(-1) * _over(_skew(Vh @ mT(gvh)), E)
+        inner = inner + S.unsqueeze(-1) * _over(_skew(Vh @ mH(gvh)), E)
     if gs is not None:
         inner = inner + gs.diag_embed()
     result = U @ inner @ Vh
     if gu is not None and m > k:
         rest = gu / row
-        result = result + (rest - U @ (mT(U) @ rest)) @ Vh
+        result = result + (rest - U @ (mH(U) @ rest)) @ Vh
     if gvh is not None and n > k:
         rest = gvh / S.unsqueeze(-1)
-        result = result + U @ (rest - (rest @ mT(Vh)) @ Vh)
+        result = result + U @ (rest - (rest @ mH(Vh)) @ Vh)
     return result
 
 
 Svd = named("linalg_svd", ["U", "S", "Vh"])
 
 
-@op(**linalg("_svd"), node="LinalgSvdBackward0", results=("U", "S", "Vh"), grad={"A": _svd_back})
+@op(
+    **linalg("_svd"),
+    wirtinger=True,
+    node="LinalgSvdBackward0",
+    results=("U", "S", "Vh"),
+    grad={"A": _svd_back},
+)
 def _svd(A: T, full_matrices: bool) -> Any:
     matrices("linalg.svd", A)
     *batch, m, n = A.shape
     k = min(m, n)
     a, b = (m, n) if full_matrices else (k, k)
-    outs = [((*batch, m, a), A.dtype), ((*batch, k), A.dtype), ((*batch, b, n), A.dtype)]
+    outs = [((*batch, m, a), A.dtype), ((*batch, k), A.dtype.part), ((*batch, b, n), A.dtype)]
     return Svd(*external("singular_values", [A], outs, full_matrices))
 
 
@@ -558,9 +584,9 @@ SvdV = named("svd", ["U", "S", "V"])
 
 @composite()
 def svd(input: Any, some: bool = True, compute_uv: bool = True, *, out: Any = None) -> Any:
-    """(U, S, V): input = U diag(S) V^T."""
+    """(U, S, V): input = U diag(S) V^H."""
     U, S, Vh = _svd(input, not some)
-    return outputs(SvdV(U, S, mT(Vh)), out)
+    return outputs(SvdV(U, S, mH(Vh)), out)
 
 
 @routine
@@ -577,12 +603,13 @@ def _qr_square(gq: Any, gr: Any, Q: Any, R: Any) -> Any:
     """The gradient for a factor R that is square."""
     M: Any = 0
     if gr is not None:
-        M = R @ mT(gr)
+        M = R @ mH(gr)
     if gq is not None:
-        M = M - mT(gq) @ Q
-    low = M.tril() + mT(M.tril(-1))
+        M = M - mH(gq) @ Q
+    low = M.tril() - M.diagonal(dim1=-2, dim2=-1).diag_embed() * 0.5
+    low = low + mH(low)
     inner = Q @ low if gq is None else gq + Q @ low
-    return mT(_solve(R, mT(inner)))
+    return mH(_solve(R, mH(inner)))
 
 
 def _qr_back(grads: Any, Q: Any, R: Any, mode: str) -> Any:
@@ -602,7 +629,7 @@ def _qr_back(grads: Any, Q: Any, R: Any, mode: str) -> Any:
         gu, gw = gr.narrow(-1, 0, m), gr.narrow(-1, m, n - m)
         Y = Q @ R.narrow(-1, m, n - m)
         Y_grad = Q @ gw
-        extra = Y @ mT(gw)
+        extra = Y @ mH(gw)
         gq = extra if gq is None else gq + extra
     X_grad = _qr_square(gq, gu, Q, U)
     if Y_grad is None:
@@ -613,7 +640,7 @@ def _qr_back(grads: Any, Q: Any, R: Any, mode: str) -> Any:
 Qr = named("linalg_qr", ["Q", "R"])
 
 
-@op(**linalg("_qr"), node="LinalgQrBackward0", results=("Q", "R"), grad={"A": _qr_back})
+@op(**linalg("_qr"), wirtinger=True, node="LinalgQrBackward0", results=("Q", "R"), grad={"A": _qr_back})
 def _qr(A: T, mode: str) -> Any:
     matrices("linalg.qr", A)
     if mode not in ("reduced", "complete", "r"):

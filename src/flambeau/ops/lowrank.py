@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import fail
-from .entry import composite
-from .linalg import _qr, linalg_svd, mT
-from .random import fresh
+from .entry import FUNCTIONS, composite
+from .linalg import _qr, linalg_svd, mH
 
 
 def _range(A: Any, q: int, niter: int, M: Any) -> Any:
     """Orthonormal columns that nearly span the range of A - M."""
-    X = fresh("normal", (A.shape[-1], q), A.dtype, (0.0, 1.0), None)
+    X = FUNCTIONS["randn"](A.shape[-1], q, dtype=A.dtype)
     B = A if M is None else A - M
     Q = _qr(B @ X, "reduced")[0]
     for _ in range(niter):
-        Q = _qr(mT(B) @ Q, "reduced")[0]
+        Q = _qr(mH(B) @ Q, "reduced")[0]
         Q = _qr(B @ Q, "reduced")[0]
     return Q
 
@@ -28,10 +27,10 @@ def svd_lowrank(A: Any, q: int | None = 6, niter: int | None = 2, M: Any = None)
     m, n = A.shape[-2:]
     B = A if M is None else A - M.expand(tuple(A.shape))
     if m < n:
-        B = mT(B)
+        B = mH(B)
     Q = _range(B, q, niter or 0, None)
-    U, S, Vh = linalg_svd(mT(Q) @ B, full_matrices=False)
-    U, V = Q @ U, mT(Vh)
+    U, S, Vh = linalg_svd(mH(Q) @ B, full_matrices=False)
+    U, V = Q @ U, mH(Vh)
     return (V, S, U) if m < n else (U, S, V)
 
 

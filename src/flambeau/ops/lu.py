@@ -9,7 +9,7 @@ from ..dtypes import int32
 from ..errors import fail
 from ..stream.external import routine
 from .entry import FUNCTIONS, NONE, T, composite, op
-from .linalg import FACE, LinAlgError, _solve, external, matrices, mT, outputs
+from .linalg import FACE, LinAlgError, _solve, external, matrices, mH, mT, outputs
 from .structures import named
 
 
@@ -26,7 +26,8 @@ def _eliminate(A: Any, pivot: bool) -> tuple[Any, Any, Any]:
     with np.errstate(all="ignore"):
         for j in range(k):
             if pivot and len(x):
-                p = j + np.abs(x[:, j:, j]).argmax(1)
+                column = x[:, j:, j]
+                p = j + (np.abs(column.real) + np.abs(column.imag)).argmax(1)  # LAPACK's measure
                 pivots[:, j] = p + 1
                 x[each, j], x[each, p] = x[each, p].copy(), x[each, j].copy()
             top = x[:, j, j]
@@ -182,10 +183,10 @@ def lu_unpack(
 def linalg_lu_solve(
     LU: Any, pivots: Any, B: Any, *, left: bool = True, adjoint: bool = False, out: Any = None
 ) -> Any:
-    """X of A X = B (X A = B if not left; of A^T if adjoint) for A given by its compact factors."""
+    """X of A X = B (X A = B if not left; of A^H if adjoint) for A given by its compact factors."""
     L, U = _factors(LU)
     A = _permutation(pivots, LU.shape[-2], LU.detach()) @ L @ U
-    A = mT(A) if adjoint else A
+    A = mH(A) if adjoint else A
     return outputs(_solve(A, B) if left else mT(_solve(mT(A), mT(B))), out)
 
 
@@ -224,7 +225,7 @@ def geqrf(input: Any, *, out: Any = None) -> Any:
 def ormqr(
     input: Any, tau: Any, other: Any, left: bool = True, transpose: bool = False, *, out: Any = None
 ) -> Any:
-    """Q other (other Q if not left; of Q^T if transpose), Q the product of all reflections."""
+    """Q other (other Q if not left; of Q^H if transpose), Q the product of all reflections."""
     matrices("ormqr", input, other)
     m = input.shape[-2]
     eye = FUNCTIONS["eye"](m, dtype=input.dtype)
@@ -233,6 +234,6 @@ def ormqr(
     Q = eye.expand([*input.shape[:-2], m, m])
     for i in range(k):
         u = v.narrow(-1, i, 1)
-        Q = Q - (Q @ u) @ mT(u) * tau.narrow(-1, i, 1).unsqueeze(-1)
-    Q = mT(Q) if transpose else Q
+        Q = Q - (Q @ u) @ mH(u) * tau.narrow(-1, i, 1).unsqueeze(-1)
+    Q = mH(Q) if transpose else Q
     return outputs(Q @ other if left else other @ Q, out)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dtypes import int64
+from ..dtypes import bfloat16, float32, int64
 from ..errors import fail
 from ..shapes import numel, wrap_dim
 from ..stream.external import routine
+from ..stream.graph import cast
 from .entry import FACES, FUNCTIONS, NONE, T, composite, op
-from .linalg import FACE, _solve, external, inv, matrices, mT, outputs, square, svdvals
+from .linalg import FACE, _solve, external, inv, matrices, mH, mT, outputs, square, svdvals
 from .modes import for_product
 from .structures import named
 
@@ -159,7 +160,7 @@ def exponential_of(A: Any) -> Any:
     """exp of matrices by scaling and squaring of a Taylor polynomial, in float64."""
     import numpy as np
 
-    x = A.astype(np.float64)
+    x = A.astype(np.result_type(A, np.float64))
     n = x.shape[-1]
     size = np.abs(x).sum(-1).max() if x.size else 0.0
     k = max(0, int(np.ceil(np.log2(size))) + 2) if size > 0.25 else 0
@@ -184,8 +185,9 @@ def _exp_back(grad: Any, self: Any) -> Any:
 @op(faces={"linalg": "matrix_exp"}, node="LinalgMatrixExpBackward0", grad={"self": _exp_back})
 def matrix_exp(self: T) -> Any:
     """The matrix exponential."""
-    square("linalg.matrix_exp", self)
-    return external("exponential_of", [self], [(tuple(self.shape), self.dtype)])[0]
+    x = cast(self, float32) if self.dtype is bfloat16 else self
+    square("linalg.matrix_exp", x)
+    return cast(external("exponential_of", [x], [(tuple(x.shape), x.dtype)])[0], self.dtype)
 
 
 # --- pseudo-inverses, ranks, conditions ---------------------------------------------------------------------------
@@ -198,28 +200,29 @@ def pseudo_inverse(A: Any, rtol: Any, atol: float, hermitian: bool) -> Any:
 
     m, n = A.shape[-2:]
     if hermitian:
-        A = np.tril(A) + np.swapaxes(np.tril(A, -1), -1, -2)
+        low = np.tril(A, -1)
+        A = low + np.swapaxes(low.conj(), -1, -2) + np.eye(n) * A.real
     u, s, vh = np.linalg.svd(A, False)
     if rtol is None:
         rtol = max(m, n) * np.finfo(A.dtype).eps if atol == 0 else 0.0
     top = s.max(-1, keepdims=True, initial=0.0)
     keep = s > np.maximum(atol, rtol * top)
     r = np.where(keep, 1 / np.where(keep, s, 1), 0)
-    return np.swapaxes(vh, -1, -2) @ (r[..., None] * np.swapaxes(u, -1, -2))
+    return np.swapaxes(vh.conj(), -1, -2) @ (r[..., None] * np.swapaxes(u.conj(), -1, -2))
 
 
 def _pinv_back(grad: Any, A: Any, result: Any) -> Any:
-    g, p, pt = mT(grad), result, mT(result)
+    g, p, pt = mH(grad), result, mH(result)
     if A.shape[-2] <= A.shape[-1]:
         k = g @ p
         kpt = k @ pt
-        return -mT(p @ k) + kpt - (A @ p) @ kpt + (pt @ p) @ (g - k @ A)
+        return -mH(p @ k) + kpt - (A @ p) @ kpt + (pt @ p) @ (g - k @ A)
     k = p @ g
     ptk = pt @ k
-    return -mT(k @ p) + (g - A @ k) @ p @ pt + ptk - (ptk @ p) @ A
+    return -mH(k @ p) + (g - A @ k) @ p @ pt + ptk - (ptk @ p) @ A
 
 
-@op(method=False, function=False, node="LinalgPinvBackward0", grad={"A": _pinv_back})
+@op(method=False, function=False, wirtinger=True, node="LinalgPinvBackward0", grad={"A": _pinv_back})
 def _pinv(A: T, rtol: float | None, atol: float, hermitian: bool) -> Any:
     matrices("linalg.pinv", A)
     return external(
@@ -318,8 +321,8 @@ def lstsq(A: Any, B: Any, rcond: Any = None, *, driver: Any = None, out: Any = N
     rhs = B.unsqueeze(-1) if vector else B
     X = _pinv(A, _plain(rcond), 0.0, False) @ rhs
     m, n = A.shape[-2:]
-    empty = X.reshape(-1).narrow(0, 0, 0) * 1
-    residuals = ((A @ X - rhs) ** 2).sum(-2) if m > n and driver != "gelsy" else empty
+    empty = (X.real if X.dtype.is_complex else X).reshape(-1).narrow(0, 0, 0) * 1
+    residuals = ((A @ X - rhs).abs() ** 2).sum(-2) if m > n and driver != "gelsy" else empty
     rank = matrix_rank(A.detach()) if driver != "gels" else FUNCTIONS["zeros"](0, dtype=int64)
     s = svdvals(A) if driver in ("gelsd", "gelss") else empty
     return outputs(Lstsq(X.squeeze(-1) if vector else X, residuals, rank, s), out)
@@ -399,7 +402,7 @@ def linalg_diagonal(A: Any, *, offset: int = 0, dim1: int = -2, dim2: int = -1) 
 
 @composite(faces={"linalg": "householder_product"}, aliases=("orgqr",))
 def householder_product(input: Any, tau: Any, *, out: Any = None) -> Any:
-    """The first columns of the product of the reflections I - tau_i v_i v_i^T."""
+    """The first columns of the product of the reflections I - tau_i v_i v_i^H."""
     m, n = input.shape[-2:]
     k = tau.shape[-1]
     eye = FUNCTIONS["eye"](m, dtype=input.dtype)
@@ -407,6 +410,6 @@ def householder_product(input: Any, tau: Any, *, out: Any = None) -> Any:
     Q = eye.expand([*input.shape[:-2], m, m])
     for i in range(k):
         u = v.narrow(-1, i, 1)
-        Q = Q - (Q @ u) @ mT(u) * tau.narrow(-1, i, 1).unsqueeze(-1)
+        Q = Q - (Q @ u) @ mH(u) * tau.narrow(-1, i, 1).unsqueeze(-1)
     result = Q.narrow(-1, 0, n)
     return outputs(result * 1 if k else result + input * 0, out)

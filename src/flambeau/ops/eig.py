@@ -1,0 +1,67 @@
+"""Eigenvalues and eigenvectors of matrices that need not be symmetric, by NumPy's LAPACK; they are complex numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..stream.external import routine
+from .entry import T, composite, op
+from .linalg import FACE, LinAlgError, _over, _solve, external, linalg, mH, outputs, square
+from .structures import named
+
+
+@routine
+def eigen_of_any(A: Any, name: str) -> Any:
+    """(eigenvalues, eigenvectors of length 1)."""
+    import numpy as np
+
+    if not np.isfinite(A).all():
+        raise RuntimeError(f"{name}: input tensor should not contain infs or NaNs.")
+    try:
+        return tuple(np.linalg.eig(A))
+    except np.linalg.LinAlgError:
+        raise LinAlgError(
+            f"{name}: The algorithm failed to converge because the input matrix is ill-conditioned."
+        ) from None
+
+
+def _eig_back(grads: Any, eigenvalues: Any, eigenvectors: Any) -> Any:
+    """V^-H (diag gl + (V^H gv - V^H V diag Re(V^H gv)) / conj(l_j - l_i)) V^H; each vector keeps its length."""
+    gl, gv = grads
+    V, inner = eigenvectors, None if gl is None else gl.diag_embed()
+    if gv is not None:
+        turned = mH(V) @ gv
+        stretch = turned.diagonal(dim1=-2, dim2=-1).real.unsqueeze(-2)
+        gap = (eigenvalues.unsqueeze(-2) - eigenvalues.unsqueeze(-1)).conj()
+        moved = _over(turned - mH(V) @ (V * stretch), gap)
+        inner = moved if inner is None else inner + moved
+    return None if inner is None else _solve(mH(V), inner @ mH(V))
+
+
+Eig = named("linalg_eig", ["eigenvalues", "eigenvectors"])
+
+
+@op(
+    **linalg("_eig"),
+    wirtinger=True,
+    node="LinalgEigBackward0",
+    results=("eigenvalues", "eigenvectors"),
+    grad={"A": _eig_back},
+)
+def _eig(A: T, name: str) -> Any:
+    square(name, A)
+    d = A.dtype.to_complex()
+    outs = [(tuple(A.shape[:-1]), d), (tuple(A.shape), d)]
+    return Eig(*external("eigen_of_any", [A], outs, name))
+
+
+@composite(**FACE, faces={"linalg": "eig"})
+def eig(A: Any, *, out: Any = None) -> Any:
+    """(eigenvalues, eigenvectors) of square matrices, complex and in no order: A V = V diag(L)."""
+    return outputs(_eig(A, "torch.linalg.eig"), out)
+
+
+@composite(**FACE, faces={"linalg": "eigvals"})
+def eigvals(A: Any, *, out: Any = None) -> Any:
+    """The eigenvalues of square matrices, complex and in no order."""
+    return outputs(_eig(A, "torch.linalg.eigvals")[0], out)
