@@ -15,7 +15,7 @@ from flambeau.device import cpython
 from flambeau.ops import builtins, kin, record
 from flambeau.ops.builtins import recording
 from flambeau.ops.registry import ENTRIES
-from flambeau.stream import contraction, flush, fragments
+from flambeau.stream import flush, fragments, products
 from flambeau.stream.value import LOCAL, Storage, new_object
 
 pytestmark = pytest.mark.skipif(not cpython.supported(), reason="no builtins for this interpreter")
@@ -595,7 +595,7 @@ def test_views_and_detached_tensors_keep_no_reference() -> None:
 def test_temporaries_and_results_of_one_size_have_memory_of_their_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(contraction, "SEEN", {})  # a kernel for all sizes would have a workspace
+    monkeypatch.setattr(products, "SEEN", {})  # a kernel for all sizes would have a workspace
     x = torch.arange(64.0).reshape(8, 8) / 64
     others = [torch.arange(80.0).reshape(8, 10) / n for n in (80, 90, 100)]
 

@@ -135,12 +135,12 @@ def test_optimiser_over_100_parameters(count: Count, name: str, options: dict[st
 
 def test_products_of_many_rows_share_few_kernels_of_their_own() -> None:
     """Other sizes met before do not send large products to the kernel for all sizes, which packs less."""
-    from flambeau.stream import contraction, program
+    from flambeau.stream import products, program
 
     layout = object()
-    assert not any(contraction.several_rows(layout, m, 64, 64) for m in range(257, 2048, 64))
-    assert any(contraction.several_rows(layout, m, 64, 64) for m in (32, 64, 100, 128, 256))
-    assert not contraction.several_rows(layout, 1024, 64, 64)
+    assert not any(products.several_rows(layout, m, 64, 64) for m in range(257, 2048, 64))
+    assert any(products.several_rows(layout, m, 64, 64) for m in (32, 64, 100, 128, 256))
+    assert not products.several_rows(layout, 1024, 64, 64)
     w = torch.ones(40, 48)
     products = {m: torch.ones(m, 40) @ w for m in range(300, 420, 13)}
     before = program.STATS["kernels"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import flambeau as torch
-from flambeau.stream import contraction, program
+from flambeau.stream import products, program
 from flambeau.stream.flush import Novelty
 from flambeau.stream.value import LOCAL
 
@@ -214,7 +214,7 @@ def arena_of(fn: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> int:
         made.append(p.arena)
 
     monkeypatch.setattr(program, "place_memory", place)
-    monkeypatch.setattr(contraction, "SEEN", {})  # few sizes: the kernel is fitted to them
+    monkeypatch.setattr(products, "SEEN", {})  # few sizes: the kernel is fitted to them
     three_times(fn)
     LOCAL.s.flush()
     monkeypatch.undo()

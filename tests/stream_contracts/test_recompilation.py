@@ -13,6 +13,7 @@ import pytest
 
 import flambeau as torch
 from flambeau.stream import contraction, program
+from flambeau.stream import products as plans
 from flambeau.stream.program import STATS
 
 F = torch.nn.functional
@@ -82,7 +83,7 @@ def few_variants(monkeypatch: pytest.MonkeyPatch, static: set[int], seconds: flo
 
     monkeypatch.setattr(program, "plan", timed)
     monkeypatch.setattr(contraction.planning, "plan", noted)
-    monkeypatch.setattr(contraction, "SEEN", {})
+    monkeypatch.setattr(plans, "SEEN", {})
     monkeypatch.setattr(program, "KERNELS", kernels := {})
     yield
     variants = Counter([found for key in kernels if (found := kernel_of(key)) is not None])

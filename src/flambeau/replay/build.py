@@ -432,7 +432,8 @@ class _Builder:
         kept = programs.assemble
         programs.assemble = explain._watched_assemble(notes, kept, [slots])
         try:
-            program = programs.plan(r.lines, slots, used.__contains__, set(r.promised))
+            held = range(len(slots))  # the caller, or what the function reaches, has the operands
+            program = programs.plan(r.lines, slots, used.__contains__, set(r.promised), held=held)
         finally:
             programs.assemble = kept
         self.replay.program, self.replay.flush = program, notes[0]

@@ -7,38 +7,12 @@ from typing import Any
 
 from ..loop.recipes import conv_planning, planning
 from ..loop.recipes import tail as tails
-from ..loop.recipes.planning import Strides
 from .backend import current
 from .fusion import nest_names
 from .nodes import PNode, PVal
+from .products import LONG, planned
 from .program import Launch
 from .recipes import recipe
-
-SEEN: dict[Any, set[int]] = {}  # layouts and what stays of the extents -> the numbers of rows met there
-MANY = 4  # kernels of one layout, each for its number of rows
-LONG = 6  # operations of a tail from which on its code is worth sharing among the rows of a tile
-SMALL = 256  # numbers of rows up to which other ones met before end it that each has its kernel
-
-
-def several_rows(layout: Any, m: int, n: int, k: int) -> bool:
-    """Note a number of rows; whether others were met where it is all that changed (also as another extent).
-
-    Many rows have few kernels of their own: their tiles are full, and they differ in whether the last one is."""
-    if m > SMALL:
-        return False
-    met = SEEN.setdefault(layout, set())
-    met.add(m)
-    several = len(met) > MANY
-    places: list[Any] = [(layout, n, k)]
-    if m == n:
-        places.append((layout, "rows", k))
-    if m == k:
-        places.append((layout, n, "rows"))
-    for place in places:
-        met = SEEN.setdefault(place, set())
-        met.add(m)
-        several = several or len(met) > 1
-    return several
 
 
 def whole(buf: Any) -> PVal:
@@ -70,7 +44,7 @@ def with_tail(launch: Launch, node: PNode, tail: Any, then: Any) -> list[Launch]
     if tail is None:
         return [launch]
     buffers = {n: (a.buf, a.off, a.offslot) for n, a in zip(tails.names(tail.tail), tail.bufs)}
-    ints, numbers = dict(tail.ints), dict(tail.numbers)
+    ints, numbers = dict(tail.ints), dict(zip(launch.number_names, launch.numbers)) | tail.numbers
     if then is not None:
         more, sizes, values = nest_names(then)
         buffers, ints, numbers = buffers | more, ints | sizes, numbers | values
@@ -91,48 +65,37 @@ def with_tail(launch: Launch, node: PNode, tail: Any, then: Any) -> list[Launch]
 @recipe("contract")
 def contract(node: PNode, tail: Any = None, then: Any = None) -> Sequence[Launch]:
     """C[b, i, j] = sum over k of A[b, i, k] B[b, k, j]; the extents of batch may be 1 in one operand, and batch may be
-    two dimensions in both."""
-    a, b = node.ins
+    two dimensions in both. Operands may be computed where they are packed (prologue.py)."""
+    heads = node.heads or {}
+    views = dict(zip("ab", node.views))
     c = whole(node.outs[0])
-    batch, m, n = c.shape
-    k = a.shape[-1]
-    if 0 in (batch, m, n):
+    if 0 in c.shape:
         return []
-    device = current()
-    target = device.target()
-    strides = Strides(*_abc(a, batch), *_abc(b, batch), *c.strides)
-    if len(a.shape) == 4:
-        strides = strides._replace(bn=a.shape[1], ab2=a.strides[1], bb2=b.strides[1])
-    dtype = a.buf.dtype.short
-    layout = (dtype, planning.layouts(m, n, k, strides), batch > 1, strides.bn > 1)
-    p = planning.plan(
-        m,
-        n,
-        k,
-        batch,
-        strides,
-        dtype,
-        target,
-        device.get_num_threads(),
-        plain=tail is None,
-        generic=several_rows(layout, m, n, k),
-        staged=tail is not None and tail.tail.weight > LONG,
-    )
+    p = planned(views["a"], views["b"], c, "".join(heads), tail=tail)
     spec = p.spec
     work = {"work": p.work * p.parts} if p.work else {}
-    fixed = planning.fixed_ints(spec)
-    bufs = {"a": a, "b": b} if tail is not None else {"a": a, "b": b, "c": c}
+    bufs: dict[str, Any] = {}
+    ints = p.ints | planning.fixed_ints(spec)
+    for which, v in views.items():
+        if which in heads:
+            bufs |= zip(tails.names(heads[which].head, f"made_{which}"), heads[which].ins)
+            ints |= heads[which].ints
+        else:
+            bufs[which] = v
+    if tail is None:
+        bufs["c"] = c
     hook = None if tail is None else tails.epilogue(tail.tail)
-    key = spec if tail is None else (spec, tail.tail)
+    made = {which: h.head for which, h in heads.items()}
+    key = (spec, *([] if tail is None else [tail.tail]), *made.items()) if made or tail is not None else spec
+    hooks = {which: tails.computed(head, which) for which, head in made.items()}
+    title = "contract" if not heads else "computed_contract"
     launch = named_launch(
-        key, lambda: planning.build(spec, hook), p.parts, "contract", bufs, p.ints | fixed, work
+        key, lambda: planning.build(spec, hook, made=hooks), p.parts, title, bufs, ints, work
     )
-    launch.work = 1 + batch * m * n * k // 8
+    numbers = {name: at for h in heads.values() for name, at in h.numbers.items()}
+    launch.numbers, launch.number_names = list(numbers.values()), tuple(numbers)
+    launch.work = 1 + c.shape[0] * c.shape[1] * c.shape[2] * views["a"].shape[-1] // 8
     return with_tail(launch, node, tail, then)
-
-
-def _abc(v: PVal, batch: int) -> tuple[int, int, int]:
-    return (0 if v.shape[0] == 1 and batch != 1 else v.strides[0], v.strides[-2], v.strides[-1])
 
 
 @recipe("convolve")

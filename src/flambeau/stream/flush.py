@@ -324,7 +324,8 @@ def run_whole(known: Known, slots: list[Any], progress: Progress, compiling: boo
         if len(known.programs) >= 2:
             for p in known.programs:
                 wanted |= p.kept
-        made = programs.plan(known.lines, slots, wanted.__contains__, set(known.promised), compiling)
+        held = {s for s, n in enumerate(counts) if n > _SPARE}
+        made = programs.plan(known.lines, slots, wanted.__contains__, set(known.promised), compiling, held)
         if made is None:
             known.later = 2 * known.seen
             return False

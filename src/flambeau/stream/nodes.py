@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from ..shapes import extent_bytes, numel
@@ -72,9 +72,10 @@ class PVal:
 
 
 class PNode:
-    """A node of a program: a graph's node with its place, shape and form."""
+    """A node of a program: a graph's node with its place, shape and form. heads: the operands that a product computes
+    itself, by name, and views: what all of them are (see prologue.py)."""
 
-    __slots__ = ("attrs", "dead", "form", "ins", "kind", "op", "outs", "shape", "where")
+    __slots__ = ("attrs", "form", "heads", "ins", "kind", "op", "outs", "shape", "views")
 
     def __init__(self, kind: str, op: str, ins: list[PVal], attrs: Any, outs: list[PBuf], shape: Any):
         self.kind, self.op, self.ins, self.attrs, self.outs, self.shape = (
@@ -85,8 +86,9 @@ class PNode:
             outs,
             tuple(shape),
         )
-        self.dead = False
         self.form: Any = None
+        self.heads: dict[str, Any] | None = None
+        self.views = ins
 
 
 class Group:
@@ -120,6 +122,7 @@ class Builder:
         self.by_sid: dict[int, PBuf] = {}
         self.seen: dict[Any, PNode] = {}
         self.homes: dict[int, PBuf] = {}  # in whose memory others lie: see overwrite.py
+        self.held: Container[int] = ()  # slots of operands that outlive the program
         self.written: set[int] = set()  # slots that are written in place: their storages are nobody else's
 
     def buffer(self, shape: Any, strides: Any, dtype: Any, sid: int = -1) -> PBuf:

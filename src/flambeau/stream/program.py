@@ -9,12 +9,12 @@ from __future__ import annotations
 import struct
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 from ..errors import Deferred
 from ..loop.recipes.nest import lower
-from . import fusion, recipes
+from . import fusion, prologue, recipes
 from .backend import current
 from .filling import filler, interpreted, prepare, wanted
 from .nests import SERIAL_WORK, Bound, NestBuilder
@@ -192,9 +192,11 @@ def plan(
     kept: Callable[[int], bool],
     promised: set[int],
     compiling: bool = True,
+    held: Container[int] = (),
 ) -> Program | None:
-    """Plan instructions (form, slot numbers) over a name table; None if that takes new kernels and none may be made."""
-    launches, builder = laid_out(lines, slots, kept)
+    """Plan instructions (form, slot numbers) over a name table; None if that takes new kernels and none may be made.
+    held: slots that outlive the program, as far as anybody knows."""
+    launches, builder = laid_out(lines, slots, kept, held)
     if not compiling and any((current().name, x.key) not in KERNELS for x in launches if x.call is None):
         return None
     builder.homes = share(launches, lambda key: compiling or (current().name, key) in KERNELS)
@@ -204,10 +206,14 @@ def plan(
 
 
 def laid_out(
-    lines: Sequence[tuple[Any, Sequence[int]]], slots: Sequence[Any], kept: Callable[[int], bool]
+    lines: Sequence[tuple[Any, Sequence[int]]],
+    slots: Sequence[Any],
+    kept: Callable[[int], bool],
+    held: Container[int] = (),
 ) -> tuple[list[Launch], Builder]:
     """The launches of instructions, and the builder that knows their buffers."""
     builder = Builder()
+    builder.held = held
     numbers = {i for i, s in enumerate(slots) if type(s) in (int, float, bool)}
     builder.written = {sid for form, line in lines for sid in written(form, line)}
     apart = lists_apart(lines)
@@ -239,7 +245,7 @@ def lists_apart(lines: Sequence[tuple[Any, Sequence[int]]]) -> list[int]:
 
 def launched(builder: Builder) -> list[Launch]:
     """The launches of the builder's nodes, which it forgets."""
-    groups = Scheduler().run(drop_dead(builder.nodes))
+    groups = Scheduler().run(prologue.absorbed(drop_dead(builder.nodes), builder.held))
     launches: list[Launch] = []
     for group, tail in fusion.join_products(groups):
         made = launches_of(group, tail)

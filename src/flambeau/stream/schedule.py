@@ -22,6 +22,20 @@ INLINE_COST = 8
 HEAVY = 1 << 14
 
 
+def inline_cost(node: PNode) -> int:
+    """> 0 if the node is a scalar that every reader recomputes: numbers, constants, few operations."""
+    if node.kind == "index":
+        return 1
+    if node.kind != "map" or numel(node.shape) != 1:
+        return 0
+    cost = 1
+    for v in node.ins:
+        if not v.buf.inline:
+            return 0
+        cost += v.buf.inline
+    return cost if cost <= INLINE_COST else 0
+
+
 class Scheduler:
     """Puts nodes into groups. Those without effects wait until something needs them, and then go where that goes."""
 
@@ -50,7 +64,7 @@ class Scheduler:
             elif node.kind == "opaque":
                 self.place_opaque(node)
             else:
-                cost = self.inline_cost(node)
+                cost = inline_cost(node)
                 if cost:
                     node.outs[0].inline = cost
                     if node.outs[0].kept:
@@ -135,19 +149,6 @@ class Scheduler:
             for v in node.ins:
                 floors[v.buf.id] = min(after, floors.get(v.buf.id, after))
         return floors
-
-    def inline_cost(self, node: PNode) -> int:
-        """> 0 if the node is a scalar that every reader recomputes: numbers, constants, few operations."""
-        if node.kind == "index":
-            return 1
-        if node.kind != "map" or numel(node.shape) != 1:
-            return 0
-        cost = 1
-        for v in node.ins:
-            if not v.buf.inline:
-                return 0
-            cost += v.buf.inline
-        return cost if cost <= INLINE_COST else 0
 
     def place_opaque(self, node: PNode) -> None:
         """Give an opaque node a group of its own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..build import Buffer, Builder, Operand, Value, const, fma
 from ..ir import FLOATS, SIZE
@@ -16,6 +16,10 @@ Epilogue = Callable[[Builder], Emit]
 """Called once with the builder to declare parameters; returns emit(acc, batch, row, col), which is called at each place
 where elements of the result are finished (inside a `vfor` over columns) and stores what is wanted there, once. It may
 have `near(lanes, batch, row, col)`, called some time before, which has what is read there brought near."""
+
+
+Made = Callable[[Builder], Any]
+"""The same for an operand that is computed where it is packed; returns what has at(batch, row or column, k)."""
 
 
 class Spec(NamedTuple):
@@ -31,7 +35,8 @@ class Spec(NamedTuple):
     tile. paired: a batch is a pair of indices. shared: all batches have the same B, which a part packs once. joined:
     all batches have the same A, and their columns follow each other: column j is column j % bn of batch j // bn.
     spread: in B those of a batch lie in rows of bw, bh apart. pairs: k counts pairs of bfloat16 (see pairs.py), what
-    is contiguous along k is read by words. bake: run-time integers that are constants of this kernel."""
+    is contiguous along k is read by words. made: the operands, of "ab", that are computed where they are packed or
+    read. bake: run-time integers that are constants of this kernel."""
 
     kind: str
     dtype: str
@@ -61,6 +66,7 @@ class Spec(NamedTuple):
     joined: bool = False
     spread: bool = False
     pairs: bool = False
+    made: str = ""
     bake: tuple[tuple[str, int], ...] = ()
 
     def works(self, in_place: bool) -> bool:
@@ -70,9 +76,11 @@ class Spec(NamedTuple):
 
     def describe(self) -> str:
         """The choice in words: "tile 6x16, A and B packed, k in blocks"."""
+        made = [f"{' and '.join(self.made.upper())} computed on the way"] if self.made else []
         if self.kind != "gemm":
             way = "blocks of columns, transposed" if self.kind == "rows" else "rows of B streamed"
-            return f"{self.rows} {'column' if self.swap else 'row'}{'s' * (self.rows > 1)}, {way}"
+            few = f"{self.rows} {'column' if self.swap else 'row'}{'s' * (self.rows > 1)}"
+            return ", ".join([few, way, *made])
         packed = " and ".join(name for name, is_so in (("A", self.pack_a), ("B", self.pack_b)) if is_so)
         words = [f"tile {self.rows}x{self.lanes}", f"{packed or 'nothing'} packed"]
         words += [f"a tile of {self.tail} for the last columns"] if self.tail else []
@@ -80,7 +88,7 @@ class Spec(NamedTuple):
         words += ["pairs of bfloat16"] if self.pairs else []
         words += ["columns of all batches in a row"] if self.joined else []
         words += ["transposed problem"] if self.swap else []
-        return ", ".join(words)
+        return ", ".join(words + made)
 
     @property
     def kc(self) -> int:
@@ -164,13 +172,14 @@ INTS = (
 class Frame:
     """The parameters of a contraction kernel as values (constants where the spec fixes them)."""
 
-    def __init__(self, spec: Spec, epilogue: Epilogue | None, name: str):
+    def __init__(self, spec: Spec, epilogue: Epilogue | None, name: str, made: dict[str, Made]):
         self.spec, self.b = spec, Builder(name)
         b = self.b
         in_place = epilogue is None and spec.out == spec.acc
         names = ("b", "a") if spec.swap else ("a", "b")
-        first, second = (b.buf(place, spec.read(name)) for place, name in zip(("a", "b"), names))
-        self.a, self.bm = (second, first) if spec.swap else (first, second)
+        self.operands: dict[str, Any] = {}
+        for place, which in zip(("a", "b"), names):
+            self.operands[which] = made[place](b) if place in made else b.buf(place, spec.read(which))
         self.c = b.buf("c", spec.out, "rw" if in_place and spec.groups else "w") if epilogue is None else None
         self.partial: Buffer | None = self.c if in_place and spec.groups else None
         self.work: Buffer | None = None
@@ -183,6 +192,22 @@ class Frame:
 
     def __getitem__(self, name: str) -> Value:
         return self.ints[name]
+
+    @property
+    def a(self) -> Buffer:
+        """The memory of A."""
+        found: Buffer = self.operands["a"]
+        return found
+
+    @property
+    def bm(self) -> Buffer:
+        """The memory of B."""
+        found: Buffer = self.operands["b"]
+        return found
+
+    def made(self, which: str) -> Any:
+        """What computes "a" or "b", or None."""
+        return self.operands[which] if which in self.spec.made else None
 
     @property
     def turn(self) -> Callable[[Value], Value] | None:

@@ -7,21 +7,25 @@ The order of every sum is that of `matmul.gemm`."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-from ..build import Buffer, Builder, Register, Value, const, minimum, select
+from ..build import Buffer, Register, Value, const, minimum, select
 from ..ir import SIZE, Kernel
-from .contraction import KC, Epilogue, Frame, Spec, muladd
+from .contraction import KC, Epilogue, Frame, Made, Spec, muladd
 
 Steps = Callable[[int, list[Value], Value], None]
 
 DEPTH = 8  # rows of B that `stream_kernel` reads at once
+LINE = 64  # k steps of a computed B that lie in scratch
 CHUNK = 2048  # columns x rows whose sums it keeps
 
 
-def rows_kernel(spec: Spec, epilogue: Epilogue | None = None, name: str = "gemv") -> Kernel:
+def rows_kernel(
+    spec: Spec, epilogue: Epilogue | None = None, name: str = "gemv", made: dict[str, Made] | None = None
+) -> Kernel:
     """C[rows, n] with B[k, j] at k + j*bj; m = rows; n and k at least `block`. `lanes` columns at a time: several
     blocks, because the sums of one are a chain of dependent additions."""
-    f = Frame(spec, epilogue, name)
+    f = Frame(spec, epilogue, name, made or {})
     b, size, lanes = f.b, spec.block, spec.lanes
     out = b.alloc("tile", spec.acc, size * spec.rows)
     square = b.alloc("square", spec.acc, size * lanes)
@@ -51,7 +55,7 @@ def _sums(f: Frame, batch: Value, j0: list[Value], square: Buffer) -> list[list[
     """The finished sums of the blocks of columns that begin at j0."""
     b, spec, k = f.b, f.spec, f["k"]
     a0 = [b.let(f.start("a", batch) + r * f["ai"], "a0") for r in range(spec.rows)]
-    b0 = [b.let(f.start("b", batch) + j * f["bj"], "b0") for j in j0]
+    blocks = _Blocks(f, batch, j0, square)
 
     def registers(name: str) -> list[list[Register]]:
         return [[b.reg(name, 0, spec.acc, spec.block) for _ in range(spec.rows)] for _ in j0]
@@ -67,7 +71,7 @@ def _sums(f: Frame, batch: Value, j0: list[Value], square: Buffer) -> list[list[
                     factor = f.a[a0[r] + (at + u) * f["ak"]].cast(spec.acc)
                     acc[g][r].set(muladd(factor, value, acc[g][r].get()))
 
-        _blocks(b, f, kb, ke, b0, square, steps)
+        blocks.walk(kb, ke, steps)
         with b.vfor("x", 0, spec.block, spec.block, full=True):
             for group, sums in zip(total, acc):
                 for t, x in zip(group, sums):
@@ -75,41 +79,76 @@ def _sums(f: Frame, batch: Value, j0: list[Value], square: Buffer) -> list[list[
     return total
 
 
-def _blocks(
-    b: Builder, f: Frame, kb: Value, ke: Value, b0: list[Value], square: Buffer, steps: Steps
-) -> None:
-    """The transposed blocks of a k block; the last ones, if they are not whole, through squares of scratch."""
-    size, lanes, k = f.spec.block, f.spec.lanes, f["k"]
-    main = b.let(kb + (ke - kb) // size * size, "main")
+class _Blocks:
+    """The transposed blocks of B whose columns begin at j0: steps(number of a block's columns, k steps, first k)."""
 
-    def columns(base: Value, at: Value, x: Value) -> list[Value]:
-        row = b.let(base + at + x * f["bj"])
-        return [b.let(f.bm[row + u]).cast(f.spec.acc) for u in range(size)]
+    def __init__(self, f: Frame, batch: Value, j0: list[Value], square: Buffer):
+        self.f, self.b, self.batch, self.j0, self.square = f, f.b, batch, j0, square
+        self.made = f.made("b")
+        size = f.spec.block
+        self.line = LINE if self.made else max(size, 64 // SIZE[f.spec.dtype])
+        if self.made:
+            self.piece = f.b.alloc("piece", f.spec.acc, size * self.line)
+        else:
+            self.b0 = [f.b.let(f.start("b", batch) + j * f["bj"], "b0") for j in j0]
 
-    line = max(size, 64 // SIZE[f.spec.dtype])
-    lines = b.let(kb + (ke - kb) // line * line, "lines")
-    for low, high, step in ((kb, lines, line), (lines, main, size)) if line > size else ((kb, main, size),):
-        with b.for_("kk", low, high, step) as kk:
-            for g, base in enumerate(b0):
-                for past in range(0, step, size):
+    def compute(self, g: int, at: Value, count: int) -> None:
+        """Columns of block g for `count` k steps from `at` on, into scratch."""
+        b, size = self.b, self.f.spec.block
+        with b.for_("r", 0, size) as r, b.vfor("x", 0, count, size, full=True) as x:
+            found = self.made.at(self.batch, self.j0[g] + r, at + x)
+            self.piece[r * self.line + x] = found.cast(self.piece.type)
+
+    def block(self, g: int, at: Value, past: int, do: Callable[[Value, list[Value]], None]) -> None:
+        """do(lane, k steps) in lanes over the columns of block g, for the steps from `at` and `past` more on."""
+        b, f, size = self.b, self.f, self.f.spec.block
+        with b.vfor("x", 0, size, size, full=True) as x:
+            row = b.let(x * self.line + past if self.made else self.b0[g] + at + past + x * f["bj"])
+            source = self.piece if self.made else f.bm
+            do(x, [b.let(source[row + u]).cast(f.spec.acc) for u in range(size)])
+
+    def walk(self, kb: Value, ke: Value, steps: Steps) -> None:
+        """All of a k block; the last ones, if they are not whole, through squares of scratch."""
+        b, f, square, line = self.b, self.f, self.square, self.line
+        size, lanes, groups = f.spec.block, f.spec.lanes, range(len(self.j0))
+        main = b.let(kb + (ke - kb) // size * size, "main")
+        lines = b.let(kb + (ke - kb) // line * line, "lines")
+        for low, high, step in (
+            ((kb, lines, line), (lines, main, size)) if line > size else ((kb, main, size),)
+        ):
+            with b.for_("kk", low, high, step) as kk:
+                for g in groups:
+                    if self.made:
+                        self.compute(g, kk, step)
+                    for past in range(0, step, size):
+                        self.block(g, kk, past, partial(_step, steps, g, kk + past))
+        with b.if_(main < ke):
+            back = b.let(minimum(main, f["k"] - size), "back")
+            for g in groups:
+
+                def keep(x: Value, found: list[Value], g: int = g) -> None:
+                    for u, v in enumerate(found):
+                        square[x + (u * lanes + g * size)] = v
+
+                if self.made:
+                    self.compute(g, back, size)
+                self.block(g, back, 0, keep)
+            with b.for_("t", main, ke) as t:
+                at = b.let((t - back) * lanes)
+                for g in groups:
                     with b.vfor("x", 0, size, size, full=True) as x:
-                        steps(g, columns(base, kk + past, x), kk + past)
-    with b.if_(main < ke):
-        back = b.let(minimum(main, k - size), "back")
-        for g, base in enumerate(b0):
-            with b.vfor("x", 0, size, size, full=True) as x:
-                for u, v in enumerate(columns(base, back, x)):
-                    square[x + (u * lanes + g * size)] = v
-        with b.for_("t", main, ke) as t:
-            at = b.let((t - back) * lanes)
-            for g in range(len(b0)):
-                with b.vfor("x", 0, size, size, full=True) as x:
-                    steps(g, [b.let(square[at + x + g * size])], t)
+                        steps(g, [b.let(square[at + x + g * size])], t)
 
 
-def stream_kernel(spec: Spec, epilogue: Epilogue | None = None, name: str = "gemv") -> Kernel:
+def _step(steps: Steps, g: int, at: Value, lane: Value, found: list[Value]) -> None:
+    steps(g, found, at)
+
+
+def stream_kernel(
+    spec: Spec, epilogue: Epilogue | None = None, name: str = "gemv", made: dict[str, Made] | None = None
+) -> Kernel:
     """C[rows, n] with B[k, j] at k*bk + j; m = rows, few."""
-    f = Frame(spec, epilogue, name)
+    f = Frame(spec, epilogue, name, made or {})
     b, rows, lanes = f.b, spec.rows, spec.lanes
     width = CHUNK // rows // lanes * lanes
     part, total = b.alloc("part", spec.acc, width * rows), b.alloc("total", spec.acc, width * rows)
@@ -119,14 +158,15 @@ def stream_kernel(spec: Spec, epilogue: Epilogue | None = None, name: str = "gem
         batch = b.let(u // chunks, "batch") if spec.batched else const("i64", 0)
         j0 = b.let((u % chunks if spec.batched else u) * f["nc"], "j0")
         cols = b.let(minimum(f["n"] - j0, f["nc"]), "cols")
-        a0, b0 = b.let(f.start("a", batch), "a0"), b.let(f.start("b", batch) + j0, "b0")
+        a0 = b.let(f.start("a", batch), "a0")
+        value = _streamed(f, batch, j0)
         with b.for_("kb", 0, f["k"], KC) as kb:
             ke = b.let(minimum(kb + KC, f["k"]), "ke")
             main = b.let(kb + (ke - kb) // DEPTH * DEPTH, "main")
             with b.for_("kk", kb, main, DEPTH) as kk:
-                _stream(f, a0, b0, kk, DEPTH, kk.eq(kb), part, width, cols)
+                _stream(f, a0, value, kk, DEPTH, kk.eq(kb), part, width, cols)
             with b.for_("kk", main, ke) as kk:
-                _stream(f, a0, b0, kk, 1, kk.eq(kb), part, width, cols)
+                _stream(f, a0, value, kk, 1, kk.eq(kb), part, width, cols)
             with b.vfor("x", 0, cols, lanes) as x:
                 for r in range(rows):
                     p = part[x + r * width]
@@ -137,8 +177,30 @@ def stream_kernel(spec: Spec, epilogue: Epilogue | None = None, name: str = "gem
     return b.kernel()
 
 
+def _streamed(f: Frame, batch: Value, j0: Value) -> Callable[[Value], Callable[[Value], Value]]:
+    """The elements of a row of B, k steps down, as a function of the column from j0 on."""
+    b, made = f.b, f.made("b")
+    if made:
+        return lambda k: lambda x: made.at(batch, j0 + x, k)
+    b0 = b.let(f.start("b", batch) + j0, "b0")
+
+    def row(k: Value) -> Callable[[Value], Value]:
+        start = b.let(b0 + k * f["bk"])
+        return lambda x: f.bm[start + x]
+
+    return row
+
+
 def _stream(
-    f: Frame, a0: Value, b0: Value, kk: Value, depth: int, first: Value, part: Buffer, width: int, cols: Value
+    f: Frame,
+    a0: Value,
+    value: Callable[[Value], Callable[[Value], Value]],
+    kk: Value,
+    depth: int,
+    first: Value,
+    part: Buffer,
+    width: int,
+    cols: Value,
 ) -> None:
     """part[:, :cols] += A[:, kk:kk+depth] B[kk:kk+depth, :cols]."""
     b, spec = f.b, f.spec
@@ -146,9 +208,9 @@ def _stream(
         [b.let(f.a[a0 + r * f["ai"] + (kk + u) * f["ak"]].cast(spec.acc)) for u in range(depth)]
         for r in range(spec.rows)
     ]
-    rows = [b.let(b0 + (kk + u) * f["bk"]) for u in range(depth)]
+    rows = [value(kk + u) for u in range(depth)]
     with b.vfor("x", 0, cols, spec.lanes) as x:
-        values = [b.let(f.bm[rows[u] + x].cast(spec.acc)) for u in range(depth)]
+        values = [b.let(row(x).cast(spec.acc)) for row in rows]
         for r in range(spec.rows):
             acc = b.let(select(first, 0, part[x + r * width]))
             for u in range(depth):

@@ -25,13 +25,15 @@ from typing import Any
 from ..build import Buffer, Register, Value, const, minimum
 from ..ir import SIZE, Kernel
 from . import packing, pairs
-from .contraction import Epilogue, Frame, Spec, muladd
+from .contraction import Epilogue, Frame, Made, Spec, muladd
 from .panels import FEW, Panels, a_pitch
 
 
-def gemm(spec: Spec, epilogue: Epilogue | None = None, name: str = "gemm") -> Kernel:
+def gemm(
+    spec: Spec, epilogue: Epilogue | None = None, name: str = "gemm", made: dict[str, Made] | None = None
+) -> Kernel:
     """The kernel of a "gemm" spec; see the top of the file."""
-    f = Frame(spec, epilogue, name)
+    f = Frame(spec, epilogue, name, made or {})
     b, rows, lanes = f.b, spec.rows, spec.lanes
     nest = _Nest(f)
     nest.w0 = b.let(b.tid * f["ws"], "w0")
@@ -145,7 +147,7 @@ class _Nest(Panels):
                     self.fetch_a(p, j0)
                 else:
                     a_rows = [b.let(row + self.kb * f["ak"], "ar") for row in self.a_rows(i0)]
-                if spec.pack_b and spec.b == "col" and not spec.thin:
+                if spec.pack_b and spec.b == "col" and not spec.thin and not f.made("b"):
                     many = first & (self.p1 - self.p0 > FEW)
                     with b.if_(many & self.whole if spec.tail else many):
                         self.fetch_b(p, j0)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from ..build import Register, Value, const, minimum, select
+from ..build import Register, Value, const, maximum, minimum, select
 from ..ir import SIZE
 from . import packing
 from .contraction import Frame, Spec, round_up
@@ -12,6 +13,7 @@ from .pairs import Least
 
 STRIP = 8  # column panels of B that are packed at once, row after row: longer pieces of a row are read
 EDGE = 64  # k steps of a row that are packed at once where some rows do not exist
+PIECE = 64  # k steps of a computed operand that lie in scratch until they are turned
 DISTANCE = 16  # rows of B that are asked for before they are packed
 FEW = 4  # panels of A up to which packing has the next panel of B brought near; with more of them tiles do it
 
@@ -54,6 +56,10 @@ class Panels:
         self.places = f.b.alloc("places", "i64", f.spec.lanes) if f.spec.spread else None
         if f.spec.late or f.spec.tail or f.spec.joined or not f.spec.even:
             self.stage = f.b.alloc("stage", f.spec.acc, f.spec.rows * f.spec.lanes)
+        self.square = None
+        if along_k := [w for w in f.spec.made if (f.spec.a, f.spec.b)[w == "b"] == ("row", "col")[w == "b"]]:
+            lines = max(f.spec.lanes if w == "b" else round_up(f.spec.rows, f.spec.block) for w in along_k)
+            self.square = f.b.alloc("square", f.spec.acc, lines * PIECE + f.spec.block)
 
     def panel_at(self, j: Value) -> Value:
         """Where the packed panel of column j begins in the workspace (after its spare rows)."""
@@ -80,7 +86,7 @@ class Panels:
             with b.if_(((j0 - self.jc) % (STRIP * spec.lanes)).eq(0)):
                 self.pack_strip(j0)
 
-        if spec.b == "row":
+        if spec.b == "row" and not self.f.made("b"):
             self.by_width(strip, lambda: self.pack_b(j0, True))
         else:
             self.pack_b(j0)
@@ -142,7 +148,10 @@ class Panels:
             else:
                 self.by_width(lambda: panel(False), panel)
 
-        self.choose("b", spec.b == "col", f["n"], blocks, rows)
+        if made := f.made("b"):
+            self.compute(made, j, self.je, spec.b == "col", at, spec.lanes, spec.lanes)
+        else:
+            self.choose("b", spec.b == "col", f["n"], blocks, rows)
         if self.least:
             self.least[1].look(work, at, self.gk * spec.lanes)
 
@@ -262,7 +271,9 @@ class Panels:
                         work[put + x] = f.of_a(row + x)
                     r += width
 
-        if spec.a != "col":
+        if made := f.made("a"):
+            self.compute(made, i0, f["m"], spec.a == "row", start, spec.rows, pitch)
+        elif spec.a != "col":
             self.choose("a", spec.a == "row", f["m"], blocks, rows)
         elif spec.even:
             copy()
@@ -273,6 +284,37 @@ class Panels:
                 edge()
         if self.least:
             self.least[0].look(work, start, self.gk * pitch)
+
+    def compute(
+        self, made: Any, first: Value, limit: Value, along_k: bool, at: Value, lines: int, pitch: int
+    ) -> None:
+        """A panel of what is computed: `lines` rows or columns from `first` on, of those that exist; in vectors along k
+        (a piece at a time, turned afterwards) or across."""
+        b, work, square, size = self.b, self.f.work, self.square, self.spec.block
+        assert work is not None
+        element = made.word if self.least else made.at
+        count = b.let(minimum(limit - first, lines), "count")
+        if not along_k:
+            width = min(size, 1 << (lines - 1).bit_length())
+            if self.least:  # what does not exist would be looked at
+                with b.if_(count < lines), b.vfor("x", at, at + self.gk * pitch, size) as x:
+                    work[x] = 0
+            with b.for_("kk", 0, self.gk) as kk, b.vfor("x", 0, count, width) as x:
+                work[at + kk * pitch + x] = element(self.batch, first + x, self.gb + kk).cast(work.type)
+            return
+        assert square is not None
+        with b.for_("q", 0, self.gk, PIECE) as q:
+            k0 = b.let(minimum(q, maximum(self.gk - size, 0)), "k0")
+            steps = b.let(minimum(self.gk - k0, PIECE), "steps")
+            with b.for_("r", 0, lines if self.least else count) as r:
+                line = b.let(minimum(first + r, limit - 1) if self.least else first + r, "line")
+                with b.vfor("x", 0, steps, size) as x:
+                    found = element(self.batch, line, self.gb + k0 + x)
+                    square[size + r * PIECE + x] = found.cast(square.type)
+            zero = const("i64", 0)
+            window = packing.Window(zero, const("i64", round_up(lines, size)), zero, steps, steps)
+            put, ld = b.let(at + k0 * pitch, "put"), const("i64", PIECE)
+            packing.transposed_panel(b, square, const("i64", size), ld, window, size, work, put, pitch, lines)
 
     def choose(self, which: str, transposed: bool, extent: Value, blocks, rows) -> None:
         """Pack by transposed blocks where the layout asks for it and there is room for them, else row by row."""
@@ -312,7 +354,7 @@ class Panels:
         more = self.pe < self.p1
         row = (select(more, self.pe, self.p0) + (p - self.pb)) * spec.rows
         kb = select(more, self.gb, self.gb + self.gk)
-        if spec.a == "any":
+        if spec.a == "any" or f.made("a"):
             return
         at = b.let(self.a0 + row * f["ai"] + kb * f["ak"], "at")
         if spec.a == "row":

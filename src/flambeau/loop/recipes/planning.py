@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from ..build import Builder
 from ..ir import SIZE, Kernel
-from .contraction import KC, Emit, Epilogue, Spec, accumulator, ceil_div, fixed_ints, round_up
+from .contraction import KC, Emit, Epilogue, Made, Spec, accumulator, ceil_div, fixed_ints, round_up
 from .gemv import CHUNK, rows_kernel, stream_kernel
 from .matmul import gemm
 from .packing import SPARE
@@ -81,10 +81,12 @@ def plan(
     generic: bool = False,
     staged: bool = False,
     joined: bool = False,
+    made: str = "",
 ) -> Plan:
     """The plan of a contraction. plain: the epilogue is the plain store; staged: it is long. generic: one kernel for
     all extents (the caller has seen several sizes at this place); without it the tile is fitted to m, and small tiles
-    are exact. joined: see Spec; B and C have contiguous rows, of a vector tile's columns at least."""
+    are exact. joined: see Spec; B and C have contiguous rows, of a vector tile's columns at least. made: the operands,
+    of "ab", that are computed."""
     if joined:
         strides = strides._replace(bn=n)
         n, batch = n * batch, 1
@@ -93,6 +95,7 @@ def plan(
         swap = swap or _swap(m, n, strides, target.vector_bits // 8 // SIZE[accumulator(dtype)])
     if swap:
         m, n, strides = n, m, strides.swapped()
+        made = made.translate(OTHER)
     pairs = dtype == "bf16" and target.bf16 and not joined and _pairs(m, n, k, strides)
     kind = "gemm" if joined or pairs else _kind(m, n, k, strides, dtype, target)
     make = {"gemm": _gemm, "rows": _rows, "stream": _stream}[kind]
@@ -119,15 +122,19 @@ def plan(
         joined=joined,
         spread=strides.bh > 0,
         pairs=pairs,
+        made=made,
     )
     return make(spec, ints, target, threads, plain, generic)
 
 
-def build(spec: Spec, epilogue: Epilogue | None = None, name: str = "matmul") -> Kernel:
-    """The kernel of a spec. Its buffers: a, b, c (without an epilogue), work (if it needs one), then the epilogue's."""
+def build(
+    spec: Spec, epilogue: Epilogue | None = None, name: str = "matmul", made: dict[str, Made] | None = None
+) -> Kernel:
+    """The kernel of a spec. Its buffers: a, b, c (without an epilogue), work (if it needs one), then the epilogue's.
+    made: what computes operands of the problem as it is given."""
     if spec.swap and epilogue is not None:
         epilogue = _swapped(epilogue)
-    return {"gemm": gemm, "rows": rows_kernel, "stream": stream_kernel}[spec.kind](spec, epilogue, name)
+    return {"gemm": gemm, "rows": rows_kernel, "stream": stream_kernel}[spec.kind](spec, epilogue, name, made)
 
 
 def _swapped(epilogue: Epilogue) -> Epilogue:
@@ -217,6 +224,7 @@ def _parts(ints: dict[str, int], threads: int, units: int, tile: int = 0) -> int
     return max(1, min(threads, units, results * max(ints["k"], 1) >> 15))
 
 
+OTHER = str.maketrans("ab", "ba")
 PAIRED = 16  # columns and k steps from which a product of bfloat16 is worth packing by pairs
 FEW_ROWS = 4  # rows up to which it is not
 GROUP = 3  # k blocks at most whose sums stay in scratch
@@ -275,10 +283,12 @@ def _gemm(
         lanes = tail_lanes(n, lanes, vector)
     a_thin, b_thin = m < vector or k < vector, n < vector or k < vector
     pack_a, pack_b = _packing(spec, ints, size, lanes == vector)
-    pack_a, pack_b = pack_a or spec.pairs, pack_b or spec.joined or spec.pairs
+    pack_a, pack_b = pack_a or spec.pairs or "a" in spec.made, pack_b or spec.joined or spec.pairs
+    pack_b = pack_b or "b" in spec.made
     narrow = "a" * (spec.a == "row" and pack_a and a_thin) + "b" * (spec.b == "col" and pack_b and b_thin)
     if generic:
-        narrow, pack_a, pack_b = "maybe", pack_a or spec.a != "col", spec.pairs or spec.b != "row"
+        narrow, pack_a = "maybe", pack_a or spec.a != "col"
+        pack_b = spec.pairs or spec.b != "row" or "b" in spec.made
     spec = spec._replace(
         kind="gemm",
         rows=rows,

@@ -1,0 +1,70 @@
+"""How a product of matrices is computed: the plan of its kernel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..loop.recipes import planning
+from ..loop.recipes.planning import Strides
+from .backend import current
+from .nodes import PVal
+
+SEEN: dict[Any, set[int]] = {}  # layouts and what stays of the extents -> the numbers of rows met there
+MANY = 4  # kernels of one layout, each for its number of rows
+LONG = 6  # operations of a tail from which on its code is worth sharing among the rows of a tile
+SMALL = 256  # numbers of rows up to which other ones met before end it that each has its kernel
+
+
+def several_rows(layout: Any, m: int, n: int, k: int) -> bool:
+    """Note a number of rows; whether others were met where it is all that changed (also as another extent).
+
+    Many rows have few kernels of their own: their tiles are full, and they differ in whether the last one is."""
+    if m > SMALL:
+        return False
+    met = SEEN.setdefault(layout, set())
+    met.add(m)
+    several = len(met) > MANY
+    places: list[Any] = [(layout, n, k)]
+    if m == n:
+        places.append((layout, "rows", k))
+    if m == k:
+        places.append((layout, n, "rows"))
+    for place in places:
+        met = SEEN.setdefault(place, set())
+        met.add(m)
+        several = several or len(met) > 1
+    return several
+
+
+def planned(
+    a: PVal, b: PVal, c: PVal, made: str = "", generic: bool | None = None, tail: Any = None
+) -> planning.Plan:
+    """How a product of these is computed. made: the operands, of "ab", that are computed themselves."""
+    batch, m, n = c.shape
+    k = a.shape[-1]
+    device = current()
+    strides = Strides(*_abc(a, batch), *_abc(b, batch), *c.strides)
+    if len(a.shape) == 4:
+        strides = strides._replace(bn=a.shape[1], ab2=a.strides[1], bb2=b.strides[1])
+    dtype = a.buf.dtype.short
+    if generic is None:
+        layout = (dtype, planning.layouts(m, n, k, strides), batch > 1, strides.bn > 1)
+        generic = several_rows(layout, m, n, k)
+    return planning.plan(
+        m,
+        n,
+        k,
+        batch,
+        strides,
+        dtype,
+        device.target(),
+        device.get_num_threads(),
+        plain=tail is None,
+        generic=generic,
+        staged=tail is not None and tail.tail.weight > LONG,
+        made=made,
+    )
+
+
+def _abc(v: PVal, batch: int) -> tuple[int, int, int]:
+    return (0 if v.shape[0] == 1 and batch != 1 else v.strides[0], v.strides[-2], v.strides[-1])
