@@ -250,6 +250,20 @@ def test_an_operand_is_written_in_place(each_way: Ways, when: str) -> None:
     same(each_way(run))
 
 
+def test_a_result_is_written_before_the_product_reads_it(each_way: Ways) -> None:
+    """What the node made is not what is there."""
+
+    def run() -> Any:
+        h = data(33, 1) @ data(1, 40)
+        h.mul_(1.5)
+        z = torch.tanh(h) @ h.t()
+        h.add_(1)
+        return z
+
+    threads.set_num_threads(1)
+    same(each_way(run))
+
+
 def test_views_of_what_is_read(each_way: Ways) -> None:
     """The operand is a view of memory that is written through another view; views that died do not count."""
 

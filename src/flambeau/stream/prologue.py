@@ -174,8 +174,8 @@ def expression(last: PNode, uses: Uses) -> dict[int, tuple[PNode, tuple[int, ...
         at = inside[id(node)][1]
         for v in node.ins:
             made, dims = v.buf.node, alignment(v)
-            if made is None or made.kind != "map" or v.buf.inline or dims is None:
-                continue
+            if made is None or made.kind != "map" or v.buf.inline or dims is None or v.version:
+                continue  # a later version is not what the node made
             if numel(made.shape) != numel(last.shape) or not (
                 uses.only(v.buf, {*inside}) or cheap(made, uses)
             ):
