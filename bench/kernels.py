@@ -24,11 +24,12 @@ import torch
 
 from flambeau.device.base import pack_values
 from flambeau.device.cpu import CPU
+from flambeau.device.memory import Block
 from flambeau.loop.recipes import conv_planning, planning, pool
 from flambeau.loop.recipes.planning import Strides
 
 DEVICE = CPU()
-Array = np.ndarray | torch.Tensor
+Array = np.ndarray | torch.Tensor | Block
 DTYPES = {
     "f32": torch.float32,
     "f64": torch.float64,
@@ -58,10 +59,13 @@ def median(call: Callable[[], object], budget: float = 0.15) -> float:
 def prepared(
     kernel, params: Sequence[tuple[str, int | None]], buffers: dict[str, Array], parts: int
 ) -> tuple[Callable[[], object], float]:
-    """A call that runs the kernel, and the milliseconds it took to compile (0 from the cache)."""
+    """A call that runs the kernel, and the milliseconds it took to compile (0 from the cache). Workspaces lie in the
+    device's memory, as a program's do."""
     start = time.perf_counter()
     (handle,) = DEVICE.load([kernel])
     compiled = (time.perf_counter() - start) * 1e3
+    work = {name: DEVICE.alloc(buffers[name].nbytes) for name in ("work", "table") if name in buffers}
+    buffers = {**buffers, **work}
     values = [address(buffers[name]) if value is None else value for name, value in params]
     program = DEVICE.program([(handle, range(1, len(values) + 1), parts, False)], len(values) + 1)
     frame = program.take()
@@ -88,6 +92,8 @@ def tiles(threads: int, count: int = TILES) -> Callable[[], object]:
 
 def address(a: Array) -> int:
     """Where the elements begin."""
+    if isinstance(a, Block):
+        return a.ptr
     return a.ctypes.data if isinstance(a, np.ndarray) else a.data_ptr()
 
 

@@ -290,11 +290,45 @@ def test_tail_is_fetched(k: int) -> None:
     text = show(kernel)
     assert text.count("prefetch tail0[") == p.spec.lanes // 16  # in a loop over the rows
     assert "prefetch tail1" not in text
+    far = show(planning.build(p.spec._replace(far=True), epilogue(tail)))
+    assert far.count("prefetch tail1[") == p.spec.lanes // 16
     ints = [(n, 40 if n in ("tail0_1", "tail1_1") else v) for n, v in planning.args(kernel, p)]
     work = np.full(p.work + 64, 255, np.uint8)
     run(kernel, ints, {"a": a, "b": b, "work": work, "tail0": added, "tail1": out}, 1)
     plain = compute(planned(a, b, c), a, b, c)[0]
     assert bits(out) == bits(plain + added)
+
+
+@pytest.mark.parametrize("k", [64, 900])
+def test_what_comes_next_is_fetched(k: int) -> None:
+    """The place of a large C, each line of a tile once, and what is packed of B with the next strip, k step by k step
+    while the first tile of a panel is computed."""
+    a, b, c = problem(20, 100, k)
+    p = planned(a, b, c)
+    assert not p.spec.far and planned(*problem(300, 300, 20)).spec.far
+    spec = p.spec._replace(pack_b=True, far=True, deep=p.spec.blocks, groups=False, tail=0)
+    text = show(planning.build(spec))
+    assert text.count("prefetch c[") == spec.lanes // 16
+    assert "prefetch c[" not in show(planning.build(spec._replace(far=False)))
+    asked = [line.endswith(" far") for line in text.splitlines() if "prefetch b[" in line]
+    assert asked.count(False) == spec.lanes // 16 and asked.count(True) == spec.lanes // 16 * spec.unroll
+
+
+def test_rows_of_tiles() -> None:
+    """Many tiles may be a row or two lower, where fewer rows that do not exist are computed then."""
+    chosen = {m: planning.tile(m, 512, 16, 32, False, product=True) for m in (100, 256, 384, 512, 1024)}
+    assert chosen == {100: (13, 2), 256: (13, 2), 384: (12, 2), 512: (14, 2), 1024: (13, 2)}
+    assert planning.tile(1024, 512, 16, 32, False) == (14, 2)
+    assert planning.tile(1024, 512, 8, 16, False, product=True) == (6, 2)
+
+
+@pytest.mark.parametrize("on", [WIDE, NARROW, SMALL])
+def test_places_in_the_workspace(on: Machine) -> None:
+    """Each part's panels of B, and its sums, begin with a line."""
+    for m, n, k in ((37, 70, 500), (1022, 96, 900), (30, 1000, 1700)):
+        for plain in (True, False):
+            p = planned(*problem(m, n, k, "nt"), on=on, threads=3, plain=plain)
+            assert p.spec.deep and not any(p.ints[name] % 16 for name in ("ws", "wp", "wt"))
 
 
 @pytest.mark.parametrize(("m", "k"), [(1, 30), (2, 600), (17, 30), (33, 500)])

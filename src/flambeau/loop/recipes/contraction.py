@@ -15,7 +15,8 @@ Emit = Callable[[Value, Value, Value, Value], None]
 Epilogue = Callable[[Builder], Emit]
 """Called once with the builder to declare parameters; returns emit(acc, batch, row, col), which is called at each place
 where elements of the result are finished (inside a `vfor` over columns) and stores what is wanted there, once. It may
-have `near(lanes, batch, row, col)`, called some time before, which has what is read there brought near."""
+have `near(written, lanes, batch, row, col)`, called some time before, which has what is read there brought near, and
+also what is written, if asked."""
 
 
 Made = Callable[[Builder], Any]
@@ -35,8 +36,8 @@ class Spec(NamedTuple):
     tile. paired: a batch is a pair of indices. shared: all batches have the same B, which a part packs once. joined:
     all batches have the same A, and their columns follow each other: column j is column j % bn of batch j // bn.
     spread: in B those of a batch lie in rows of bw, bh apart. pairs: k counts pairs of bfloat16 (see pairs.py), what
-    is contiguous along k is read by words. made: the operands, of "ab", that are computed where they are packed or
-    read. bake: run-time integers that are constants of this kernel."""
+    is contiguous along k is read by words. far: C is not in the nearest caches. made: the operands, of "ab", that are
+    computed where they are packed or read. bake: run-time integers that are constants of this kernel."""
 
     kind: str
     dtype: str
@@ -66,6 +67,7 @@ class Spec(NamedTuple):
     joined: bool = False
     spread: bool = False
     pairs: bool = False
+    far: bool = False
     made: str = ""
     bake: tuple[tuple[str, int], ...] = ()
 
@@ -245,6 +247,20 @@ class Frame:
         """The plain epilogue."""
         assert self.c is not None
         self.c[self.c_index(batch, row, col)] = acc.cast(self.spec.out)
+
+    def near(self, lanes: int, batch: Value, row: Value, col: Value) -> None:
+        """Have what the epilogue reads and writes in a row of a tile brought near."""
+        spec, near = self.spec, getattr(self.emit, "near", None)
+        if near is not None:
+            near(spec.far, lanes, batch, row, col)
+        elif self.c is not None and spec.far and spec.c == "row":
+            for line in range(0, lanes, 64 // SIZE[spec.out]):
+                self.b.prefetch(self.c, self.c_index(batch, row, col) + line, write=True)
+
+    @property
+    def asks(self) -> bool:
+        """Whether `near` does anything."""
+        return hasattr(self.emit, "near") or (self.c is not None and self.spec.far and self.spec.c == "row")
 
 
 def fixed_ints(spec: Spec) -> dict[str, int]:

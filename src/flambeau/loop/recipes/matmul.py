@@ -140,6 +140,7 @@ class _Nest(Panels):
             with b.for_("p", self.pb, self.pe) as p:
                 if spec.pack_b:
                     self.turn_b = b.let(minimum(p - self.pb, AHEAD - 1))
+                    self.opens = b.let(first & p.eq(self.pb), "opens")
                 i0 = b.let(p * spec.rows, "i0")
                 if spec.pack_a:
                     start = b.let(self.a_panel(p) + (self.kb - self.gb) * a_pitch(spec), "ap")
@@ -158,10 +159,9 @@ class _Nest(Panels):
     def fetch(self, i0: Value, j0: Value) -> None:
         """Have the sums of earlier groups, or the place of these, brought near while the tile is computed."""
         b, f, spec = self.b, self.f, self.spec
-        near = getattr(f.emit, "near", None)
-        if near is not None:
+        if f.asks and f.partial is None:
             with b.if_((self.kb + self.kc >= f["k"]) & (self.kc >= LONG)), b.for_("r", 0, spec.rows) as r:
-                near(spec.lanes, self.batch, i0 + r, self.column_of(j0))
+                f.near(spec.lanes, self.batch, i0 + r, self.column_of(j0))
         if not spec.blocks or spec.c != "row":
             return
         if f.partial is None and not spec.groups:
@@ -169,7 +169,8 @@ class _Nest(Panels):
         store, place = (f.c, self.c_place) if f.partial is not None else (f.work, self.place)
         assert store is not None
         with b.for_("r", 0, spec.rows) as r:
-            b.prefetch(store, place(i0 + r, j0), write=True)
+            for line in range(0, spec.lanes, 64 // SIZE[spec.acc]):
+                b.prefetch(store, place(i0 + r, j0) + line, write=True)
 
     def tile(self, i0: Value, a_rows: list[Value], j0: Value) -> None:
         """One register tile: the k loop, then what is done with its sums, for whole and for narrower panels; what is
@@ -177,6 +178,8 @@ class _Nest(Panels):
         b, spec = self.b, self.spec
         self.j0 = j0
         self.fetch(i0, j0)
+        if spec.deep:
+            self.stage_at = b.let(self.scratch(i0), "sums")
         staged = _Tile(self, i0, j0, [], spec.lanes, bool(spec.tail))
         self.edge = None
         if not spec.late and self.stage is not None:
@@ -185,6 +188,9 @@ class _Nest(Panels):
         def do(part: bool) -> None:
             acc, lanes = self.sums(a_rows, j0, part), spec.tail if part else spec.lanes
             if spec.late:
+                if spec.deep:
+                    with b.if_(self.kb > self.gb):
+                        self.resume(acc, lanes)
                 self.put(acc, lanes)
             else:
                 self.finish(_Tile(self, i0, j0, acc, lanes, part or spec.padded))
@@ -197,12 +203,20 @@ class _Nest(Panels):
                 staged.give()
 
     def put(self, acc: list[Register], lanes: int) -> None:
-        """The sums of a tile into scratch."""
+        """The sums of a tile into scratch, whether its rows and columns exist or not."""
         stage = self.stage
         assert stage is not None
         with self.b.vfor("x", 0, lanes, lanes, full=True) as x:
             for r, sums in enumerate(acc):
-                stage[x + r * self.spec.lanes] = sums.get()
+                stage[self.stage_at + r * self.spec.lanes + x] = sums.get()
+
+    def resume(self, acc: list[Register], lanes: int) -> None:
+        """Add the sums of the earlier k blocks of the group."""
+        stage = self.stage
+        assert stage is not None
+        with self.b.vfor("x", 0, lanes, lanes, full=True) as x:
+            for r, sums in enumerate(acc):
+                sums.set(stage[self.stage_at + r * self.spec.lanes + x] + sums.get())
 
     def sums(self, a_rows: list[Value], j0: Value, part: bool) -> list[Register]:
         """The sums of a tile over a k block. part: of the last panel, where B, if not packed, has fewer columns."""
@@ -248,10 +262,21 @@ class _Nest(Panels):
             share = b.let((self.kc + (AHEAD - 1)) // AHEAD * spec.lanes)
             ahead = b.let(base + (self.kc + packing.SPARE) * spec.lanes + self.turn_b * share, "ahead")
         main = b.let(self.kc // unroll * unroll, "main") if unroll > 1 else self.kc
+        raw = self.next_strip(self.j0) if near else None
+
+        def packed(kk: Value) -> None:
+            for line in range(0, max(1, spec.lanes * unroll // AHEAD), 64 // SIZE[spec.acc]):
+                b.prefetch(source, ahead + kk * (spec.lanes // AHEAD) + line, far=True)
+
         with b.for_("kk", 0, main, unroll) as kk:
-            if near:
-                for line in range(0, max(1, spec.lanes * unroll // AHEAD), 64 // SIZE[spec.acc]):
-                    b.prefetch(source, ahead + kk * (spec.lanes // AHEAD) + line, far=True)
+            if raw is not None:
+                with b.if_(self.opens):
+                    for u in range(unroll):
+                        self.ask(raw + (kk + u) * self.f["bk"], far=True)
+                with b.else_():
+                    packed(kk)
+            elif near:
+                packed(kk)
             for u in range(unroll):
                 at(kk + u)
         if unroll > 1:
@@ -259,10 +284,10 @@ class _Nest(Panels):
                 at(kk)
 
     def finish(self, tile: _Tile) -> None:
-        """Add the sums of earlier k blocks; keep the sums, or hand them to the epilogue after the last block.
+        """Add the sums of earlier groups of k blocks; keep the sums, or hand them to the epilogue after the last one.
 
-        Between the blocks of a group they are in scratch, between groups in C or, where an epilogue will make C of
-        them, in the workspace."""
+        Between the blocks of a group they are in scratch as they are, between groups in C or, where an epilogue will
+        make C of them, in the workspace."""
         b, f, spec = self.b, self.f, self.spec
         if not spec.blocks:
             tile.give()
@@ -278,19 +303,14 @@ class _Nest(Panels):
             with b.else_():
                 tile.keep(store, place)
 
-        first = self.kb.eq(self.gb)
         if spec.groups:
-            with b.if_(first & (self.gb > 0)):
+            with b.if_(self.kb.eq(self.gb) & (self.gb > 0)):
                 tile.add(store, place)
         if not spec.deep:
             last()
             return
-        with b.if_(~first):
-            tile.add(f.work, self.scratch)
         with b.if_(self.kb + self.kc >= self.gb + self.gk):
             last()
-        with b.else_():
-            tile.keep(f.work, self.scratch)
 
     def pieces(self, cols: Value) -> Iterator[tuple[Value, Value]]:
         """The columns of a tile, batch after batch."""
@@ -321,10 +341,9 @@ class _Nest(Panels):
         """Where the sum of an element is kept between k blocks, in the workspace."""
         return self.w0 + self.f["wp"] + (row - self.p0 * self.spec.rows) * self.f["nc"] + (col - self.jc)
 
-    def scratch(self, row: Value, col: Value) -> Value:
-        """Where it is kept between the k blocks of a group."""
-        lanes = self.spec.lanes
-        return self.w0 + self.f["wt"] + (row - self.pb * self.spec.rows) * lanes + (col - self.j0)
+    def scratch(self, row: Value) -> Value:
+        """Where the sums of the tile whose first row this is are between the k blocks of a group."""
+        return self.w0 + self.f["wt"] + (row - self.pb * self.spec.rows) * self.spec.lanes
 
 
 class _Tile:
@@ -369,7 +388,7 @@ class _Tile:
                 return
             with b.vfor("x", 0, self.lanes, self.lanes, full=True) as x:
                 for place, sums in enumerate(self.acc):
-                    sums.set(stage[x + place * self.spec.lanes])
+                    sums.set(stage[self.nest.stage_at + place * self.spec.lanes + x])
 
         self.either(lambda: self.at_once(lambda t, r, c: t.set(store[at(r, c)] + t.get())), rows)
 
@@ -411,7 +430,8 @@ class _Tile:
         m = nest.f["m"]
         count = const("i64", spec.rows) if spec.even else b.let(minimum(m - self.i0, spec.rows), "count")
         with b.for_("r", 0, count) as r:
-            first, row = b.let(r * spec.lanes, "first"), b.let(self.i0 + r, "row")
+            first = b.let(nest.stage_at + r * spec.lanes, "first")
+            row = b.let(self.i0 + r, "row")
             for lo, hi in nest.pieces(cols):
                 with b.vfor("x", lo, hi, lanes, full=not part and not spec.joined) as x:
                     do(first + x, row, self.j0 + x)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..build import Register, Value, const, maximum, minimum, select
+from ..build import Buffer, Register, Value, const, maximum, minimum, select
 from ..ir import SIZE
 from . import packing
 from .contraction import Frame, Spec, round_up
 from .pairs import Least
 
-STRIP = 8  # column panels of B that are packed at once, row after row: longer pieces of a row are read
+STRIP = 2  # column panels of B that are packed at once, row after row: longer pieces of a row are read
 EDGE = 64  # k steps of a row that are packed at once where some rows do not exist
 PIECE = 64  # k steps of a computed operand that lie in scratch until they are turned
 DISTANCE = 16  # rows of B that are asked for before they are packed
@@ -44,6 +44,7 @@ class Panels:
     j0: Value
     depth: Value
     turn_b: Value
+    opens: Value
     shift: Value
     room: Value
     whole: Value
@@ -51,10 +52,13 @@ class Panels:
 
     def __init__(self, f: Frame):
         self.f, self.b, self.spec = f, f.b, f.spec
-        self.stage = None
+        self.stage: Buffer | None = None
         self.least = (Least(f.b), Least(f.b)) if f.spec.pairs else None
         self.places = f.b.alloc("places", "i64", f.spec.lanes) if f.spec.spread else None
-        if f.spec.late or f.spec.tail or f.spec.joined or not f.spec.even:
+        self.stage_at = const("i64", 0)
+        if f.spec.deep:
+            self.stage = f.work
+        elif f.spec.late or f.spec.tail or f.spec.joined or not f.spec.even:
             self.stage = f.b.alloc("stage", f.spec.acc, f.spec.rows * f.spec.lanes)
         self.square = None
         if along_k := [w for w in f.spec.made if (f.spec.a, f.spec.b)[w == "b"] == ("row", "col")[w == "b"]]:
@@ -170,13 +174,27 @@ class Panels:
             row, put = b.let(base + kk * bk), b.let(at + kk * lanes)
             with b.for_("s", 0, count) as s:
                 start = b.let(row + s * lanes)
-                for line in range(0, lanes, 64 // SIZE[spec.read("b")]):
-                    b.prefetch(f.bm, start + DISTANCE * bk + line)
+                self.ask(start + DISTANCE * bk)
                 with b.vfor("x", 0, lanes, lanes, full=True) as x:
                     work[put + s * size + x] = f.of_b(start + x)
         if self.least:
             with b.for_("s", 0, count) as s:
                 self.least[1].look(work, b.let(at + s * size), b.let(self.gk * lanes))
+
+    def ask(self, start: Value, far: bool = False) -> None:
+        """Have a k step of a panel of B brought near, before it is packed."""
+        f, b, spec = self.f, self.b, self.spec
+        for row in (start, start + (f["bk"] >> 1)) if spec.pairs else (start,):
+            for line in range(0, spec.lanes, 64 // SIZE[spec.read("b")]):
+                b.prefetch(f.bm, row + line, far=far)
+
+    def next_strip(self, j0: Value) -> Value | None:
+        """Where what is packed with the next strip, and lies in it where this panel lies in its own, begins in B: the
+        first tile of each panel has it brought near."""
+        f, b, spec = self.f, self.b, self.spec
+        if spec.b != "row" or spec.joined or spec.spread or f.made("b"):
+            return None
+        return b.let(self.b0 + self.kb * f["bk"] + (j0 + STRIP * spec.lanes) * f["bj"], "raw")
 
     def pack_spread(self, j: Value, at: Value) -> None:
         """One panel of B whose columns lie in rows; the last one stands for those that do not exist."""

@@ -231,25 +231,31 @@ GROUP = 3  # k blocks at most whose sums stay in scratch
 KEPT = 512  # columns at a time where sums are kept in the workspace between k blocks
 FLOPS_A_LOAD = 16  # multiply-adds in the time that packing an element takes
 FAR = 1 << 31  # bytes that the k steps of a panel of A span, times columns squared, from which A is packed
+LOWER = 7  # a tile may lack one of so many rows that it could have, where C is higher than
+MANY = 8  # of them
 TILES = {32: ((14, 2), (24, 1), (6, 4)), 16: ((6, 2), (12, 1), (3, 4))}
 
 
 def tile(
-    m: int, n: int, vector: int, regs: int, generic: bool, tails: bool = False, most: int = 24
+    m: int, n: int, vector: int, regs: int, generic: bool, product: bool = False, most: int = 24
 ) -> tuple[int, int]:
-    """(rows, vectors) of the register tile that wastes the least work. tails: the last columns have a narrower one.
-    most: rows it may have."""
+    """(rows, vectors) of the register tile that wastes the least work. product: the last columns have a narrower one,
+    and many tiles may be a little lower than they could be. most: rows it may have."""
     if generic:
         return TILES[regs][0]
     best, choice = 0.0, (1, 1)
     for top, nv in TILES[regs]:
-        panels = ceil_div(m, min(top, most))
-        rows = ceil_div(m, panels)
-        last = tail_lanes(n, nv * vector, vector) // vector if tails else 0
-        widths = [nv] * (n // (nv * vector)) + [last] if last else [nv] * ceil_div(n, nv * vector)
-        cost = panels * sum(_step(rows, v, regs) for v in widths)
-        if not best or cost < best * 0.97:
-            best, choice = cost, (rows, nv)
+        last = tail_lanes(n, nv * vector, vector) // vector if product else 0
+        whole = n // (nv * vector) if last else ceil_div(n, nv * vector)
+        high = min(top, most)
+        rows = [ceil_div(m, ceil_div(m, high))]
+        rows += range(high - 1, high - high // LOWER - 1, -1) if product and m > MANY * high else ()
+        costs = [
+            ceil_div(m, r) * (whole * _step(r, nv, regs) + bool(last) * _step(r, last, regs)) for r in rows
+        ]
+        least = min(range(len(rows)), key=lambda i: costs[i] * (1.005 if i else 1))
+        if not best or costs[least] < best * 0.97:
+            best, choice = costs[least], (rows[least], nv)
     return choice
 
 
@@ -277,7 +283,7 @@ def _gemm(
 ) -> Plan:
     m, n, k, size = ints["m"], ints["n"], ints["k"], SIZE[spec.acc]
     vector = _vector(spec, target)
-    rows, nv = tile(m, n, vector, registers(target), generic, tails=True)
+    rows, nv = tile(m, n, vector, registers(target), generic, product=True)
     wide = lanes = nv * vector
     if 0 < n < lanes and not generic:
         lanes = tail_lanes(n, lanes, vector)
@@ -301,6 +307,7 @@ def _gemm(
         groups=k > spec.kc or generic,
         deep=pack_b and (k > spec.kc or generic),
         tail=lanes,
+        far=generic or m * n * SIZE[spec.out] > target.caches[1] // 4,
     )
     unroll = 1 if pack_a or rows * nv >= 12 else 2 if rows * nv >= 6 else 4
     if pack_b:  # a step has a prefetch, too
@@ -333,9 +340,9 @@ def _gemm(
 def blocking(spec: Spec, ints: dict[str, int], target: Vectors, plain: bool = True) -> dict[str, int]:
     """`ints` with the blocks of columns and rows that the target's caches hold, and where they lie in the workspace.
 
-    A block of A takes three eighths of the second cache (with it the panels of B that pass), one of B an eighth of the
-    last. Where one of B fits the second, the panels of A pass one by one. The k blocks of a small weight's gradient (A
-    is transposed, its sums stay in the second cache) come one at a time: less is packed at once."""
+    A block of A takes an eighth of the second cache, beside what is packed next and two panels of B, one of B an eighth
+    of the last. Where one of B fits the second, the panels of A pass one by one. The k blocks of a small weight's
+    gradient (A is transposed, its sums stay in the second cache) come one at a time: less is packed at once."""
     m, n, size, rows, lanes = ints["m"], ints["n"], SIZE[spec.acc], spec.rows, spec.lanes
     _, second, last = target.caches
     columns, panels = ceil_div(ceil_div(n, lanes), ints["gc"]), ceil_div(ceil_div(m, rows), ints["gr"])
@@ -345,23 +352,17 @@ def blocking(spec: Spec, ints: dict[str, int], target: Vectors, plain: bool = Tr
     keeps = spec.blocks and ints["k"] > kg and not (plain and spec.out == spec.acc)
     most = min(last // 8, 4 << 20) // (depth * lanes * size or 1)
     nc = balanced(columns, min(most, KEPT // lanes) if keeps else most) * lanes
-    mp = balanced(panels, second * 3 // 8 // (depth * pitch * size or 1))
+    mp = balanced(panels, second // 8 // (depth * pitch * size or 1))
     if spec.pack_a and nc * depth * size <= second // 4:
         mp = 1
     packed_b = nc * (depth + SPARE) if spec.pack_b else 0
     packed_a = mp * (depth + SPARE) * pitch + SPARE if spec.pack_a else 0
     kept = panels * rows * nc if keeps else 0
-    wp = packed_b + packed_a
-    sums = mp * rows * lanes if spec.deep else 0
-    return ints | {
-        "nc": nc,
-        "mp": mp,
-        "kg": kg,
-        "wa": packed_b,
-        "wp": wp,
-        "wt": wp + kept,
-        "ws": wp + kept + sums,
-    }
+    line = 64 // size  # vectors of B's panels and of sums do not lie across two lines
+    wp = round_up(packed_b + packed_a, line)
+    wt = round_up(wp + kept, line)
+    ws = round_up(wt + (mp * rows * lanes if spec.deep else 0), line)
+    return ints | {"nc": nc, "mp": mp, "kg": kg, "wa": packed_b, "wp": wp, "wt": wt, "ws": ws}
 
 
 def balanced(count: int, most: int) -> int:

@@ -179,13 +179,15 @@ class _Emit(Work):
             for nest in lowered:
                 nest.body(once=True)
 
-    def near(self, lanes: int, *at: Value) -> None:
-        """Have the lines of a row of a tile that are read brought near: no two of its rows lie in one page."""
-        for i in sorted({v[1] for v in self.tail.values if v[0] == "load"}):
+    def near(self, written: bool, lanes: int, *at: Value) -> None:
+        """Have the lines of a row of a tile that are read brought near: no two of its rows lie in one page. written:
+        those that are written, too."""
+        stores = {i for _, i in self.tail.stores}
+        for i in sorted({v[1] for v in self.tail.values if v[0] == "load"} | (stores if written else set())):
             dtype, _, _, (_, row, column) = self.tail.accesses[i]
             if row and column == 1:
                 for line in range(0, lanes, 64 // SIZE[dtype]):
-                    self.b.prefetch(self.bufs[i], self.address(i, at) + line)
+                    self.b.prefetch(self.bufs[i], self.address(i, at) + line, write=written and i in stores)
 
     def __call__(self, acc: Value, *at: Value) -> None:
         found = self.compute(at, acc)
