@@ -10,6 +10,7 @@ product of float32 out of the first cache, measured in the same rounds.
 
 from __future__ import annotations
 
+import ctypes
 import re
 import statistics
 import subprocess
@@ -98,11 +99,13 @@ def address(a: Array) -> int:
 
 
 def aligned(shape: Sequence[int], dtype: type = np.float32) -> np.ndarray:
-    """Normal numbers in memory aligned to 64 bytes."""
+    """Normal numbers in the device's memory, of both sides: huge pages, aligned to 64 bytes."""
     count = int(np.prod(shape))
-    raw = np.zeros(count * np.dtype(dtype).itemsize + 128, np.uint8)
-    start = -raw.ctypes.data % 64
-    a = raw[start : start + count * np.dtype(dtype).itemsize].view(dtype).reshape(shape)
+    block = DEVICE.alloc(count * np.dtype(dtype).itemsize)
+    memory = (ctypes.c_char * block.nbytes).from_address(block.ptr)
+    memory.block = block  # lives as long as the array
+    a = np.frombuffer(memory, dtype).reshape(shape)
+    a[...] = 0
     if np.issubdtype(dtype, np.floating):
         a[...] = np.random.default_rng(0).standard_normal(shape)
     return a
@@ -168,11 +171,22 @@ BATCHED = [
     (512, 512, 64, "ht", 16),
     (8, 8, 8, "nn", 512),
 ]
+LAYERS = [  # (rows, inputs, outputs) of linear layers: their products forward, for the input and for the weights
+    (768, 128, 384),
+    (768, 128, 512),
+    (768, 512, 128),
+    (1024, 512, 2048),
+    (1024, 2048, 512),
+    (20, 256, 1024),
+    (700, 256, 1024),
+]
+MODELS = [case for m, k, n in LAYERS for case in ((m, n, k, "nt", 1), (m, k, n, "nn", 1), (n, k, m, "tn", 1))]
 MATMULS = {
     "square": [(n, n, n, "nn", 1) for n in SQUARES],
     "layouts": [(n, n, n, way, 1) for n in (64, 100, 512, 1024) for way in ("nt", "tn", "tt")],
     "skinny": SKINNY,
     "vectors": VECTORS,
+    "models": MODELS,
     "batched": BATCHED,
     "f64": [(n, n, n, way, 1) for n in (64, 256, 1024) for way in ("nn", "nt")],
     "bf16": [(n, n, n, way, 1) for n in (64, 256, 1024) for way in ("nn", "nt")],
@@ -199,7 +213,7 @@ def matmuls(threads: int, only: Sequence[str] = ()) -> Iterator[Case]:
             a, b = operand(batch, m, k, layout[0], dtype), operand(batch, k, n, layout[1], dtype)
             strides = Strides(*a.stride(), *b.stride(), m * n, n, 1)
             p = planning.plan(m, n, k, batch, strides, dtype, DEVICE.target(), threads)
-            want = torch.empty(batch, m, n, dtype=DTYPES[dtype])
+            want = operand(batch, m, n, "n", dtype)
             theirs = partial(torch.bmm, a, b, out=want)
             if batch == 1:
                 theirs = partial(torch.mm, a[0], b[0], out=want[0])
@@ -220,7 +234,7 @@ def matmul(
     p: planning.Plan, a: torch.Tensor, b: torch.Tensor, size: int
 ) -> tuple[Callable[[], object], float, torch.Tensor, int]:
     """Ours, ready to run."""
-    kernel, c = planning.build(p.spec), torch.zeros(size, dtype=a.dtype)
+    kernel, c = planning.build(p.spec), torch.from_numpy(aligned((size,))).to(a.dtype)
     buffers = {"a": a, "b": b, "c": c, "work": torch.zeros(p.work * p.parts + 64, dtype=torch.uint8)}
     return *prepared(kernel, planning.args(kernel, p), buffers, p.parts), c, p.parts
 
