@@ -189,7 +189,8 @@ MATMULS = {
     "models": MODELS,
     "batched": BATCHED,
     "f64": [(n, n, n, way, 1) for n in (64, 256, 1024) for way in ("nn", "nt")],
-    "bf16": [(n, n, n, way, 1) for n in (64, 256, 1024) for way in ("nn", "nt")],
+    "bf16": [(n, n, n, way, 1) for n in (64, 256, 512, 1024) for way in ("nn", "nt")]
+    + [(m, n, k, "nt", 1) for m in (8, 12, 16, 32, 64) for n, k in ((768, 768), (3072, 768), (768, 3072))],
     "f16": [(n, n, n, "nt", 1) for n in (64, 512)],
     "i32": [(n, n, n, "nn", 1) for n in (64, 512)],
     "i64": [(n, n, n, "nn", 1) for n in (64, 512)],

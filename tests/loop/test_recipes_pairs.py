@@ -9,8 +9,9 @@ from tests.loop.recipe_runner import WIDE, Machine, bits, elements, run
 from flambeau.codegen import engine
 from flambeau.codegen.target import Target
 from flambeau.loop import semantics
-from flambeau.loop.build import Builder, op
+from flambeau.loop.build import Builder, const, op
 from flambeau.loop.recipes import planning
+from flambeau.loop.recipes.pairs import Least
 from flambeau.loop.recipes.planning import Plan, Strides
 
 PAIRS, TINY = Machine(512, bf16=True), Machine(512, caches=(1 << 10, 8 << 10, 64 << 10), bf16=True)
@@ -80,6 +81,35 @@ def test_an_instruction_that_takes_small_numbers_as_zero(
     want = product(a, b, WIDE)
     assert np.frombuffer(want, np.uint16).reshape(6, 18)[2, 5] & 0x7FFF
     assert product(a, b, PAIRS, interpreted=True) == want and not calls
+
+
+def test_the_least_exponent() -> None:
+    """That of both halves of all words, whatever their signs; zeros do not count, and without others there is none."""
+    b = Builder("least")
+    words, found = b.buf("words", "f32"), b.buf("found", "i64", "w")
+    least = Least(b)
+    least.look(words, const("i64", 0), const("i64", 40))
+    least.settle()
+    found[0] = least.exponent.get()
+    kernel, rng = b.kernel(), np.random.default_rng(3)
+    for place in (None, 0, 1, 37, 78):
+        for size in (1, 0x7F, 0x80, 0x81, 0x3F80, 0x7F80):
+            halves = rng.choice([0, 0x8000, 0x7F80, 0xFF80], 80).astype(np.uint16)
+            halves[:] = halves if place is not None else halves & 0x8000
+            if place is not None:
+                halves[place] = size | rng.choice([0, 0x8000])
+            sizes = halves[(halves & 0x7FFF) > 0].astype(int) & 0x7FFF
+            want = (sizes.min() - 1) >> 7 if len(sizes) else 255
+            for interpreted in (False, True):
+                out = np.zeros(1, np.int64)
+                run(
+                    kernel,
+                    [("words", None), ("found", None)],
+                    {"words": halves, "found": out},
+                    1,
+                    interpreted,
+                )
+                assert out[0] == want
 
 
 def test_odd_steps_and_strides_are_taken_one_by_one() -> None:

@@ -211,11 +211,6 @@ class Frame:
         """What computes "a" or "b", or None."""
         return self.operands[which] if which in self.spec.made else None
 
-    @property
-    def turn(self) -> Callable[[Value], Value] | None:
-        """What is made of a word that is packed by blocks, if anything."""
-        return pairs.turned if self.spec.pairs else None
-
     def of_a(self, index: Value) -> Value:
         """What is packed of A's element, or pair of elements, at an index."""
         return self._of(self.a, "a", "ak", index, None)

@@ -47,21 +47,38 @@ def _low(word: Value) -> Value:
 
 
 class Least:
-    """The least size of a factor other than zero that an operand was seen to have: its bits, less one."""
+    """The least exponent of a factor other than zero that an operand was seen to have.
+
+    The bits of its size, less one, below a sign bit of 1: that of zero becomes 0, so as signed numbers zeros are the
+    largest. Both halves of a word are made at once, and compared in its upper half (what lies below does not count)."""
 
     def __init__(self, b: Builder):
         self.b = b
-        self.seen = b.reg("least", const("u32", 0xFFFFFFFF), lanes=WIDTH)
+        self.seen = b.reg("least", const("i32", 0x7FFFFFFF), lanes=WIDTH)
         self.exponent = b.reg("exponent", const("i64", 255))
+
+    def note(self, word: Value) -> Value:
+        """Take a word of each of WIDTH lanes into account, and return it."""
+        b, seen = self.b, self.seen
+        word = b.let(word)
+        both = b.let((word.bitcast("u32") | const("u32", 0x80008000)) - const("u32", 0x00010001))
+        for half in (both, both << 16):
+            seen.set(minimum(seen.get(), half.bitcast("i32")))
+        return word
+
+    def turned(self, word: Value) -> Value:
+        """What is packed of a word that memory has, which is taken into account."""
+        return self.note(turned(word))
 
     def look(self, words: Buffer, start: Value, count: Value) -> None:
         """Take packed words into account."""
-        b, seen, most = self.b, self.seen, const("u32", 0x7FFF)
-        with b.vfor("x", start, start + count, WIDTH) as x:
-            word = b.let(words[x].bitcast("u32"))
-            for half in (word, word >> 16):
-                seen.set(minimum(seen.get(), (half & most) - 1))
-        self.exponent.set(minimum(seen.reduce("min") >> 7, 255).cast("i64"))
+        with self.b.vfor("x", start, start + count, WIDTH) as x:
+            self.note(words[x])
+
+    def settle(self) -> None:
+        """Make the exponent of what was taken into account."""
+        least = self.seen.reduce("min").bitcast("u32") ^ const("u32", 0x80000000)
+        self.exponent.set(minimum(least >> 23, 255).cast("i64"))
 
 
 def safe(a: Least, b: Least) -> Value:

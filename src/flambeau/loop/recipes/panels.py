@@ -125,11 +125,11 @@ class Panels:
                 at,
                 spec.lanes,
                 spec.lanes,
-                f.turn,
+                self.turned(1),
                 self.p1 - self.p0 <= FEW,
             )
 
-        def rows() -> None:
+        def by_rows() -> None:
             base = b.let(self.b0 + self.gb * f["bk"] + j * f["bj"])
             if spec.spread:
                 self.pack_spread(j, at)
@@ -152,12 +152,19 @@ class Panels:
             else:
                 self.by_width(lambda: panel(False), panel)
 
+        def rows() -> None:
+            by_rows()
+            if self.least:
+                self.least[1].look(work, at, self.gk * spec.lanes)
+
         if made := f.made("b"):
             self.compute(made, j, self.je, spec.b == "col", at, spec.lanes, spec.lanes)
+            if self.least:
+                self.least[1].look(work, at, self.gk * spec.lanes)
         else:
             self.choose("b", spec.b == "col", f["n"], blocks, rows)
         if self.least:
-            self.least[1].look(work, at, self.gk * spec.lanes)
+            self.least[1].settle()
 
     def pack_strip(self, j0: Value) -> None:
         """The next whole panels of B from column j0 on, STRIP at most."""
@@ -180,6 +187,7 @@ class Panels:
         if self.least:
             with b.for_("s", 0, count) as s:
                 self.least[1].look(work, b.let(at + s * size), b.let(self.gk * lanes))
+            self.least[1].settle()
 
     def ask(self, start: Value, far: bool = False) -> None:
         """Have a k step of a panel of B brought near, before it is packed."""
@@ -260,7 +268,7 @@ class Panels:
             room = round_up(spec.rows, spec.block)
             with b.if_(i0 + room <= f["m"]):
                 packing.transposed_panel(
-                    b, f.a, self.a0, f["ai"], window, spec.block, work, start, pitch, pitch, f.turn
+                    b, f.a, self.a0, f["ai"], window, spec.block, work, start, pitch, pitch, self.turned(0)
                 )
             with b.else_():
                 edge()
@@ -271,6 +279,11 @@ class Panels:
                 row = b.let(self.a0 + minimum(i0 + r, last) * f["ai"] + self.gb * f["ak"])
                 with b.for_("kk", q, minimum(q + EDGE, self.gk)) as kk:
                     work[start + r + kk * pitch] = f.of_a(row + kk * f["ak"])
+            look()
+
+        def look() -> None:
+            if self.least:
+                self.least[0].look(work, start, self.gk * pitch)
 
         def rows() -> None:
             places = self.a_rows(i0)
@@ -278,6 +291,7 @@ class Panels:
                 step = b.let((self.gb + kk) * f["ak"])
                 for r, row in enumerate(places):
                     work[start + kk * pitch + r] = f.of_a(row + step)
+            look()
 
         def copy() -> None:  # a k step of a panel lies in a row
             base = b.let(self.a0 + i0 + self.gb * f["ak"])
@@ -288,9 +302,11 @@ class Panels:
                     with b.vfor("x", r, r + width, width, full=True) as x:
                         work[put + x] = f.of_a(row + x)
                     r += width
+            look()
 
         if made := f.made("a"):
             self.compute(made, i0, f["m"], spec.a == "row", start, spec.rows, pitch)
+            look()
         elif spec.a != "col":
             self.choose("a", spec.a == "row", f["m"], blocks, rows)
         elif spec.even:
@@ -301,7 +317,11 @@ class Panels:
             with b.else_():
                 edge()
         if self.least:
-            self.least[0].look(work, start, self.gk * pitch)
+            self.least[0].settle()
+
+    def turned(self, which: int) -> packing.Turn | None:
+        """What is made of a word of A (0) or B that is packed by blocks, if anything."""
+        return self.least[which].turned if self.least else None
 
     def compute(
         self, made: Any, first: Value, limit: Value, along_k: bool, at: Value, lines: int, pitch: int
