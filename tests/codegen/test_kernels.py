@@ -8,6 +8,7 @@ import codegen_native as native
 import numpy as np
 import pytest
 
+from flambeau.codegen import engine, target
 from flambeau.loop import ir
 from flambeau.loop.build import Builder, fma, op, select
 
@@ -100,12 +101,27 @@ def test_strides_gathers_and_scatters(type: str, n: int) -> None:
     assert (got["scatter"][where] == v[:n]).all() and not got["scatter"][n:].any()
 
 
+def test_no_gather_where_lanes_are_evenly_apart() -> None:
+    """Whatever the stride, known or not, gathers and scatters are slow: only the last round, with masks, has some."""
+    b = Builder("apart")
+    size, stride = b.integer("n"), b.integer("stride")
+    x, y, z = b.buf("x", "f32"), b.buf("y", "f32", "w"), b.buf("z", "f32", "w")
+    with b.vfor("i", 0, size, 16, full=True) as i:
+        inside = b.let(i < size - 3)
+        y[i] = x[i * stride] + x[i * 2] + x[i * 9] + x[stride - i * 3] + x.load(i * 4, inside)
+        y[i * stride] = x[i] + 1
+        z[i * 9] = x[i]
+        b.store(z, i * 3, x[i], inside)
+    text = str(engine.emit([b.kernel()], target.named("x86-64-v4"), "llvm"))
+    assert "@llvm.masked.load" in text and "gather" not in text and "scatter" not in text
+
+
 @pytest.mark.parametrize("n", [5, 16, 50])
 def test_masks(n: int) -> None:
     b = Builder("masks")
     size, switch = b.integer("n"), b.integer("switch")
     x, at, far = b.buf("x", "f32"), b.buf("at", "i64"), b.integer("far")
-    outs = [b.buf(f"o{k}", "f32", "rw") for k in range(9)]
+    outs = [b.buf(f"o{k}", "f32", "rw") for k in range(13)]
     on = b.let(switch.eq(1))
     with b.vfor("i", 0, size, 16) as i:
         odd = b.let((i % 2).eq(1))
@@ -118,6 +134,9 @@ def test_masks(n: int) -> None:
         b.store(outs[6], at[i], x[i], at[i] < size)
         b.store(outs[7], i * far, x[i], on)
         b.store(outs[8], i + 1 - 1, 3.0, odd & (i < 20))
+        for k, step in enumerate((2, 3), 9):
+            outs[k][i] = x.load(i * step, i * step < size)  # what lies beyond is not read
+            b.store(outs[k + 2], i * step, x[i], odd & (i * step < size))
     with b.if_(x.load(far, on) > 0.0):
         outs[7][0] = 5.0
     v, out = floats(n), [np.full(n + 1, 9, np.float32) for _ in outs]
@@ -131,6 +150,12 @@ def test_masks(n: int) -> None:
     assert (got[5][:n] == np.where(k % 2, v, 9)).all()
     assert (got[6][where[where < n]] == v[where < n]).all()
     assert (got[8][:n] == np.where((k % 2 == 1) & (k < 20), 3, 9)).all()
+    for step, loaded, stored in ((2, got[9], got[11]), (3, got[10], got[12])):
+        inside = -(-n // step)
+        assert (loaded[:inside] == v[::step]).all() and not loaded[inside:n].any()
+        want = np.full(n, 9, np.float32)
+        want[step : n : 2 * step] = v[1 : -(-n // step) : 2]
+        assert (stored[:n] == want).all()
 
 
 REDUCERS: dict[str, Callable] = {"add": np.add, "mul": np.multiply, "min": np.minimum, "max": np.maximum}

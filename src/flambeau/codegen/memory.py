@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 from ..loop import ir
 from .function import Buffer, Function
@@ -78,8 +79,10 @@ class Memory(Function):
                 )
             if index.step == -1:
                 text = self._reverse(text, type)
-        elif not active and isinstance(index.step, int) and 2 <= index.step <= 4:
-            text = self._every(index.step, type, buffer, index)
+        elif self._close(index.step, buffer, active):
+            text = self._every(cast(int, index.step), type, buffer, index, active)
+        elif not active and index.step is not None:
+            text = self._apart(index.step, type, buffer, index)
         else:
             pointers = self._lanes(buffer, index)
             active = active or "splat (i1 true)"
@@ -87,38 +90,84 @@ class Memory(Function):
             text = self._masked("gather", type, buffer, operands)
         return Value(self._from_memory(text, buffer.type, width), buffer.type, width)
 
-    def _every(self, step: int, type: str, buffer: Buffer, index: Value) -> str:
-        """Every `step`-th element, picked out of vector loads; the last one ends with the last lane's element."""
-        width = self.width
-        last = (width - 1) * step + 1 - width
-        starts = [min(k * width, last) for k in range(step)]
-        result = ""
-        for k, start in enumerate(starts):
-            pointer = self._address(buffer, self.arithmetic("add", index.text, start))
-            piece = self.line(f"load {type}, ptr {pointer}, align {ir.SIZE[buffer.type]}{buffer.tag}")
-            if not k:
-                result = piece
-                continue
-            order = []
-            for lane in range(width):
-                at = lane * step
-                if at >= starts[k - 1] + width:  # not in the pieces so far
-                    order.append(width + min(at - start, width - 1))
-                else:
-                    order.append(at if k == 1 else lane)
-            lanes = ", ".join(f"i32 {n}" for n in order)
-            result = self.line(f"shufflevector {type} {result}, {type} {piece}, <{width} x i32> <{lanes}>")
+    def _close(self, step: str | int | None, buffer: Buffer, active: str) -> bool:
+        """Whether elements lie so close that vectors of all between them cost less than one after the other."""
+        return isinstance(step, int) and 2 <= step <= 4 and (not active or self._masks(buffer))
+
+    def _pieces(self, step: int, buffer: Buffer, index: Value, active: str) -> Iterator[tuple[int, str, str]]:
+        """Vectors of all from the first lane's element on: (where it starts, address, mask of active lanes' elements).
+        The last one ends with the last lane's element."""
+        width, last = self.width, (self.width - 1) * (step - 1)
+        for start in [min(k * width, last) for k in range(step)]:
+            mask = active
+            if active:
+                here = [at // step if at % step == 0 else width for at in range(start, start + width)]
+                mask = self._picked(f"<{width} x i1>", active, "zeroinitializer", here)
+            yield start, self._address(buffer, self.arithmetic("add", index.text, start)), mask
+
+    def _every(self, step: int, type: str, buffer: Buffer, index: Value, active: str) -> str:
+        """Every `step`-th element, picked out of vector loads."""
+        width, align, result, ended = self.width, f"align {ir.SIZE[buffer.type]}", "", 0
+        for k, (start, pointer, mask) in enumerate(self._pieces(step, buffer, index, active)):
+            if mask:
+                operands = [f"ptr {align} {pointer}", f"<{width} x i1> {mask}"]
+                piece = self._masked("load", type, buffer, operands)
+            else:
+                piece = self.line(f"load {type}, ptr {pointer}, {align}{buffer.tag}")
+            if k:
+                order = []
+                for lane, at in enumerate(range(0, width * step, step)):
+                    if at >= ended:  # not in the pieces so far
+                        order.append(width + min(at - start, width - 1))
+                    else:
+                        order.append(at if k == 1 else lane)
+                piece = self._picked(type, result, piece, order)
+            result, ended = piece, start + width
         return result
 
-    def rows(self, buffer: Buffer, index: Value, mask: str) -> list[str]:
-        """For each lane the `width` elements from where `index` is on; zeros, not read, where the mask is false. Each
-        address is made of the one before: those of all rows at once would not fit the registers."""
-        assert index.step is not None
-        type, align = f"<{self.width} x {buffer.memory}>", f"align {ir.SIZE[buffer.type]}"
-        found, pointer = [], self._address(buffer, index.text)
+    def _store_every(
+        self, step: int, type: str, text: str, buffer: Buffer, index: Value, active: str
+    ) -> None:
+        name, width = self._intrinsic("store", buffer), self.width
+        for start, pointer, mask in self._pieces(step, buffer, index, active):
+            piece = self._picked(type, text, "poison", [at // step for at in range(start, start + width)])
+            where = f"ptr align {ir.SIZE[buffer.type]} {pointer}"
+            self.out.append(
+                f"  call void @{name}({type} {piece}, {where}, <{width} x i1> {mask}){buffer.tag}"
+            )
+
+    def _picked(self, type: str, a: str, b: str, order: Sequence[int]) -> str:
+        lanes = ", ".join(f"i32 {k}" for k in order)
+        return self.line(f"shufflevector {type} {a}, {type} {b}, <{self.width} x i32> <{lanes}>")
+
+    def _apart(self, step: str | int, type: str, buffer: Buffer, index: Value) -> str:
+        """Elements `step` apart, one after the other: a gather takes four times as long at least."""
+        result, align = "poison", f"align {ir.SIZE[buffer.type]}{buffer.tag}"
+        for lane, pointer in enumerate(self._places(step, buffer, index)):
+            one = self.line(f"load {buffer.memory}, ptr {pointer}, {align}")
+            result = self.line(f"insertelement {type} {result}, {buffer.memory} {one}, i32 {lane}")
+        return result
+
+    def _store_apart(self, step: str | int, type: str, text: str, buffer: Buffer, index: Value) -> None:
+        align = f"align {ir.SIZE[buffer.type]}{buffer.tag}"
+        for lane, pointer in enumerate(self._places(step, buffer, index)):
+            one = self.line(f"extractelement {type} {text}, i32 {lane}")
+            self.out.append(f"  store {buffer.memory} {one}, ptr {pointer}, {align}")
+
+    def _places(self, step: str | int, buffer: Buffer, index: Value) -> Iterator[str]:
+        """The address of each lane, made of the one before: those of all at once would not fit the registers."""
+        pointer = self._address(buffer, index.text)
         for lane in range(self.width):
             if lane:
-                pointer = self.line(f"getelementptr {buffer.memory}, ptr {pointer}, i64 {index.step}")
+                pointer = self.line(f"getelementptr {buffer.memory}, ptr {pointer}, i64 {step}")
+            yield pointer
+
+    def rows(self, buffer: Buffer, index: Value, mask: str) -> list[str]:
+        """For each lane the `width` elements from where `index` is on; zeros, not read, where the mask is false."""
+        assert index.step is not None
+        type, align = f"<{self.width} x {buffer.memory}>", f"align {ir.SIZE[buffer.type]}"
+        found = []
+        for lane, pointer in enumerate(self._places(index.step, buffer, index)):
             if not mask:
                 found.append(self.line(f"load {type}, ptr {pointer}, {align}{buffer.tag}"))
                 continue
@@ -129,10 +178,13 @@ class Memory(Function):
             found.append(self._masked("load", type, buffer, operands))
         return found
 
+    def _masks(self, buffer: Buffer) -> bool:
+        """Whether the processor has masks: else LLVM spells them out, a block per lane."""
+        return self.target.avx512 or (self.target.vector_bits == 256 and ir.SIZE[buffer.type] >= 4)
+
     def _by_copy(self, buffer: Buffer) -> bool:
-        """Whether the last round copies elements: LLVM spells masks out, a block per lane, where there are none."""
-        masks = self.target.avx512 or (self.target.vector_bits == 256 and ir.SIZE[buffer.type] >= 4)
-        return bool(self.rest) and not masks
+        """Whether the last round copies elements."""
+        return bool(self.rest) and not self._masks(buffer)
 
     def _load_by_copy(self, type: str, buffer: Buffer, pointer: str) -> str:
         place = self.scratch(type)
@@ -146,8 +198,7 @@ class Memory(Function):
         self.out.append(f"  call void @{name}(ptr {to}, ptr {source}, i64 {self.rest})")
 
     def _reverse(self, text: str, type: str) -> str:
-        order = ", ".join(f"i32 {k}" for k in reversed(range(self.width)))
-        return self.line(f"shufflevector {type} {text}, {type} poison, <{self.width} x i32> <{order}>")
+        return self._picked(type, text, "poison", range(self.width)[::-1])
 
     def _masked(self, what: str, type: str, buffer: Buffer, operands: list[str]) -> str:
         """Call llvm.masked.load or gather, inactive lanes zero."""
@@ -242,6 +293,12 @@ class Memory(Function):
                 self._copy(buffer, pointer, place)
                 return
             name, address = self._intrinsic("store", buffer), f"ptr {align} {pointer}"
+        elif active and self._close(index.step, buffer, active):
+            self._store_every(cast(int, index.step), type, text, buffer, index, active)
+            return
+        elif not active and index.step is not None:
+            self._store_apart(index.step, type, text, buffer, index)
+            return
         else:
             address = f"<{width} x ptr> {align} {self._lanes(buffer, index)}"
             name, active = self._intrinsic("scatter", buffer), active or "splat (i1 true)"
