@@ -190,7 +190,8 @@ def matrices(label: str, shape: tuple[int, int], plain: Any, gradient: Any) -> N
     ):
         for dim in (0, 1):
             r: Callable[..., Any] = lambda torch, x, k=name, d=dim: getattr(x, k)(dim=d)
-            plain(f"{name} dim {dim} {label}", 4 * n, shape, r)
+            moved = 16 if name == "cummax" else 8 if name in ("cumsum", "cumprod", "logcumsumexp") else 4
+            plain(f"{name} dim {dim} {label}", moved * n, shape, r)
     plain(f"sum 0, 2 {label}", 4 * n, (shape[0] // 8, 8, shape[1]), lambda torch, x: x.sum((0, 2)))
     plain(f"sum 1 of 3 {label}", 4 * n, (shape[0] // 8, 64, shape[1] // 8), lambda torch, x: x.sum(1))
     plain(

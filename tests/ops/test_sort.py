@@ -19,6 +19,12 @@ def sample(shape: tuple[int, ...], kind: Any) -> np.ndarray:
     return a
 
 
+def bits(x: Any) -> bytes:
+    """All that a tensor holds; the bits of NaN do not count."""
+    a = x.double().numpy() if x.dtype.is_floating_point else x.numpy()
+    return np.where(np.isnan(a), np.array(7, a.dtype), a).tobytes() if a.dtype.kind == "f" else a.tobytes()
+
+
 def same(got: Any, want: Any) -> None:
     np.testing.assert_array_equal(got.numpy(), want.numpy())
 
@@ -110,6 +116,28 @@ def test_running(name: str, shape: tuple[int, ...], dim: int) -> None:
     (got * got).sum().backward()
     (want * want).sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), y.grad.numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "bfloat16", "int64", "uint8", "bool"])
+@pytest.mark.parametrize("shape", [(23, 1100), (2, 6, 530), (38, 37), (33, 16)])
+def test_running_values_are_those_of_each_row_alone(kind: str, shape: tuple[int, ...]) -> None:
+    """In panels of columns and turned squares, whole and not, there and along memory: the bits of one row."""
+    x, y = both(kind, shape[-1], int(np.prod(shape[:-1])))
+    x = x.reshape(shape)
+    scans: dict[str, Any] = {
+        "cumsum": lambda v, d: (v.cumsum(d),),
+        "cumprod": lambda v, d: (v.cumprod(d),),
+        "cummax": lambda v, d: v.cummax(d),
+        "cummin": lambda v, d: v.cummin(d),
+        "logcumsumexp": lambda v, d: (v.logcumsumexp(d),) if y.dtype.is_floating_point else (),
+    }
+    for name, scan in scans.items():
+        for dim in (-2, -1):
+            rows, found = x.movedim(dim, 0), scan(x, dim)
+            for at in {(0,) * (len(shape) - 1), tuple(n // 2 for n in rows.shape[1:])}:
+                row = (slice(None), *at)
+                for got, want in zip(found, scan(rows[row].clone(), 0)):
+                    assert bits(got.movedim(dim, 0)[row]) == bits(want), (name, dim, at)
 
 
 def test_products_with_zeros_have_gradients() -> None:

@@ -19,6 +19,7 @@ from .schedule import PNode
 
 RADIX = 128  # elements from which on a row is sorted by radix
 SOME = 64  # elements for each of the first ones from which on a row is not sorted as a whole
+LARGE = 1 << 20  # elements that no cache holds, with the results
 SERIAL_WORK = 4000  # elements below which one thread is faster
 
 
@@ -125,11 +126,18 @@ def scan(node: PNode) -> Sequence[Launch]:
     dense = (axes[-1][1] if lanes else (x.strides[dim], out.strides[dim])) == (1, 1)
     spec = scans.Scan(kind, x.buf.dtype.short, len(axes), lanes, dense)
     ints = {"n": n, "xs": x.strides[dim], "os": out.strides[dim]}
+    if lanes:  # a panel for each thread; two, where they are in the caches and a late thread counts
+        across, lead = axes[-1][0], rows // axes[-1][0]
+        share = -(-current().get_num_threads() * (1 if rows * n >= LARGE else 2) // lead)
+        ints["panel"] = min(scans.PANEL, -(-across // (share * scans.LANES)) * scans.LANES)
+        rows = lead * -(-across // ints["panel"])
     for i, (m, (xs, os)) in enumerate(axes):
         ints |= {f"a{i}": m, f"x_a{i}": xs, f"o_a{i}": os}
     bufs = {"x": x, "out": out}
     if len(node.outs) > 1:
         bufs["places"] = whole(node.outs[1])
     return [
-        named_launch(spec, lambda: scans.kernel(spec), parts_of(rows, rows * n), f"cum{kind}", bufs, ints, {})
+        named_launch(
+            spec, lambda: scans.kernel(spec), parts_of(rows, numel(out.shape)), f"cum{kind}", bufs, ints, {}
+        )
     ]

@@ -7,16 +7,16 @@ operation where it waited for four.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..build import Builder, Register, Value, const, maximum, minimum, op, select
+from ..build import Buffer, Builder, Register, Value, const, maximum, minimum, op, select
 from ..ir import FLOATS, Kernel
 from .sort import decode
 
 LANES = 16
 ROWS, BLOCK = 4, 4  # rows at a time; elements of float32 at a time
-AHEAD = 8  # rows that memory is asked for ahead, where they lie across
+PANEL = 512  # rows side by side that take an element each in turn: pages are read and written for some time
 STRETCH = 64  # elements that may have no new extremum
 
 
@@ -42,8 +42,8 @@ def wide(spec: Scan) -> str:
 def kernel(spec: Scan) -> Kernel:
     """out[..., i] (and places[..., i] of extrema) of the rows of x; n along the axis with strides xs, os."""
     f = _Frame(spec)
-    if spec.lanes:
-        f.columns()
+    if spec.lanes or (spec.dense and spec.axes and spec.kind == "logaddexp"):
+        (f.columns if spec.lanes else f.turned)()
         return f.b.kernel()
     b = f.b
     lo, hi = b.partition(f.count(f.extents))
@@ -72,10 +72,12 @@ class _Frame:
         self.n = b.integer("n")
         near = spec.dense and not spec.lanes
         self.xs, self.os = (const("i64", 1) if near else b.integer(k) for k in ("xs", "os"))
+        self.panel = b.integer("panel") if spec.lanes else const("i64", 0)
         self.extents = [b.integer(f"a{i}") for i in range(spec.axes)]
         self.x_a = [b.integer(f"x_a{i}") for i in range(spec.axes)]
         self.o_a = [b.integer(f"o_a{i}") for i in range(spec.axes)]
-        self.block = BLOCK if spec.type == "f32" and wide(spec) == "f64" else 1
+        self.joins = spec.type == "f32" and wide(spec) == "f64"
+        self.block = BLOCK if self.joins or (spec.lanes and spec.kind != "logaddexp") else 1
 
     @staticmethod
     def count(extents: list[Value]) -> Value:
@@ -88,15 +90,17 @@ class _Frame:
     def step(self, chain: _Chain, i: Value, at: Value, to: Value, count: int) -> None:
         """The elements i, i + 1, ... of a chain that begins at `at` and `to`."""
         b, x, out, type = self.b, self.x, self.out, self.spec.type
-        if self.block > 1:
+        if self.joins:
             new = [b.let(x[at + (i + k) * self.xs].cast(chain.type), "x") for k in range(count)]
             for k, y in enumerate(chain.joined(new)):
                 out[to + (i + k) * self.os] = y.cast(type)
             return
-        chain.take(i, b.let(x[at + i * self.xs].cast(chain.type), "x"))
-        out[to + i * self.os] = chain.acc.get().cast(type)
-        if self.places is not None:
-            self.places[to + i * self.os] = chain.at.get()
+        for k in range(count):
+            j = b.let(i + k) if k else i
+            chain.take(j, b.let(x[at + j * self.xs].cast(chain.type), "x"))
+            out[to + j * self.os] = chain.acc.get().cast(type)
+            if self.places is not None:
+                self.places[to + j * self.os] = chain.at.get()
 
     def whole(self, body: Callable[[Value, int], None]) -> None:
         """body(first element, how many) for all elements."""
@@ -147,36 +151,83 @@ class _Frame:
         self.places[to] = chain.at.get()  # type: ignore[index]
 
     def columns(self) -> None:
-        """Rows side by side are lanes."""
-        b, lead = self.b, self.extents[:-1]
-        dense, one = self.spec.dense, const("i64", 1)
-        x_last, o_last = (one, one) if dense else (self.x_a[-1], self.o_a[-1])
-        blocks = b.let((self.extents[-1] + (LANES - 1)) // LANES, "blocks")
-        lo, hi = b.partition(self.count(lead) * blocks)
+        """Rows side by side are lanes: a panel of them takes a few elements at a time, its chains wait in scratch."""
+        b, lead, panel = self.b, self.extents[:-1], self.panel
+        x_last, o_last = (const("i64", 1),) * 2 if self.spec.dense else (self.x_a[-1], self.o_a[-1])
+        panels = b.let((self.extents[-1] + (panel - 1)) // panel, "panels")
+        kept = [b.alloc("kept", t, PANEL, loose=True) for t in self.chain_types()]
+        lo, hi = b.partition(self.count(lead) * panels)
         with b.for_("row", lo, hi) as row:
-            flat = b.let(row // blocks, "flat")
+            flat = b.let(row // panels, "flat")
             x0, o0 = decode(b, flat, lead, (self.x_a[:-1], self.o_a[:-1]))
-            chain = _Chain(b, self.spec, LANES)
-            first = b.let(row % blocks * LANES, "first")
-            end = b.let(minimum(first + LANES, self.extents[-1]), "end")
+            first = b.let(row % panels * panel, "first")
+            x0, o0 = b.let(x0 + first * x_last), b.let(o0 + first * o_last)
+            some = b.let(minimum(panel, self.extents[-1] - first), "some")
+            with b.vfor("v", 0, some, LANES) as v:
+                _Chain(b, self.spec, LANES).keep(kept, v)
 
             def body(i: Value, count: int) -> None:
-                for k in range(count):
-                    b.prefetch(self.x, x0 + first * x_last + (i + (k + AHEAD)) * self.xs)
-                with b.vfor("v", first, end, LANES) as v:
+                with b.vfor("v", 0, some, LANES) as v:
+                    chain = _Chain(b, self.spec, LANES, kept, v)
                     self.step(chain, i, x0 + v * x_last, o0 + v * o_last, count)
+                    chain.keep(kept, v)
 
             self.whole(body)
+
+    def turned(self) -> None:
+        """16 rows are lanes where memory runs along them: squares of 16 elements of each are turned, there and back."""
+        b, lead, x_last, o_last = self.b, self.extents[:-1], self.x_a[-1], self.o_a[-1]
+        blocks = b.let((self.extents[-1] + (LANES - 1)) // LANES, "blocks")
+        tile = b.alloc("tile", self.spec.type, LANES * LANES)
+        lo, hi = b.partition(self.count(lead) * blocks)
+        with b.for_("row", lo, hi) as row:
+            x0, o0 = decode(b, b.let(row // blocks, "flat"), lead, (self.x_a[:-1], self.o_a[:-1]))
+            first = b.let(row % blocks * LANES, "first")
+            x0, o0 = b.let(x0 + first * x_last), b.let(o0 + first * o_last)
+            some = b.let(minimum(self.extents[-1] - first, LANES), "some")
+            whole = b.let(select(some.eq(LANES), self.n // LANES * LANES, 0), "whole")
+            chain = _Chain(b, self.spec, LANES)
+            with b.for_("i", 0, whole, LANES) as i:
+                with b.vfor("v", 0, LANES, LANES, full=True) as v:
+                    at = b.let(x0 + i + v * x_last, "at")
+                    found = [b.let(self.x[at + u], "x") for u in range(LANES)]
+                    for k, y in enumerate(found):
+                        tile[v + k * LANES] = y
+                with b.for_("u", 0, LANES) as u, b.vfor("v", 0, LANES, LANES, full=True) as v:
+                    chain.take(b.let(i + u), b.let(tile[u * LANES + v].cast(chain.type), "x"))
+                    tile[u * LANES + v] = chain.acc.get().cast(self.spec.type)
+                with b.vfor("v", 0, LANES, LANES, full=True) as v:
+                    at = b.let(v * LANES, "at")
+                    found = [b.let(tile[at + u], "y") for u in range(LANES)]
+                    for k, y in enumerate(found):
+                        self.out[o0 + k * o_last + i + v] = y
+            with b.for_("i", whole, self.n) as i, b.vfor("v", 0, some, LANES) as v:
+                self.step(chain, i, x0 + v * x_last, o0 + v * o_last, 1)
+
+    def chain_types(self) -> list[str]:
+        """What a chain holds, in memory."""
+        value = wide(self.spec)
+        return ["u8" if value == "b1" else value] + ["i64"] * (self.places is not None)
 
 
 class _Chain:
     """The running value (and the place where it was found)."""
 
-    def __init__(self, b: Builder, spec: Scan, lanes: int):
+    def __init__(
+        self, b: Builder, spec: Scan, lanes: int, kept: Sequence[Buffer] = (), v: Value | None = None
+    ):
         self.b, self.spec, self.type = b, spec, wide(spec)
-        start = const(self.type, 1 if spec.kind == "mul" else 0)
+        start: Value = const(self.type, 1 if spec.kind == "mul" else 0)
+        if v is not None:
+            start = kept[0][v] if self.type != "b1" else kept[0][v].ne(0)
         self.acc = b.reg("acc", start, self.type, lanes)
-        self.at: Register = b.reg("at", 0, "i64", lanes)
+        self.at: Register = b.reg("at", kept[1][v] if v is not None and len(kept) > 1 else 0, "i64", lanes)
+
+    def keep(self, kept: Sequence[Buffer], v: Value) -> None:
+        """Into scratch."""
+        kept[0][v] = self.acc.get().cast(kept[0].type)
+        if len(kept) > 1:
+            kept[1][v] = self.at.get()
 
     def joined(self, xs: list[Value]) -> list[Value]:
         """The running values of the next elements, which are combined before the chain takes them."""
