@@ -10,7 +10,7 @@ import pytest
 
 from flambeau.codegen import engine, target
 from flambeau.loop import ir
-from flambeau.loop.build import Builder, fma, op, select
+from flambeau.loop.build import Builder, const, fma, op, select
 
 rng = np.random.default_rng(0)
 
@@ -53,6 +53,32 @@ def test_stores_around_the_caches(type: str, n: int, shift: int) -> None:
     native.run(b.kernel(), n, v, out, nt=3)  # what `compare` gives the kernels is a copy somewhere
     assert (got == v + v).all() and (out == got).all()
     assert not room[:start].any() and not room[start + out.nbytes :].any()
+
+
+@pytest.mark.parametrize("pitch", [128, 130])
+@pytest.mark.parametrize("columns", [64, 100])
+def test_rows_stored_around_the_caches(pitch: int, columns: int) -> None:
+    """Some rows begin at a line, others do not; the places beside them stay."""
+    b = Builder("rows_around")
+    ld, m = b.integer("ld"), b.integer("m")
+    x, y, z = b.buf("x", "f32"), b.buf("y", "f32", "w"), b.buf("z", "f32", "w")
+    lo, hi = b.partition(const("i64", 8))
+    with b.for_("r", lo, hi) as r:
+        at = b.let(r * ld)
+        with b.vfor("i", 0, m, 16, past=1) as i:
+            y[at + i] = x[at + i] + 1
+            z[i + at] = x[at + i] * 2
+    room = np.zeros((2, 8 * pitch + 32), np.float32)
+    outs = [row[-row.ctypes.data % 64 // 4 :][: 8 * pitch] for row in room]
+    v = floats(8 * pitch)
+    text = str(engine.emit([b.kernel()], target.named("x86-64-v4"), "llvm"))
+    assert text.count("!nontemporal") == 2 and text.count("fence") == 1
+    native.run(b.kernel(), pitch, columns, v, *outs, nt=2)
+    want = np.zeros((8, pitch), np.float32)
+    want[:, :columns] = v.reshape(8, pitch)[:, :columns]
+    assert (outs[1].reshape(8, pitch) == want * 2).all()
+    want[:, :columns] += 1
+    assert (outs[0].reshape(8, pitch) == want).all()
 
 
 @pytest.mark.parametrize("n", [3, 16, 37])

@@ -11,6 +11,8 @@ import pytest
 
 import flambeau as torch
 import flambeau.nn.functional as F
+from flambeau.ops import record
+from flambeau.stream import nests
 
 Ways = Callable[[Callable[[], Any]], list[Any]]
 
@@ -255,3 +257,23 @@ def test_random_programs(each_way: Ways, seed: int) -> None:
         return values
 
     same(each_way(run))
+
+
+@pytest.mark.parametrize("shape", [(70, 320), (64, 300), (33, 17, 96), (300, 64)])
+def test_results_around_the_caches(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]) -> None:
+    """Rows, transposed tiles and views, as large results are written: the bits of small ones."""
+    x = data(*shape)
+
+    def results() -> list[bytes]:
+        turned = x.transpose(-1, -2)
+        found = [turned.contiguous(), turned * 2 + 1, x.flip(-1), x.repeat(*[2] * x.ndim), x + x[..., :1]]
+        found += [torch.stack([x, x], -1), x[..., 1:] * 2, x.permute(*reversed(range(x.ndim))).contiguous()]
+        return [y.numpy().tobytes() for y in found]
+
+    want = results()
+    monkeypatch.setattr(nests, "AROUND", 1024)
+    record.forget_programs()
+    try:
+        assert results() == want
+    finally:
+        record.forget_programs()

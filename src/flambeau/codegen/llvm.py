@@ -70,6 +70,7 @@ class Emitter(Memory):
         self.names: dict[str, Value] = {}
         self.constants: dict[ir.Const, Value] = {}
         self.registers: dict[str, tuple[str, str, int]] = {}
+        self.fence = ""  # before a part ends
         self.private: set[str] = set()  # registers declared in the VFor being emitted
         self.buffers: dict[str, Buffer] = {}
         self.most: dict[str, int] = {}  # bounds of names that are minima of something and a constant
@@ -86,10 +87,10 @@ class Emitter(Memory):
             self.enter()
             self.statements(self.kernel.epilogue)
             self.leave()
-            self.out.append("  ret void")
+            self.out.append(f"{self.fence}  ret void")
             self.block(main)
         self.statements(self.kernel.body)
-        self.out.append("  ret void")
+        self.out.append(f"{self.fence}  ret void")
         lines = list(self.allocas)
         for part in self.out:
             if part.__class__ is str:
@@ -335,7 +336,7 @@ class Emitter(Memory):
             return
 
         def body(i: str | int, mask: str = "", rest: str = "") -> None:
-            self.names[s.var], self.lane_base = Value(i, "i64", width, 1), i
+            self.names[s.var] = Value(i, "i64", width, 1)
             self.width, self.mask, self.rest, self.private = width, mask, rest, set()
             self.statements(s.body)
             self.width, self.mask, self.rest = 0, "", ""
@@ -372,36 +373,35 @@ class Emitter(Memory):
 
     def _around(self, s: ir.VFor, lo: Any, n: str, middle: Any, body: Callable[..., None]) -> bool:
         """The full rounds twice: with stores around the caches if there are many and all are aligned, and without."""
-        stored = {t.buf for t in s.body if isinstance(t, ir.Store)}
-        bases = [
-            self.buffers[name] for name in stored if ir.SIZE[self.buffers[name].type] * s.width % LINE == 0
-        ]
-        if not bases or len(bases) < len(stored):
+        self.memo, self.names[s.var], joined = {}, Value(lo, "i64", s.width, 1), ""
+        stores = {t for t in s.body if isinstance(t, ir.Store)}
+        inside = {t.name for t in s.body if isinstance(t, ir.Let)}
+        for t in stores:
+            buffer = self.buffers[t.buf]
+            if t.mask or ir.SIZE[buffer.type] * s.width % LINE or not _known(t.index, inside):
+                return False
+            index = self.value(t.index)
+            if index.step != 1:
+                return False
+            at = self.line(f"ptrtoint ptr {self._address(buffer, index.text)} to i64")
+            joined = self.line(f"or i64 {joined}, {at}") if joined else at
+        if not joined:
             return False
-        joined = self.line(f"and i64 {lo}, {s.width - 1}")
-        for buffer in bases:
-            at = self.line(f"ptrtoint ptr {buffer.base} to i64")
-            joined = self.line(f"or i64 {joined}, {self.line(f'and i64 {at}, {LINE - 1}')}")
-        aligned = self.line(f"icmp eq i64 {joined}, 0")
+        aligned = self.line(f"icmp eq i64 {self.line(f'and i64 {joined}, {LINE - 1}')}, 0")
         many = self.line(f"icmp sge i64 {self.line(f'mul i64 {n}, %nt')}, {s.past}")
         around, through, done = self.labels(3)
         self.branch(self.line(f"and i1 {aligned}, {many}"), around, through)
-        self.block(around)
-        self.enter()
-        self.around = True
-        self.loop(lo, middle, s.width, body)
-        self.around = False
-        self.leave()
-        self.out.append(
-            "  fence seq_cst"
-        )  # such stores are not ordered by what tells the others that this is done
-        self.jump(done)
-        self.block(through)
-        self.enter()
-        self.loop(lo, middle, s.width, body)
-        self.leave()
-        self.jump(done)
+        for label, those in ((around, stores), (through, set())):
+            self.block(label)
+            self.enter()
+            self.around = those
+            self.loop(lo, middle, s.width, body)
+            self.leave()
+            self.jump(done)
         self.block(done)
+        self.fence = (
+            "  fence seq_cst\n"  # such stores are not ordered by what tells the others that this is done
+        )
         return True
 
     def _constant_rounds(self, lo: int, hi: int, width: int, body: Callable[..., None]) -> None:
@@ -493,6 +493,13 @@ class Emitter(Memory):
         if not v.width:
             return str(v.text)
         return self.line(f"extractelement <{v.width} x i64> {self.at(v, v.width)}, i64 {lane}")
+
+
+def _known(e: ir.Expr, inside: set[str]) -> bool:
+    """Whether an expression is made of constants and of names that are not `inside` a loop's body."""
+    if isinstance(e, ir.Op):
+        return all(_known(a, inside) for a in e.args)
+    return isinstance(e, ir.Const) or (isinstance(e, ir.Var) and e.name not in inside)
 
 
 _FOLD: dict[str, Callable[[int, int], bool]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import cast
 
 from ..loop import ir
@@ -16,8 +17,7 @@ class Memory(Function):
     """A Function that can load and store; `value` is given by the emitter of expressions."""
 
     buffers: dict[str, Buffer]
-    around = False  # in a loop whose stores at `lane_base` go around the caches
-    lane_base: str | int = ""
+    around: AbstractSet[ir.Store] = frozenset()  # stores that go around the caches
 
     def around_tag(self) -> str:
         """The mark of such a store."""
@@ -283,7 +283,7 @@ class Memory(Function):
                 text = self._reverse(text, type)
                 active = active and self._reverse(active, f"<{width} x i1>")
             if not active:
-                if self.around and index.step == 1 and index.text == self.lane_base:
+                if s in self.around:
                     align = f"align {LINE}{self.around_tag()}"
                 self.out.append(f"  store {type} {text}, ptr {pointer}, {align}{buffer.tag}")
                 return

@@ -14,6 +14,7 @@ from .nodes import Group, PBuf, PNode, PVal, alignment
 
 PARTS = 64  # the most parts worth making
 AROUND = 48 << 20  # bytes read and written that no cache holds until they are wanted again
+ROW = 64  # elements from which on that is asked for each row
 SERIAL_WORK = 24000  # elements x weight of their values below which one thread is faster
 SHORT = 12  # elements of a row with a mathematical function or several passes that is no vector's work; half of a sum
 LONG, VECTOR = 8, 16  # what a mathematical function weighs; a row costs what so many elements cost
@@ -465,11 +466,13 @@ class NestBuilder:
         return "tile" if axis >= 0 and extents[axis] >= LANES and room else mode
 
     def past(self, mode: str, extents: list[int], kept: int) -> int:
-        """From how many elements on a plain loop's results go around the caches; 0 if it has not so many now."""
+        """From how many elements on a map's results go around the caches; 0 if it has not so many now."""
         each = sum(a.buf.dtype.itemsize for a in self.accesses if any(a.strides))
-        if mode != "map" or kept != 1 or any(a.mode == "rw" for a in self.accesses):
+        if mode not in ("map", "tile") or any(a.mode == "rw" for a in self.accesses):
             return 0
-        return AROUND // max(each, 1) if extents[0] * each >= AROUND else 0
+        if numel(extents) * each < AROUND:
+            return 0
+        return AROUND // max(each, 1) if kept == 1 else int(extents[-1] >= ROW)
 
     def many(self, extents: list[int], kept: int) -> bool:
         """Whether the columns are many and short enough to be reduced row after row."""

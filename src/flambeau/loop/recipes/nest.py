@@ -269,7 +269,7 @@ class _Lower:
             self.scope_values(everything, 1, 0)
             n = self.extents[inner]
             lo, hi = b.partition(n, 64) if nest.split == "inner" else (const("i64", 0), n)
-            with b.vfor("i", lo, hi, self.width(), past=nest.past if nest.kept == 1 else 0) as i:
+            with b.vfor("i", lo, hi, self.width(), past=nest.past) as i:
                 self.coords[inner] = i
                 self.scopes.append({})
                 for v in sorted(everything):

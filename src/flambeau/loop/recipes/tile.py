@@ -1,4 +1,4 @@
-"""The schedule "tile" of nest.py: maps that read along one axis and write along another, in tiles of 64 x 64.
+"""The schedule "tile" of nest.py: maps that read along one axis and write along another, in tiles of 64 x 256.
 
 Of what is read across the lanes, 16 x 16 elements at a time are turned in registers (codegen/transpose.py) and kept in
 scratch; each row of the tile is then computed from there, in vectors, as in a map.
@@ -14,7 +14,10 @@ from .accumulate import LANES
 if TYPE_CHECKING:
     from .nest import _Lower
 
-SIDE = 64
+SIDE, DEEP = (
+    64,
+    256,
+)  # elements of a tile along the axis written and along that read: long runs are fetched ahead
 SCRATCH = 48 << 10  # bytes that the rows kept in scratch may take
 
 
@@ -49,7 +52,7 @@ class Tile:
         for access in sorted(set(self.turned.values())):
             self.kept[access] = b.alloc("turned", self.nest.accesses[access][0], LANES * SIDE)
         n, m = lower.extents[self.axis], lower.extents[self.inner]
-        high, wide = b.let((n + (SIDE - 1)) // SIDE, "high"), b.let((m + (SIDE - 1)) // SIDE, "wide")
+        high, wide = b.let((n + (DEEP - 1)) // DEEP, "high"), b.let((m + (SIDE - 1)) // SIDE, "wide")
         others = [a for a in range(self.inner) if a != self.axis]
         total = b.let(high * wide, "total")
         for a in others:
@@ -58,14 +61,14 @@ class Tile:
         with b.for_("o", lo, hi) as o:
             i0 = b.let(o % wide * SIDE, "i0")
             rest = b.let(o // wide, "rest")
-            t0 = b.let(rest % high * SIDE, "t0")
+            t0 = b.let(rest % high * DEEP, "t0")
             rest = b.let(rest // high, "rest")
             for a in reversed(others[1:]):
                 lower.coords[a] = b.let(rest % lower.extents[a], "i")
                 rest = b.let(rest // lower.extents[a], "q")
             if others:
                 lower.coords[others[0]] = rest
-            self.tile(everything, (i0, b.let(minimum(i0 + SIDE, m), "i1")), (t0, minimum(t0 + SIDE, n)))
+            self.tile(everything, (i0, b.let(minimum(i0 + SIDE, m), "i1")), (t0, minimum(t0 + DEEP, n)))
 
     def tile(self, everything: set[int], columns: tuple[Value, Value], rows: tuple[Value, Value]) -> None:
         """Whole blocks of 16 rows, and the rest row by row."""
@@ -99,7 +102,7 @@ class Tile:
         lower.scopes.append({})
         lower.hoist_bases()
         lower.scope_values(everything - set(self.turned), 1, 0)
-        with b.vfor("i", *columns, LANES) as i:
+        with b.vfor("i", *columns, LANES, past=self.nest.past) as i:
             lower.coords[self.inner] = i
             lower.scopes.append({})
             if u is not None:
