@@ -10,6 +10,8 @@ from .elementwise import into
 from .entry import FUNCTIONS, composite, view
 from .view import Geometry, _as_strided, _expand, _permute, _reshape, _view, sizes, slice_, transpose
 
+FEW = 16  # elements of a window up to which each of them is added as a slice of all windows
+
 
 def _unfold_back(grad: Any, meta: Any, dim: int, size: int, step: int) -> Any:
     from ..stream.value import intern_meta
@@ -17,6 +19,13 @@ def _unfold_back(grad: Any, meta: Any, dim: int, size: int, step: int) -> Any:
     # The base's own strides may overlap (an unfold of an unfold): its gradient does not.
     base = intern_meta(tuple(meta.shape), contiguous_strides(tuple(meta.shape)), meta.dtype)
     shape, strides, off = _unfold_rule(tuple(base.shape), base.strides, dim, size, step)
+    if meta.shape and step < size <= FEW:
+        d = wrap_dim(dim, len(meta.shape))
+        total, add_in = FUNCTIONS["full"](tuple(meta.shape), 0, dtype=grad.dtype), FUNCTIONS["slice_scatter"]
+        for k in reversed(range(size)):  # the last element of a window is the first that comes to its place
+            where = (d, k, k + (shape[d] - 1) * step + 1, step)
+            total = add_in(total, slice_(total, *where) + FUNCTIONS["select"](grad, -1, k), *where)
+        return total
     return FUNCTIONS["as_strided_backward"](
         grad, base, intern_meta(tuple(shape), tuple(strides), meta.dtype), off
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..functional.table import ops
 
 Tensor = Any
 ANTIALIASED = "antialiased "
+FEW_TAPS = 25  # of patches, up to which each is added as a slice
 MANY = 12  # readers of one element up to which its gradient is gathered; beyond, it is scattered
 
 
@@ -351,6 +353,26 @@ def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
     return columns if input.dim() == 4 else columns.squeeze(0)
 
 
+def _added_up(patches: Tensor, size: list, step: tuple, dil: tuple) -> Tensor:
+    """(N, C, taps..., windows...) as images: few taps one after the other as slices, many by the places of each; the
+    order of additions is the same."""
+    kernel, counts, place = patches.shape[2:4], patches.shape[4:], {"device": patches.device}
+    image = patches.new_zeros((*patches.shape[:2], *size))
+    if math.prod(kernel) <= FEW_TAPS:
+        for r, c in itertools.product(*map(range, kernel)):
+            where = [
+                slice(k * d, k * d + (n - 1) * s + 1, s) for k, d, n, s in zip((r, c), dil, counts, step)
+            ]
+            image[:, :, *where] += patches[:, :, r, c]
+        return image
+    rows = (torch.arange(kernel[0], **place) * dil[0]).view(-1, 1, 1, 1)
+    rows = rows + (torch.arange(counts[0], **place) * step[0]).view(1, 1, -1, 1)
+    columns = (torch.arange(kernel[1], **place) * dil[1]).view(1, -1, 1, 1)
+    columns = columns + (torch.arange(counts[1], **place) * step[1]).view(1, 1, 1, -1)
+    index = (rows * size[1] + columns).reshape(-1)
+    return image.flatten(2).index_add(2, index, patches.flatten(2)).unflatten(2, tuple(size))
+
+
 def fold(
     input: Tensor, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
 ) -> Tensor:
@@ -378,14 +400,7 @@ def fold(
             f"{math.prod(counts)}, but got input.size(2)={x.size(2)}."
         )
     full = [s + 2 * p for s, p in zip(size, edge)]
-    place = {"device": x.device}
-    rows = (torch.arange(kernel[0], **place) * dil[0]).view(-1, 1, 1, 1)
-    rows = rows + (torch.arange(counts[0], **place) * step[0]).view(1, 1, -1, 1)
-    columns = (torch.arange(kernel[1], **place) * dil[1]).view(1, -1, 1, 1)
-    columns = columns + (torch.arange(counts[1], **place) * step[1]).view(1, 1, 1, -1)
-    index = (rows * full[1] + columns).reshape(-1)
-    channels = x.size(1) // taps
-    image = x.new_zeros((x.size(0), channels, math.prod(full)))
-    image = image.index_add(2, index, x.reshape(x.size(0), channels, -1)).unflatten(2, tuple(full))
+    patches = x.reshape(x.size(0), x.size(1) // taps, *kernel, *counts)
+    image = _added_up(patches, full, step, dil)
     image = image[:, :, edge[0] : edge[0] + size[0], edge[1] : edge[1] + size[1]]
     return image if input.dim() == 3 else image.squeeze(0)
