@@ -81,8 +81,8 @@ class Memory(Function):
                 text = self._reverse(text, type)
         elif self._close(index.step, buffer, active):
             text = self._every(cast(int, index.step), type, buffer, index, active)
-        elif not active and index.step is not None:
-            text = self._apart(index.step, type, buffer, index)
+        elif not active:
+            text = self._apart(type, buffer, index)
         else:
             pointers = self._lanes(buffer, index)
             active = active or "splat (i1 true)"
@@ -140,26 +140,31 @@ class Memory(Function):
         lanes = ", ".join(f"i32 {k}" for k in order)
         return self.line(f"shufflevector {type} {a}, {type} {b}, <{self.width} x i32> <{lanes}>")
 
-    def _apart(self, step: str | int, type: str, buffer: Buffer, index: Value) -> str:
-        """Elements `step` apart, one after the other: a gather takes four times as long at least."""
+    def _apart(self, type: str, buffer: Buffer, index: Value) -> str:
+        """Elements one after the other: a gather takes two to ten times as long."""
         result, align = "poison", f"align {ir.SIZE[buffer.type]}{buffer.tag}"
-        for lane, pointer in enumerate(self._places(step, buffer, index)):
+        for lane, pointer in enumerate(self._places(buffer, index)):
             one = self.line(f"load {buffer.memory}, ptr {pointer}, {align}")
             result = self.line(f"insertelement {type} {result}, {buffer.memory} {one}, i32 {lane}")
         return result
 
-    def _store_apart(self, step: str | int, type: str, text: str, buffer: Buffer, index: Value) -> None:
+    def _store_apart(self, type: str, text: str, buffer: Buffer, index: Value) -> None:
         align = f"align {ir.SIZE[buffer.type]}{buffer.tag}"
-        for lane, pointer in enumerate(self._places(step, buffer, index)):
+        for lane, pointer in enumerate(self._places(buffer, index)):
             one = self.line(f"extractelement {type} {text}, i32 {lane}")
             self.out.append(f"  store {buffer.memory} {one}, ptr {pointer}, {align}")
 
-    def _places(self, step: str | int, buffer: Buffer, index: Value) -> Iterator[str]:
-        """The address of each lane, made of the one before: those of all at once would not fit the registers."""
+    def _places(self, buffer: Buffer, index: Value) -> Iterator[str]:
+        """The address of each lane; of lanes evenly apart, made of the one before: all at once would not fit."""
+        if index.step is None:
+            for lane in range(self.width):
+                one = self.line(f"extractelement <{self.width} x i64> {index.text}, i32 {lane}")
+                yield self._address(buffer, one)
+            return
         pointer = self._address(buffer, index.text)
         for lane in range(self.width):
             if lane:
-                pointer = self.line(f"getelementptr {buffer.memory}, ptr {pointer}, i64 {step}")
+                pointer = self.line(f"getelementptr {buffer.memory}, ptr {pointer}, i64 {index.step}")
             yield pointer
 
     def rows(self, buffer: Buffer, index: Value, mask: str) -> list[str]:
@@ -167,7 +172,7 @@ class Memory(Function):
         assert index.step is not None
         type, align = f"<{self.width} x {buffer.memory}>", f"align {ir.SIZE[buffer.type]}"
         found = []
-        for lane, pointer in enumerate(self._places(index.step, buffer, index)):
+        for lane, pointer in enumerate(self._places(buffer, index)):
             if not mask:
                 found.append(self.line(f"load {type}, ptr {pointer}, {align}{buffer.tag}"))
                 continue
@@ -297,7 +302,7 @@ class Memory(Function):
             self._store_every(cast(int, index.step), type, text, buffer, index, active)
             return
         elif not active and index.step is not None:
-            self._store_apart(index.step, type, text, buffer, index)
+            self._store_apart(type, text, buffer, index)
             return
         else:
             address = f"<{width} x ptr> {align} {self._lanes(buffer, index)}"
