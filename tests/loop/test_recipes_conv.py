@@ -254,6 +254,22 @@ def test_pieces_of_channels(case: Case, kind: str, monkeypatch: pytest.MonkeyPat
         assert bits(compute(kind, case, a, NARROW, 2, interpreted=True)) == bits(want)
 
 
+@pytest.mark.parametrize("kind", ["forward", "data"])
+def test_images_of_a_block(kind: str) -> None:
+    """Where weights are most of what is read they pass several images at once, in equal turns."""
+    case = Case((5, 40, 7, 7), (40, 40, 5, 5), padding=2)
+    a = arrays(case)
+    strides = [elements(a[n]) for n in "xwy"]
+    p = conv_planning.plan(kind, case.geometry(), *strides, "f32", NARROW)
+    assert p.spec.by == "channels" and p.spec.large and p.ints["pg"] == 3
+    many = conv_planning.plan(kind, case.geometry()._replace(images=500), *strides, "f32", NARROW)
+    assert not many.spec.large
+    want = compute(kind, case, a, NARROW)
+    assert close(want, reference(kind, case.geometry(), a))
+    for machine, nt in ((SMALL, 2), (WIDE, 3)):
+        assert bits(compute(kind, case, a, machine, nt)) == bits(want)
+
+
 @pytest.mark.parametrize(
     ("channels", "size", "most"), [(64, 32, 1.4), (128, 16, 1.3), (256, 8, 0.9), (512, 4, 1.0)]
 )

@@ -305,11 +305,11 @@ def test_what_comes_next_is_fetched(k: int) -> None:
     while the first tile of a panel is computed."""
     a, b, c = problem(20, 100, k)
     p = planned(a, b, c)
-    assert not p.spec.far and planned(*problem(300, 300, 20)).spec.far
-    spec = p.spec._replace(pack_b=True, far=True, deep=p.spec.blocks, groups=False, tail=0)
+    assert not p.spec.far and planned(*problem(300, 300, 20)).spec.far == "far"
+    spec = p.spec._replace(pack_b=True, far="far", deep=p.spec.blocks, groups=False, tail=0)
     text = show(planning.build(spec))
     assert text.count("prefetch c[") == spec.lanes // 16
-    assert "prefetch c[" not in show(planning.build(spec._replace(far=False)))
+    assert "prefetch c[" not in show(planning.build(spec._replace(far="")))
     asked = [line.endswith(" far") for line in text.splitlines() if "prefetch b[" in line]
     assert asked.count(False) == spec.lanes // 16 and asked.count(True) == spec.lanes // 16 * spec.unroll
 
@@ -329,6 +329,41 @@ def test_places_in_the_workspace(on: Machine) -> None:
         for plain in (True, False):
             p = planned(*problem(m, n, k, "nt"), on=on, threads=3, plain=plain)
             assert p.spec.deep and not any(p.ints[name] % 16 for name in ("ws", "wp", "wt"))
+
+
+LITTLE = Machine(512, caches=(1 << 10, 1 << 10, 1 << 20))  # any result is beyond its second cache
+
+
+def test_lines_of_a_vast_result() -> None:
+    """They are asked for before the tile, and A is packed; the bits are those of another machine."""
+    a, b, c = problem(20, 520, 30)
+    near, far = planned(a, b, c), planned(a, b, c, LITTLE)
+    assert far.spec.far == "vast" and far.spec.pack_a and not near.spec.far and not near.spec.pack_a
+    asked = [line for line in show(planning.build(far.spec)).splitlines() if "prefetch c[" in line]
+    assert len(asked) == far.spec.lanes // 16 and all(line.endswith("write") for line in asked)
+    assert "prefetch c[" not in show(planning.build(near.spec))
+    assert bits(compute(far, a, b, c.copy())) == bits(compute(near, a, b, c.copy()))
+    row = ("f32", "w", False, (0, "s", 1))
+    tail = Tail((("product",), ("map", "neg", "f32", 0)), (row,), ((1, 0),), 0, "f32")
+    text = show(planning.build(planned(a, b, c, LITTLE, plain=False).spec, epilogue(tail)))
+    asked = [line for line in text.splitlines() if "prefetch tail0[" in line]
+    assert len(asked) == far.spec.lanes // 16 and all(line.endswith("write") for line in asked)
+
+
+@pytest.mark.parametrize(
+    ("m", "rows", "groups", "want"),
+    [
+        (256, 14, 1, 13),
+        (512, 14, 1, 14),
+        (512, 14, 2, 13),
+        (1024, 14, 2, 14),
+        (64, 13, 4, 8),
+        (14, 14, 1, 14),
+    ],
+)
+def test_largest_share_of_rows(m: int, rows: int, groups: int, want: int) -> None:
+    """19 panels of 14 rows hold 266, 20 of 13 but 260; 37 of 14 are 19 and 18 for two parts."""
+    assert planning.even_rows(m, rows, groups) == want
 
 
 @pytest.mark.parametrize(("m", "k"), [(1, 30), (2, 600), (17, 30), (33, 500)])

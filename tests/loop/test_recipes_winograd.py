@@ -149,6 +149,15 @@ def test_shape_alone_decides() -> None:
     assert "winograd" not in {by(kind, plain, dtype="f64") for kind in KINDS}
 
 
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_vector_of_tiles(kind: str) -> None:
+    """With AVX-512, of 16 lanes; narrower vectors go by two."""
+    for on in (WIDE, NARROW):
+        strides = [elements(a) for a in arrays(CASES[0]).values()]
+        assert conv_planning.plan(kind, CASES[0].geometry(), *strides, "f32", on).spec.lanes == 16
+
+
 def test_workspace_is_bounded() -> None:
     """What is kept of the transformed source does not grow with the number of images."""
     sizes = []

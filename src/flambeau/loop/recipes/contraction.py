@@ -36,8 +36,9 @@ class Spec(NamedTuple):
     tile. paired: a batch is a pair of indices. shared: all batches have the same B, which a part packs once. joined:
     all batches have the same A, and their columns follow each other: column j is column j % bn of batch j // bn.
     spread: in B those of a batch lie in rows of bw, bh apart. pairs: k counts pairs of bfloat16 (see pairs.py), what
-    is contiguous along k is read by words. far: C is not in the nearest caches. made: the operands, of "ab", that are
-    computed where they are packed or read. bake: run-time integers that are constants of this kernel."""
+    is contiguous along k is read by words. far: C is "far" from the nearest caches, or "vast": beyond the second; its
+    lines are asked for before a tile. made: the operands, of "ab", that are computed where they are packed or read.
+    bake: run-time integers that are constants of this kernel."""
 
     kind: str
     dtype: str
@@ -67,7 +68,7 @@ class Spec(NamedTuple):
     joined: bool = False
     spread: bool = False
     pairs: bool = False
-    far: bool = False
+    far: str = ""
     made: str = ""
     bake: tuple[tuple[str, int], ...] = ()
 
@@ -247,7 +248,7 @@ class Frame:
         """Have what the epilogue reads and writes in a row of a tile brought near."""
         spec, near = self.spec, getattr(self.emit, "near", None)
         if near is not None:
-            near(spec.far, lanes, batch, row, col)
+            near(bool(spec.far), lanes, batch, row, col)
         elif self.c is not None and spec.far and spec.c == "row":
             for line in range(0, lanes, 64 // SIZE[spec.out]):
                 self.b.prefetch(self.c, self.c_index(batch, row, col) + line, write=True)
@@ -255,7 +256,9 @@ class Frame:
     @property
     def asks(self) -> bool:
         """Whether `near` does anything."""
-        return hasattr(self.emit, "near") or (self.c is not None and self.spec.far and self.spec.c == "row")
+        return hasattr(self.emit, "near") or bool(
+            self.c is not None and self.spec.far and self.spec.c == "row"
+        )
 
 
 def fixed_ints(spec: Spec) -> dict[str, int]:

@@ -17,12 +17,12 @@ from .contraction import KC, Epilogue, ceil_div, muladd, round_up
 from .conv_image import ConvSpec, Image, integers
 from .conv_pixels import Nest
 
-BLOCK = 96  # positions whose sums are kept at a time
+BLOCK, LARGE = 96, 200  # positions whose sums are kept at a time; where weights are most of what is read
 
 
 def block_size(spec: ConvSpec) -> int:
     """Positions of a block: whole tiles."""
-    return ceil_div(BLOCK, spec.rows) * spec.rows
+    return ceil_div(LARGE if spec.large else BLOCK, spec.rows) * spec.rows
 
 
 def panels_at_once(spec: ConvSpec) -> int:

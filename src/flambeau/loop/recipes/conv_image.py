@@ -39,7 +39,8 @@ class ConvSpec(NamedTuple):
     depth. grouped: more than one group. by: what the lanes of a forward or data tile are, "pixels" or "channels", or
     "winograd" (tiles of outputs; narrow: taps are not neighbours).
     direct (by channels): there is one tap and no padding; positions are packed as [tile][k][row] out of the source
-    itself, which needs no copy. own (by pixels): weights, in the order of k, are read where they lie."""
+    itself, which needs no copy. large (by channels): the positions of a few small images are one block. own (by
+    pixels): weights, in the order of k, are read where they lie."""
 
     kind: str
     dtype: str
@@ -54,6 +55,7 @@ class ConvSpec(NamedTuple):
     grouped: bool = False
     by: str = "pixels"
     direct: bool = False
+    large: bool = False
     own: bool = False
 
     def describe(self) -> str:

@@ -10,12 +10,12 @@ from ..ir import SIZE, Kernel
 from . import contraction, planning
 from .contraction import Epilogue, Spec, ceil_div, round_up
 from .conv import conv
-from .conv_channels import BLOCK, channels_workspace
+from .conv_channels import BLOCK, LARGE, channels_workspace
 from .conv_image import AXES, ConvSpec, fixed_ints
 from .conv_pixels import weight_pitch
 from .conv_weight import THIN, conv_weight, thin_workspace, workspace
 from .packing import SPARE
-from .planning import Vectors, even_rows, registers, tile
+from .planning import Vectors, balanced, even_rows, registers, tile
 from .winograd import OUT, POINTS, winograd_pieces, winograd_workspace
 from .winograd_weight import weight_pieces
 
@@ -209,7 +209,8 @@ def _winograd(
     ints |= {"n": g.images, "ci": ci, "co": co, "wh": w[3], "ww": w[4]}
     ints |= dict(zip(("wc", "wo") if data else ("wo", "wc"), w[:2], strict=True))
     ints |= {"nh": ceil_div(extent[1], OUT), "nw": ceil_div(extent[2], OUT)}
-    lanes = 2 * target.vector_bits // 8 // SIZE[dtype]
+    # a vector of AVX-512 is a tile that the first cache holds with what is transformed; narrower ones go by two
+    lanes = (1 if target.vector_bits == 512 else 2) * target.vector_bits // 8 // SIZE[dtype]
     narrow = "no" if tuple(w[3:]) == (3, 1) else "yes"
     spec = ConvSpec(
         kind,
@@ -390,14 +391,19 @@ def _channel_tiles(
     panels, work = ceil_div(ints["co"], lanes), _units(spec, ints)[1]
     plain = all(ints[n + a] == 1 for n in "kt" for a in AXES) and not any(ints["p" + a] for a in AXES)
     direct = plain
+    k = ints["ci"] * ints["kd"] * ints["kh"] * ints["kw"]
+    # each part copies the images of its channels, or packs the weights of its images: the larger is shared out
+    heavy = ints["co"] * k > ints["n"] * ints["ci"] * channel
     ints["pg"] = max(1, min(ints["n"], (4 if direct else 2) * BLOCK // area))
+    if (
+        heavy and not direct and area <= LARGE
+    ):  # weights pass a block of positions, in as few turns as they fill
+        ints["pg"] = balanced(ints["n"], LARGE // area)
+    large = heavy and not direct and BLOCK < area * ints["pg"] <= LARGE
     top = 6 if registers(target) == 16 else 14 if direct else min(14, _addressed(target) - 1)
     rows = min(top, area * ints["pg"])
     units = ceil_div(ints["n"], ints["pg"]) * ints["g"]
     parts = max(1, min(threads, units * panels, work >> 16))
-    k = ints["ci"] * ints["kd"] * ints["kh"] * ints["kw"]
-    # each part copies the images of its channels, or packs the weights of its images: the larger is shared out
-    heavy = ints["co"] * k > ints["n"] * ints["ci"] * channel
     if panels >= parts and (heavy or (units % parts and units < 4 * parts)):
         # pieces whose packed weights take little memory, where the images are copied once or that costs little
         images = 0 if ints["n"] <= ints["pg"] else ints["n"] * ints["ci"] * channel
@@ -407,7 +413,7 @@ def _channel_tiles(
     if _rowwise(spec, ints) and k >= vector:
         narrow = "no"
     spec = spec._replace(rows=rows, lanes=lanes, block=vector, narrow=narrow)
-    spec = spec._replace(direct=direct)
+    spec = spec._replace(direct=direct, large=large)
     ints |= channels_workspace(spec, ints, channel, area)
     return ConvPlan(spec, ints, parts, ints["ws"] * size, ints["ts"] * 8)
 

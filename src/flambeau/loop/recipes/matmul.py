@@ -160,7 +160,9 @@ class _Nest(Panels):
         """Have the sums of earlier groups, or the place of these, brought near while the tile is computed."""
         b, f, spec = self.b, self.f, self.spec
         if f.asks and f.partial is None:
-            with b.if_((self.kb + self.kc >= f["k"]) & (self.kc >= LONG)), b.for_("r", 0, spec.rows) as r:
+            last = self.kb + self.kc >= f["k"]
+            last = last if spec.far == "vast" else last & (self.kc >= LONG)
+            with b.if_(last), b.for_("r", 0, spec.rows) as r:
                 f.near(spec.lanes, self.batch, i0 + r, self.column_of(j0))
         if not spec.blocks or spec.c != "row":
             return

@@ -230,6 +230,8 @@ FEW_ROWS = 4  # rows up to which it is not
 GROUP = 3  # k blocks at most whose sums stay in scratch
 KEPT = 512  # columns at a time where sums are kept in the workspace between k blocks
 FLOPS_A_LOAD = 16  # multiply-adds in the time that packing an element takes
+VAST = 6  # times the second cache: results that are out of it when they are written
+WIDE = 512  # columns from which on packing A costs nothing to speak of
 FAR = 1 << 31  # bytes that the k steps of a panel of A span, times columns squared, from which A is packed
 LOWER = 7  # a tile may lack one of so many rows that it could have, where C is higher than
 MANY = 8  # of them
@@ -273,9 +275,12 @@ def tail_lanes(n: int, lanes: int, vector: int) -> int:
 
 
 def even_rows(m: int, rows: int, groups: int) -> int:
-    """Rows of a tile such that few panels divide evenly among the groups."""
-    panels = ceil_div(m, rows)
-    return rows if groups == 1 or panels >= 4 * groups else ceil_div(m, round_up(panels, groups))
+    """Rows of a tile, `rows` or a few less, such that the largest share of a group has the least of them: a panel is
+    counted with all rows of a tile, and a quarter of a row for what it takes besides."""
+    least = max(1, rows - 3) if ceil_div(m, rows) >= 4 * groups else 1
+    shares = {r: ceil_div(ceil_div(m, r), groups) * (4 * r + 1) for r in range(rows, least - 1, -1)}
+    best = min(shares, key=shares.__getitem__)
+    return best if shares[best] * 50 < shares[rows] * 49 else rows
 
 
 def _gemm(
@@ -289,6 +294,12 @@ def _gemm(
         lanes = tail_lanes(n, lanes, vector)
     a_thin, b_thin = m < vector or k < vector, n < vector or k < vector
     pack_a, pack_b = _packing(spec, ints, size, lanes == vector)
+    vast = (
+        not generic and spec.c == "row" and ints["batch"] * m * n * SIZE[spec.out] > VAST * target.caches[1]
+    )
+    far = generic or m * n * SIZE[spec.out] > target.caches[1] // 4
+    # stores of a tile wait for lines, and with them addresses of rows that have no register
+    pack_a = pack_a or (vast and spec.a == "row" and n >= WIDE and m > 1)
     pack_a, pack_b = pack_a or spec.pairs or "a" in spec.made, pack_b or spec.joined or spec.pairs
     pack_b = pack_b or "b" in spec.made
     narrow = "a" * (spec.a == "row" and pack_a and a_thin) + "b" * (spec.b == "col" and pack_b and b_thin)
@@ -307,7 +318,7 @@ def _gemm(
         groups=k > spec.kc or generic,
         deep=pack_b and (k > spec.kc or generic),
         tail=lanes,
-        far=generic or m * n * SIZE[spec.out] > target.caches[1] // 4,
+        far="vast" if vast else "far" if far else "",
     )
     unroll = 1 if pack_a or rows * nv >= 12 else 2 if rows * nv >= 6 else 4
     if pack_b:  # a step has a prefetch, too
