@@ -15,6 +15,7 @@ from flambeau.loop.recipes import conv_planning
 from flambeau.loop.recipes.contraction import Emit, Epilogue, Spec
 from flambeau.loop.recipes.conv_image import ConvSpec
 from flambeau.loop.recipes.conv_planning import Geometry
+from flambeau.loop.text import show
 
 
 class Case(NamedTuple):
@@ -252,6 +253,21 @@ def test_pieces_of_channels(case: Case, kind: str, monkeypatch: pytest.MonkeyPat
         assert bits(compute(kind, case, a, machine, nt)) == bits(want)
     if case.x[0] < 50:
         assert bits(compute(kind, case, a, NARROW, 2, interpreted=True)) == bits(want)
+
+
+@pytest.mark.parametrize("kind", ["forward", "weight"])
+@pytest.mark.parametrize("stride", [2, 3])
+def test_columns_of_a_stride(kind: str, stride: int) -> None:
+    """Every second element is read with a constant step: one known only at run time would be a gather."""
+    case = Case((2, 3, 9, 70), (3, 1, 3, 3), stride=stride, padding=1, groups=3)
+    a = arrays(case)
+    p = conv_planning.plan(kind, case.geometry(), *[elements(a[n]) for n in "xwy"], "f32", WIDE)
+    reads = [line for line in show(conv_planning.build(p.spec)).splitlines() if " = x[" in line]
+    assert len(reads) == 2 and reads[0].endswith(" * 2))]") and reads[1].endswith(" * tw))]")
+    want = compute(kind, case, a)
+    assert close(want, reference(kind, case.geometry(), a))
+    for machine, nt in ((NARROW, 1), (SMALL, 2)):
+        assert bits(compute(kind, case, a, machine, nt)) == bits(want)
 
 
 @pytest.mark.parametrize("kind", ["forward", "data"])

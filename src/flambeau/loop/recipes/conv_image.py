@@ -125,7 +125,14 @@ class Image:
         with b.for_("y", y0, y1) as y:
             line = b.let(row0 + (y * self.fh + ry - i["ph"]) * i["xh"] + (rx - i["pw"]) * i["xw"])
             put = b.let(to + y * self.pitch)
-            with b.vfor("x", x0, x1, 16) as x:
+            if not self.split:
+                with b.vfor("x", x0, x1, 16) as x:
+                    work[put + x] = src[line + x * i["xw"]]
+                return
+            # a step known only at run time is a gather, which takes several times as long
+            with b.if_(self.fw.eq(2)), b.vfor("x", x0, x1, 16) as x:
+                work[put + x] = src[line + x * (2 * i["xw"])]
+            with b.else_(), b.vfor("x", x0, x1, 16) as x:
                 work[put + x] = src[line + x * (self.fw * i["xw"])]
 
     def _range(self, axis: str, residue: Value, step: Value) -> tuple[Value, Value]:
