@@ -289,3 +289,52 @@ def test_a_list_that_shares_a_tensor_is_planned_with_the_rest() -> None:
             optimizer.step()
         results.append([p.detach().numpy().tobytes() for p in params])
     assert results[0] == results[1]
+
+
+def test_the_gradient_of_a_weight_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the first steps, too, the input of a layer is gone before its gradient is there."""
+    monkeypatch.setattr(flush.Novelty, "plans", classmethod(lambda *_: False))
+    monkeypatch.setattr(fragments, "ROOT", fragments.Node())
+    rows, width = 4096, 256
+    line = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+    conv = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.GELU(), nn.Conv2d(16, 16, 3, padding=1))
+    for model, x in ((line, torch.randn(rows, width)), (conv, torch.randn(64, 16, 32, 32))):
+        flush.CACHE.clear()
+        found = peak(model, x) / (4 * x.numel())
+        assert found < 3.7, found  # before the activation, both gradients, a workspace
+
+
+def test_workspaces_give_way_where_they_would_decide_the_peak() -> None:
+    """Of many products only those that are at the peak take less; one alone keeps its workspace."""
+    from flambeau.stream import program, relief
+
+    torch.manual_seed(0)
+    model, x = nn.Sequential(*[nn.Linear(1024, 1024, bias=False) for _ in range(6)]), torch.randn(512, 1024)
+    usual: dict[str, list[Any]] = {"step": [], "one": []}
+    relieve = relief.relieve
+
+    def noted(launches: Any, homes: Any) -> None:
+        before = [sum(x.scratch) for x in launches]
+        held = relief.tensors(launches, homes)
+        relieve(launches, homes)
+        after = [sum(x.scratch) for x in launches]
+        totals = [max(map(sum, zip(held, work))) for work in (before, after)]
+        usual["one" if len(launches) < 3 else "step"].append((before, after, totals))
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(program, "relieve", noted)
+    try:
+        flush.Novelty.level = 0.0
+        flush.CACHE.clear()
+        for _ in range(3):
+            model(x).square().sum().backward()
+            torch.synchronize()
+            model.zero_grad()
+        y = x @ x.T
+        y = x.T @ x
+        assert y[0, 0].item() > 0
+    finally:
+        patch.undo()
+    before, after, totals = usual["step"][-1]
+    assert totals[1] < totals[0] and any(a == b > relief.LARGE for a, b in zip(after, before))
+    assert all(before == after for before, after, _ in usual["one"])

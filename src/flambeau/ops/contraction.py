@@ -179,10 +179,10 @@ def _weight_grad(grad: Any, input: Any) -> Any:
     method=False,
     nn=True,
     node="AddmmBackward0",
-    grad={
-        "input": _input_grad,
+    grad={  # the input is needed no more once the weight has its gradient
         "weight": _weight_grad,
         "bias": lambda grad: grad,
+        "input": _input_grad,
     },
 )
 def linear(input: T, weight: T, bias: OT = None) -> Any:

@@ -134,7 +134,7 @@ def _bias_back(grad: Any) -> Any:
     method=False,
     function=False,
     node="ConvolutionBackward0",
-    grad={"input": _input_back, "weight": _weight_back, "bias": _bias_back},
+    grad={"weight": _weight_back, "bias": _bias_back, "input": _input_back},
 )
 def _conv(input: T, weight: T, bias: OT, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
     out = (input.shape[0], weight.shape[0], *output_size(input, weight, stride, padding, dilation))

@@ -95,6 +95,8 @@ def contract(node: PNode, tail: Any = None, then: Any = None) -> Sequence[Launch
     numbers = {name: at for h in heads.values() for name, at in h.numbers.items()}
     launch.numbers, launch.number_names = list(numbers.values()), tuple(numbers)
     launch.work = 1 + c.shape[0] * c.shape[1] * c.shape[2] * views["a"].shape[-1] // 8
+    target = current().target()
+    launch.less = lambda: planning.tight(p, target, tail is None)
     return with_tail(launch, node, tail, then)
 
 

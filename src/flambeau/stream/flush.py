@@ -231,10 +231,10 @@ def identities(slots: list[Any]) -> dict[int, int]:
 
 class Progress:
     """How far a flush came. done: instructions that ran one by one; started: a native call over several is under way;
-    failed: the form whose check failed; consumed: operands have given their memory back; slots, sites, pending: the
-    name table and what else the stream knew of the sequence."""
+    failed: the form whose check failed; consumed: operands have given their memory back; dying: see
+    `program.free_operands`; slots, sites, pending: the name table and what else the stream knew of the sequence."""
 
-    __slots__ = ("consumed", "done", "failed", "known", "pending", "sites", "slots", "started")
+    __slots__ = ("consumed", "done", "dying", "failed", "known", "pending", "sites", "slots", "started")
 
     def __init__(self, known: Any):
         self.known = known  # a Known
@@ -244,6 +244,7 @@ class Progress:
         self.done = 0
         self.started = self.consumed = False
         self.failed: Any = None
+        self.dying: Any = None
 
 
 def passing(error: BaseException) -> bool:
@@ -336,6 +337,7 @@ def run_whole(known: Known, slots: list[Any], progress: Progress, compiling: boo
         if len(known.lines) >= LARGE:
             heap.release()
         p = made
+    progress.dying = None
     programs.run(p, slots, progress)
     return True
 
@@ -370,6 +372,7 @@ def run_each(known: Known, slots: list[Any], progress: Progress, freeing: bool) 
     prepare(lines, slots)
     last = fragments.last_uses(lines) if freeing else {}
     for at, (form, line) in enumerate(lines):
+        progress.dying = dying(line, slots, last, at) if freeing else ()
         run_unit(form, line, slots, at, progress)
         if freeing:
             free_dead(line, slots, last, at)
@@ -396,6 +399,7 @@ def run_pieces(lines: list[Any], slots: list[Any], progress: Progress, freeing: 
     for start, stop, node in fragments.parse(lines):
         found: Any = node and fragments.program_of(node, lines[start:stop], stop, slots, last, compiling)
         if found is not None:
+            progress.dying = ()
             programs.run(found[0], found[1], progress)
             progress.done = stop
             progress.started = False
@@ -404,6 +408,7 @@ def run_pieces(lines: list[Any], slots: list[Any], progress: Progress, freeing: 
                 free_dead([sid for _, line in lines[start:stop] for sid in line], slots, last, stop - 1)
         else:
             for at in range(start, stop):
+                progress.dying = dying(lines[at][1], slots, last, at) if freeing else ()
                 run_unit(lines[at][0], lines[at][1], slots, at, progress)
                 if freeing:
                     free_dead(lines[at][1], slots, last, at)
@@ -432,6 +437,10 @@ def run_pieces_natively(known: Known, slots: list[Any], progress: Progress, free
                 local = None  # what it refers to would seem to be in use
                 program, local = find_piece(code[at:stop], stop, node, name, slots, last, compiling)
             if program is not None:
+                progress.dying = ()
+                if freeing and program.parts:
+                    named = [sid for _, line in split(code[at:stop]) for sid in line]
+                    progress.dying = dying(named, slots, last, stop - 1)
                 programs.run(program, local, progress)
                 progress.done += count
                 progress.started = False
@@ -451,8 +460,9 @@ def run_pieces_natively(known: Known, slots: list[Any], progress: Progress, free
 def run_apart(code: tuple[Any, ...], slots: list[Any], at: int, last: Any, progress: Progress) -> None:
     """A piece without a program, instruction by instruction. last: where a result that dies is used last."""
     for form, line in split(code):
-        run_unit(form, line, slots, progress.done, progress)
         at += 1 + len(line)
+        progress.dying = () if last is None else dying(line, slots, last, at - 1)
+        run_unit(form, line, slots, progress.done, progress)
         if last is not None:
             free_dead(line, slots, last, at - 1)
 
@@ -484,6 +494,11 @@ def free_dead(line: Sequence[int], slots: list[Any], last: Any, at: int) -> None
             and references([st])[0] <= _SPARE + 2
         ):
             st.block, st.ptr = None, 0
+
+
+def dying(line: Sequence[int], slots: list[Any], last: Any, at: int) -> set[int]:
+    """The storages that no instruction behind this one names, by identity."""
+    return {id(slots[real(sid)]) for sid in line if last[real(sid)] <= at}
 
 
 def prepare(lines: list[Any], slots: list[Any]) -> None:

@@ -22,6 +22,7 @@ from .nodes import Builder, Group, PVal, drop_dead
 from .order import calmed
 from .overwrite import share
 from .placing import place_memory
+from .relief import relieve
 from .schedule import Scheduler
 from .storages import BUILTINS, furnish
 from .value import AT_FIRST_KERNEL
@@ -58,6 +59,7 @@ class Launch:
             "epilogue",
             "ints",
             "key",
+            "less",
             "make",
             "names",
             "nests",
@@ -89,12 +91,13 @@ class Launch:
         self.nests: list[Bound] = []  # of one that is several
         self.uses: Any = None  # of a launch that is a whole group: see order.py
         self.product: Any = None  # the node and the tail of a product that can take more
+        self.less: Any = None  # its plan with a smaller workspace: see relief.py
         self.count = 1  # calls of the kernel; the parameters of all follow each other
         self.work = 0  # about how much it is, in the units of SERIAL_WORK; 0: nobody knows
 
     def settle(self) -> None:
         """Forget what only planning needs: a program lives long, and its graph would live with it."""
-        self.bound = self.product = self.names = self.uses = None
+        self.bound = self.product = self.names = self.uses = self.less = None
         self.nests = self.ints = self.numbers = _NONE
         self.values = {}
         if self.call is None:
@@ -201,6 +204,7 @@ def plan(
         return None
     builder.homes = share(launches, lambda key: compiling or (current().name, key) in KERNELS)
     launches = calmed(launches, builder.homes)
+    relieve(launches, builder.homes)
     STATS["planned"] += 1
     return assemble(launches, builder, kept, promised)
 
@@ -518,15 +522,22 @@ def run_parts(program: Program, slots: Any, fill: Any, progress: Any = None) -> 
         for n in part.dying:
             blocks[n] = None
         if progress is not None:
-            progress.consumed |= free_operands(slots, part.ending)
+            progress.consumed |= free_operands(slots, part.ending, progress.dying)
 
 
-def free_operands(slots: list[Any], sids: Sequence[int]) -> bool:
-    """Give back the bytes of storages that nobody refers to but the table; whether there were any."""
+def free_operands(slots: list[Any], sids: Sequence[int], dying: Any = None) -> bool:
+    """Give back the bytes of storages that nobody refers to but the table; whether there were any. dying: of a piece
+    of a sequence, whose table refers to all of them as well, those that no later piece reads, by identity."""
     found = False
     for sid in sids:
         st = slots[sid]
-        if sys.getrefcount(st) <= _UNSHARED and st.info is None and st.block is not None:
+        if dying is not None and id(st) not in dying:
+            continue
+        if (
+            sys.getrefcount(st) <= _UNSHARED + (dying is not None)
+            and st.info is None
+            and st.block is not None
+        ):
             st.block, st.ptr, found = None, 0, True
     return found
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from . import program
 from .backend import current
+from .relief import lessen
 
 
 def renumbered(form: Any, line: Sequence[int], slots: list[Any]) -> tuple[tuple[Any, ...], list[Any]]:
@@ -30,6 +31,8 @@ def plan_units(codes: Sequence[tuple[Any, ...]], slots: Sequence[Sequence[Any]])
     for (form, *line), table in zip(codes, slots):
         outs = set(line[len(line) - len(form.outs) :]) if form.outs else set()
         found, builder = program.laid_out([(form, tuple(line))], table, outs.__contains__)
+        for x in found:  # of the first steps, or of what never comes again
+            lessen(x)
         made.append((found, builder, outs.__contains__, outs))
         launches += [x for x in found if x.call is None]
     program.kernels_of(current(), launches)

@@ -209,8 +209,10 @@ def _winograd(
     ints |= {"n": g.images, "ci": ci, "co": co, "wh": w[3], "ww": w[4]}
     ints |= dict(zip(("wc", "wo") if data else ("wo", "wc"), w[:2], strict=True))
     ints |= {"nh": ceil_div(extent[1], OUT), "nw": ceil_div(extent[2], OUT)}
+    vector = target.vector_bits // 8 // SIZE[dtype]
+    few = kind != "weight" and ints["n"] * ints["nh"] * ints["nw"] <= vector
     # a vector of AVX-512 is a tile that the first cache holds with what is transformed; narrower ones go by two
-    lanes = (1 if target.vector_bits == 512 else 2) * target.vector_bits // 8 // SIZE[dtype]
+    lanes = vector if few or target.vector_bits == 512 else 2 * vector
     narrow = "no" if tuple(w[3:]) == (3, 1) else "yes"
     spec = ConvSpec(
         kind,
@@ -369,6 +371,7 @@ def _follow(extents: Sequence[int], strides: Sequence[int]) -> bool:
 
 
 PIECE = 160 << 10  # bytes of packed weights that are not worth dividing
+COPIED = 64  # multiply-adds beside which copying an element of an image costs little
 
 
 def _addressed(target: Vectors) -> int:
@@ -407,7 +410,7 @@ def _channel_tiles(
     if panels >= parts and (heavy or (units % parts and units < 4 * parts)):
         # pieces whose packed weights take little memory, where the images are copied once or that costs little
         images = 0 if ints["n"] <= ints["pg"] else ints["n"] * ints["ci"] * channel
-        least = ceil_div(max(PIECE, 8 * images * size), lanes * k * size)
+        least = max(ceil_div(PIECE, lanes * k * size), ceil_div(COPIED * images * panels, max(work, 1)))
         ints["go"] = parts * max(1, panels // (parts * least)) if heavy else parts
     narrow = "unit" if ints["wo"] == 1 else "yes"
     if _rowwise(spec, ints) and k >= vector:

@@ -31,6 +31,7 @@ TOGETHER = 4  # channels that are transformed at a time
 WIDE = 8  # lanes of the transforms, and the pitch of a panel of filters
 TILES = 2  # strips of a block
 KEPT = 8 << 20  # bytes that the transformed source of a unit may take
+MORE = 1.04  # of the multiply-adds, for less memory
 ROOT = 2**0.5
 INTS = (
     *("n", "ci", "co", "sh", "sw", "oh", "ow", "ph", "pw"),
@@ -396,35 +397,48 @@ class _Nest(Panels):
 def winograd_pieces(
     spec: ConvSpec, ints: dict[str, int], caches: tuple[int, int, int], parts: int
 ) -> dict[str, int]:
-    """Blocks and pieces: tb, ob, go, gp.
+    """Blocks and pieces, tb, ob, go, gp: of the ways that cost little more than the cheapest the one that takes the
+    least memory.
 
-    Filters are one block if they take up to eight times the second cache, else blocks that take it twice; then the
-    source of a unit is kept, at most `KEPT` bytes. Pieces of channels transform all of the source each, pieces of tiles
-    all filters."""
+    Pieces of channels transform all of the source each, pieces of tiles all filters: multiply-adds as measured."""
+    tiles, panels = ints["n"] * ints["nh"] * ints["nw"], ceil_div(ints["co"], spec.rows)
+    strips = ceil_div(tiles, spec.lanes)
+    sums = POINTS * tiles * ints["co"] + 560 * tiles * ints["co"] // ints["ci"]
+    found = []
+    gp = 1
+    while gp <= max(strips, 1):
+        go = max(1, parts // gp)
+        if go * gp % parts == 0 and go <= panels:
+            blocks = winograd_blocks(spec, ints, caches, parts, go, gp)
+            work = parts * winograd_workspace(spec, ints | blocks)["ws"]
+            found.append((sums + blocks["gp"] * 480 * ints["co"] + go * 750 * tiles, work, blocks))
+        gp = gp + 1 if gp < parts else 2 * gp
+    if not found:
+        return winograd_blocks(spec, ints, caches, 1, 1, 1)
+    most = min(cost for cost, _, _ in found) * MORE
+    return min((way for way in found if way[0] <= most), key=lambda way: way[1])[2]
+
+
+def winograd_blocks(
+    spec: ConvSpec, ints: dict[str, int], caches: tuple[int, int, int], parts: int, go: int, gp: int
+) -> dict[str, int]:
+    """The blocks of pieces: filters are one block if they take up to eight times the second cache, else blocks that
+    take it twice; then the source of a unit is kept, at most `KEPT` bytes."""
     size = SIZE[spec.dtype]
     tiles, panels = ints["n"] * ints["nh"] * ints["nw"], ceil_div(ints["co"], spec.rows)
     strips = ceil_div(tiles, spec.lanes)
     each = POINTS * ints["ci"] * WIDE * size
     ob = panels if panels * each <= 8 * caches[1] else max(2, 2 * caches[1] // each)
     least = 1 if ob >= panels else ceil_div(POINTS * ints["ci"] * tiles * size, KEPT)
-    ways = [
-        (gp * ints["co"] + parts // gp * tiles, gp)
-        for gp in range(1, parts + 1)
-        if parts % gp == 0 and gp <= strips and parts // gp <= panels
-    ]
-    gp = min(ways)[1] if ways else 1
-    go = parts // gp if ways else 1
     gp = min(strips, round_up(least, gp))
     tb = min(TILES, ceil_div(strips, gp)) * spec.lanes
-    if (
-        ceil_div(strips, gp) <= TILES
-    ):  # the source of a unit is one block anyway: filters stay in the second cache
-        ob = min(ob, max(2, caches[1] // each))
+    if ceil_div(strips, gp) <= TILES:
+        # the source of a unit is one block anyway: filters stay in half of the second cache
+        ob = min(ob, max(2, caches[1] // (2 * each)))
     planes = ints["ci"] * ints["sh"] * ints["sw"] + ints["co"] * ints["oh"] * ints["ow"]
     if parts * min(ob, ceil_div(panels, go)) * each * 2 > 3 * planes * ints["n"] * size:
         # of one small image, to which blocks of the filters are large: as little as costs no time
-        tb = spec.lanes
-        ob = min(ob, max(2, caches[1] // (2 * each))) if strips <= gp else ob
+        tb, ob = spec.lanes, min(ob, 2)
     return {"tb": tb, "ob": min(ob, ceil_div(panels, go)), "go": go, "gp": gp}
 
 
