@@ -284,6 +284,14 @@ def even_rows(m: int, rows: int, groups: int) -> int:
     return best if shares[best] * 50 < shares[rows] * 49 else rows
 
 
+def _distance(spec: Spec, ints: dict[str, int], target: Vectors, generic: bool) -> str:
+    """`Spec.far` of a product."""
+    matrix, second = ints["m"] * ints["n"] * SIZE[spec.out], target.caches[1]
+    if not generic and spec.c == "row" and ints["batch"] * matrix > VAST * second:
+        return "vast"
+    return "far" if generic or matrix > second // 4 else ""
+
+
 def _gemm(
     spec: Spec, ints: dict[str, int], target: Vectors, threads: int, plain: bool, generic: bool
 ) -> Plan:
@@ -295,12 +303,9 @@ def _gemm(
         lanes = tail_lanes(n, lanes, vector)
     a_thin, b_thin = m < vector or k < vector, n < vector or k < vector
     pack_a, pack_b = _packing(spec, ints, size, lanes == vector)
-    vast = (
-        not generic and spec.c == "row" and ints["batch"] * m * n * SIZE[spec.out] > VAST * target.caches[1]
-    )
-    far = generic or m * n * SIZE[spec.out] > target.caches[1] // 4
+    far = _distance(spec, ints, target, generic)
     # stores of a tile wait for lines, and with them addresses of rows that have no register
-    pack_a = pack_a or (vast and spec.a == "row" and n >= WIDE and m > 1)
+    pack_a = pack_a or (far == "vast" and spec.a == "row" and n >= WIDE and m > 1)
     pack_a, pack_b = pack_a or spec.pairs or "a" in spec.made, pack_b or spec.joined or spec.pairs
     pack_b = pack_b or "b" in spec.made
     narrow = "a" * (spec.a == "row" and pack_a and a_thin) + "b" * (spec.b == "col" and pack_b and b_thin)
@@ -319,7 +324,7 @@ def _gemm(
         groups=k > spec.kc or generic,
         deep=pack_b and (k > spec.kc or generic),
         tail=lanes,
-        far="vast" if vast else "far" if far else "",
+        far=far,
     )
     unroll = 1 if pack_a or rows * nv >= 12 else 2 if rows * nv >= 6 else 4
     if pack_b:  # a step has a prefetch, too
