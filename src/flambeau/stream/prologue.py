@@ -19,7 +19,8 @@ from .placing import OWN_BLOCK
 from .products import planned
 from .schedule import inline_cost
 
-FEW = 16  # operations that may be done more than once for an element
+FEW = 2  # operations that may be done more than once for an element
+ROWS = 64  # from which on a B that is packed only because it is computed is worth that
 SMALL = 8  # how many times fewer elements has what is stored for the sake of an operand
 PRODUCTS = ("contract", "convolve")
 
@@ -257,7 +258,7 @@ def worth(heads: dict[str, HeadBound], node: PNode, uses: Uses) -> list[str]:
     for which, head in heads.items():
         times = rounds(p, role(which, p), head)
         again = any(v.buf is head.view.buf for w, v in views.items() if w != which)
-        if fits(which, head, p) and pays(head, times + again):
+        if fits(which, head, p) and reused(role(which, p), head, p, plain) and pays(head, times + again):
             taken = p.work * p.parts, plain.work * plain.parts
             if lighter(head, node, uses, size_of(out), *taken):
                 found.append(which)
@@ -279,6 +280,16 @@ def fits(which: str, head: HeadBound, p: Plan) -> bool:
     if any(row[along] not in (0, 1) for row in head.strides):
         return False
     return not spec.pairs or along == 1 or head.pair_up()
+
+
+def reused(at: str, head: HeadBound, p: Plan, plain: Plan) -> bool:
+    """Whether an operand would be packed anyway, or it pays to pack it; with few rows, whether hardly more is read than
+    of a stored one, which comes in one stream for each column."""
+    if p.spec.kind != "gemm":
+        return p.spec.kind != "rows" or sum(head.nbytes) <= size_of(head.view.buf) * 5 // 4
+    if plain.spec.pack_a if at == "a" else plain.spec.pack_b:
+        return True
+    return p.ints["batch"] == 1 and (at == "a" or p.ints["m"] >= ROWS)
 
 
 def rounds(p: Plan, at: str, head: HeadBound) -> int:
