@@ -9,7 +9,7 @@ import pytest
 
 import flambeau as torch
 from flambeau.device import memory
-from flambeau.stream import flush, fragments, schedule
+from flambeau.stream import flush, fragments, program, schedule
 from flambeau.stream.value import LOCAL
 
 nn = torch.nn
@@ -270,6 +270,23 @@ def test_a_long_list_is_planned_in_pieces(monkeypatch: pytest.MonkeyPatch) -> No
     found = stepped(True)
     assert nodes and max(nodes) < 16 * 30
     assert found == stepped(False)
+
+
+def test_what_planned_a_list_goes_at_once() -> None:
+    """The launches that became one do not wait for the collector of cycles."""
+
+    def unsettled() -> int:
+        return sum(isinstance(x, program.Launch) and x.bound is not None for x in gc.get_objects())
+
+    gc.collect()
+    before = unsettled()
+    gc.disable()
+    try:
+        stepped(True)
+        torch.synchronize()
+        assert unsettled() == before
+    finally:
+        gc.enable()
 
 
 def test_a_list_that_shares_a_tensor_is_planned_with_the_rest() -> None:

@@ -344,6 +344,7 @@ def extend(launch: Any, x: Any) -> None:
     launch.uses = None
     launch.work += x.work
     launch.parts = PARTS if launch.work >= SERIAL_WORK else 1
+    x.settle()  # it is no launch any more, and refers to itself
 
 
 def together(nests: Sequence[Bound]) -> tuple[Nest, ...]:
