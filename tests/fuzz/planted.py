@@ -103,9 +103,9 @@ def a_tensor_that_is_seen_is_taken_for_dead() -> None:
     """Wrong liveness; what a program leaves without bytes gets some, or the process would end."""
     right = planning.plan
 
-    def plan(lines: Any, slots: Any, kept: Any, promised: set[int], compiling: bool = True) -> Any:
+    def plan(lines: Any, slots: Any, kept: Any, promised: set[int], *rest: Any) -> Any:
         forgotten = max((sid for sid in promised if kept(sid)), default=-1) if len(lines) > 3 else -1
-        return right(lines, slots, lambda sid: sid != forgotten and kept(sid), promised, compiling)
+        return right(lines, slots, lambda sid: sid != forgotten and kept(sid), promised, *rest)
 
     planning.plan = plan
     give_bytes()
