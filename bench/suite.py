@@ -166,8 +166,7 @@ def main() -> None:
         "# The suite",
         "",
         f"Written by `python bench/suite.py --write`: {machine()}.",
-        f"Two threads each, medians of {options.rounds} rounds in which the sides take turns, results kept until they "
-        "are read.",
+        "",
     ]
     kept = Kept(options.keep)
     everything: list[Figures] = []
@@ -198,6 +197,11 @@ def main() -> None:
                 convs = [f for f in rows if f.name.startswith("conv_") and f.name.endswith("_back") is back]
                 if some := [r for f in convs if (r := f.ratio()) is not None]:
                     lines += ["", f"ResNet-50's convolutions, {title}: {mean(some)}."]
+    rounds = [len(t) for f in everything for t in f.times.values()] or [0]
+    lines[3] = (
+        f"Two threads each, medians of {min(rounds)} to {max(rounds)} rounds in which the sides take turns, results "
+        "kept until they are read."
+    )
     ratios = [r for f in everything if (r := f.ratio()) is not None]
     bests = [r for f in everything if (r := f.best_ratio()) is not None]
     lines += ["", "## all", "", f"As written: {mean(ratios)}.", "", f"Best modes: {mean(bests)}."]
