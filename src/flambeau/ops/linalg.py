@@ -73,6 +73,29 @@ def mH(x: Any) -> Any:
     return mT(x).conj() if x.dtype.is_complex else mT(x)
 
 
+def reflected(input: Any, tau: Any) -> Any:
+    """The product of the reflections I - tau_i v_i v_i^H; v_i lies below the diagonal of column i, where it is 1."""
+    m, k = input.shape[-2], tau.shape[-1]
+    eye = FUNCTIONS["eye"](m, dtype=input.dtype)
+    v = input.narrow(-1, 0, k).tril(-1) + eye.narrow(-1, 0, k)
+    Q = eye.expand([*input.shape[:-2], m, m])
+    for i in range(k):
+        u = v.narrow(-1, i, 1)
+        Q = Q - (Q @ u) @ mH(u) * tau.narrow(-1, i, 1).unsqueeze(-1)
+    return Q
+
+
+def from_lower(A: Any) -> Any:
+    """The Hermitian matrices, as arrays, whose lower triangles are these."""
+    import numpy as np
+
+    whole = np.tril(A) + np.swapaxes(np.tril(A, -1).conj(), -1, -2)
+    if np.iscomplexobj(A):
+        at = np.arange(A.shape[-1])
+        whole[..., at, at] = whole[..., at, at].real
+    return whole
+
+
 def outputs(result: Any, out: Any) -> Any:
     """The result, or its parts in the tensors given as out=."""
     if out is None:
@@ -394,7 +417,7 @@ def cholesky_factor(A: Any, upper: bool, check: bool) -> Any:
     info = np.zeros(A.shape[:-2], np.int32)
     lower = np.swapaxes(A.conj(), -1, -2) if upper else A
     try:
-        L = np.linalg.cholesky(np.tril(lower) + np.swapaxes(np.tril(lower, -1).conj(), -1, -2))
+        L = np.linalg.cholesky(from_lower(lower))
     except np.linalg.LinAlgError:
         if check:
             where = "(Batch element 0): " if A.ndim > 2 else ""

@@ -9,7 +9,7 @@ from ..dtypes import int32
 from ..errors import fail
 from ..stream.external import routine
 from .entry import FUNCTIONS, NONE, T, composite, op
-from .linalg import FACE, LinAlgError, _solve, external, matrices, mH, mT, outputs
+from .linalg import FACE, LinAlgError, _solve, external, matrices, mH, mT, outputs, reflected
 from .structures import named
 
 
@@ -227,13 +227,6 @@ def ormqr(
 ) -> Any:
     """Q other (other Q if not left; of Q^H if transpose), Q the product of all reflections."""
     matrices("ormqr", input, other)
-    m = input.shape[-2]
-    eye = FUNCTIONS["eye"](m, dtype=input.dtype)
-    k = tau.shape[-1]
-    v = input.narrow(-1, 0, k).tril(-1) + eye.narrow(-1, 0, k)
-    Q = eye.expand([*input.shape[:-2], m, m])
-    for i in range(k):
-        u = v.narrow(-1, i, 1)
-        Q = Q - (Q @ u) @ mH(u) * tau.narrow(-1, i, 1).unsqueeze(-1)
+    Q = reflected(input, tau)
     Q = mH(Q) if transpose else Q
     return outputs(Q @ other if left else other @ Q, out)

@@ -10,7 +10,20 @@ from ..shapes import numel, wrap_dim
 from ..stream.external import routine
 from ..stream.graph import cast
 from .entry import FACES, FUNCTIONS, NONE, T, composite, op
-from .linalg import FACE, _solve, external, inv, matrices, mH, mT, outputs, square, svdvals
+from .linalg import (
+    FACE,
+    _solve,
+    external,
+    from_lower,
+    inv,
+    matrices,
+    mH,
+    mT,
+    outputs,
+    reflected,
+    square,
+    svdvals,
+)
 from .modes import for_product
 from .structures import named
 
@@ -200,8 +213,7 @@ def pseudo_inverse(A: Any, rtol: Any, atol: float, hermitian: bool) -> Any:
 
     m, n = A.shape[-2:]
     if hermitian:
-        low = np.tril(A, -1)
-        A = low + np.swapaxes(low.conj(), -1, -2) + np.eye(n) * A.real
+        A = from_lower(A)
     u, s, vh = np.linalg.svd(A, False)
     if rtol is None:
         rtol = max(m, n) * np.finfo(A.dtype).eps if atol == 0 else 0.0
@@ -403,13 +415,5 @@ def linalg_diagonal(A: Any, *, offset: int = 0, dim1: int = -2, dim2: int = -1) 
 @composite(faces={"linalg": "householder_product"}, aliases=("orgqr",))
 def householder_product(input: Any, tau: Any, *, out: Any = None) -> Any:
     """The first columns of the product of the reflections I - tau_i v_i v_i^H."""
-    m, n = input.shape[-2:]
-    k = tau.shape[-1]
-    eye = FUNCTIONS["eye"](m, dtype=input.dtype)
-    v = input.tril(-1) + eye.narrow(-1, 0, n)
-    Q = eye.expand([*input.shape[:-2], m, m])
-    for i in range(k):
-        u = v.narrow(-1, i, 1)
-        Q = Q - (Q @ u) @ mH(u) * tau.narrow(-1, i, 1).unsqueeze(-1)
-    result = Q.narrow(-1, 0, n)
-    return outputs(result * 1 if k else result + input * 0, out)
+    result = reflected(input, tau).narrow(-1, 0, input.shape[-1])
+    return outputs(result * 1 if tau.shape[-1] else result + input * 0, out)

@@ -245,11 +245,11 @@ class Frame:
         self.c[self.c_index(batch, row, col)] = acc.cast(self.spec.out)
 
     def near(self, lanes: int, batch: Value, row: Value, col: Value) -> None:
-        """Have what the epilogue reads and writes in a row of a tile brought near."""
+        """Have what the epilogue reads and writes in a row of a tile brought near, if `asks`."""
         spec, near = self.spec, getattr(self.emit, "near", None)
         if near is not None:
             near(bool(spec.far), lanes, batch, row, col)
-        elif self.c is not None and spec.far and spec.c == "row":
+        elif self.c is not None:
             for line in range(0, lanes, 64 // SIZE[spec.out]):
                 self.b.prefetch(self.c, self.c_index(batch, row, col) + line, write=True)
 

@@ -398,9 +398,8 @@ def _channel_tiles(
     # each part copies the images of its channels, or packs the weights of its images: the larger is shared out
     heavy = ints["co"] * k > ints["n"] * ints["ci"] * channel
     ints["pg"] = max(1, min(ints["n"], (4 if direct else 2) * BLOCK // area))
-    if (
-        heavy and not direct and area <= LARGE
-    ):  # weights pass a block of positions, in as few turns as they fill
+    if heavy and not direct and area <= LARGE:
+        # weights pass a block of positions, in as few turns as they fill
         ints["pg"] = balanced(ints["n"], LARGE // area)
     large = heavy and not direct and BLOCK < area * ints["pg"] <= LARGE
     top = 6 if registers(target) == 16 else 14 if direct else min(14, _addressed(target) - 1)

@@ -82,9 +82,9 @@ class Work:
 
     def __init__(self, b: Builder, work: Tail | Head, prefix: str):
         self.b, self.work = b, work
-        wide = work.wide if isinstance(work, Head) else ()
+        self.wide = work.wide if isinstance(work, Head) else ()
         self.bufs = [
-            b.buf(n, WORD[SIZE[a[0]]] if i in wide else a[0], a[1], a[2])
+            b.buf(n, WORD[SIZE[a[0]]] if i in self.wide else a[0], a[1], a[2])
             for i, (n, a) in enumerate(zip(names(work, prefix), work.accesses))
         ]
         self.strides: list[list[Any]] = []
@@ -142,7 +142,6 @@ class Computed(Work):
         for i, v in enumerate(head.values):  # what all elements have in common
             if v[0] in ("const", "num") or (v[0] == "map" and all(k in self.known for k in v[3:])):
                 self.known[i] = self.plain(v, self.known)
-
         self.half, self.words = 0, dict[int, Value]()
 
     def at(self, *at: Value) -> Value:
@@ -152,8 +151,7 @@ class Computed(Work):
     def word(self, batch: Value, line: Value, pair: Value) -> Value:
         """Two neighbours along k as `pairs.dot2` takes them."""
         found = []
-        wide = self.work.wide if isinstance(self.work, Head) else ()
-        self.words = {i: self.b.let(self.bufs[i][self.address(i, (batch, line, pair))]) for i in wide}
+        self.words = {i: self.b.let(self.bufs[i][self.address(i, (batch, line, pair))]) for i in self.wide}
         for self.half in (0, 1):
             found.append(self.at(batch, line, pair * 2 + self.half))
         return pairs.together(*found)
