@@ -389,3 +389,40 @@ def test_a_captured_step() -> None:
 def test_losing_the_imaginary_part_warns() -> None:
     with pytest.warns(UserWarning, match="discards the imaginary part"):
         flambeau.tensor([1 + 2j]).float()
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ((9, 7), (7, 5)),
+        ((2, 30), (30, 40)),
+        ((3, 1, 4, 6), (5, 6, 33)),
+        ((40, 1), (1, 3)),
+        ((4, 0), (0, 3)),
+        ((0, 4), (4, 3)),
+    ],
+)
+def test_products_of_matrices(left: tuple[int, ...], right: tuple[int, ...]) -> None:
+    """Both ways to make a product of real matrices of a complex one, of views of every kind."""
+    rng = np.random.default_rng(3)
+    x, y = (rng.standard_normal((*s, 2)).view(np.complex128)[..., 0] for s in (left, right))
+    a, b = flambeau.tensor(x), flambeau.tensor(y)
+    ways = [
+        (a @ b, x @ y),
+        (a.conj() @ (b * 2j), x.conj() @ (y * 2j)),
+        (b.mT @ a.mT, y.swapaxes(-1, -2) @ x.swapaxes(-1, -2)),
+        (b.mH @ a.mH, (x @ y).conj().swapaxes(-1, -2)),
+        (flambeau.stack([a, a], -1)[..., 1] @ b, x @ y),
+        (a.real.to(a.dtype) @ b, x.real @ y),
+        (a.to(flambeau.complex64) @ b.to(flambeau.complex64), x @ y),
+    ]
+    for made, wanted in ways:
+        tolerance = 1e-12 if made.dtype is flambeau.complex128 else 1e-4
+        np.testing.assert_allclose(made.numpy(), wanted, atol=tolerance)
+
+
+@pytest.mark.parametrize(("rows", "kernels"), [(40, 2), (2, 3)])
+def test_a_product_of_matrices_is_one_of_real_ones(rows: int, kernels: int) -> None:
+    a, b = flambeau.ones(rows, 64, dtype=flambeau.complex64), flambeau.ones(64, 64, dtype=flambeau.complex64)
+    found = [k.title for k in flambeau.explain(lambda: a @ b).kernels]
+    assert len(found) == kernels and sum("contract" in title for title in found) == 1

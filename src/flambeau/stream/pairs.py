@@ -205,8 +205,10 @@ def opaque_(name: str, ins: Sequence[Val], outs: Sequence[tuple[Shape, dtype]], 
     """A node with a recipe of its own, if its combination is made of those of the parts."""
     if name == "external":
         return _external(ins, outs, attrs)
-    if name == "contract" or (name == "convolve" and len(ins) == 2):
-        return [_product(name, ins[0], ins[1], outs[0], attrs)]
+    if name == "contract":
+        return [_matmul(ins[0], ins[1], outs[0], attrs)]
+    if name == "convolve" and len(ins) == 2:
+        return [_convolve(ins[0], ins[1], outs[0], attrs)]
     if name == "scan" and attrs[0] in ("add", "mul"):
         return [_scan(ins[0], *attrs)]
     if name == "scatter" and attrs[1] in ("set", "add"):
@@ -231,13 +233,60 @@ def _external(ins: Sequence[Val], outs: Sequence[tuple[Shape, dtype]], attrs: An
     return found
 
 
-def _product(name: str, a: Val, b: Val, out: tuple[Shape, dtype], attrs: Any) -> Val:
-    """(a + bi)(c + di) as four products of matrices, or convolutions (whose operands are dense)."""
-    (ar, ai), (br, bi) = parts(a), parts(b)
-    if name == "convolve":
-        ar, ai, br, bi = (graph.contiguous(v) for v in (ar, ai, br, bi))
+def _rows(x: Val) -> Val:
+    """Matrices of memory whose rows are numbers side by side, as real numbers: [..., m, k] -> [..., m, 2 k]."""
+    x = in_memory(x)
+    if x.strides[-1] != 1 and x.shape[-1] > 1:
+        dense = graph.empty(tuple(x.shape), x.dtype)
+        store(dense, x)
+        x = dense
+    strides = (*[2 * s for s in x.strides[:-1]], 1)
+    return Val(x.buf.parts, (*x.shape[:-1], 2 * x.shape[-1]), strides, 2 * x.off)
+
+
+def _matrices(made: Val, shape: Shape, d: dtype) -> Val:
+    """What a product wrote, rows of numbers side by side, as complex matrices."""
+    strides = contiguous_strides(shape)
+    return Val(Buffer(made.buf.src, shape, strides, d, made.buf), shape, strides, 0)
+
+
+def _below(x: Val, values: Sequence[Val], d: dtype, apart: bool) -> Val:
+    """Matrices of as many rows as all values: row by row in turn, or (apart) one value after the other."""
+    *batch, m, n = x.shape
+    shape = (*batch, len(values), m, n) if apart else (*batch, m, len(values), n)
+    out = graph.empty(shape, d)
+    *outer, first, second, inner = out.strides
+    row, step = (second, first) if apart else (first, second)
+    for at, value in enumerate(values):
+        store(out.view_as(tuple(x.shape), (*outer, row, inner), out.off + at * step), value)
+    shape = (*batch, len(values) * m, n)
+    return out.view_as(shape, contiguous_strides(shape), out.off)
+
+
+def _matmul(a: Val, b: Val, out: tuple[Shape, dtype], attrs: Any) -> Val:
+    """A product of complex matrices as one of real ones, of twice the extents.
+
+    Either rows (re, im, re, im, ...) of a times each row of b above the same row times i, which makes the result as it
+    lies in memory; or, if a is the small one, its real parts above its imaginary ones times rows of b.
+    """
+    (*batch, m, n), d = out
+    k = a.shape[-1]
+    if m * (k + 2 * n) >= k * n:
+        right = _below(b, (b, pair(*turned(parts(b)))), d, False)
+        made = opaque("contract", (_rows(a), _rows(right)), [((*batch, m, 2 * n), d.part)], attrs)[0]
+        return _matrices(made, out[0], d)
+    left = _below(a, parts(a), d.part, True)
+    made = opaque("contract", (left, _rows(b)), [((*batch, 2 * m, 2 * n), d.part)], attrs)[0]
+    made = _matrices(made, (*batch, 2 * m, n), d)
+    re, im = (made.view_as(out[0], made.strides, made.off + at * m * n) for at in (0, 1))
+    return map_("add", re, pair(*turned(parts(im))))
+
+
+def _convolve(a: Val, b: Val, out: tuple[Shape, dtype], attrs: Any) -> Val:
+    """(a + bi)(c + di) as four convolutions, whose operands are dense."""
+    (ar, ai), (br, bi) = ([graph.contiguous(v) for v in parts(x)] for x in (a, b))
     rr, ii, ri, ir = (
-        opaque(name, (x, y), [(out[0], out[1].part)], attrs)[0]
+        opaque("convolve", (x, y), [(out[0], out[1].part)], attrs)[0]
         for x, y in ((ar, br), (ai, bi), (ar, bi), (ai, br))
     )
     return pair(map_("sub", rr, ii), map_("add", ri, ir))
