@@ -141,6 +141,7 @@ def test_products_of_many_rows_share_few_kernels_of_their_own() -> None:
     assert not any(products.several_rows(layout, m, 64, 64) for m in range(257, 2048, 64))
     assert any(products.several_rows(layout, m, 64, 64) for m in (32, 64, 100, 128, 256))
     assert not products.several_rows(layout, 1024, 64, 64)
+    assert products.several_rows(layout, 3, 64, 64) and not products.several_rows(layout, 3, 64, 1024)
     w = torch.ones(40, 48)
     products = {m: torch.ones(m, 40) @ w for m in range(300, 420, 13)}
     before = program.STATS["kernels"]
