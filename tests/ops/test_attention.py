@@ -13,6 +13,8 @@ from flambeau.autograd import gradcheck, gradgradcheck  # noqa: E402
 from flambeau.device import memory  # noqa: E402
 
 F = flambeau.nn.functional
+MASKS = ("shared", "hidden", "numbers", "padding")
+FEW = ((2, 3, 6, 20), (2, 3, 150, 20), (2, 3, 150, 13))
 WIDE = ((2, 3, 37, 20), (2, 3, 150, 20), (2, 3, 150, 13))
 
 
@@ -42,7 +44,12 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "five dimensions": (((2, 2, 3, 17, 8), (2, 2, 3, 9, 8), (2, 2, 3, 9, 8)), {"scale": -0.3}),
     "groups": (((2, 8, 37, 20), (2, 2, 150, 20), (2, 2, 150, 20)), {"enable_gqa": True}),
     "groups, causal": (((2, 8, 130, 20), (2, 2, 130, 20), (2, 2, 130, 20)), {"enable_gqa": True, "is_causal": True}),
-    **{f"mask, {kind}": (WIDE, {"attn_mask": kind}) for kind in ("shared", "hidden", "numbers", "padding")},
+    "few, causal": (((2, 3, 4, 20), (2, 3, 150, 20), (2, 3, 150, 13)), {"is_causal": True}),
+    "few, causal, fewer keys": (((2, 3, 4, 20), (2, 3, 2, 20), (2, 3, 2, 13)), {"is_causal": True}),
+    "few, groups": (((2, 8, 3, 20), (2, 2, 150, 20), (2, 2, 150, 13)), {"enable_gqa": True, "is_causal": True}),
+    "few, five dimensions": (((2, 2, 3, 3, 8), (2, 2, 3, 90, 8), (2, 2, 3, 90, 5)), {"scale": -0.3}),
+    **{f"few, mask, {kind}": (FEW, {"attn_mask": kind, "rows": 6}) for kind in MASKS},
+    **{f"mask, {kind}": (WIDE, {"attn_mask": kind}) for kind in MASKS},
 }  # fmt: skip
 
 
@@ -55,6 +62,9 @@ def given(name: str, dtype: Any) -> tuple[list[Any], Any, dict[str, Any]]:
     mask = mask_of(options.pop("attn_mask")) if "attn_mask" in options else None
     if mask is not None and mask.dtype.is_floating_point:
         mask = mask.to(dtype)
+    if mask is not None and mask.shape[-2] > 1:
+        mask = mask[..., : options.pop("rows", None), :]
+    options.pop("rows", None)
     return inputs, mask, options
 
 
@@ -77,13 +87,14 @@ def test_views_of_one_projection(agree: Any) -> None:
     agree(call, torch.randn(2, 70, 3 * 64, requires_grad=True))
 
 
+@pytest.mark.parametrize("rows", [5, 14])
 @pytest.mark.parametrize("options", [{"is_causal": True}, {"enable_gqa": True}, {"attn_mask": True}])
-def test_second_order(options: dict[str, Any]) -> None:
+def test_second_order(options: dict[str, Any], rows: int) -> None:
     flambeau.manual_seed(0)
-    shapes = ((1, 4, 5, 3), (1, 2 if "enable_gqa" in options else 4, 6, 3))
+    shapes = ((1, 4, rows, 3), (1, 2 if "enable_gqa" in options else 4, 6, 3))
     q, k, v = (flambeau.randn(*s, dtype=flambeau.float64, requires_grad=True) for s in (*shapes, shapes[1]))
     if "attn_mask" in options:
-        options = {"attn_mask": flambeau.rand(5, 6) > 0.3}
+        options = {"attn_mask": flambeau.rand(rows, 6) > 0.3}
 
     def call(*x: Any) -> Any:
         return F.scaled_dot_product_attention(*x, **options)
@@ -92,9 +103,18 @@ def test_second_order(options: dict[str, Any]) -> None:
     assert gradgradcheck(call, (q, k, v))
 
 
+def test_queries_of_one_step_read_keys_and_values_once() -> None:
+    """Eight heads of queries share two of keys: two products of four rows each, and a kernel between."""
+    q, k = flambeau.randn(2, 8, 1, 32), flambeau.randn(2, 2, 400, 32)
+    found = flambeau.explain(lambda: F.scaled_dot_product_attention(q, k, k, enable_gqa=True)).kernels
+    assert [kernel.title for kernel in found] == ["contract", "_attention", "contract"]
+    assert [kernel.choice[:6] for kernel in found[::2]] == ["4 rows", "tile 4"]
+
+
+@pytest.mark.parametrize("rows", [40, 3])
 @pytest.mark.parametrize("kind", ["bfloat16", "float16"])
-def test_narrow_types_compute_in_float32(kind: str) -> None:
-    ours = flambeau.randn(2, 2, 40, 16).to(getattr(flambeau, kind))
+def test_narrow_types_compute_in_float32(kind: str, rows: int) -> None:
+    ours = flambeau.randn(2, 2, rows, 16).to(getattr(flambeau, kind))
     got = F.scaled_dot_product_attention(ours, ours, ours)
     wide = ours.float()
     want = F.scaled_dot_product_attention(wide, wide, wide).to(got.dtype)

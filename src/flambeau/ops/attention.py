@@ -8,15 +8,16 @@ from typing import Any
 from ..dtypes import bool_, float32
 from ..errors import fail
 from ..shapes import numel, view_strides
-from ..stream.graph import Val, cast, const, contiguous, expand, map_, opaque, reduce_
+from ..stream.graph import Val, cast, const, contiguous, expand, index_, map_, opaque, reduce_
 from ..stream.value import LOCAL
-from .contraction import matmul
+from .contraction import contract, matmul, shaped, stacks
 from .entry import FUNCTIONS, OT, N, T, composite, op
 from .random import drawn, state_of
 from .softmax import softmax
 from .widening import is_low
 
 Sizes = tuple[int, ...]
+FEW_QUERIES = 12  # rows of one head of keys that need no tiles: their weights are as small as what they read
 FEW_WEIGHTS = 1 << 14  # with dropout so many are computed: their matrix is small, its gradient more exact
 
 
@@ -46,6 +47,21 @@ def _four(x: Any, lead: Sizes, grouped: bool) -> Any:
     return x.view_as((*pair, rows, size), (*strides, *x.strides[-2:]), x.off)
 
 
+def _swapped(x: Any, a: int, b: int) -> Any:
+    order = list(range(x.ndim))
+    order[a], order[b] = b, a
+    return x.view_as(tuple([x.shape[d] for d in order]), tuple([x.strides[d] for d in order]), x.off)
+
+
+def _turned(x: Any) -> Any:
+    return _swapped(x, x.ndim - 2, x.ndim - 1)
+
+
+def _rows_of(x: Any, lead: Sizes, rows: int) -> Any:
+    """Dense (batch, heads, length, size) with the rows of all heads that share keys below each other."""
+    return shaped(x, (*lead, rows, x.shape[-1]))
+
+
 def _back_to(x: Any, lead: Sizes) -> Any:
     """A result (batch, rows, heads, size) as (*lead, rows, size)."""
     batch, rows, heads, size = x.shape
@@ -56,6 +72,19 @@ def _back_to(x: Any, lead: Sizes) -> Any:
     if strides is None:
         return contiguous(x).reshape([*lead, rows, size])
     return x.view_as((*lead, rows, size), (*strides, *x.strides[-2:]), x.off)
+
+
+def _normalised(scores: Any) -> tuple[Any, Any]:
+    """(softmax, logsumexp) of rows; where nothing is seen all weights are 0 and the latter is infinite."""
+    each, unseen, none = (*scores.shape[:-1], 1), const(-math.inf, scores.dtype), const(0, scores.dtype)
+    top = reduce_("max", scores, (scores.ndim - 1,))
+    top = map_("select", map_("eq", top, unseen, out=bool_), none, top)
+    weights = map_("exp", map_("sub", scores, shaped(top, each)))
+    total = reduce_("add", weights, (scores.ndim - 1,))
+    blind = map_("eq", total, none, out=bool_)
+    factor = map_("select", blind, none, map_("div", const(1, scores.dtype), total))
+    lse = map_("select", blind, const(math.inf, scores.dtype), map_("add", top, map_("log", total)))
+    return map_("mul", weights, shaped(factor, each)), lse
 
 
 class _Call:
@@ -85,11 +114,39 @@ class _Call:
     def forward(self, *kept: Any) -> tuple[Any, Any]:
         """(result, logsumexp of each row). kept: of the weights, if some are dropped."""
         batch, heads, length, _ = self.q.shape
+        if length * self.attrs[2] <= FEW_QUERIES and not kept:
+            return self.of_few()
         outs = [((batch, length, heads, self.v.shape[3]), self.dtype), ((batch, heads, length), self.dtype)]
         out, lse = opaque(
             "attend", (self.q, self.k, self.v, *self.mask, *kept), outs, ("forward", *self.attrs, bool(kept))
         )
         return _back_to(out, self.lead), lse
+
+    def of_few(self) -> tuple[Any, Any]:
+        """The same for few queries: all that share keys are the rows of two products, which read those once."""
+        scale, causal, group = self.attrs
+        batch, heads, length, _ = self.q.shape
+        lead, rows = self.k.shape[:2], group * length
+        q, k, v = self.q, self.k, self.v
+        q = q if group == 1 else _rows_of(contiguous(q), lead, rows)
+        if causal and length < k.shape[2]:  # keys that nobody sees
+            k, v = (x.view_as((*lead, length, x.shape[3]), x.strides, x.off) for x in (k, v))
+        shape = (batch, heads, length, k.shape[2])
+        scores = shaped(contract(*stacks(q, _turned(k), lead)), shape)
+        scores = map_("mul", scores, const(scale, self.dtype))
+        unseen = const(-math.inf, self.dtype)
+        if causal:
+            seen = map_("le", index_(shape, 3), index_(shape, 2), out=bool_)
+            scores = map_("select", seen, scores, unseen)
+        for mask in self.mask:
+            added = mask.dtype is not bool_
+            scores = map_("add", scores, mask) if added else map_("select", mask, scores, unseen)
+        weights, lse = _normalised(scores)
+        made = contract(*stacks(_rows_of(contiguous(weights), lead, rows), v, lead))
+        made = shaped(made, (batch, heads, length, v.shape[3]))
+        if length > 1:  # rows by rows in memory, as tiles are stored
+            made = contiguous(_swapped(made, 1, 2))
+        return _back_to(shaped(made, (batch, length, heads, v.shape[3])), self.lead), lse
 
     def backward(self, grad: Any, result: Any, lse: Any, factor: Any = None, *kept: Any) -> tuple[Any, ...]:
         """The gradients of query, key and value; factor: of the weights that are kept."""
@@ -233,9 +290,10 @@ def scaled_dot_product_attention(
 
     attn_mask: booleans (who may be seen) or numbers to be added, broadcast to (..., L, S); is_causal: row i sees keys
     0..i; scale: 1 / sqrt(E) if not given; enable_gqa: heads (dimension -3) of keys and values are shared by groups of
-    queries. A row that may see nothing is zero. Computed in tiles with memory in proportion to L + S, with dropout and
-    one byte for each weight (its random number is that of `dropout`); with dropout of a few weights, a mask that needs
-    a gradient, or a gradient of a gradient, the weights (..., L, S) are computed.
+    queries. A row that may see nothing is zero. Computed in tiles, or by two products for up to 12 queries that share
+    keys, with memory in proportion to L + S; with dropout there is one byte for each weight (its random number is that
+    of `dropout`); with dropout of a few weights, a mask that needs a gradient, or a gradient of a gradient, the weights
+    (..., L, S) are computed.
     """
     if is_causal and attn_mask is not None:
         fail(

@@ -13,15 +13,16 @@ SEEN: dict[Any, set[int]] = {}  # layouts and what stays of the extents -> the n
 MANY = 4  # kernels of one layout, each for its number of rows
 LONG = 6  # operations of a tail from which on its code is worth sharing among the rows of a tile
 SMALL = 256  # numbers of rows up to which other ones met before end it that each has its kernel
-FEW, DEEP = 8, 1024  # rows of which a tile of any number computes mostly nothing; terms for which that takes long
+FEW = 8  # rows of which a tile of any number computes mostly nothing
+MUCH = 1 << 15  # elements of the other operand for which that takes long
 
 
-def several_rows(layout: Any, m: int, n: int, k: int) -> bool:
+def several_rows(layout: Any, m: int, n: int, k: int, batch: int = 1) -> bool:
     """Note a number of rows; whether others were met where it is all that changed (also as another extent).
 
     Many rows have few kernels of their own: their tiles are full, and they differ in whether the last one is. So have
-    few rows, which keep them where sums are long."""
-    if m > SMALL or (m <= FEW and k >= DEEP):
+    few rows of a product that is not small."""
+    if m > SMALL or (m <= FEW and batch * n * k >= MUCH):
         return False
     met = SEEN.setdefault(layout, set())
     met.add(m)
@@ -51,7 +52,7 @@ def planned(
     dtype = a.buf.dtype.short
     if generic is None:
         layout = (dtype, planning.layouts(m, n, k, strides), batch > 1, strides.bn > 1)
-        generic = several_rows(layout, m, n, k)
+        generic = several_rows(layout, m, n, k, batch)
     return planning.plan(
         m,
         n,
