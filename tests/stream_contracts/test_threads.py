@@ -106,6 +106,17 @@ def test_a_stream_is_flushed_while_its_owner_records(seconds: float) -> None:
     assert total.tolist() == [counts[0]] * 3
 
 
+def test_threads_begin_together_when_others_have_ended() -> None:
+    """Whoever comes first forgets the streams of those that ended; nobody minds that they are gone."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(80):
+            in_threads(*[lambda: torch.ones(2).sum().item()] * 8)
+    finally:
+        sys.setswitchinterval(before)
+
+
 def test_gradients_from_a_thread_reach_shared_parameters() -> None:
     w = torch.ones(3, requires_grad=True)
     for n in range(3):

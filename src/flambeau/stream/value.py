@@ -5,6 +5,7 @@ Everything here is data. Ops fill it (ops/entry.py), the stream gives storages t
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -433,7 +434,8 @@ class _Local(threading.local):
         self.s = Stream()
         for other in STREAMS[:]:
             if not other.code and other.running is None and not other.thread.is_alive():
-                STREAMS.remove(other)
+                with contextlib.suppress(ValueError):  # another thread that begins removed it just now
+                    STREAMS.remove(other)
         STREAMS.append(self.s)
 
 
