@@ -10,6 +10,7 @@ from tests.loop.test_recipes_conv import Case, arrays, compute, reference
 from flambeau.loop.build import Builder
 from flambeau.loop.recipes import conv_planning, winograd, winograd_weight
 from flambeau.loop.recipes.contraction import Emit
+from flambeau.loop.recipes.winograd_tiles import FOUR, PLAIN, TWO, Tiles
 
 CASES = [
     Case((2, 64, 9, 13), (64, 64, 3, 3), padding=1),
@@ -20,8 +21,31 @@ CASES = [
     Case((1, 16, 3, 130), (22, 16, 3, 3), padding=(1, 0)),
     Case((2, 300, 8, 8), (34, 300, 3, 3), padding=1),
 ]
+STRIDED = [
+    Case((2, 64, 17, 25), (64, 64, 3, 3), stride=2, padding=1),
+    Case((1, 33, 18, 16), (47, 33, 3, 3), stride=2),
+    Case((3, 40, 28, 28), (32, 40, 3, 3), stride=2, padding=1),
+    Case((2, 32, 14, 9), (70, 32, 3, 3), stride=2, padding=2),
+    Case((1, 16, 3, 130), (22, 16, 3, 3), stride=2, padding=(1, 0)),
+    Case((2, 300, 8, 7), (34, 300, 3, 3), stride=2, padding=1),
+]
 KINDS = ("forward", "data", "weight")
+WAYS = [
+    *((kind, case, PLAIN) for kind in KINDS for case in CASES),
+    *(("forward", case, tiles) for case in STRIDED for tiles in (FOUR, TWO)),
+]
+TURNED = [way for way in WAYS if way[1] in (CASES[0], CASES[3], STRIDED[0], STRIDED[3])]
+MANY = [way for way in TURNED if way[1] in (CASES[0], STRIDED[0])]  # tiles
+SMALLEST = [
+    *((kind, Case((2, 9, 10, 11), (11, 9, 3, 3), padding=1), PLAIN) for kind in KINDS),
+    *(("forward", Case((2, 9, 12, 19), (11, 9, 3, 3), stride=2, padding=1), tiles) for tiles in (FOUR, TWO)),
+]
 FEW = Machine(256, caches=(1 << 10, 16 << 10, 1 << 20))  # not all filters are one block
+
+
+def named(value: object) -> str | None:
+    """What a test is called after its arguments."""
+    return f"{value.out}x{value.out}" if isinstance(value, Tiles) else str(value)
 
 
 def by(kind: str, case: Case, on: Machine = WIDE, threads: int = 1, dtype: str = "f32") -> str:
@@ -29,27 +53,24 @@ def by(kind: str, case: Case, on: Machine = WIDE, threads: int = 1, dtype: str =
     return conv_planning.plan(kind, case.geometry(), *strides, dtype, on, threads).spec.by
 
 
-@pytest.fixture
-def always(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where it does not pay."""
-    monkeypatch.setattr(conv_planning, "_by_winograd", lambda *_: True)
+def go_by(monkeypatch: pytest.MonkeyPatch, tiles: Tiles | None) -> None:
+    """By these tiles, also where it does not pay; None: by the direct form."""
+    monkeypatch.setattr(conv_planning, "_by_winograd", lambda *_: tiles)
 
 
-@pytest.mark.usefixtures("always")
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_values(case: Case, kind: str) -> None:
+@pytest.mark.parametrize("kind, case, tiles", WAYS, ids=named)
+def test_values(kind: str, case: Case, tiles: Tiles, monkeypatch: pytest.MonkeyPatch) -> None:
     a = arrays(case)
     want = reference(kind, case.geometry(), a)
+    go_by(monkeypatch, tiles)
     assert by(kind, case) == "winograd"
     assert np.abs(compute(kind, case, a) - want).max() <= 3e-6 * np.abs(want).max()
 
 
-@pytest.mark.usefixtures("always")
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_same_bits(case: Case, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind, case, tiles", WAYS, ids=named)
+def test_same_bits(kind: str, case: Case, tiles: Tiles, monkeypatch: pytest.MonkeyPatch) -> None:
     a = arrays(case)
+    go_by(monkeypatch, tiles)
     want = bits(compute(kind, case, a))
     for on, nt in ((NARROW, 1), (SMALL, 1), (WIDE, 2), (NARROW, 3), (FEW, 1), (FEW, 2)):
         assert bits(compute(kind, case, a, on, nt)) == want
@@ -58,33 +79,31 @@ def test_same_bits(case: Case, kind: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert bits(compute(kind, case, a, FEW, 2)) == want
 
 
-@pytest.mark.usefixtures("always")
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("case", [CASES[0], CASES[3]], ids=str)
-def test_channels_last(case: Case, kind: str) -> None:
+@pytest.mark.parametrize("kind, case, tiles", TURNED, ids=named)
+def test_channels_last(kind: str, case: Case, tiles: Tiles, monkeypatch: pytest.MonkeyPatch) -> None:
     a = arrays(case)
     kept = ("w",) if kind == "weight" else ()  # a gradient is contiguous
     turned = {
         k: v if k in kept else np.moveaxis(np.ascontiguousarray(np.moveaxis(v, 1, -1)), -1, 1)
         for k, v in a.items()
     }
+    go_by(monkeypatch, tiles)
     assert bits(compute(kind, case, turned)) == bits(compute(kind, case, a))
 
 
-@pytest.mark.usefixtures("always")
-@pytest.mark.parametrize("kind", KINDS)
-def test_interpreter(kind: str) -> None:
-    case = Case((2, 9, 10, 11), (11, 9, 3, 3), padding=1)
+@pytest.mark.parametrize("kind, case, tiles", SMALLEST, ids=named)
+def test_interpreter(kind: str, case: Case, tiles: Tiles, monkeypatch: pytest.MonkeyPatch) -> None:
     a = arrays(case)
+    go_by(monkeypatch, tiles)
     assert bits(compute(kind, case, a, NARROW, 2, interpreted=True)) == bits(
         compute(kind, case, a, NARROW, 2)
     )
 
 
-@pytest.mark.usefixtures("always")
-def test_epilogue() -> None:
+@pytest.mark.parametrize("case, tiles", [(CASES[3], PLAIN), (STRIDED[3], FOUR), (STRIDED[3], TWO)], ids=named)
+def test_epilogue(case: Case, tiles: Tiles, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bias by channel; each element comes once, also those of panels that overlap."""
-    case = CASES[3]
+    go_by(monkeypatch, tiles)
     a, g = arrays(case), case.geometry()
     area = g.out[1] * g.out[2]
 
@@ -120,12 +139,63 @@ def test_error_is_within_four_times_that_of_the_direct_form(
     want = reference(kind, case.geometry(), a)
     found = [compute(kind, case, a) - want]
     assert by(kind, case) == "winograd"
-    monkeypatch.setattr(conv_planning, "_by_winograd", lambda *_: False)
+    go_by(monkeypatch, None)
     assert by(kind, case) != "winograd"
     found.append(compute(kind, case, a) - want)
     fast, direct = found
     assert np.abs(fast).max() <= 4 * np.abs(direct).max()
     assert np.sqrt(np.mean(fast**2)) <= 3.5 * np.sqrt(np.mean(direct**2))
+
+
+@pytest.mark.parametrize("tiles", [FOUR, TWO], ids=named)
+@pytest.mark.parametrize("rectified", [False, True])
+@pytest.mark.parametrize("channels, images, size", [(16, 2, 64), (64, 1, 56), (256, 3, 28), (512, 4, 14)])
+def test_error_with_a_stride_is_about_that_of_the_direct_form(
+    channels: int, images: int, size: int, rectified: bool, tiles: Tiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case((images, channels, size, size), (32, channels, 3, 3), stride=2, padding=1)
+    a = arrays(case)
+    if rectified:
+        a["x"] = np.maximum(a["x"], 0)
+    want, found = reference("forward", case.geometry(), a), []
+    for way in (tiles, None):
+        go_by(monkeypatch, way)
+        assert (by("forward", case) == "winograd") is (way is not None)
+        found.append(compute("forward", case, a) - want)
+    fast, direct = found
+    assert np.abs(fast).max() <= 2 * np.abs(direct).max()
+    assert np.sqrt(np.mean(fast**2)) <= 1.5 * np.sqrt(np.mean(direct**2))
+
+
+def chosen(case: Case, kind: str = "forward", dtype: str = "f32") -> Tiles | None:
+    return conv_planning._by_winograd(kind, case.geometry(), dtype)
+
+
+def test_tiles_with_a_stride() -> None:
+    """The larger ones where they fill maps and vectors; none where filters would cost more than they save."""
+
+    def at(images: int, given: int, made: int, size: int) -> Case:
+        return Case((images, given, size, size), (made, given, 3, 3), stride=2, padding=1)
+
+    for case in (at(4, 128, 128, 56), at(4, 512, 512, 14), at(1, 64, 128, 56), at(32, 256, 512, 8)):
+        assert chosen(case) is FOUR
+    for case in (at(8, 256, 512, 8), at(2, 128, 256, 16)):
+        assert chosen(case) is TWO
+    for case in (at(1, 512, 512, 14), at(4, 8, 64, 64), at(2, 16, 16, 64)):
+        assert chosen(case) is None
+    plain = at(4, 128, 128, 56)
+    others = [
+        plain._replace(stride=3),
+        plain._replace(dilation=2),
+        plain._replace(w=(128, 64, 3, 3), groups=2),
+        plain._replace(w=(128, 128, 3, 2)),
+    ]
+    assert not any(chosen(case, kind) for case in others for kind in KINDS)
+    assert not any(chosen(plain, kind) for kind in ("data", "weight")) and not chosen(plain, dtype="f64")
+    machines = (WIDE, NARROW, SMALL, FEW)
+    assert {by("forward", plain, on, n) for on in machines for n in (1, 2, 64)} == {"winograd"}
+    uneven = conv_planning.geometry((4, 128, 56, 56), (128, 128, 3, 3), [2, 1], [1, 1], [1, 1])
+    assert conv_planning._by_winograd("forward", uneven, "f32") is None
 
 
 def test_shape_alone_decides() -> None:
@@ -138,7 +208,7 @@ def test_shape_alone_decides() -> None:
         by("weight", Case((64, 64, 7, 7), (64, 64, 3, 3), padding=1)) != "winograd"
     )  # its error is out of reach
     others = [
-        plain._replace(stride=2),
+        plain._replace(stride=2, x=(1, 64, 14, 14)),
         plain._replace(dilation=2),
         plain._replace(w=(64, 32, 3, 3), groups=2),
         plain._replace(w=(64, 64, 3, 2)),
@@ -149,13 +219,13 @@ def test_shape_alone_decides() -> None:
     assert "winograd" not in {by(kind, plain, dtype="f64") for kind in KINDS}
 
 
-@pytest.mark.usefixtures("always")
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_vector_of_tiles(kind: str) -> None:
+@pytest.mark.parametrize("kind, case, tiles", MANY, ids=named)
+def test_a_vector_of_tiles(kind: str, case: Case, tiles: Tiles, monkeypatch: pytest.MonkeyPatch) -> None:
     """With AVX-512, of 16 lanes; narrower vectors go by two."""
+    go_by(monkeypatch, tiles)
     for on in (WIDE, NARROW):
-        strides = [elements(a) for a in arrays(CASES[0]).values()]
-        assert conv_planning.plan(kind, CASES[0].geometry(), *strides, "f32", on).spec.lanes == 16
+        strides = [elements(a) for a in arrays(case).values()]
+        assert conv_planning.plan(kind, case.geometry(), *strides, "f32", on).spec.lanes == 16
 
 
 def test_workspace_is_bounded() -> None:

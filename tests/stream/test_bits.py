@@ -11,6 +11,7 @@ import pytest
 
 import flambeau as torch
 import flambeau.nn.functional as F
+from flambeau.loop.recipes import conv_planning
 from flambeau.ops import record
 from flambeau.stream import nests
 
@@ -198,6 +199,33 @@ def test_convolutions_with_what_follows(each_way: Ways, stride: int, padding: in
         return F.relu(y), torch.tanh(F.conv2d(x, w, None, stride, padding, 1, groups))
 
     same(each_way(run))
+
+
+@pytest.mark.parametrize("stride,size", [(1, 16), (2, 32), (2, 31)])
+def test_tiles_of_winograd_with_what_follows(each_way: Ways, stride: int, size: int) -> None:
+    x, w, b = data(3, 48, size, size), data(96, 48, 3, 3, seed=1), data(96, seed=2)
+    g = conv_planning.geometry(x.shape, w.shape, [stride] * 2, [1] * 2, [1] * 2)
+    assert conv_planning._by_winograd("forward", g, "f32") is not None
+
+    def run() -> Any:
+        y = F.batch_norm(F.conv2d(x, w, b, stride, 1), b, b.abs() + 1, b * 2, b - 1)
+        return F.relu(y), y.sum(1)
+
+    same(each_way(run))
+
+
+def test_gradients_of_a_convolution_by_winograd_with_a_stride() -> None:
+    """Also of its gradients; float64 goes by the direct form."""
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        x = data(3, 48, 32, 31).to(dtype).requires_grad_()
+        w, b = data(96, 48, 3, 3, seed=1).to(dtype).requires_grad_(), data(96).to(dtype).requires_grad_()
+        y = F.conv2d(x, w, b, 2, 1)
+        first = torch.autograd.grad(y.sin().sum() + (y * y).sum(), (x, w, b), create_graph=True)
+        second = torch.autograd.grad(sum(f.square().mean() for f in first), (x, w, b))
+        found.append([v.detach().double().numpy() for v in (y, *first, *second)])
+    for got, want in zip(*found, strict=True):
+        assert np.abs(got - want).max() <= 2e-5 * np.abs(want).max()
 
 
 def test_three_dimensions_and_batches(each_way: Ways) -> None:

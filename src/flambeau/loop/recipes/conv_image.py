@@ -37,7 +37,7 @@ class ConvSpec(NamedTuple):
     source and the output contiguous. strided: is there a stride. narrow: as in contraction.Spec, for packing the
     output's gradient in blocks of `block` ("unit": weights of neighbouring output channels are neighbours). flat: no
     depth. grouped: more than one group. by: what the lanes of a forward or data tile are, "pixels" or "channels", or
-    "winograd" (tiles of outputs; narrow: taps are not neighbours).
+    "winograd" (tiles of `block` x `block` outputs; narrow: taps are not neighbours).
     direct (by channels): there is one tap and no padding; positions are packed as [tile][k][row] out of the source
     itself, which needs no copy. large (by channels): the positions of a few small images are one block. own (by
     pixels): weights, in the order of k, are read where they lie."""
@@ -60,7 +60,8 @@ class ConvSpec(NamedTuple):
 
     def describe(self) -> str:
         """The choice in words: "tile 6x16, lanes are output channels"."""
-        lanes = {"pixels": "positions", "channels": "output channels", "winograd": "4x4 outputs (Winograd)"}
+        tiles = f"{self.block}x{self.block} outputs (Winograd)"
+        lanes = {"pixels": "positions", "channels": "output channels", "winograd": tiles}
         found = "output channels" if self.kind == "weight" else lanes[self.by]
         return f"tile {self.rows}x{self.lanes}, lanes are {found}"
 

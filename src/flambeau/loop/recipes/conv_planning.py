@@ -16,7 +16,8 @@ from .conv_pixels import weight_pitch
 from .conv_weight import THIN, conv_weight, thin_workspace, workspace
 from .packing import SPARE
 from .planning import Vectors, balanced, even_rows, registers, tile
-from .winograd import OUT, POINTS, winograd_pieces, winograd_workspace
+from .winograd import winograd_pieces, winograd_workspace
+from .winograd_tiles import FOUR, PLAIN, TWO, Tiles
 from .winograd_weight import weight_pieces
 
 # Positions of a single image, padding included, up to which weights are read where they lie, if they are so many.
@@ -103,8 +104,8 @@ def plan(
             m, n, k, g.images, strides, dtype, target, threads, plain=plain, staged=staged, joined=joined
         )
         return ConvPlan(p.spec, p.ints, p.parts, p.work, 0)
-    if _by_winograd(kind, g, dtype):
-        return _winograd(kind, g, x, w, y, dtype, target, threads)
+    if tiles := _by_winograd(kind, g, dtype):
+        return _winograd(kind, tiles, g, x, w, y, dtype, target, threads)
     if kind == "data":
         return _data(g, x, w, y, dtype, target, threads)
     if g.taps == (1, 1, 1) and g.padding == (0, 0, 0) and g.stride != (1, 1, 1):
@@ -173,25 +174,38 @@ def _stepping(
     return planning.Strides(0, w[0], w[1], x[0], x[1], across, y[0], y[1], 1, bw=g.out[2], bh=down)
 
 
-def _by_winograd(kind: str, g: Geometry, dtype: str) -> bool:
-    """Whether a convolution is done by tiles of Winograd's: a matter of its shape and type alone.
+def _by_winograd(kind: str, g: Geometry, dtype: str) -> Tiles | None:
+    """The tiles of Winograd's by which a convolution is done, if it is: a matter of its shape and type alone.
 
     Costs for each pair of channels in multiply-adds, the transforms (of filters and tiles) as measured. Over small
     planes the direct gradient of the weights sums so few at a time that its error is out of reach."""
-    plain = g.taps == (1, 3, 3) and g.stride == g.dilation == (1, 1, 1) and g.groups == 1
+    plain = g.taps == (1, 3, 3) and g.dilation == (1, 1, 1) and g.groups == 1
     if dtype != "f32" or not plain or g.size[0] > 1 or min(g.cin, g.cout) < 16:
-        return False
+        return None
+    if g.stride == (1, 2, 2) and kind == "forward":
+        ways = [FOUR, TWO]
+    elif g.stride == (1, 1, 1):
+        ways = [PLAIN]
+    else:
+        return None
     _, high, wide = g.size if kind == "data" else g.out
     if kind == "weight" and high * wide < 192:
-        return False
-    tiles = g.images * ceil_div(high, OUT) * ceil_div(wide, OUT)
-    filters, source, out = (900, 1200, 1200) if kind == "weight" else (480, 750, 560)
-    transforms = filters + source * tiles // g.cout + out * tiles // g.cin
-    return 9 * g.images * high * wide * 4 >= (POINTS * round_up(tiles, 16) + transforms) * 5
+        return None
+    best = min(ways, key=lambda tiles: _cost(kind, tiles, g, high, wide))
+    worth = 5 if best is PLAIN else 4  # fourths: with a stride the direct form does an eighth less in a time
+    return best if 9 * g.images * high * wide * 4 >= _cost(kind, best, g, high, wide) * worth else None
+
+
+def _cost(kind: str, tiles: Tiles, g: Geometry, high: int, wide: int) -> int:
+    """Multiply-adds for each pair of channels."""
+    many = g.images * ceil_div(high, tiles.out) * ceil_div(wide, tiles.out)
+    filters, source, out = (900, 1200, 1200) if kind == "weight" else tiles.costs
+    return tiles.products * round_up(many, 16) + filters + source * many // g.cout + out * many // g.cin
 
 
 def _winograd(
     kind: str,
+    tiles: Tiles,
     g: Geometry,
     x: Sequence[int],
     w: Sequence[int],
@@ -208,7 +222,7 @@ def _winograd(
     ints = _axes("s", size) | _axes("o", extent) | _axes("p", before) | _strides(source, out)
     ints |= {"n": g.images, "ci": ci, "co": co, "wh": w[3], "ww": w[4]}
     ints |= dict(zip(("wc", "wo") if data else ("wo", "wc"), w[:2], strict=True))
-    ints |= {"nh": ceil_div(extent[1], OUT), "nw": ceil_div(extent[2], OUT)}
+    ints |= {"nh": ceil_div(extent[1], tiles.out), "nw": ceil_div(extent[2], tiles.out)}
     vector = target.vector_bits // 8 // SIZE[dtype]
     few = kind != "weight" and ints["n"] * ints["nh"] * ints["nw"] <= vector
     # a vector of AVX-512 is a tile that the first cache holds with what is transformed; narrower ones go by two
@@ -219,9 +233,10 @@ def _winograd(
         dtype,
         6 if registers(target) == 16 else 8,
         max(lanes, 8),
-        8,
+        tiles.out,
         source[4] == 1,
         out[4] == 1,
+        strided=tiles is not PLAIN,
         narrow=narrow,
         by="winograd",
     )

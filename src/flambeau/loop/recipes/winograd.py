@@ -1,13 +1,13 @@
-"""Convolution of 3 x 3 taps without a stride, forward and backward to the data, by Winograd's F(4 x 4, 3 x 3).
+"""Convolution of 3 x 3 taps by Winograd's tiles: forward, with a stride of 2 too, and backward to the data.
 
-A tile of 4 x 4 outputs is A' [sum over channels of (G g G') * (B' d B)] A of 6 x 6 tiles d of the source and filters g:
-36 products instead of 144. The points are 0, +-sqrt(2), +-1/sqrt(2) and infinity, whose rounding errors are a third of
-those of 0, +-1, +-2; sums over channels are chains of `CHAIN`, added in order: errors stay within four times those of
+A tile of outputs is A' [sum over channels of (G g G') * (B' d B)] A of tiles d of the source and filters g: without a
+stride 36 products for 4 x 4 outputs instead of 144, with one 81 for 4 x 4 instead of 144 or 25 for 2 x 2 instead of 36
+(`winograd_tiles.py`). Sums over channels are chains of `CHAIN`, added in order: errors stay within four times those of
 the direct form. A unit is a piece of the output channels and of the tiles:
 
     for blocks of output channels:     transform their filters: U[point][panel][channel][row]
       for blocks of tiles:             transform their source, once: V[point][strip][channel][tile]
-        for each of the 36 points:     the register tile of `matmul`: M[point][strip][output channel][tile]
+        for each of the points:        the register tile of `matmul`: M[point][strip][output channel][tile]
         for each output channel:       transform back, put in rows, hand on
 
 Tiles are counted through rows and images; lanes are tiles. What the transformed source takes is bounded by a block, or
@@ -15,24 +15,19 @@ by the unit where several blocks of filters pass it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
-
-from ..build import Buffer, Builder, Value, const, fma, maximum, minimum, select
+from ..build import Buffer, Builder, Value, const, maximum, minimum, select
 from ..ir import SIZE, Kernel
 from . import packing
 from .contraction import Epilogue, ceil_div, muladd, round_up
 from .conv_image import ConvSpec, integers
+from .winograd_tiles import WIDE, Plane, tiles_of
 
-OUT, IN, POINTS = 4, 6, 36  # of a tile: outputs and inputs of a side, products
 CHAIN = 32  # channels that are one chain of sums: part of the definition of the result
 DEPTH = 256  # channels of a strip of transformed tiles that stay in the first cache
 TOGETHER = 4  # channels that are transformed at a time
-WIDE = 8  # lanes of the transforms, and the pitch of a panel of filters
-TILES = 2  # strips of a block
+AHEAD = 16  # channels by which filters are asked for before they are transformed
 KEPT = 8 << 20  # bytes that the transformed source of a unit may take
 MORE = 1.04  # of the multiply-adds, for less memory
-ROOT = 2**0.5
 INTS = (
     *("n", "ci", "co", "sh", "sw", "oh", "ow", "ph", "pw"),
     *(f"{a}{b}" for a in "xy" for b in "nchw"),
@@ -42,83 +37,6 @@ INTS = (
 """As in conv_image; nh, nw: tiles of a map; go, gp: pieces of the output channels and of the tiles; ob, tb: panels and
 tiles of a block; vs: from one block of the transformed source to the next (0: only one is kept); wv, wm: where the
 transformed source and the products begin in the workspace."""
-
-
-def points_of_source(b: Builder, d: Sequence[Value]) -> list[Value]:
-    """B' d: six values at the six points."""
-    even = [b.let(fma(d[2], -0.5, d[4])), b.let(fma(d[2], -2.0, d[4]))]
-    odd = [b.let(fma(d[1], -0.5, d[3])), b.let(fma(d[1], -2.0, d[3]))]
-    middle = [
-        b.let(fma(o, by, e)) for e, o, s in zip(even, odd, (ROOT, 1 / ROOT), strict=True) for by in (s, -s)
-    ]
-    return [b.let(fma(d[2], -2.5, d[0] + d[4])), *middle, b.let(fma(d[3], -2.5, d[1] + d[5]))]
-
-
-def points_of_filter(b: Builder, g: Sequence[Value]) -> list[Value]:
-    """G g: three taps at the six points."""
-    found = [g[0]]
-    for square, scale in ((2.0, 1 / 6), (0.5, -2 / 3)):
-        even = b.let(fma(g[2], square, g[0]) * scale)
-        odd = b.let(g[1] * (scale * square**0.5))
-        found += [b.let(even + odd), b.let(even - odd)]
-    return [*found, g[2]]
-
-
-def from_points(b: Builder, m: Sequence[Value]) -> list[Value]:
-    """A' m: four outputs of six products."""
-    s, t = b.let(m[1] + m[2]), b.let(m[1] - m[2])
-    u, v = b.let(m[3] + m[4]), b.let(m[3] - m[4])
-    return [
-        b.let(m[0] + s + u),
-        b.let(fma(t, ROOT, v * (1 / ROOT))),
-        b.let(fma(s, 2.0, u * 0.5)),
-        b.let(fma(t, 2 * ROOT, fma(v, 0.5 / ROOT, m[5]))),
-    ]
-
-
-class Plane(NamedTuple):
-    """The planes of a tensor as tiles of `side` x `side` elements: how many, the strides and extents."""
-
-    buf: Buffer
-    many: Value
-    c: Value
-    h: Value
-    w: Value
-    high: Value
-    wide: Value
-    side: int
-
-    def columns(
-        self,
-        b: Builder,
-        corner: tuple[Value, Value, Value],
-        c0: Value,
-        c1: Value,
-        keep: Callable[[Value, Value, list[Value]], None],
-    ) -> None:
-        """keep(channel, lane, rows) for channels c0..c1-1: the rows of a tile, columns in lanes, zero outside. Channels
-        that do not exist repeat the last one.
-
-        corner: where the tile begins in channel 0, its first row and column."""
-        base, y, x0 = corner
-        side = range(self.side)
-
-        def each(load: Callable[[Value, int], Value]) -> None:
-            with b.for_("c", c0, c1) as c:
-                at = b.let(base + minimum(c, self.many - 1) * self.c)
-                with b.vfor("x", 0, WIDE, WIDE, full=True) as x:
-                    keep(c, x, [b.let(load(b.let(at + r * self.h) + x * self.w, r)) for r in side])
-
-        with b.if_((y >= 0) & (x0 >= 0) & (y + self.side <= self.high) & (x0 + WIDE <= self.wide)):
-            each(lambda at, r: self.buf[at])
-        with b.else_():
-            signs = b.reg("live", const("i32", 0), lanes=WIDE)
-            none, all_ = const("i32", 0), const("i32", -1)
-            lo, hi = b.let(maximum(-x0, 0)), b.let(minimum(self.wide - x0, self.side))
-            with b.vfor("x", 0, WIDE, WIDE, full=True) as x:
-                signs.set(select((x >= lo) & (x < hi), all_, none))
-            rows = [b.let(select((y + r >= 0) & (y + r < self.high), all_, none)) for r in side]
-            each(lambda at, r: self.buf.load(at, (signs.get() & rows[r]) < 0))
 
 
 def chains(
@@ -196,14 +114,17 @@ class _Nest(Panels):
         self.b, self.spec, self.i = b, spec, ints
         self.x, self.w, self.y, self.work, self.table = bufs
         self.emit = epilogue(b) if epilogue else None
-        self.stage = b.alloc("stage", spec.dtype, TOGETHER * IN * spec.lanes * WIDE)
-        self.half = b.alloc("half", spec.dtype, OUT * IN * WIDE)
-        self.tile = b.alloc("tile", spec.dtype, OUT * OUT * WIDE)
+        self.tiles = tiles = tiles_of(spec.strided, spec.block)
+        # channels that are transformed at a time: their columns stay in the first cache
+        self.together = TOGETHER * WIDE // tiles.width
+        self.stage = b.alloc("stage", spec.dtype, self.together * tiles.points * spec.lanes * tiles.width)
+        self.half = b.alloc("half", spec.dtype, tiles.out * tiles.points * WIDE)
+        self.tile = b.alloc("tile", spec.dtype, tiles.out * tiles.out * WIDE)
         self.u = b.let(b.tid * ints["ws"], "u")
         self.at = b.let(b.tid * ints["ts"], "at")
         self.m = b.let(self.u + ints["wm"], "m")
-        self.lines = b.let(self.m + self.products_plane() * POINTS, "lines")
-        self.pitch = b.let(ints["tb"] * OUT, "pitch")
+        self.lines = b.let(self.m + self.products_plane() * tiles.products, "lines")
+        self.pitch = b.let(ints["tb"] * tiles.out, "pitch")
 
     # where things lie
 
@@ -249,6 +170,8 @@ class _Nest(Panels):
         with b.for_("p", self.p0, self.p1) as p, b.for_("c", 0, i["ci"]) as c:
             base = b.let(self.first(p) * i["wo"] + c * i["wc"])
             to = b.let(self.u + ((p - self.p0) * i["ci"] + c) * WIDE)
+            for o in range(WIDE):
+                b.prefetch(self.w, base + o * i["wo"] + AHEAD * i["wc"])
             with b.vfor("t", 0, WIDE, WIDE, full=True) as t:
                 if spec.narrow == "no":  # taps are neighbours
                     row = b.let(base + t * i["wo"])
@@ -262,10 +185,10 @@ class _Nest(Panels):
                     ]
                 if spec.kind == "data":
                     taps.reverse()
-                columns = [points_of_filter(b, taps[k::3]) for k in range(3)]
-                for r in range(IN):
-                    for k, value in enumerate(points_of_filter(b, [column[r] for column in columns])):
-                        self.work[to + (r * IN + k) * self.filters_plane() + t] = value
+                columns = [self.tiles.filters(b, taps[k::3]) for k in range(3)]
+                for r in range(self.tiles.taps):
+                    for k, value in enumerate(self.tiles.filters(b, [column[r] for column in columns])):
+                        self.work[to + (r * self.tiles.taps + k) * self.filters_plane() + t] = value
 
     def places(self) -> None:
         """Tables: of each tile where it lies in the source, its first row and column."""
@@ -273,59 +196,72 @@ class _Nest(Panels):
         with b.for_("t", 0, i["tb"]) as t:
             tile = b.let(minimum(self.t0 + t, self.t1 - 1))
             line, column = b.let(tile // i["nw"]), b.let(tile % i["nw"])
-            y, x = b.let(line % i["nh"] * OUT - i["ph"]), b.let(column * OUT - i["pw"])
+            step = self.tiles.step
+            y, x = b.let(line % i["nh"] * step - i["ph"]), b.let(column * step - i["pw"])
             table[self.at + t] = line // i["nh"] * i["xn"] + y * i["xh"] + x * i["xw"]
             table[self.at + i["tb"] + t] = y
             table[self.at + i["tb"] * 2 + t] = x
 
     def source(self) -> None:
         """Transform the source of the block: a few tiles and channels at a time."""
-        b, i, stage, lanes = self.b, self.i, self.stage, self.spec.lanes
-        with b.for_("g", 0, self.t1 - self.t0, lanes) as g, b.for_("c0", 0, i["ci"], TOGETHER) as c0:
-            c1 = b.let(minimum(c0 + TOGETHER, i["ci"]))
+        b, i, stage, lanes, tiles = self.b, self.i, self.stage, self.spec.lanes, self.tiles
+        wide = tiles.width
+        with b.for_("g", 0, self.t1 - self.t0, lanes) as g, b.for_("c0", 0, i["ci"], self.together) as c0:
+            c1 = b.let(minimum(c0 + self.together, i["ci"]))
             with b.for_("e", 0, lanes) as e:
-                self.columns(g + e, b.let(e * WIDE), c0, c1)
-            with b.for_("c", c0, c1) as c, b.for_("r", 0, IN) as r:
-                from_ = b.let(((c - c0) * IN + r) * (lanes * WIDE))
-                to = b.let(self.v + g * i["ci"] + c * lanes + r * IN * self.source_plane())
+                self.columns(g + e, b.let(e * wide), c0, c1)
+            with b.for_("c", c0, c1) as c, b.for_("r", 0, tiles.points) as r:
+                from_ = b.let(((c - c0) * tiles.points + r) * (lanes * wide))
+                to = b.let(self.v + g * i["ci"] + c * lanes + r * tiles.points * self.source_plane())
                 for half in range(0, lanes, WIDE):
                     with b.vfor("t", 0, WIDE, WIDE, full=True) as t:
-                        row = b.let(from_ + half * WIDE + t * WIDE)
-                        d = [b.let(stage[row + k]) for k in range(WIDE)]
-                        for k, value in enumerate(points_of_source(b, d[:IN])):
+                        row = b.let(from_ + half * wide + t * wide)
+                        d = [b.let(stage[row + k]) for k in range(max(WIDE, tiles.side))]
+                        for k, value in enumerate(tiles.source(b, d[: tiles.side])):
                             self.work[to + k * self.source_plane() + half + t] = value
 
     def columns(self, tile: Value, to: Value, c0: Value, c1: Value) -> None:
         """Transform the columns of one tile of a few channels."""
-        b, i, table, lanes = self.b, self.i, self.table, self.spec.lanes
+        b, i, table, lanes, tiles = self.b, self.i, self.table, self.spec.lanes, self.tiles
         at, y, x = (b.let(table[self.at + i["tb"] * k + tile]) for k in range(3))
-        plane = Plane(self.x, i["ci"], i["xc"], i["xh"], i["xw"], i["sh"], i["sw"], IN)
+        plane = Plane(self.x, i["ci"], i["xc"], i["xh"], i["xw"], i["sh"], i["sw"], tiles.side)
+        pitch = lanes * tiles.width
 
         def keep(c: Value, lane: Value, d: list[Value]) -> None:
-            put = to + (c - c0) * (IN * lanes * WIDE)
-            for r, value in enumerate(points_of_source(b, d)):
-                self.stage[put + r * (lanes * WIDE) + lane] = value
+            put = to + (c - c0) * (tiles.points * pitch)
+            for r, value in enumerate(tiles.source(b, d)):
+                self.stage[put + r * pitch + lane] = value
 
-        plane.columns(b, (at, y, x), c0, c1, keep)
+        plane.columns(b, (at, y, x), c0, c1, keep, self.together)
 
     def products(self) -> None:
         """The sums over channels at each point."""
+        b, taps = self.b, self.tiles.taps
+        with b.for_("a", 0, taps) as row, b.for_("b", 0, taps) as column:
+            filters = b.let(self.u + (row * taps + column) * self.filters_plane())
+            with b.for_("r", row, self.last(row)) as r, b.for_("k", column, self.last(column)) as k:
+                self.point(filters, b.let(r * self.tiles.points + k))
+
+    def last(self, tap: Value) -> Value:
+        """Behind the points of a transformed tap: the last one serves all that are left."""
+        taps, points = self.tiles.taps, self.tiles.points
+        return self.b.let(tap + 1 if points == taps else select(tap.eq(taps - 1), points, tap + 1))
+
+    def point(self, filters: Value, q: Value) -> None:
+        """The sums over channels at one point."""
         b, i, spec = self.b, self.i, self.spec
         strips = b.let((self.t1 - self.t0 + (spec.lanes - 1)) // spec.lanes)
-        with b.for_("q", 0, POINTS) as q:
-            filters = b.let(self.u + q * self.filters_plane())
-            source = b.let(self.v + q * self.source_plane())
-            sums = b.let(self.m + q * self.products_plane())
-            with b.for_("k0", 0, i["ci"], DEPTH) as k0:
-                k1 = b.let(minimum(k0 + DEPTH, i["ci"]))
-                with b.for_("s", 0, strips) as s, b.for_("p", self.p0, self.p1) as p:
-                    begin = b.let(self.begin(p))
-                    to = sums + (s * i["ob"] + (p - self.p0)) * (spec.rows * spec.lanes)
-                    panel = filters + (p - self.p0) * i["ci"] * WIDE + (begin - self.first(p))
-                    strip = source + s * i["ci"] * spec.lanes
-                    chains(
-                        b, spec, self.work, (b.let(panel), b.let(strip), b.let(to)), k0, k1, const("i64", 0)
-                    )
+        source = b.let(self.v + q * self.source_plane())
+        sums = b.let(self.m + q * self.products_plane())
+        with b.for_("k0", 0, i["ci"], DEPTH) as k0:
+            k1 = b.let(minimum(k0 + DEPTH, i["ci"]))
+            with b.for_("s", 0, strips) as s, b.for_("p", self.p0, self.p1) as p:
+                begin = b.let(self.begin(p))
+                to = sums + (s * i["ob"] + (p - self.p0)) * (spec.rows * spec.lanes)
+                panel = filters + (p - self.p0) * i["ci"] * WIDE + (begin - self.first(p))
+                strip = source + s * i["ci"] * spec.lanes
+                at = (b.let(panel), b.let(strip), b.let(to))
+                chains(b, spec, self.work, at, k0, k1, const("i64", 0))
 
     def results(self) -> None:
         """Transform the products back and hand them on."""
@@ -341,40 +277,41 @@ class _Nest(Panels):
 
     def back(self, o: Value, g: Value) -> None:
         """Eight tiles of a channel, as rows of outputs."""
-        b, i, spec, half = self.b, self.i, self.spec, self.half
+        b, i, spec, half, tiles = self.b, self.i, self.spec, self.half, self.tiles
+        out, points = tiles.out, tiles.points
         strip = b.let(g // spec.lanes)
         from_ = self.m + (strip * (i["ob"] * spec.rows) + o) * spec.lanes + (g - strip * spec.lanes)
         plane = b.let(self.products_plane())
-        with b.for_("k", 0, IN) as column:
+        with b.for_("k", 0, points) as column:
             at, to = b.let(from_ + column * plane), b.let(column * WIDE)
             with b.vfor("t", 0, WIDE, WIDE, full=True) as t:
-                m = [b.let(self.work[b.let(at + r * IN * plane) + t]) for r in range(IN)]
-                for r, value in enumerate(from_points(b, m)):
-                    half[to + r * (IN * WIDE) + t] = value
-        with b.for_("r", 0, OUT) as row:
-            at, to = b.let(row * (IN * WIDE)), b.let(row * (OUT * WIDE))
+                m = [b.let(self.work[b.let(at + r * points * plane) + t]) for r in range(points)]
+                for r, value in enumerate(tiles.back(b, m)):
+                    half[to + r * (points * WIDE) + t] = value
+        with b.for_("r", 0, out) as row:
+            at, to = b.let(row * (points * WIDE)), b.let(row * (out * WIDE))
             with b.vfor("t", 0, WIDE, WIDE, full=True) as t:
-                m = [b.let(half[at + k * WIDE + t]) for k in range(IN)]
-                for k, value in enumerate(from_points(b, m)):
+                m = [b.let(half[at + k * WIDE + t]) for k in range(points)]
+                for k, value in enumerate(tiles.back(b, m)):
                     self.tile[to + k * WIDE + t] = value
-            for first in range(0, WIDE, OUT):
-                put = b.let(self.lines + row * self.pitch + (g + first) * OUT)
+            for first in range(0, WIDE, out):
+                put = b.let(self.lines + row * self.pitch + (g + first) * out)
                 packing.transposed(
-                    b, self.tile, b.let(to + first), const("i64", WIDE), OUT, self.work, put, OUT
+                    b, self.tile, b.let(to + first), const("i64", WIDE), out, self.work, put, out
                 )
 
     def runs(self) -> Value:
         """A table of the runs of the block's tiles in one row: image, first row, columns, where they lie in a line."""
-        b, i, table = self.b, self.i, self.table
+        b, i, table, out = self.b, self.i, self.table, self.tiles.out
         first, last = b.let(self.t0 // i["nw"]), b.let((self.t1 - 1) // i["nw"])
         with b.for_("line", first, last + 1) as line:
             at = b.let(self.at + i["tb"] * 3 + (line - first) * 5)
             start = b.let(line * i["nw"])
             table[at] = line // i["nh"]
-            table[at + 1] = line % i["nh"] * OUT
-            table[at + 2] = (maximum(self.t0, start) - start) * OUT
-            table[at + 3] = minimum((minimum(self.t1, start + i["nw"]) - start) * OUT, i["ow"])
-            table[at + 4] = (start - self.t0) * OUT
+            table[at + 1] = line % i["nh"] * out
+            table[at + 2] = (maximum(self.t0, start) - start) * out
+            table[at + 3] = minimum((minimum(self.t1, start + i["nw"]) - start) * out, i["ow"])
+            table[at + 4] = (start - self.t0) * out
         return b.let(last - first + 1)
 
     def hand_on(self, o: Value, run: Value) -> None:
@@ -382,7 +319,7 @@ class _Nest(Panels):
         b, i, table = self.b, self.i, self.table
         image, row = b.let(table[run]), b.let(table[run + 1])
         lo, hi, start = (b.let(table[run + k]) for k in (2, 3, 4))
-        with b.for_("r", 0, minimum(i["oh"] - row, OUT)) as r:
+        with b.for_("r", 0, minimum(i["oh"] - row, self.tiles.out)) as r:
             from_ = b.let(self.lines + r * self.pitch + start)
             if self.y is not None:
                 to = b.let(image * i["yn"] + o * i["yc"] + (row + r) * i["yh"])
@@ -403,7 +340,9 @@ def winograd_pieces(
     Pieces of channels transform all of the source each, pieces of tiles all filters: multiply-adds as measured."""
     tiles, panels = ints["n"] * ints["nh"] * ints["nw"], ceil_div(ints["co"], spec.rows)
     strips = ceil_div(tiles, spec.lanes)
-    sums = POINTS * tiles * ints["co"] + 560 * tiles * ints["co"] // ints["ci"]
+    of = tiles_of(spec.strided, spec.block)
+    filters, source, out = of.costs
+    sums = of.products * tiles * ints["co"] + out * tiles * ints["co"] // ints["ci"]
     found = []
     gp = 1
     while gp <= max(strips, 1):
@@ -411,7 +350,7 @@ def winograd_pieces(
         if go * gp % parts == 0 and go <= panels:
             blocks = winograd_blocks(spec, ints, caches, parts, go, gp)
             work = parts * winograd_workspace(spec, ints | blocks)["ws"]
-            found.append((sums + blocks["gp"] * 480 * ints["co"] + go * 750 * tiles, work, blocks))
+            found.append((sums + blocks["gp"] * filters * ints["co"] + go * source * tiles, work, blocks))
         gp = gp + 1 if gp < parts else 2 * gp
     if not found:
         return winograd_blocks(spec, ints, caches, 1, 1, 1)
@@ -424,15 +363,15 @@ def winograd_blocks(
 ) -> dict[str, int]:
     """The blocks of pieces: filters are one block if they take up to eight times the second cache, else blocks that
     take it twice; then the source of a unit is kept, at most `KEPT` bytes."""
-    size = SIZE[spec.dtype]
+    size, of = SIZE[spec.dtype], tiles_of(spec.strided, spec.block)
     tiles, panels = ints["n"] * ints["nh"] * ints["nw"], ceil_div(ints["co"], spec.rows)
     strips = ceil_div(tiles, spec.lanes)
-    each = POINTS * ints["ci"] * WIDE * size
+    each = of.taps**2 * ints["ci"] * WIDE * size
     ob = panels if panels * each <= 8 * caches[1] else max(2, 2 * caches[1] // each)
-    least = 1 if ob >= panels else ceil_div(POINTS * ints["ci"] * tiles * size, KEPT)
+    least = 1 if ob >= panels else ceil_div(of.products * ints["ci"] * tiles * size, KEPT)
     gp = min(strips, round_up(least, gp))
-    tb = min(TILES, ceil_div(strips, gp)) * spec.lanes
-    if ceil_div(strips, gp) <= TILES:
+    tb = min(of.strips, ceil_div(strips, gp)) * spec.lanes
+    if ceil_div(strips, gp) <= of.strips:
         # the source of a unit is one block anyway: filters stay in half of the second cache
         ob = min(ob, max(2, caches[1] // (2 * each)))
     planes = ints["ci"] * ints["sh"] * ints["sw"] + ints["co"] * ints["oh"] * ints["ow"]
@@ -444,13 +383,13 @@ def winograd_blocks(
 
 def winograd_workspace(spec: ConvSpec, ints: dict[str, int]) -> dict[str, int]:
     """The sizes of a kernel, from what `winograd_pieces` found."""
-    strips = ceil_div(ints["n"] * ints["nh"] * ints["nw"], spec.lanes)
+    of, strips = tiles_of(spec.strided, spec.block), ceil_div(ints["n"] * ints["nh"] * ints["nw"], spec.lanes)
     blocks = ceil_div(ceil_div(strips, ints["gp"]) * spec.lanes, ints["tb"])
-    filters = POINTS * (ints["ob"] * ints["ci"] * WIDE + 16)
-    source = POINTS * (ints["tb"] * ints["ci"] + 16)
-    products = POINTS * (ints["tb"] * ints["ob"] * spec.rows + 16)
+    filters = of.taps**2 * (ints["ob"] * ints["ci"] * WIDE + 16)
+    source = of.products * (ints["tb"] * ints["ci"] + 16)
+    products = of.products * (ints["tb"] * ints["ob"] * spec.rows + 16)
     kept = blocks if ceil_div(ceil_div(ints["co"], spec.rows), ints["go"]) > ints["ob"] else 1
-    total = filters + kept * source + products + OUT * OUT * ints["tb"]
+    total = filters + kept * source + products + of.out**2 * ints["tb"]
     return {
         "vs": source if kept > 1 else 0,
         "wv": filters,

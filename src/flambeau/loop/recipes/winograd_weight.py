@@ -19,9 +19,10 @@ from ..build import Buffer, Builder, Value, const, fma, minimum
 from ..ir import SIZE, Kernel
 from .contraction import Epilogue, ceil_div, round_up
 from .conv_image import ConvSpec, integers
-from .winograd import CHAIN, IN, OUT, POINTS, ROOT, WIDE, Panels, Plane, chains, points_of_source
+from .winograd import CHAIN, Panels, chains
+from .winograd_tiles import PLAIN, ROOT, WIDE, Plane, points_of_source
 
-TAPS = 3
+TAPS, OUT, IN, POINTS = 3, PLAIN.out, PLAIN.side, PLAIN.products
 TILES = 64  # of a block: whole chains
 SUMS = 4 << 20  # bytes that the sums of a unit may take
 INTS = (
