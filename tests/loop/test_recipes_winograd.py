@@ -10,7 +10,7 @@ from tests.loop.test_recipes_conv import Case, arrays, compute, reference
 from flambeau.loop.build import Builder
 from flambeau.loop.recipes import conv_planning, winograd, winograd_weight
 from flambeau.loop.recipes.contraction import Emit
-from flambeau.loop.recipes.winograd_tiles import FOUR, PLAIN, TWO, Tiles
+from flambeau.loop.recipes.winograd_tiles import FOUR, FOUR_BACK, PLAIN, TWO, TWO_BACK, Tiles
 
 CASES = [
     Case((2, 64, 9, 13), (64, 64, 3, 3), padding=1),
@@ -29,10 +29,16 @@ STRIDED = [
     Case((1, 16, 3, 130), (22, 16, 3, 3), stride=2, padding=(1, 0)),
     Case((2, 300, 8, 7), (34, 300, 3, 3), stride=2, padding=1),
 ]
+BACK = [  # the padding is odd
+    *(STRIDED[k] for k in (0, 2, 5)),
+    Case((2, 32, 14, 9), (70, 32, 3, 3), stride=2, padding=3),
+    Case((1, 20, 3, 130), (22, 20, 3, 3), stride=2, padding=(1, 3)),
+]
 KINDS = ("forward", "data", "weight")
 WAYS = [
     *((kind, case, PLAIN) for kind in KINDS for case in CASES),
     *(("forward", case, tiles) for case in STRIDED for tiles in (FOUR, TWO)),
+    *(("data", case, tiles) for case in BACK for tiles in (FOUR_BACK, TWO_BACK)),
 ]
 TURNED = [way for way in WAYS if way[1] in (CASES[0], CASES[3], STRIDED[0], STRIDED[3])]
 MANY = [way for way in TURNED if way[1] in (CASES[0], STRIDED[0])]  # tiles
@@ -100,25 +106,36 @@ def test_interpreter(kind: str, case: Case, tiles: Tiles, monkeypatch: pytest.Mo
     )
 
 
-@pytest.mark.parametrize("case, tiles", [(CASES[3], PLAIN), (STRIDED[3], FOUR), (STRIDED[3], TWO)], ids=named)
-def test_epilogue(case: Case, tiles: Tiles, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "kind, case, tiles",
+    [
+        ("forward", CASES[3], PLAIN),
+        ("forward", STRIDED[3], FOUR),
+        ("forward", STRIDED[3], TWO),
+        ("data", BACK[3], FOUR_BACK),
+        ("data", BACK[3], TWO_BACK),
+    ],
+    ids=named,
+)
+def test_epilogue(kind: str, case: Case, tiles: Tiles, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bias by channel; each element comes once, also those of panels that overlap."""
     go_by(monkeypatch, tiles)
     a, g = arrays(case), case.geometry()
-    area = g.out[1] * g.out[2]
+    channels, size = (g.cin, g.size) if kind == "data" else (g.cout, g.out)
+    area = size[1] * size[2]
 
     def add_bias(b: Builder) -> Emit:
         bias, out = b.buf("bias", "f32"), b.buf("out", "f32", "rw")
 
         def emit(acc, image, channel, position) -> None:  # type: ignore[no-untyped-def]
-            at = (image * g.cout + channel) * area + position
+            at = (image * channels + channel) * area + position
             out[at] = out[at] + (acc + bias[channel])
 
         return emit
 
-    bias, out = np.arange(g.cout, dtype=np.float32), np.zeros_like(a["y"])
-    compute("forward", case, a, NARROW, 3, epilogue=add_bias, bias=bias, out=out)
-    assert bits(out) == bits(compute("forward", case, a) + bias[:, None, None, None])
+    bias, out = np.arange(channels, dtype=np.float32), np.zeros_like(a["x" if kind == "data" else "y"])
+    compute(kind, case, a, NARROW, 3, epilogue=add_bias, bias=bias, out=out)
+    assert bits(out) == bits(compute(kind, case, a) + bias[:, None, None, None])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -147,24 +164,28 @@ def test_error_is_within_four_times_that_of_the_direct_form(
     assert np.sqrt(np.mean(fast**2)) <= 3.5 * np.sqrt(np.mean(direct**2))
 
 
-@pytest.mark.parametrize("tiles", [FOUR, TWO], ids=named)
+@pytest.mark.parametrize("tiles", [FOUR, TWO, FOUR_BACK, TWO_BACK], ids=named)
 @pytest.mark.parametrize("rectified", [False, True])
 @pytest.mark.parametrize("channels, images, size", [(16, 2, 64), (64, 1, 56), (256, 3, 28), (512, 4, 14)])
-def test_error_with_a_stride_is_about_that_of_the_direct_form(
+def test_error_with_a_stride_is_near_that_of_the_direct_form(
     channels: int, images: int, size: int, rectified: bool, tiles: Tiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    case = Case((images, channels, size, size), (32, channels, 3, 3), stride=2, padding=1)
+    kind = "forward" if tiles in (FOUR, TWO) else "data"
+    given, made = (channels, 32) if kind == "forward" else (32, channels)
+    case = Case((images, given, size, size), (made, given, 3, 3), stride=2, padding=1)
     a = arrays(case)
     if rectified:
-        a["x"] = np.maximum(a["x"], 0)
-    want, found = reference("forward", case.geometry(), a), []
+        read = "x" if kind == "forward" else "y"
+        a[read] = np.maximum(a[read], 0)
+    want, found = reference(kind, case.geometry(), a), []
     for way in (tiles, None):
         go_by(monkeypatch, way)
-        assert (by("forward", case) == "winograd") is (way is not None)
-        found.append(compute("forward", case, a) - want)
+        assert (by(kind, case) == "winograd") is (way is not None)
+        found.append(compute(kind, case, a) - want)
     fast, direct = found
-    assert np.abs(fast).max() <= 2 * np.abs(direct).max()
-    assert np.sqrt(np.mean(fast**2)) <= 1.5 * np.sqrt(np.mean(direct**2))
+    most, mean = (2, 1.5) if kind == "forward" else (4, 2.5)
+    assert np.abs(fast).max() <= most * np.abs(direct).max()
+    assert np.sqrt(np.mean(fast**2)) <= mean * np.sqrt(np.mean(direct**2))
 
 
 def chosen(case: Case, kind: str = "forward", dtype: str = "f32") -> Tiles | None:
@@ -183,6 +204,12 @@ def test_tiles_with_a_stride() -> None:
         assert chosen(case) is TWO
     for case in (at(1, 512, 512, 14), at(4, 8, 64, 64), at(2, 16, 16, 64)):
         assert chosen(case) is None
+    for case in (at(4, 128, 128, 56), at(4, 512, 512, 14), at(1, 64, 128, 56), at(32, 256, 512, 8)):
+        assert chosen(case, "data") is FOUR_BACK
+    for case in (at(8, 256, 512, 8), at(2, 128, 256, 16), at(1, 512, 512, 14)):
+        assert chosen(case, "data") is TWO_BACK
+    for case in (at(1, 512, 512, 7), at(4, 8, 64, 64), at(4, 64, 64, 64)._replace(padding=0)):
+        assert chosen(case, "data") is None
     plain = at(4, 128, 128, 56)
     others = [
         plain._replace(stride=3),
@@ -191,9 +218,10 @@ def test_tiles_with_a_stride() -> None:
         plain._replace(w=(128, 128, 3, 2)),
     ]
     assert not any(chosen(case, kind) for case in others for kind in KINDS)
-    assert not any(chosen(plain, kind) for kind in ("data", "weight")) and not chosen(plain, dtype="f64")
+    assert not chosen(plain, "weight") and not any(chosen(plain, kind, "f64") for kind in KINDS)
     machines = (WIDE, NARROW, SMALL, FEW)
-    assert {by("forward", plain, on, n) for on in machines for n in (1, 2, 64)} == {"winograd"}
+    for kind in ("forward", "data"):
+        assert {by(kind, plain, on, n) for on in machines for n in (1, 2, 64)} == {"winograd"}
     uneven = conv_planning.geometry((4, 128, 56, 56), (128, 128, 3, 3), [2, 1], [1, 1], [1, 1])
     assert conv_planning._by_winograd("forward", uneven, "f32") is None
 

@@ -17,7 +17,7 @@ from .conv_weight import THIN, conv_weight, thin_workspace, workspace
 from .packing import SPARE
 from .planning import Vectors, balanced, even_rows, registers, tile
 from .winograd import winograd_pieces, winograd_workspace
-from .winograd_tiles import FOUR, PLAIN, TWO, Tiles
+from .winograd_tiles import Tiles, ways
 from .winograd_weight import weight_pieces
 
 # Positions of a single image, padding included, up to which weights are read where they lie, if they are so many.
@@ -182,25 +182,31 @@ def _by_winograd(kind: str, g: Geometry, dtype: str) -> Tiles | None:
     plain = g.taps == (1, 3, 3) and g.dilation == (1, 1, 1) and g.groups == 1
     if dtype != "f32" or not plain or g.size[0] > 1 or min(g.cin, g.cout) < 16:
         return None
-    if g.stride == (1, 2, 2) and kind == "forward":
-        ways = [FOUR, TWO]
-    elif g.stride == (1, 1, 1):
-        ways = [PLAIN]
-    else:
+    strided = g.stride == (1, 2, 2)
+    if g.stride not in ((1, 1, 1), (1, 2, 2)):
+        return None
+    if strided and kind == "data" and not all(p % 2 for p in g.padding[1:]):
         return None
     _, high, wide = g.size if kind == "data" else g.out
     if kind == "weight" and high * wide < 192:
         return None
-    best = min(ways, key=lambda tiles: _cost(kind, tiles, g, high, wide))
-    worth = 5 if best is PLAIN else 4  # fourths: with a stride the direct form does an eighth less in a time
-    return best if 9 * g.images * high * wide * 4 >= _cost(kind, best, g, high, wide) * worth else None
+    positions = g.images * (g.out[1] * g.out[2] if strided else high * wide)
+    # eighths: with a stride the direct form does less in a time
+    worth = 10 if not strided else 6 if kind == "data" else 8
+    cost, best = min(
+        ((_cost(kind, tiles, g, high, wide), tiles) for tiles in ways(kind, strided)),
+        key=lambda way: way[0],
+        default=(0, None),
+    )
+    return best if 9 * positions * 8 >= cost * worth else None
 
 
 def _cost(kind: str, tiles: Tiles, g: Geometry, high: int, wide: int) -> int:
     """Multiply-adds for each pair of channels."""
     many = g.images * ceil_div(high, tiles.out) * ceil_div(wide, tiles.out)
     filters, source, out = (900, 1200, 1200) if kind == "weight" else tiles.costs
-    return tiles.products * round_up(many, 16) + filters + source * many // g.cout + out * many // g.cin
+    read, made = (g.cout, g.cin) if kind == "data" else (g.cin, g.cout)
+    return tiles.products * round_up(many, 16) + filters + source * many // made + out * many // read
 
 
 def _winograd(
@@ -218,7 +224,8 @@ def _winograd(
     data = kind == "data"
     source, out, size, extent = (y, x, g.out, g.size) if data else (x, y, g.size, g.out)
     ci, co = (g.cout, g.cin) if data else (g.cin, g.cout)
-    before = [2 - p if data else p for p in g.padding]
+    strided = max(g.stride) > 1
+    before = [((1 - p) // 2 if strided else 2 - p) if data else p for p in g.padding]
     ints = _axes("s", size) | _axes("o", extent) | _axes("p", before) | _strides(source, out)
     ints |= {"n": g.images, "ci": ci, "co": co, "wh": w[3], "ww": w[4]}
     ints |= dict(zip(("wc", "wo") if data else ("wo", "wc"), w[:2], strict=True))
@@ -236,7 +243,7 @@ def _winograd(
         tiles.out,
         source[4] == 1,
         out[4] == 1,
-        strided=tiles is not PLAIN,
+        strided=strided,
         narrow=narrow,
         by="winograd",
     )

@@ -114,7 +114,7 @@ class _Nest(Panels):
         self.b, self.spec, self.i = b, spec, ints
         self.x, self.w, self.y, self.work, self.table = bufs
         self.emit = epilogue(b) if epilogue else None
-        self.tiles = tiles = tiles_of(spec.strided, spec.block)
+        self.tiles = tiles = tiles_of(spec)
         # channels that are transformed at a time: their columns stay in the first cache
         self.together = TOGETHER * WIDE // tiles.width
         self.stage = b.alloc("stage", spec.dtype, self.together * tiles.points * spec.lanes * tiles.width)
@@ -340,7 +340,7 @@ def winograd_pieces(
     Pieces of channels transform all of the source each, pieces of tiles all filters: multiply-adds as measured."""
     tiles, panels = ints["n"] * ints["nh"] * ints["nw"], ceil_div(ints["co"], spec.rows)
     strips = ceil_div(tiles, spec.lanes)
-    of = tiles_of(spec.strided, spec.block)
+    of = tiles_of(spec)
     filters, source, out = of.costs
     sums = of.products * tiles * ints["co"] + out * tiles * ints["co"] // ints["ci"]
     found = []
@@ -363,7 +363,7 @@ def winograd_blocks(
 ) -> dict[str, int]:
     """The blocks of pieces: filters are one block if they take up to eight times the second cache, else blocks that
     take it twice; then the source of a unit is kept, at most `KEPT` bytes."""
-    size, of = SIZE[spec.dtype], tiles_of(spec.strided, spec.block)
+    size, of = SIZE[spec.dtype], tiles_of(spec)
     tiles, panels = ints["n"] * ints["nh"] * ints["nw"], ceil_div(ints["co"], spec.rows)
     strips = ceil_div(tiles, spec.lanes)
     each = of.taps**2 * ints["ci"] * WIDE * size
@@ -383,7 +383,7 @@ def winograd_blocks(
 
 def winograd_workspace(spec: ConvSpec, ints: dict[str, int]) -> dict[str, int]:
     """The sizes of a kernel, from what `winograd_pieces` found."""
-    of, strips = tiles_of(spec.strided, spec.block), ceil_div(ints["n"] * ints["nh"] * ints["nw"], spec.lanes)
+    of, strips = tiles_of(spec), ceil_div(ints["n"] * ints["nh"] * ints["nw"], spec.lanes)
     blocks = ceil_div(ceil_div(strips, ints["gp"]) * spec.lanes, ints["tb"])
     filters = of.taps**2 * (ints["ob"] * ints["ci"] * WIDE + 16)
     source = of.products * (ints["tb"] * ints["ci"] + 16)

@@ -4,7 +4,9 @@ Without a stride a tile is F(4, 3) on each side, six products; the points are 0,
 whose rounding errors are a third of those of 0, +-1, +-2. With a stride of 2 the even elements of the source meet the
 outer taps alone, the odd ones the middle tap: F(m, 2) of m + 1 products, and m products by that one tap, which is the
 same for all of them. For m = 4 the points are +-1/2, +-5/4 and infinity, with the errors of the direct form; for m = 2
-they are 0, 1 and infinity, which take additions alone."""
+they are 0, 1 and infinity, which take additions alone. Backward to the data a gradient meets the middle tap for every
+second element, and for those between them two gradients meet the outer ones: F(m, 2) again. With an odd padding the
+first element is one of the middle tap's."""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from typing import NamedTuple
 
 from ..build import Buffer, Builder, Value, const, fma, maximum, minimum, select
 from .contraction import round_up
+from .conv_image import ConvSpec
 
 WIDE = 8  # lanes of the transforms, and the pitch of a panel of filters
 ROOT = 2**0.5
@@ -53,14 +56,13 @@ def from_points(b: Builder, m: Sequence[Value]) -> list[Value]:
     ]
 
 
-def source_of_four(b: Builder, d: Sequence[Value]) -> list[Value]:
-    """Five even values at five points, then the four odd ones."""
-    e, found = d[0::2], []
+def five_points(b: Builder, e: Sequence[Value]) -> list[Value]:
+    """Five values at five points."""
+    found = []
     for by, other in ((NEAR, FAR), (FAR, NEAR)):
         even, odd = b.let(fma(e[0], -(other**2), e[2]) * by), b.let(fma(e[1], -(other**2), e[3]))
         found += [b.let(even + odd), b.let(even - odd)]
-    last = fma(e[0], (NEAR * FAR) ** 2, fma(e[2], -(NEAR**2 + FAR**2), e[4]))
-    return [*found, b.let(last), *d[1::2]]
+    return [*found, b.let(fma(e[0], (NEAR * FAR) ** 2, fma(e[2], -(NEAR**2 + FAR**2), e[4])))]
 
 
 def filter_of_four(b: Builder, g: Sequence[Value]) -> list[Value]:
@@ -85,9 +87,18 @@ def four_from_points(b: Builder, m: Sequence[Value]) -> list[Value]:
     ]
 
 
-def source_of_two(b: Builder, d: Sequence[Value]) -> list[Value]:
-    """Three even values at three points, then the two odd ones."""
-    return [b.let(d[0] - d[2]), d[2], b.let(d[4] - d[2]), d[1], d[3]]
+def four_from_points_back(b: Builder, m: Sequence[Value]) -> list[Value]:
+    """Of five products four, between four others."""
+    s, t = b.let(m[0] + m[1]), b.let(m[0] - m[1])
+    u, v = b.let(m[2] + m[3]), b.let(m[2] - m[3])
+    first, second = b.let(s + u), b.let(fma(t, NEAR, v * FAR))
+    third, last = b.let(fma(s, NEAR**2, u * FAR**2)), b.let(fma(t, NEAR**3, fma(v, FAR**3, m[4])))
+    return [m[5], first, m[6], second, m[7], third, m[8], last]
+
+
+def three_points(b: Builder, e: Sequence[Value]) -> list[Value]:
+    """Three values at three points."""
+    return [b.let(e[0] - e[1]), e[1], b.let(e[2] - e[1])]
 
 
 def filter_of_two(b: Builder, g: Sequence[Value]) -> list[Value]:
@@ -98,6 +109,21 @@ def filter_of_two(b: Builder, g: Sequence[Value]) -> list[Value]:
 def two_from_points(b: Builder, m: Sequence[Value]) -> list[Value]:
     """Two outputs of three products and two."""
     return [b.let(m[0] + m[1] + m[3]), b.let(m[1] + m[2] + m[4])]
+
+
+def two_from_points_back(b: Builder, m: Sequence[Value]) -> list[Value]:
+    """Of three products two, between two others."""
+    return [m[3], b.let(m[0] + m[1]), m[4], b.let(m[1] + m[2])]
+
+
+def apart(points: Transform) -> Transform:
+    """The even elements at their points, then the odd ones."""
+    return lambda b, d: [*points(b, d[0::2]), *d[1::2]]
+
+
+def again(points: Transform) -> Transform:
+    """All elements at their points, then all but the last."""
+    return lambda b, d: [*points(b, d), *d[:-1]]
 
 
 class Tiles(NamedTuple):
@@ -129,13 +155,22 @@ class Tiles(NamedTuple):
 
 
 PLAIN = Tiles(4, 6, 4, 6, 6, points_of_source, points_of_filter, from_points, (480, 750, 560), 2)
-FOUR = Tiles(4, 9, 8, 9, 6, source_of_four, filter_of_four, four_from_points, (330, 1600, 1000))
-TWO = Tiles(2, 5, 4, 5, 4, source_of_two, filter_of_two, two_from_points, (160, 520, 340))
+FOUR = Tiles(4, 9, 8, 9, 6, apart(five_points), filter_of_four, four_from_points, (330, 1600, 1000))
+TWO = Tiles(2, 5, 4, 5, 4, apart(three_points), filter_of_two, two_from_points, (160, 520, 340))
+FOUR_BACK = Tiles(8, 5, 4, 9, 6, again(five_points), filter_of_four, four_from_points_back, (330, 1000, 1400))
+TWO_BACK = Tiles(4, 3, 2, 5, 4, again(three_points), filter_of_two, two_from_points_back, (160, 350, 450))
 
 
-def tiles_of(strided: bool, out: int) -> Tiles:
-    """The tiles of so many outputs."""
-    return PLAIN if not strided else FOUR if out == FOUR.out else TWO
+def ways(kind: str, strided: bool) -> tuple[Tiles, ...]:
+    """The tiles by which a kind of convolution may go."""
+    if not strided:
+        return (PLAIN,)
+    return {"forward": (FOUR, TWO), "data": (FOUR_BACK, TWO_BACK)}.get(kind, ())
+
+
+def tiles_of(spec: ConvSpec) -> Tiles:
+    """The tiles of a kernel."""
+    return next(tiles for tiles in ways(spec.kind, spec.strided) if tiles.out == spec.block)
 
 
 class Plane(NamedTuple):
