@@ -1,4 +1,4 @@
-"""More rows of elementwise.py: doubles, other axes, vectors, integers, copies in other orders, scatter, windows."""
+"""More rows of elementwise.py: doubles, other axes, integers, copies, scatter, windows, convolutions."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def register(
     distances(case, given)
     for label, images in (("4x16x32x32", (4, 16, 32, 32)), ("8x64x56x56", (8, 64, 56, 56))):
         windows(label, images, plain, gradient)
+    convolutions(case, given)
 
 
 def doubles(label: str, n: int, plain: Callable[..., None], case: Callable[..., None], given: Any) -> None:
@@ -343,3 +344,86 @@ def windows(label: str, shape: tuple[int, ...], plain: Any, gradient: Any) -> No
             x, w, None, 1, k // 2, 1, c
         )
         gradient(f"depthwise {k} there and back {label}", 16 * n, [shape, (c, 1, k, k)], conv)
+
+
+# name, shape of the input, of the weight, then stride, padding, dilation (groups: from the shapes)
+CONVOLUTIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], int, int, int]] = {
+    **{f"depthwise 7 96 at 56 b{n}": ((n, 96, 56, 56), (96, 1, 7, 7), 1, 3, 1) for n in (1, 8)},  # ConvNeXt
+    **{f"depthwise 7 384 at 14 b{n}": ((n, 384, 14, 14), (384, 1, 7, 7), 1, 3, 1) for n in (1, 8)},
+    "depthwise 3 32 at 112": ((1, 32, 112, 112), (32, 1, 3, 3), 1, 1, 1),  # MobileNet
+    "depthwise 3/2 96 at 112": ((1, 96, 112, 112), (96, 1, 3, 3), 2, 1, 1),
+    "depthwise 3 144 at 56": ((1, 144, 56, 56), (144, 1, 3, 3), 1, 1, 1),
+    "depthwise 3/2 144 at 56": ((1, 144, 56, 56), (144, 1, 3, 3), 2, 1, 1),
+    "depthwise 3 192 at 28": ((1, 192, 28, 28), (192, 1, 3, 3), 1, 1, 1),
+    "depthwise 3 384 at 14": ((1, 384, 14, 14), (384, 1, 3, 3), 1, 1, 1),
+    "depthwise 3/2 576 at 14": ((1, 576, 14, 14), (576, 1, 3, 3), 2, 1, 1),
+    "depthwise 3 960 at 7": ((1, 960, 7, 7), (960, 1, 3, 3), 1, 1, 1),
+    "1x1 16-96 at 112": ((1, 16, 112, 112), (96, 16, 1, 1), 1, 0, 1),
+    "1x1 192-32 at 28": ((1, 192, 28, 28), (32, 192, 1, 1), 1, 0, 1),
+    "1x1 384-64 at 14": ((1, 384, 14, 14), (64, 384, 1, 1), 1, 0, 1),
+    "1x1 320-1280 at 7": ((1, 320, 7, 7), (1280, 320, 1, 1), 1, 0, 1),
+    "3x3/2 3-32 at 224": ((1, 3, 224, 224), (32, 3, 3, 3), 2, 1, 1),
+    "1x1/2 256-512 at 56": ((1, 256, 56, 56), (512, 256, 1, 1), 2, 0, 1),  # ResNet
+    "1x1/2 512-1024 at 28": ((1, 512, 28, 28), (1024, 512, 1, 1), 2, 0, 1),
+    "1x1/2 1024-2048 at 14": ((1, 1024, 14, 14), (2048, 1024, 1, 1), 2, 0, 1),
+    "7x7/2 3-64 at 224 b1": ((1, 3, 224, 224), (64, 3, 7, 7), 2, 3, 1),
+    "7x7/2 3-64 at 224 b4": ((4, 3, 224, 224), (64, 3, 7, 7), 2, 3, 1),
+    "3x3 64-64 at 56": ((1, 64, 56, 56), (64, 64, 3, 3), 1, 1, 1),
+    "3x3 256-256 at 14": ((1, 256, 14, 14), (256, 256, 3, 3), 1, 1, 1),
+    "1x1 64-256 at 56": ((1, 64, 56, 56), (256, 64, 1, 1), 1, 0, 1),
+    "1x1 1024-256 at 14": ((1, 1024, 14, 14), (256, 1024, 1, 1), 1, 0, 1),
+    "dilation 2 256 at 28": ((1, 256, 28, 28), (256, 256, 3, 3), 1, 2, 2),
+    "dilation 4 256 at 28": ((1, 256, 28, 28), (256, 256, 3, 3), 1, 4, 4),
+    "groups 32 128 at 56": ((1, 128, 56, 56), (128, 4, 3, 3), 1, 1, 1),  # ResNeXt
+    "groups 32 256 at 28": ((1, 256, 28, 28), (256, 8, 3, 3), 1, 1, 1),
+    "groups 32 512 at 14": ((1, 512, 14, 14), (512, 16, 3, 3), 1, 1, 1),
+    "groups 32 1024 at 7": ((1, 1024, 7, 7), (1024, 32, 3, 3), 1, 1, 1),
+    **{f"16x16/16 3-768 at 224 b{n}": ((n, 3, 224, 224), (768, 3, 16, 16), 16, 0, 1) for n in (1, 8)},  # ViT
+    "4x4/4 3-96 at 224": ((1, 3, 224, 224), (96, 3, 4, 4), 4, 0, 1),
+    "2x2/2 96-192 at 56": ((1, 96, 56, 56), (192, 96, 2, 2), 2, 0, 1),
+    "3x3 64 at 32 b32": ((32, 64, 32, 32), (64, 64, 3, 3), 1, 1, 1),
+    "1d 7 64 16000": ((1, 64, 16000), (64, 64, 7), 1, 3, 1),
+    "1d 10/5 1-512 16000": ((1, 1, 16000), (512, 1, 10), 5, 0, 1),
+    **{
+        f"1d 2 dilation {d} 64 16000": ((1, 64, 16000), (64, 64, 2), 1, 0, d) for d in (1, 16, 512)
+    },  # WaveNet
+    "3d 3 3-64 16x56x56": ((1, 3, 16, 56, 56), (64, 3, 3, 3, 3), 1, 1, 1),
+    "3d 3 64-64 8x28x28": ((1, 64, 8, 28, 28), (64, 64, 3, 3, 3), 1, 1, 1),
+    "transposed 4/2 512-256 at 8": ((1, 512, 8, 8), (512, 256, 4, 4), 2, 1, 1),  # DCGAN
+    "transposed 4/2 128-64 at 32": ((1, 128, 32, 32), (128, 64, 4, 4), 2, 1, 1),
+    "transposed 4/2 128-64 at 32 b16": ((16, 128, 32, 32), (128, 64, 4, 4), 2, 1, 1),
+    "transposed 4/2 64-3 at 32 b16": ((16, 64, 32, 32), (64, 3, 4, 4), 2, 1, 1),
+    "transposed 2/2 128-64 at 64": ((1, 128, 64, 64), (128, 64, 2, 2), 2, 0, 1),  # U-Net
+    "transposed 2/2 512-256 at 16": ((1, 512, 16, 16), (512, 256, 2, 2), 2, 0, 1),
+}
+
+
+def convolutions(case: Callable[[str, int, Make], None], given: Callable[..., Any]) -> None:
+    """Those of CONVOLUTIONS, forward and there and back; of two dimensions with the channels last in memory too."""
+    for name, how in CONVOLUTIONS.items():
+        moved = 4 * sum(int(np.prod(shape)) for shape in how[:2])
+        for back in ("", " back"):
+            case(f"conv {name}{back}", moved, convolution(name, given, bool(back), False))
+            if len(how[0]) == 4:
+                case(f"conv last {name}{back}", moved, convolution(name, given, bool(back), True))
+
+
+def convolution(name: str, given: Callable[..., Any], back: bool, last: bool) -> Make:
+    """One of them, and its gradients for a gradient of ones."""
+    shape, weight, stride, padding, dilation = CONVOLUTIONS[name]
+    rank, transposed = len(shape) - 2, name.startswith("transposed")
+
+    def make(torch: Any) -> Callable[[], Any]:
+        x, w = given(torch, *shape), given(torch, *weight, seed=1)
+        if last:
+            x, w = (t.contiguous(memory_format=torch.channels_last) for t in (x, w))
+        f = getattr(torch.nn.functional, f"conv{'_transpose' * transposed}{rank}d")
+        groups = 1 if transposed else shape[1] // weight[1]
+        options = (0, groups, dilation) if transposed else (dilation, groups)
+        if not back:
+            return lambda: f(x, w, None, stride, padding, *options)
+        x.requires_grad_(), w.requires_grad_()
+        ones = torch.ones_like(f(x, w, None, stride, padding, *options))
+        return lambda: torch.autograd.grad(f(x, w, None, stride, padding, *options), (x, w), ones)
+
+    return make

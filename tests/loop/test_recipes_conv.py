@@ -263,11 +263,54 @@ def test_columns_of_a_stride(kind: str, stride: int) -> None:
     a = arrays(case)
     p = conv_planning.plan(kind, case.geometry(), *[elements(a[n]) for n in "xwy"], "f32", WIDE)
     reads = [line for line in show(conv_planning.build(p.spec)).splitlines() if " = x[" in line]
-    assert len(reads) == 2 and reads[0].endswith(" * 2))]") and reads[1].endswith(" * tw))]")
+    steps = ["2", "tw"] if kind == "weight" else [str(stride)]  # a depthwise kernel is one of its stride
+    assert len(reads) == len(steps) and all(r.endswith(f" * {s}))]") for r, s in zip(reads, steps))
     want = compute(kind, case, a)
     assert close(want, reference(kind, case.geometry(), a))
     for machine, nt in ((NARROW, 1), (SMALL, 2)):
         assert bits(compute(kind, case, a, machine, nt)) == bits(want)
+
+
+DEPTHWISE = [
+    Case((2, 3, 9, 21), (6, 1, 3, 3), padding=1, groups=3),
+    Case((2, 2, 9, 35), (2, 1, 3, 3), stride=2, padding=1, groups=2),
+    Case((1, 2, 11, 19), (2, 1, 5, 3), padding=(2, 1), dilation=2, groups=2),
+    Case((1, 2, 17, 19), (2, 1, 3, 5), stride=3, padding=2, dilation=2, groups=2),
+    Case((1, 2, 14, 14), (2, 1, 7, 7), padding=3, groups=2),
+    Case((2, 2, 6, 18), (2, 1, 4, 4), stride=2, groups=2),
+    Case((2, 3, 9, 33), (3, 1, 2, 3), groups=3),
+]
+
+
+@pytest.mark.parametrize("kind", ["forward", "data"])
+@pytest.mark.parametrize("case", DEPTHWISE, ids=str)
+def test_depthwise(case: Case, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several rows at a time share what they read, with the sums of the kernel that makes one."""
+    a, g = arrays(case), case.geometry()
+    p = conv_planning.plan(kind, g, *[elements(a[n]) for n in "xwy"], "f32", WIDE)
+    assert (p.spec.by == "planes") == (kind == "forward" or (case.stride == 1 and g.cout == g.groups))
+    got = compute(kind, case, a)
+    assert close(got, reference(kind, g, a))
+    for machine, nt in ((NARROW, 1), (SMALL, 2), (WIDE, 3)):
+        assert bits(compute(kind, case, a, machine, nt)) == bits(got)
+    assert bits(compute(kind, case, a, nt=2, interpreted=True)) == bits(got)
+    last = {k: np.moveaxis(np.ascontiguousarray(np.moveaxis(v, 1, -1)), -1, 1) for k, v in a.items()}
+    assert bits(compute(kind, case, last).copy()) == bits(got.copy())
+    if kind == "forward":
+        bias, out = np.arange(g.cout, dtype=np.float32), np.zeros_like(a["y"])
+        compute(kind, case, a, epilogue=biased(g.cout, math.prod(g.out)), bias=bias, out=out)
+        assert bits(out) == bits(got + bias[:, None, None, None])
+    monkeypatch.setattr(conv_planning, "_by_planes", lambda kind, g: False)
+    assert bits(compute(kind, case, a)) == bits(got)
+
+
+def test_depthwise_reads_a_vector_once() -> None:
+    """For all rows of a tile: 8 rows and 7 taps read 14 rows of the copy, not 56."""
+    case = Case((1, 4, 56, 56), (4, 1, 7, 7), padding=3, groups=4)
+    a = arrays(case)
+    p = conv_planning.plan("forward", case.geometry(), *[elements(a[n]) for n in "xwy"], "f32", WIDE)
+    text = show(conv_planning.build(p.spec))
+    assert p.spec.rows == 8 and text.count("fma(") == 56 and text.count("for tap") == 14
 
 
 @pytest.mark.parametrize("kind", ["forward", "data"])

@@ -15,6 +15,7 @@ from .contraction import Epilogue
 from .conv_channels import conv_channels
 from .conv_image import ConvSpec, Image, integers
 from .conv_pixels import Nest
+from .conv_planes import conv_planes
 from .winograd import winograd
 
 
@@ -25,6 +26,8 @@ def conv(spec: ConvSpec, epilogue: Epilogue | None = None, name: str = "conv") -
     emit(acc, image, channel, position in the output plane, counted row-major)."""
     if spec.by == "channels":
         return conv_channels(spec, epilogue, name)
+    if spec.by == "planes":
+        return conv_planes(spec, epilogue, name)
     if spec.by == "winograd":
         return winograd(spec, epilogue, name)
     b = Builder(name)

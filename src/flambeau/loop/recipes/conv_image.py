@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..build import Buffer, Builder, Operand, Value, const, minimum, select
+from ..ir import Const
 
 AXES = "dhw"
 INTS = (
@@ -29,6 +30,17 @@ images) at a time; zero: is there padding; ws, ts: elements of workspace and tab
 begins; wb: where packed positions lie."""
 
 
+class Window(NamedTuple):
+    """Taps of a depthwise convolution, constants of its kernel: extents, strides and dilation of rows and columns."""
+
+    high: int
+    wide: int
+    sh: int
+    sw: int
+    jh: int
+    jw: int
+
+
 class ConvSpec(NamedTuple):
     """What identifies a convolution kernel: the key for caching.
 
@@ -36,8 +48,9 @@ class ConvSpec(NamedTuple):
     of groups of few channels). x, y: are columns of the
     source and the output contiguous. strided: is there a stride. narrow: as in contraction.Spec, for packing the
     output's gradient in blocks of `block` ("unit": weights of neighbouring output channels are neighbours). flat: no
-    depth. grouped: more than one group. by: what the lanes of a forward or data tile are, "pixels" or "channels", or
-    "winograd" (tiles of `block` x `block` outputs; narrow: taps are not neighbours).
+    depth. grouped: more than one group. by: what the lanes of a forward or data tile are, "pixels", "channels" or
+    "planes" (positions, several rows of them: depthwise, of this window), or "winograd" (tiles of `block` x `block`
+    outputs; narrow: taps are not neighbours).
     direct (by channels): there is one tap and no padding; positions are packed as [tile][k][row] out of the source
     itself, which needs no copy. large (by channels): the positions of a few small images are one block. own (by
     pixels): weights, in the order of k, are read where they lie."""
@@ -57,11 +70,16 @@ class ConvSpec(NamedTuple):
     direct: bool = False
     large: bool = False
     own: bool = False
+    window: Window | None = None
 
     def describe(self) -> str:
         """The choice in words: "tile 6x16, lanes are output channels"."""
-        tiles = f"{self.block}x{self.block} outputs (Winograd)"
-        lanes = {"pixels": "positions", "channels": "output channels", "winograd": tiles}
+        lanes = {
+            "pixels": "positions",
+            "planes": "positions",
+            "channels": "output channels",
+            "winograd": f"{self.block}x{self.block} outputs (Winograd)",
+        }
         found = "output channels" if self.kind == "weight" else lanes[self.by]
         return f"tile {self.rows}x{self.lanes}, lanes are {found}"
 
@@ -78,6 +96,8 @@ def fixed_ints(spec: ConvSpec) -> dict[str, int]:
     fixed |= {"yw": 1} if spec.y else {}
     fixed |= {} if spec.grouped else {"g": 1, "wg": 0}
     fixed |= {name + "d": 1 for name in "sokjte"} | {name + "d": 0 for name in "paxyw"} if spec.flat else {}
+    if spec.window is not None:
+        fixed |= dict(zip(("kh", "kw", "th", "tw", "jh", "jw"), spec.window, strict=True))
     return fixed | ({} if spec.strided else {"td": 1, "th": 1, "tw": 1})
 
 
@@ -86,7 +106,7 @@ class Image:
 
     def __init__(self, b: Builder, ints: dict[str, Value], spec: ConvSpec, work: Buffer, at: Value):
         self.b, self.ints, self.work, self.at = b, ints, work, at
-        self.split = spec.strided and spec.kind != "data" and spec.by == "pixels"
+        self.split = spec.strided and spec.kind != "data" and spec.by in ("pixels", "planes")
         one = const("i64", 1)
         self.fh, self.fw = (ints["th"], ints["tw"]) if self.split else (one, one)
         self.pitch = ints["ew"]
@@ -126,9 +146,9 @@ class Image:
         with b.for_("y", y0, y1) as y:
             line = b.let(row0 + (y * self.fh + ry - i["ph"]) * i["xh"] + (rx - i["pw"]) * i["xw"])
             put = b.let(to + y * self.pitch)
-            if not self.split:
+            if isinstance(self.fw.expr, Const):
                 with b.vfor("x", x0, x1, 16) as x:
-                    work[put + x] = src[line + x * i["xw"]]
+                    work[put + x] = src[line + x * (self.fw * i["xw"])]
                 return
             # a step known only at run time is a gather, which takes several times as long
             with b.if_(self.fw.eq(2)), b.vfor("x", x0, x1, 16) as x:

@@ -11,8 +11,9 @@ from . import contraction, planning
 from .contraction import Epilogue, Spec, ceil_div, round_up
 from .conv import conv
 from .conv_channels import BLOCK, LARGE, channels_workspace
-from .conv_image import AXES, ConvSpec, fixed_ints
+from .conv_image import AXES, ConvSpec, Window, fixed_ints
 from .conv_pixels import weight_pitch
+from .conv_planes import TAPS, planes_rows
 from .conv_weight import THIN, conv_weight, thin_workspace, workspace
 from .packing import SPARE
 from .planning import Vectors, balanced, even_rows, registers, tile
@@ -106,6 +107,8 @@ def plan(
         return ConvPlan(p.spec, p.ints, p.parts, p.work, 0)
     if tiles := _by_winograd(kind, g, dtype):
         return _winograd(kind, tiles, g, x, w, y, dtype, target, threads)
+    if _by_planes(kind, g):
+        return _planes(kind, g, x, w, y, dtype, target, threads)
     if kind == "data":
         return _data(g, x, w, y, dtype, target, threads)
     if g.taps == (1, 1, 1) and g.padding == (0, 0, 0) and g.stride != (1, 1, 1):
@@ -257,6 +260,50 @@ def _winograd(
         parts = min(threads, ints["go"] * ints["gp"])
         ints |= winograd_workspace(spec, ints)
     return ConvPlan(spec, ints, parts, ints["ws"] * SIZE[dtype], ints["ts"] * 8)
+
+
+def _by_planes(kind: str, g: Geometry) -> bool:
+    """Whether a convolution is a depthwise one whose rows share what they read."""
+    apart = [(g.taps[a] - 1) * g.dilation[a] for a in (1, 2)]
+    plain = g.size[0] == g.taps[0] == g.stride[0] == 1 and g.padding[0] == 0
+    if kind == "weight" or not plain or g.groups == 1 or g.cin > g.groups or g.cout > THIN * g.groups:
+        return False
+    if not (g.taps[1] > 1 and g.taps[1] * g.taps[2] <= TAPS and g.out[1] > 1 and max(g.stride) <= 4):
+        return False
+    back = max(g.stride) == 1 and g.cout == g.groups and all(g.padding[1 + k] <= apart[k] for k in (0, 1))
+    return kind == "forward" or back
+
+
+def _planes(
+    kind: str,
+    g: Geometry,
+    x: Sequence[int],
+    w: Sequence[int],
+    y: Sequence[int],
+    dtype: str,
+    target: Vectors,
+    threads: int,
+) -> ConvPlan:
+    """By rows of planes: see conv_planes."""
+    window = Window(*(v[a] for v in (g.taps, g.stride, g.dilation) for a in (1, 2)))
+    data = kind == "data"
+    source, out, size, extent = (y, x, g.out, g.size) if data else (x, y, g.size, g.out)
+    rows, vector = planes_rows(extent[1]), target.vector_bits // 8 // SIZE[dtype]
+    strided = max(g.stride) > 1
+    spec = ConvSpec(
+        kind, dtype, rows, vector, vector, source[4] == 1, out[4] == 1, strided, grouped=True, by="planes"
+    )
+    apart = [(g.taps[a] - 1) * g.dilation[a] for a in range(3)]
+    before = [n - p if data else p for n, p in zip(apart, g.padding, strict=True)]
+    high = [1, round_up(extent[1], rows), extent[2]]
+    copy = [ceil_div((high[a] - 1) * g.stride[a] + apart[a] + 1, g.stride[a]) for a in range(3)]
+    ints = _shared(g) | _axes("s", size) | _axes("o", extent) | _axes("p", before) | _axes("e", copy)
+    ints |= {"ci": 1, "co": g.cout // g.groups, "zero": 1} | _strides(source, out)
+    ints |= {"wg": g.cout // g.groups * w[0], "wo": w[0], "wc": w[1]} | _axes("w", w[2:])
+    ints["wp"] = copy[1] * copy[2] * g.stride[1] * g.stride[2] + vector
+    ints["ws"] = ints["wp"] + g.taps[1] * g.taps[2] + 64 // SIZE[dtype]
+    parts = max(1, min(threads, g.images * g.groups, _units(spec, ints)[1] >> 16))
+    return ConvPlan(spec._replace(window=window), ints, parts, ints["ws"] * SIZE[dtype], 0)
 
 
 def _flattened(
