@@ -313,6 +313,27 @@ def test_depthwise_reads_a_vector_once() -> None:
     assert p.spec.rows == 8 and text.count("fma(") == 56 and text.count("for tap") == 14
 
 
+@pytest.mark.parametrize(
+    ("kind", "case"),
+    [
+        ("forward", Case((1, 3, 60, 60), (48, 3, 3, 3), padding=1)),
+        ("forward", Case((1, 3, 90, 90), (16, 3, 3, 3), stride=2)),
+        ("data", Case((1, 48, 60, 61), (3, 48, 3, 3), stride=2, padding=1)),
+    ],
+    ids=str,
+)
+def test_pieces_of_positions(kind: str, case: Case) -> None:
+    """Parts share the positions of one image where its panels of channels are not shared out evenly."""
+    a = arrays(case)
+    p = conv_planning.plan(kind, case.geometry(), *[elements(a[n]) for n in "xwy"], "f32", NARROW, 2)
+    assert p.spec.by == "channels" and p.parts == p.ints["gk"] == 2 and p.ints["go"] == 1
+    want = compute(kind, case, a)
+    assert close(want, reference(kind, case.geometry(), a))
+    for machine, nt in ((NARROW, 1), (NARROW, 2), (NARROW, 4), (WIDE, 2)):
+        assert bits(compute(kind, case, a, machine, nt)) == bits(want)
+    assert bits(compute(kind, case, a, NARROW, 2, interpreted=True)) == bits(want)
+
+
 @pytest.mark.parametrize("kind", ["forward", "data"])
 def test_images_of_a_block(kind: str) -> None:
     """Where weights are most of what is read they pass several images at once, in equal turns."""
@@ -408,6 +429,28 @@ def test_weights_of_a_lone_image(case: Case, monkeypatch: pytest.MonkeyPatch) ->
     assert not conv_planning.plan("forward", g, *turned, "f32", WIDE).spec.own
     monkeypatch.setattr(conv_planning, "FILTERS", a["w"].size + 1)
     assert not conv_planning.plan("forward", g, *strides, "f32", WIDE).spec.own
+
+
+@pytest.mark.parametrize(
+    "case", [Case((1, 70, 14, 14), (96, 70, 1, 1), stride=2), Case((1, 90, 7, 6), (64, 90, 1, 1))], ids=str
+)
+def test_one_tap_of_many_weights(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over few positions of one image weights are read where they lie, not packed for a product; the bits are its."""
+    a, g = arrays(case), case.geometry()
+    strides = [elements(a[name]) for name in "xwy"]
+    want = compute("forward", case, a)
+    assert isinstance(conv_planning.plan("forward", g, *strides, "f32", WIDE).spec, Spec)
+    monkeypatch.setattr(conv_planning, "FILTERS", 1)
+    monkeypatch.setattr(conv_planning, "VAST", 1)
+    for machine, nt in ((WIDE, 1), (WIDE, 3), (NARROW, 2)):
+        spec = conv_planning.plan("forward", g, *strides, "f32", machine, threads=nt).spec
+        assert isinstance(spec, ConvSpec) == (machine is WIDE)
+        assert bits(compute("forward", case, a, machine, nt)) == bits(want)
+    assert isinstance(conv_planning.plan("data", g, *strides, "f32", WIDE).spec, ConvSpec)
+    two = g._replace(images=2)
+    assert isinstance(conv_planning.plan("forward", two, *strides, "f32", WIDE).spec, Spec)
+    monkeypatch.setattr(conv_planning, "SMALL", 1)
+    assert isinstance(conv_planning.plan("forward", g, *strides, "f32", WIDE).spec, Spec)
 
 
 PLANES = [

@@ -45,7 +45,8 @@ def block_room(spec: ConvSpec, k: int) -> int:
 
 
 def conv_channels(spec: ConvSpec, epilogue: Epilogue | None, name: str) -> Kernel:
-    """As `conv.conv`; a unit is a few images of a group and piece of the output channels, with all residues."""
+    """As `conv.conv`; a unit is a few images (or a piece of the positions) of a group and piece of the output
+    channels, with all residues."""
     b = Builder(name)
     x, w = b.buf("x", spec.dtype), b.buf("w", spec.dtype)
     y = b.buf("y", spec.dtype, "w") if epilogue is None else None
@@ -62,14 +63,15 @@ def conv_channels(spec: ConvSpec, epilogue: Epilogue | None, name: str) -> Kerne
         image.clear(ints["ci"] * ints["pg"], 16)
     cells = b.let(ints["go"] * ints["g"], "cells")
     turns = b.let((ints["n"] + ints["pg"] - 1) // ints["pg"], "turns")
-    lo, hi = b.partition(cells * turns)
+    lo, hi = b.partition(cells * turns * ints["gk"])
     before, held = b.reg("before", -1, "i64"), b.reg("held", -1, "i64")
-    with b.for_("u", lo, hi) as u:
+    with b.for_("unit", lo, hi) as unit:
+        nest.piece, u = b.let(unit % ints["gk"], "piece"), b.let(unit // ints["gk"], "u")
         cell = b.let(u // turns, "cell")
         nest.first = b.let(u % turns * ints["pg"], "n")
         nest.images = b.let(minimum(ints["n"] - nest.first, ints["pg"]), "images")
         nest.cell(cell)
-        with b.if_(u.eq(lo)):
+        with b.if_(unit.eq(lo)):
             nest.note()
         with b.if_(cell.ne(before.get())):
             before.set(cell)
@@ -93,6 +95,7 @@ class Channels(Nest):
 
     first: Value
     images: Value
+    piece: Value
     source: Buffer
     base: Value = const("i64", 0)
 
@@ -205,7 +208,12 @@ class Channels(Nest):
         b, lanes, many = self.b, self.spec.lanes, panels_at_once(self.spec)
         length = b.let(self.images * self.extent[0] * self.extent[1] * self.extent[2], "length")
         last = b.let(length - 1)
-        with b.for_("p", 0, length, self.size) as p:
+        blocks, pieces = b.let((length + (self.size - 1)) // self.size), self.ints["gk"]
+        first, end = (
+            blocks * self.piece // pieces * self.size,
+            blocks * (self.piece + 1) // pieces * self.size,
+        )
+        with b.for_("p", b.let(first), b.let(minimum(end, length)), self.size) as p:
             stop = b.let(minimum(p + self.size, length))
             if self.spec.direct:
                 with b.for_("q", p, stop, self.spec.rows * TOGETHER) as q:

@@ -25,9 +25,9 @@ INTS = (
 """n: images; g: groups; ci, co: channels of a group in the source and in the output. By axis, s: extents of the source,
 o: of the output, k: taps, j: dilation, t: stride, p: zeros before the source in the copy, a: padding of the
 convolution, e: extents of a plane of the copy. x, y, w: strides of source, output, weights (group, output channel,
-source channel, taps). go, gk: pieces into which output channels (weight rows) are cut; pg: panels (by channels:
-images) at a time; zero: is there padding; ws, ts: elements of workspace and table of a part; wp: where its second half
-begins; wb: where packed positions lie."""
+source channel, taps). go, gk: pieces into which output channels (weight rows; by channels:
+positions) are cut; pg: panels (by channels: images) at a time; zero: is there padding; ws, ts: elements of workspace
+and table of a part; wp: where its second half begins; wb: where packed positions lie."""
 
 
 class Window(NamedTuple):

@@ -14,7 +14,7 @@ from .conv_channels import BLOCK, LARGE, channels_workspace
 from .conv_image import AXES, ConvSpec, Window, fixed_ints
 from .conv_pixels import weight_pitch
 from .conv_planes import TAPS, planes_rows
-from .conv_weight import THIN, conv_weight, thin_workspace, workspace
+from .conv_weight import LANES, THIN, conv_weight, thin_workspace, workspace
 from .packing import SPARE
 from .planning import Vectors, balanced, even_rows, registers, tile
 from .winograd import winograd_pieces, winograd_workspace
@@ -23,6 +23,7 @@ from .winograd_weight import weight_pieces
 
 # Positions of a single image, padding included, up to which weights are read where they lie, if they are so many.
 LONE, FILTERS = 128, 1 << 17
+SMALL, VAST = 64, 1 << 20  # the same of one tap, which would be a product otherwise
 PLANE = 512  # positions from which on a convolution of one tap is a product for each image, below it is one for all
 
 
@@ -95,8 +96,11 @@ def plan(
 
     "forward": reads x and w, writes y. "data": reads y and w, writes x. "weight": reads x and y, writes w; the planes
     of y must be dense. plain, staged: as in planning.plan."""
-    if SIZE[dtype] >= 4 and (
-        strides := _product(kind, g, x, w, y, 2 * target.vector_bits // 8 // SIZE[dtype])
+    own = kind == "forward" and target.vector_bits == 512
+    if (
+        not (own and _vast(g, w))
+        and SIZE[dtype] >= 4
+        and (strides := _product(kind, g, x, w, y, 2 * target.vector_bits // 8 // SIZE[dtype]))
     ):
         m, k = (g.cout, g.cin) if kind == "forward" else (g.cin, g.cout)
         n = g.out[0] * g.out[1] * g.out[2]
@@ -111,14 +115,8 @@ def plan(
         return _planes(kind, g, x, w, y, dtype, target, threads)
     if kind == "data":
         return _data(g, x, w, y, dtype, target, threads)
-    if g.taps == (1, 1, 1) and g.padding == (0, 0, 0) and g.stride != (1, 1, 1):
-        x = (
-            *x[:2],
-            *(s * t for s, t in zip(x[2:], g.stride, strict=True)),
-        )  # reads every `stride`-th element only
-        g = g._replace(size=g.out, stride=(1, 1, 1), dilation=(1, 1, 1))
-    x, y, g = _flattened(x, y, g)
-    own, by = kind == "forward" and target.vector_bits == 512 and _lone(g, w), "pixels"
+    x, y, g = _flattened(*_read(x, y, g))
+    own, by = own and _lone(g, w), "pixels"
     if kind == "forward" and not own and _by_channels(g.cout // g.groups, target, dtype, y, g.out):
         by = "channels"
     ints = _shared(g) | _axes("s", g.size) | _axes("o", g.out) | _axes("p", g.padding)
@@ -306,6 +304,14 @@ def _planes(
     return ConvPlan(spec._replace(window=window), ints, parts, ints["ws"] * SIZE[dtype], 0)
 
 
+def _read(x: Sequence[int], y: Sequence[int], g: Geometry) -> tuple[Sequence[int], Sequence[int], Geometry]:
+    """A convolution of one tap without padding, as one over those elements that it reads: every `stride`-th one."""
+    if g.taps != (1, 1, 1) or any(g.padding) or g.stride == (1, 1, 1):
+        return x, y, g
+    steps = tuple(s * t for s, t in zip(x[2:], g.stride, strict=True))
+    return (*x[:2], *steps), y, g._replace(size=g.out, stride=(1, 1, 1), dilation=(1, 1, 1))
+
+
 def _flattened(
     x: Sequence[int], y: Sequence[int], g: Geometry
 ) -> tuple[Sequence[int], Sequence[int], Geometry]:
@@ -355,6 +361,13 @@ def _lone(g: Geometry, w: Sequence[int]) -> bool:
     inner = (*reversed(g.taps), g.cin // g.groups)
     many = g.images == 1 and math.prod(inner) * g.cout >= FILTERS and length <= LONE
     return many and g.stride == (1, 1, 1) and _follow(inner, (*reversed(w[2:]), w[1]))
+
+
+def _vast(g: Geometry, w: Sequence[int]) -> bool:
+    """Whether that holds for one tap too, for which a product packs the few positions and the many weights."""
+    plain = g.taps == (1, 1, 1) and g.padding == (0, 0, 0) and g.groups == 1
+    few = plain and math.prod(g.out) <= SMALL and g.cin * g.cout >= VAST
+    return few and _lone(g._replace(size=g.out, stride=(1, 1, 1)), w)
 
 
 def _by_channels(channels: int, target: Vectors, dtype: str, out: Sequence[int], size: Sequence[int]) -> bool:
@@ -474,8 +487,12 @@ def _channel_tiles(
     top = 6 if registers(target) == 16 else 14 if direct else min(14, _addressed(target) - 1)
     rows = min(top, area * ints["pg"])
     units = ceil_div(ints["n"], ints["pg"]) * ints["g"]
-    parts = max(1, min(threads, units * panels, work >> 16))
-    if panels >= parts and (heavy or (units % parts and units < 4 * parts)):
+    blocks = ceil_div(area, BLOCK)
+    parts = max(1, min(threads, units * panels * blocks, work >> 16))
+    uneven = units % parts and units < 4 * parts
+    if uneven and panels % parts and not heavy and blocks >= 4 * parts:
+        ints["gk"] = parts
+    elif panels >= parts and (heavy or uneven):
         # pieces whose packed weights take little memory, where the images are copied once or that costs little
         images = 0 if ints["n"] <= ints["pg"] else ints["n"] * ints["ci"] * channel
         least = max(ceil_div(PIECE, lanes * k * size), ceil_div(COPIED * images * panels, max(work, 1)))
@@ -497,7 +514,8 @@ def _weights(spec: ConvSpec, ints: dict[str, int], channel: int, target: Vectors
     work = ints["n"] * ints["g"] * ints["co"] * weights * plane
     if ints["co"] <= THIN and ints["g"] > 1:
         ints |= thin_workspace(ints, channel)
-        spec = spec._replace(kind="thin", rows=min(weights, 9))
+        most = (registers(target) - 2) // max(1, LANES // vector)  # a sum for each, and the gradient's vector
+        spec = spec._replace(kind="thin", rows=even_rows(weights, max(1, min(9, most)), 1))
         return ConvPlan(
             spec, ints, max(1, min(threads, ints["g"], work >> 16)), ints["ws"] * size, ints["ts"] * 8
         )
