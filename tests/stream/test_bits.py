@@ -287,6 +287,51 @@ def test_random_programs(each_way: Ways, seed: int) -> None:
     same(each_way(run))
 
 
+def complex_(*shape: int, seed: int = 0) -> Any:
+    return torch.complex(data(*shape, seed=seed), data(*shape, seed=seed + 1))
+
+
+BUNDLES: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "complex": lambda z, w, x: (z * w + z, (z + w).abs(), z.conj() * 2.5, (z / w).real, z.exp().angle()),
+    "complex in place": lambda z, w, x: z.clone().mul_(w).add_(z),
+    "complex parts": lambda z, w, x: (z.clone().real.mul_(w.imag), torch.view_as_real(z * w)[..., 1] + x),
+    "complex sums": lambda z, w, x: (z.sum(0), z.sum(1), z.sum(), (z * w).mean(0), (z * w).sum(1)),
+    "complex views": lambda z, w, x: ((z.t() * w.t()), z[1:] * w[:-1], (z[:, ::2] + w[:, ::2]).flip(1)),
+    "stacked": lambda z, w, x: [torch.stack([x + k for k in range(n)], -1) for n in (2, 3, 5)],
+    "repeated": lambda z, w, x: [x.repeat_interleave(n, 1) for n in (2, 3, 4, 9)],
+    "rotated": lambda z, w, x: torch.stack([-x[..., 1::2], x[..., : x.shape[1] // 2 * 2 : 2]], -1),
+}
+
+
+@pytest.mark.parametrize("name", BUNDLES)
+@pytest.mark.parametrize("shape", [(3, 5), (40, 37), (300, 130), (0, 4)])
+def test_neighbours_for_each_lane(each_way: Ways, name: str, shape: tuple[int, int]) -> None:
+    if name == "rotated" and shape[1] % 2:
+        shape = (shape[0], shape[1] + 1)
+    z, w, x = complex_(*shape), complex_(*shape, seed=5), data(*shape)
+    same(each_way(lambda: BUNDLES[name](z, w, x)))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.bool_])
+@pytest.mark.parametrize("c", [1, 3, 8, 9])
+@pytest.mark.parametrize("size", [(1, 1), (5, 7), (37, 41)])
+def test_channels_first_and_last(dtype: Any, c: int, size: tuple[int, int]) -> None:
+    """Pictures from one layout to the other, whole and as views, with what is computed on the way."""
+    a = np.random.default_rng(0).integers(0, 200, (3, *size, c)).astype(dtype)
+    t, u = torch.tensor(a), torch.tensor(np.ascontiguousarray(a.transpose(0, 3, 1, 2)))
+    assert np.array_equal(t.permute(0, 3, 1, 2).contiguous().numpy(), a.transpose(0, 3, 1, 2))
+    assert np.array_equal(u.permute(0, 2, 3, 1).contiguous().numpy(), a)
+    assert np.array_equal(t[1:, 1:].permute(0, 3, 1, 2).contiguous().numpy(), a[1:, 1:].transpose(0, 3, 1, 2))
+    assert np.array_equal(u[:, :, :, ::2].permute(0, 2, 3, 1).contiguous().numpy(), a[:, :, ::2])
+    scale = torch.arange(c, dtype=torch.float32).view(1, c, 1, 1)
+    found = (t.permute(0, 3, 1, 2).float() * scale + 1).contiguous()
+    want = a.transpose(0, 3, 1, 2).astype(np.float32) * np.arange(c, dtype=np.float32)[:, None, None] + 1
+    assert np.array_equal(found.numpy(), want)
+    into = torch.zeros(u.shape)
+    into.copy_(t.permute(0, 3, 1, 2)).mul_(scale)
+    assert np.array_equal(into.numpy() + 1, want)
+
+
 @pytest.mark.parametrize("shape", [(70, 320), (64, 300), (33, 17, 96), (300, 64)])
 def test_results_around_the_caches(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...]) -> None:
     """Rows, transposed tiles and views, as large results are written: the bits of small ones."""
@@ -295,6 +340,8 @@ def test_results_around_the_caches(monkeypatch: pytest.MonkeyPatch, shape: tuple
     def results() -> list[bytes]:
         turned = x.transpose(-1, -2)
         found = [turned.contiguous(), turned * 2 + 1, x.flip(-1), x.repeat(*[2] * x.ndim), x + x[..., :1]]
+        z = torch.complex(x, x + 1)
+        found += [torch.view_as_real(z * z), x[..., :3].transpose(-1, -2).contiguous()]
         found += [torch.stack([x, x], -1), x[..., 1:] * 2, x.permute(*reversed(range(x.ndim))).contiguous()]
         return [y.numpy().tobytes() for y in found]
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from ..loop import ir
 from . import transpose
+from .bundle import Bundles, neighbours
 from .function import MEMORY, Buffer
-from .memory import LINE, Memory
+from .memory import LINE
 from .runtime import FUNCTIONS
 from .target import Target
 from .types import REGISTER, Value, constant, llvm_type
@@ -61,7 +62,7 @@ class Module:
         )
 
 
-class Emitter(Memory):
+class Emitter(Bundles):
     """Emits one kernel: a Function that knows the names in scope."""
 
     def __init__(self, shared: Module, kernel: ir.Kernel):
@@ -281,6 +282,9 @@ class Emitter(Memory):
                 if block and self.transposed(block):
                     done = k + self.width
                     continue
+            if self.width and (many := self.bundle(body, k)):
+                done = k + many
+                continue
             _STATEMENTS[s.__class__](self, s)
 
     def transposed(self, block: list[ir.Let]) -> bool:
@@ -376,20 +380,25 @@ class Emitter(Memory):
         self.memo, self.names[s.var], joined = {}, Value(lo, "i64", s.width, 1), ""
         stores = {t for t in s.body if isinstance(t, ir.Store)}
         inside = {t.name for t in s.body if isinstance(t, ir.Let)}
-        for t in stores:
+        done = 0
+        for k, t in enumerate(s.body):
+            if k < done or not isinstance(t, ir.Store):
+                continue
             buffer = self.buffers[t.buf]
             if t.mask or ir.SIZE[buffer.type] * s.width % LINE or not _known(t.index, inside):
                 return False
             index = self.value(t.index)
-            if index.step != 1:
+            step = index.step if isinstance(index.step, int) else 0
+            if step < 1 or (step > 1 and step > len(neighbours(s.body, k))):
                 return False
+            done = k + step
             at = self.line(f"ptrtoint ptr {self._address(buffer, index.text)} to i64")
             joined = self.line(f"or i64 {joined}, {at}") if joined else at
         if not joined:
             return False
         aligned = self.line(f"icmp eq i64 {self.line(f'and i64 {joined}, {LINE - 1}')}, 0")
         many = self.line(f"icmp sge i64 {self.line(f'mul i64 {n}, %nt')}, {s.past}")
-        around, through, done = self.labels(3)
+        around, through, after = self.labels(3)
         self.branch(self.line(f"and i1 {aligned}, {many}"), around, through)
         for label, those in ((around, stores), (through, set())):
             self.block(label)
@@ -397,8 +406,8 @@ class Emitter(Memory):
             self.around = those
             self.loop(lo, middle, s.width, body)
             self.leave()
-            self.jump(done)
-        self.block(done)
+            self.jump(after)
+        self.block(after)
         self.fence = (
             "  fence seq_cst\n"  # such stores are not ordered by what tells the others that this is done
         )

@@ -197,21 +197,22 @@ class Memory(Function):
         self._copy(buffer, place, pointer)
         return self.line(f"load {type}, ptr {place}")
 
-    def _copy(self, buffer: Buffer, to: str, source: str) -> None:
+    def _copy(self, buffer: Buffer, to: str, source: str, each: int = 1) -> None:
         name = f"flambeau.copy.i{8 * ir.SIZE[buffer.type]}"
         self.needed.add(name)
-        self.out.append(f"  call void @{name}(ptr {to}, ptr {source}, i64 {self.rest})")
+        count = self.arithmetic("mul", self.rest, each)
+        self.out.append(f"  call void @{name}(ptr {to}, ptr {source}, i64 {count})")
 
     def _reverse(self, text: str, type: str) -> str:
         return self._picked(type, text, "poison", range(self.width)[::-1])
 
-    def _masked(self, what: str, type: str, buffer: Buffer, operands: list[str]) -> str:
+    def _masked(self, what: str, type: str, buffer: Buffer, operands: list[str], width: int = 0) -> str:
         """Call llvm.masked.load or gather, inactive lanes zero."""
-        name = self._intrinsic(what, buffer)
+        name = self._intrinsic(what, buffer, width)
         return self.line(f"call {type} @{name}({', '.join(operands)}, {type} zeroinitializer){buffer.tag}")
 
-    def _intrinsic(self, what: str, buffer: Buffer) -> str:
-        width, vectors = self.width, what in ("gather", "scatter")
+    def _intrinsic(self, what: str, buffer: Buffer, width: int = 0) -> str:
+        width, vectors = width or self.width, what in ("gather", "scatter")
         element = buffer.type if buffer.type in ("f32", "f64") else buffer.memory
         return f"llvm.masked.{what}.v{width}{element}.{f'v{width}p0' if vectors else 'p0'}"
 

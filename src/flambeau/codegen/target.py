@@ -17,12 +17,14 @@ class Target:
     """A CPU: LLVM's triple, CPU name and feature string, and the facts that change what is emitted.
 
     vector_bits: widest vector; fma: fused multiply-add in hardware; half: f16 <-> f32 conversions in hardware;
-    avx512: masks and vscalef; bf16: products of pairs of bfloat16; caches: bytes of the first, second and last
+    avx512: masks and vscalef; bf16: products of pairs of bfloat16; bytes: shuffles of single bytes in
+    wide vectors; caches: bytes of the first, second and last
     cache of data that a core has or shares (they choose blocks, never what is computed)."""
 
     __slots__ = (
         "avx512",
         "bf16",
+        "bytes",
         "caches",
         "cpu",
         "features",
@@ -47,6 +49,7 @@ class Target:
         arm = triple.startswith(("aarch64", "arm64"))
         self.avx512 = {"avx512f", "avx512vl", "avx512bw", "avx512dq"} <= has
         self.bf16 = self.avx512 and "avx512bf16" in has
+        self.bytes = self.avx512 and "avx512vbmi" in has
         self.vector_bits = 512 if self.avx512 else 256 if "avx2" in has else 128
         self.fma = arm or "fma" in has
         self.half = arm or "f16c" in has

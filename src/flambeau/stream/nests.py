@@ -10,6 +10,7 @@ from ..loop.recipes.analysis import Analysis, Nest, dependencies, expensive
 from ..loop.recipes.nest import CHUNK, chunk_count, partials
 from ..loop.recipes.tile import SCRATCH, SIDE, across
 from ..shapes import numel
+from .bundles import PLAIN, bundles, classed, few, long_last, read_here_alone
 from .nodes import Group, PBuf, PNode, PVal, alignment
 
 PARTS = 64  # the most parts worth making
@@ -71,7 +72,6 @@ class Access:
         self.alias = False
 
 
-PLAIN = (-1, 0, 1)  # strides that are part of the kernel
 COUNTED = ("f32", "f64", "i64")
 
 
@@ -96,11 +96,13 @@ class NestBuilder:
         self.numbers: list[Any] = []
         self.pinned: set[int] = set()
         self.take_ints: dict[int, list[tuple[int, int]]] = {}
+        self.unseen: set[int] = set()
         self.scattered: set[int] = set()  # accesses at an index that changes along the reduced axes
         self.checks: dict[int, tuple[Any, ...]] = {}
 
     def build(self) -> Bound:
         """The nest and its arguments."""
+        self.unseen = read_here_alone(self.group)
         for node, at in self.group.nodes:
             self.node(node, at)
         return self.finish()
@@ -135,7 +137,8 @@ class NestBuilder:
         if kind == "store":
             dest, value = node.ins
             i = self.read(value, at)
-            self.store(i, self.access(dest, at, "w"))
+            if dest.buf.id not in self.unseen:
+                self.store(i, self.access(dest, at, "w"))
             self.of_store[dest.buf.id, dest.view] = i
             return
         out = node.outs[0]
@@ -280,7 +283,7 @@ class NestBuilder:
         group = self.group
         kept, reduced = self.order_axes()
         self.relate_aliases()
-        axes = self.in_order(self.merge(kept), reduced, given)
+        axes, points = self.in_order(self.merge(kept), reduced, given)
         if not axes and not reduced and self.one_of_many():
             axes = [(1, -1)]
         extents = [e for e, _ in axes] + [group.extents[a] for a in reduced]
@@ -302,13 +305,10 @@ class NestBuilder:
         ]
         rows += [(kind, "rw", False) for kind, _ in bound.scratch]
         ints = list(extents)
-        classes = []
-        for row, strides in zip(rows, columns):
-            classes.append((*row, tuple(s if s in PLAIN else "s" for s in strides)))
-            ints.extend(s for s in strides if s not in PLAIN)
-        for v in sorted(self.take_ints):
-            for pair in self.take_ints[v]:
-                ints.extend(pair)
+        lane = len(extents) - 1 if mode == "row" else len(axes) - 1
+        together = self.bundles(columns, lane, stash.values()) if extents else []
+        classes, numbers = classed(rows, columns, lane, {k for some in together for k in some}, points)
+        ints += numbers + [n for v in sorted(self.take_ints) for pair in self.take_ints[v] for n in pair]
         mode = self.crossed(mode, tuple(classes), extents, len(axes))
         bound.work = work(extents, -1 if mode == "row" else len(axes) - 1, self.values)
         bound.nest = Nest(
@@ -318,10 +318,12 @@ class NestBuilder:
             tuple(self.values),
             tuple(classes),
             tuple(self.stores),
-            self.split(mode, extents, len(axes)),
+            self.split(mode, extents, len(axes), points),
             tuple(stash),
             tuple(stash.values()),
             self.past(mode, extents, len(axes)),
+            tuple(together),
+            points if mode == "map" else 0,
         )
         for _, types in partials(bound.nest):
             bound.scratch.extend((type, chunk_count(extents)) for type in types)
@@ -390,20 +392,22 @@ class NestBuilder:
 
     def in_order(
         self, axes: list[tuple[int, int]], reduced: list[int], given: tuple[int, ...] | None
-    ) -> list[tuple[int, int]]:
-        """The kept axes as `given`, else in the best order for their extents."""
+    ) -> tuple[list[tuple[int, int]], int]:
+        """The kept axes as `given`, else in the best order for their extents; points of the last but one, if `few`."""
         if given is not None:
-            return sorted(axes, key=lambda axis: given.index(axis[1]))
-        return axes if reduced else self.long_last(axes)
+            axes = sorted(axes, key=lambda axis: given.index(axis[1]))
+        if reduced or self.take_ints:
+            return axes, 0
+        if given is None:
+            axes = long_last(self.accesses, axes)
+        return few(self.accesses, axes, weight(self.values))
 
-    def long_last(self, axes: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """The axes of a map; where the last is too short for the lanes, a long one comes last along which something
-        lies: few of many elements are then read or written across."""
-        if len(axes) < 2 or axes[-1][0] >= LANES or self.take_ints or any(a.alias for a in self.accesses):
-            return axes
-        lying = [sum(acc.strides[a] == 1 for acc in self.accesses) if n >= LANES else 0 for n, a in axes]
-        k = max(range(len(axes)), key=lambda k: (lying[k], axes[k][0]))
-        return [*axes[:k], *axes[k + 1 :], axes[k]] if lying[k] else axes
+    def bundles(
+        self, columns: list[list[int]], lane: int, homes: Iterable[int] = ()
+    ) -> list[tuple[int, ...]]:
+        """The bundles of this nest's accesses; none is read at an index or one of these homes of kept values."""
+        others = {v[1] for v in self.values if v[0] == "take"}
+        return bundles(self.accesses, columns, lane, others.union(homes))
 
     def relate_aliases(self) -> None:
         """Mark accesses to buffers that share memory with one that is written."""
@@ -421,6 +425,9 @@ class NestBuilder:
         if not kept:
             return "row"
         inner_row = inner_col = 0
+        close_row, close_col = (
+            {k for some in self.bundles(columns, lane) for k in some} for lane in (-1, kept - 1)
+        )
         long = extents[kept - 1] >= LANES
         for k, (acc, strides) in enumerate(zip(self.accesses, columns)):
             if long and k in self.scattered:
@@ -428,8 +435,8 @@ class NestBuilder:
             if acc.mode == "w" and not any(strides[kept:]):
                 continue
             size = 1 if any(strides[kept:]) else 0
-            inner_row += size * (strides[-1] in (0, 1))
-            inner_col += size * (strides[kept - 1] in (0, 1))
+            inner_row += size * (strides[-1] in (0, 1) or k in close_row)
+            inner_col += size * (strides[kept - 1] in (0, 1) or k in close_col)
         return "col" if inner_col > inner_row else "row"
 
     def looked_up(self, removed: Iterable[int]) -> set[int]:
@@ -480,15 +487,15 @@ class NestBuilder:
         few = sum(v[0] == "reduce" for v in self.values) <= 8  # they have scratch for each column
         return plain and few and extents[kept - 1] >= 64 and numel(extents[kept:]) >= 16
 
-    def split(self, mode: str, extents: list[int], kept: int) -> str:
+    def split(self, mode: str, extents: list[int], kept: int, few: int) -> str:
         """What parts share. It hardly depends on extents, so that one kernel serves many sizes."""
         if not kept:
             passes = sum(v[0] == "reduce" for v in self.values) and self.single_pass()
             return "chunks" if mode == "row" and passes and numel(extents) > 2 * CHUNK else ""
         if mode in ("row", "tile"):
             return "outer"
-        inner, outer = extents[kept - 1], numel(extents[: kept - 1])
-        return "inner" if kept == 1 or (outer < 8 and outer * 16 < inner) else "outer"
+        inner, outer = extents[kept - 1], numel(extents[: kept - 1 - (few > 0)])
+        return "inner" if kept == 1 + (few > 0) or (outer < 8 and outer * 16 < inner) else "outer"
 
     def single_pass(self) -> bool:
         """Whether no element is needed after the first reduction."""

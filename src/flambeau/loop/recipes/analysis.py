@@ -13,7 +13,7 @@ class Nest:
     """values: ("load", access) ("const", type, value) ("num", type, number) ("index", axis) ("map", op, type, *values)
     ("reduce", kind, value, type) ("take", access, ((index value, which), ...), whether negative indices count from the
     end, whether each indexed dimension has stride 1); accesses: (type, mode, alias, class of the stride along each
-    axis: 0, 1, -1 or "s"); stores: (value, access).
+    axis: 0, 1, -1, that of a bundle, or "s"); stores: (value, access).
     Axes: the kept ones, then the reduced ones."""
 
     mode: str
@@ -26,6 +26,10 @@ class Nest:
     stash: tuple[int, ...] = ()  # values that are kept between passes
     homes: tuple[int, ...] = ()  # the access that each is kept in: scratch (the last ones), or a result's
     past: int = 0  # elements from which on results need not stay in the caches
+    bundles: tuple[tuple[int, ...], ...] = ()  # accesses to neighbours that lie between those of two lanes
+    few: int = (
+        0  # points of the last axis but one, done together: some access has them between those of two lanes
+    )
 
 
 def expensive(value: tuple[Any, ...]) -> bool:
@@ -60,7 +64,7 @@ class Analysis:
     @staticmethod
     def _inner(nest: Nest) -> set[int]:
         if nest.mode in ("map", "tile"):
-            return {nest.kept - 1} if nest.kept else set()
+            return {nest.kept - 1, nest.kept - 2 if nest.few else -1} if nest.kept else set()
         return set(range(nest.kept, nest.kept + nest.reduced))
 
 

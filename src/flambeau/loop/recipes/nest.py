@@ -23,7 +23,7 @@ from typing import Any
 from ..build import Buffer, Builder, Register, Value, const, op, select
 from ..ir import Kernel
 from .accumulate import LANES, Lanes, Total
-from .analysis import Analysis, Nest, closure
+from .analysis import Analysis, Nest, closure, dependencies
 from .columns import Columns
 from .tile import Tile
 from .wide import Wide
@@ -85,8 +85,9 @@ class _Lower:
     def declare_buffers(self) -> None:
         """The parameters come in this order: buffers, scratch of chunk results, extents and strides, numbers."""
         b, nest = self.b, self.nest
+        alike = {a for bundle in nest.bundles for a in bundle if any(nest.accesses[k][2] for k in bundle)}
         for i, (type, mode, alias, _) in enumerate(nest.accesses):
-            self.bufs.append(b.buf(f"p{i}", type, mode, alias))
+            self.bufs.append(b.buf(f"p{i}", type, mode, alias or i in alike))
         self.partial = {i: [b.buf("w", t, "rw") for t in types] for i, types in partials(nest)}
 
     def declare_integers(self) -> None:
@@ -134,13 +135,40 @@ class _Lower:
         if kind == "index":
             return self.coords[v[1]]
         if kind == "load":
-            return b.let(self.bufs[v[1]][self.address(v[1])], "x")
+            return self.compute_load(i, v[1])
         if kind == "take":
             return self.compute_take(i, v)
         if kind == "reduce":
             raise KeyError(f"reduction {i} is read before its pass")
         args = [self.get(d) for d in v[3:]]
         return b.let(scalar(v[1], v[2], args), "t")
+
+    def compute_load(self, i: int, access: int) -> Value:
+        """A load, with those of its bundle: they are one in machine code."""
+        b, bundle = self.b, self.bundle_of(access)
+        loads = {v[1]: j for j, v in enumerate(self.nest.values) if v[0] == "load"}
+        if len(bundle) < 2 or not all(a in loads for a in bundle):
+            return b.let(self.bufs[access][self.address(access)], "x")
+        buf, at = self.bufs[bundle[0]], self.address(bundle[0])
+        for u, a in enumerate(bundle):
+            self.scopes[-1][loads[a]] = b.let(buf[at + u], "x")
+        return self.scopes[-1][i]
+
+    def bundle_of(self, access: int) -> tuple[int, ...]:
+        """The accesses of the bundle that one belongs to."""
+        return next((bundle for bundle in self.nest.bundles if access in bundle), (access,))
+
+    def put(self, stores: Sequence[tuple[int, int]]) -> None:
+        """Write values, all of which are computed before; those of a bundle one after the other."""
+        b, values = self.b, {access: self.get(v) for v, access in stores}
+        for access, value in values.items():
+            bundle = self.bundle_of(access)
+            if not all(a in values for a in bundle):
+                b.store(self.bufs[access], self.address(access), value)
+            elif access == bundle[0]:
+                at = self.address(access)
+                for u, a in enumerate(bundle):
+                    b.store(self.bufs[access], at + u, values[a])
 
     def compute_take(self, i: int, v: tuple[Any, ...]) -> Value:
         b = self.b
@@ -174,7 +202,7 @@ class _Lower:
             if a in done or a not in self.coords or (isinstance(c, int) and c == 0):
                 continue
             at = self.coords[a]
-            total = total - at if c is BACKWARDS else total + (at if isinstance(c, int) else at * c)
+            total = total - at if c is BACKWARDS else total + at * c
         return total
 
     based: set[int] = set()
@@ -262,7 +290,7 @@ class _Lower:
     def maps(self, everything: set[int]) -> None:
         b, nest = self.b, self.nest
         inner = nest.kept - 1
-        axes = list(range(inner))
+        axes = list(range(inner - (nest.few > 0)))
 
         def inside() -> None:
             self.hoist_bases()
@@ -272,14 +300,54 @@ class _Lower:
             with b.vfor("i", lo, hi, self.width(), past=nest.past) as i:
                 self.coords[inner] = i
                 self.scopes.append({})
-                for v in sorted(everything):
-                    self.get(v)
-                for v, access in nest.stores:
-                    b.store(self.bufs[access], self.address(access), self.get(v))
+                if nest.few:
+                    self.few(everything)
+                else:
+                    for v in sorted(everything):
+                        self.get(v)
+                    self.put(nest.stores)
                 self.scopes.pop()
             del self.coords[inner]
 
         self.outer(axes, nest.split == "outer", inside)
+
+    def few(self, everything: set[int]) -> None:
+        """All points of the last axis but one, at these lanes."""
+        b, nest = self.b, self.nest
+        axis, points = nest.kept - 2, range(nest.few)
+        scopes: list[dict[int, Value]] = [{} for _ in points]
+        moving: set[int] = set()
+        for i, v in enumerate(nest.values):
+            if v[0] == "load" and self.lies(v[1]):
+                at = self.address(v[1])
+                for k in points:
+                    scopes[k][i] = b.let(self.bufs[v[1]][at + k], "x")
+            own = (v[0] == "load" and nest.accesses[v[1]][3][axis] != 0) or v == ("index", axis)
+            if own or not moving.isdisjoint(dependencies(v)):
+                moving.add(i)
+        for i in sorted(closure(nest, everything) - moving):
+            self.get(i)
+        for k in points:
+            self.coords[axis] = const("i64", k)
+            self.scopes.append(scopes[k])
+            for i in sorted(everything):
+                self.get(i)
+            self.scopes.pop()
+        del self.coords[axis]
+        for v, access in nest.stores:
+            at = self.address(access)
+            for k in points:
+                value = scopes[k][v] if v in moving else self.get(v)
+                if self.lies(access):
+                    b.store(self.bufs[access], at + k, value)
+                    continue
+                self.coords[axis] = const("i64", k)
+                b.store(self.bufs[access], self.address(access), value)
+                del self.coords[axis]
+
+    def lies(self, access: int) -> bool:
+        """Whether an access has the points of the last axis but one between two lanes."""
+        return self.nest.accesses[access][3][self.nest.kept - 2 : self.nest.kept] == (1, self.nest.few)
 
     def width(self) -> int:
         sizes = [a[0] for a in self.nest.accesses]
@@ -300,10 +368,7 @@ class _Lower:
     def store_rows(self) -> None:
         """Write what is one value for all elements of a row; all is read before anything is written."""
         rows = [(v, a) for v, a in self.nest.stores if self.facts.depth[v] < 2 and not self.full(a)]
-        for v, _ in rows:
-            self.get(v)
-        for v, access in rows:
-            self.b.store(self.bufs[access], self.address(access), self.get(v))
+        self.put(rows)
 
     def full(self, access: int) -> bool:
         return any(c != 0 for c in self.nest.accesses[access][3][self.nest.kept :])
@@ -350,10 +415,7 @@ class _Lower:
             self.get(v)
         for r in reduces:
             self.get(self.nest.values[r][2])
-        for v, _ in keeps + stores:
-            self.get(v)  # everything is read before anything is written
-        for v, access in keeps + stores:
-            b.store(self.bufs[access], self.address(access), self.get(v))
+        self.put(keeps + stores)
 
     def chunked(self, body: Callable[[Value, Value, Value, Value], None]) -> None:
         """The loops over chunks of the reduced axes: body(outer lo, outer hi, inner lo, inner hi)."""

@@ -110,8 +110,7 @@ class Tile:
                     lower.scopes[-1][v] = b.let(self.kept[access][u * SIDE + (i - columns[0])], "x")
             for v in sorted(everything):
                 lower.get(v)
-            for v, access in self.nest.stores:
-                b.store(lower.bufs[access], lower.address(access), lower.get(v))
+            lower.put(self.nest.stores)
             lower.scopes.pop()
         del lower.coords[self.inner]
         lower.scopes.pop()

@@ -122,11 +122,7 @@ class Wide:
 
     def store(self, stores: list[tuple[int, int]]) -> None:
         """Write values at the place that the loops are at."""
-        lower = self.lower
-        for v, _ in stores:  # all is read before anything is written
-            lower.get(v)
-        for v, access in stores:
-            self.b.store(lower.bufs[access], lower.address(access), lower.get(v))
+        self.lower.put(stores)
 
     def columns_of(self, p: int) -> None:
         """Compute the maps of columns that pass p is the first to be able to."""
