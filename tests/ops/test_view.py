@@ -202,6 +202,9 @@ def test_short_last_axes_give_their_lanes_to_a_long_one(shape: tuple[int, ...]) 
     turned = np.ascontiguousarray(np.swapaxes(numbers, 1, 2))
     np.testing.assert_array_equal(x.transpose(1, 2).contiguous().numpy(), turned)
     np.testing.assert_array_equal((x.transpose(1, 2) + flambeau.tensor(turned)).numpy(), turned + turned)
+    assert x.transpose(0, 1).repeat_interleave(2, 0).is_contiguous()
+    assert x[:, :1].repeat_interleave(3, 1).data_ptr() != x.data_ptr()
+    assert x.clone().requires_grad_().repeat_interleave(3, 1).grad_fn.name() == "ViewBackward0"
     pairs = np.repeat(numbers, 2, -1)
     np.testing.assert_array_equal(x.repeat_interleave(2, -1).numpy(), pairs)
     np.testing.assert_array_equal(

@@ -27,6 +27,7 @@ image, taps, shift = data(2, 3, 8, 8), data(4, 3, 3, 3), data(4)
 ONE: dict[str, Callable[[], Any]] = {
     "chain": lambda: ((x * 2 + y).exp() - 1).tanh().relu(),
     "numbers": lambda: (x * 3.5 - 2) / 7,
+    "repeated": lambda: x.repeat_interleave(2, 1),
     "broadcast row": lambda: (x + row) * row,
     "broadcast column": lambda: (x * column + row).sigmoid(),
     "casts": lambda: (x.double() * 2).float() + y.half().float(),
@@ -66,6 +67,14 @@ ONE: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("name", ONE)
 def test_one_kernel(count: Count, name: str) -> None:
     assert count(ONE[name]) == 1
+
+
+def test_complex_results_read_where_they_are_made_have_no_memory() -> None:
+    z = torch.complex(data(1000), data(1000))
+    for f, moved in ((lambda: z * z + z, 16_000), (lambda: (z * z + z).abs(), 12_000)):
+        assert str(torch.explain(f)).splitlines()[-1].strip() == f"{moved:,}"
+    kept = torch.explain(lambda: (lambda p: (p, p + z))(z * z))
+    assert str(kept).splitlines()[-1].strip() == "24,000"
 
 
 def test_backward_of_softmax(count: Count) -> None:

@@ -83,13 +83,11 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: Any = None, *, outpu
     if isinstance(repeats, int):
         if repeats < 0:
             fail(RuntimeError, "repeat_interleave: Repeats must be non-negative")
-        wide = input.unsqueeze(d + 1)
+        if repeats == 1:
+            return input.clone()
         shape = (*input.shape[: d + 1], repeats, *input.shape[d + 1 :])
-        return (
-            wide.expand(shape).reshape((*input.shape[:d], n * repeats, *input.shape[d + 1 :])).clone()
-            if repeats != 1
-            else input.clone()
-        )
+        copied = input.unsqueeze(d + 1).expand(shape).clone(memory_format="contiguous")
+        return copied.flatten(d, d + 1)
     counts = list(repeats) if isinstance(repeats, (list, tuple)) else repeats.tolist()
     if len(counts) != n:
         fail(
