@@ -2,7 +2,8 @@
 
 usage: python bench/suite.py [-k REGEX] [--rounds 5] [--best] [--jax] [--write] [--keep FILE]
 
-models.py (training steps and inference), dynamic.py (what changes at each step), operations.py (single operations).
+models.py (training steps and inference), dynamic.py (what changes at each step), operations.py (single operations),
+halves.py (bfloat16 and float16).
 Each side and mode is a process of its own with two threads; they take turns round by round and medians are compared.
 Between two rounds there is a pause, in which the threads of the side before fall asleep.
 --best adds PyTorch with `torch.compile` on model and loss, and flambeau with `flambeau.compile` on the whole step
@@ -194,7 +195,7 @@ def main() -> None:
             head = ["", f"## {group}", "", *table(rows, any("torch best" in f.times for f in rows))]
             lines += [*head, "", f"Geometric mean: {mean(ratios)}."]
             for back, title in ((False, "forward"), (True, "there and back")):
-                convs = [f for f in rows if f.name.startswith("conv_") and f.name.endswith("_back") is back]
+                convs = [f for f in rows if "conv_" in f.name and f.name.endswith("_back") is back]
                 if some := [r for f in convs if (r := f.ratio()) is not None]:
                     lines += ["", f"ResNet-50's convolutions, {title}: {mean(some)}."]
     rounds = [len(t) for f in everything for t in f.times.values()] or [0]

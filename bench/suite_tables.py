@@ -7,6 +7,7 @@ from itertools import cycle
 from typing import Any
 
 from dynamic import DYNAMIC
+from halves import HALVES
 from models import MODELS
 from operations import OPERATIONS
 from workloads import Step
@@ -18,6 +19,7 @@ TABLES: dict[str, dict[str, tuple[Callable[..., Step], str, int]]] = {
     "models": MODELS,
     "dynamic": DYNAMIC,
     "operations": OPERATIONS,
+    "halves": HALVES,
 }
 
 
@@ -30,7 +32,7 @@ def made(torch: Any, group: str, name: str, best: bool) -> Step:
             raise NotImplementedError(f"{name} is not written in JAX")
         return jax_models.MODELS[name]()
     maker, _, calls = TABLES[group][name]
-    if group != "operations":
+    if group not in ("operations", "halves"):
         return maker(torch, best)
     steps = cycle([maker(torch, best) for _ in range(min(calls, DIFFERENT))])
     return lambda: next(steps)()
