@@ -377,7 +377,7 @@ def test_tiles_whose_rows_have_addresses(target: Machine, monkeypatch: pytest.Mo
     """x86 has sixteen general registers: a tile of 14 rows, as the vector registers allow, is for packed rows alone."""
     case = Case((8, 128, 28, 28), (128, 128, 3, 3), stride=2, padding=1)
     strides = [(c * s * s, s * s, 0, s, 1) for c, s in ((128, 28), (128, 3), (128, 14))]
-    monkeypatch.setattr(conv_planning, "_by_winograd", lambda *_: None)
+    monkeypatch.setattr(conv_planning, "by_winograd", lambda *_: None)
     most = {WIDE: (7, 8), NARROW: (6, 6), SMALL: (14, 14)}[target]
     for kind, rows in zip(("forward", "data", "weight"), (most[0], *most), strict=True):
         assert conv_planning.plan(kind, case.geometry(), *strides, "f32", target).spec.rows == rows

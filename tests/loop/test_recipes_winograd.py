@@ -61,7 +61,7 @@ def by(kind: str, case: Case, on: Machine = WIDE, threads: int = 1, dtype: str =
 
 def go_by(monkeypatch: pytest.MonkeyPatch, tiles: Tiles | None) -> None:
     """By these tiles, also where it does not pay; None: by the direct form."""
-    monkeypatch.setattr(conv_planning, "_by_winograd", lambda *_: tiles)
+    monkeypatch.setattr(conv_planning, "by_winograd", lambda *_: tiles)
 
 
 @pytest.mark.parametrize("kind, case, tiles", WAYS, ids=named)
@@ -189,7 +189,7 @@ def test_error_with_a_stride_is_near_that_of_the_direct_form(
 
 
 def chosen(case: Case, kind: str = "forward", dtype: str = "f32") -> Tiles | None:
-    return conv_planning._by_winograd(kind, case.geometry(), dtype)
+    return conv_planning.by_winograd(kind, case.geometry(), dtype)
 
 
 def test_tiles_with_a_stride() -> None:
@@ -223,7 +223,7 @@ def test_tiles_with_a_stride() -> None:
     for kind in ("forward", "data"):
         assert {by(kind, plain, on, n) for on in machines for n in (1, 2, 64)} == {"winograd"}
     uneven = conv_planning.geometry((4, 128, 56, 56), (128, 128, 3, 3), [2, 1], [1, 1], [1, 1])
-    assert conv_planning._by_winograd("forward", uneven, "f32") is None
+    assert conv_planning.by_winograd("forward", uneven, "f32") is None
 
 
 def test_shape_alone_decides() -> None:

@@ -97,3 +97,56 @@ def test_eager_and_recorded_are_the_same_bits() -> None:
         assert run() == deferred
     finally:
         flambeau.set_eager(False)
+
+
+CONVOLUTIONS = {  # images, channels given and made, side, stride, taps, padding -> instructions that are products
+    "one tap, small planes": (3, 18, 20, 5, 1, 1, 0),
+    "one tap, large planes": (2, 16, 17, 24, 1, 1, 0),
+    "one tap, one image": (1, 33, 16, 5, 1, 1, 0),
+    "one tap, steps": (2, 16, 16, 9, 2, 1, 0),
+    "nine taps, steps": (2, 16, 64, 7, 2, 3, 1),
+    "nine taps, one position": (1, 16, 65, 3, 3, 3, 0),
+    "taps apart": (1, 16, 64, 30, 1, 3, 2),
+    "few channels": (2, 3, 20, 8, 1, 1, 0),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+@pytest.mark.parametrize("bias", [False, True])
+def test_convolutions_are_those_of_float32_rounded_once(name: str, bias: bool) -> None:
+    """Forward to the bit; the gradients are near those of float64."""
+    images, given, made, side, stride, taps, padding = CONVOLUTIONS[name]
+    flambeau.manual_seed(0)
+    dilation = 2 if name == "taps apart" else 1
+    shapes = (images, given, side, side), (made, given, taps, taps), (made,)
+    operands = [flambeau.randn(*s).bfloat16() for s in shapes[: 2 + bias]]
+
+    def results(dtype: Any) -> list[Any]:
+        x, w, *b = [t.to(dtype).detach().requires_grad_() for t in operands]
+        y = flambeau.nn.functional.conv2d(x, w, *(b or [None]), stride, padding, dilation)
+        y.double().square().sum().backward()
+        return [y.detach(), x.grad, w.grad]
+
+    ours, single, exact = (results(getattr(flambeau, d)) for d in ("bfloat16", "float32", "float64"))
+    assert ours[0].is_contiguous() and ours[1].is_contiguous()
+    assert (ours[0] == single[0].bfloat16()).all()
+    for mine, right in zip(ours, exact):
+        assert (mine.double() - right).abs().max() < 2**-7 * right.abs().max()
+
+
+def test_convolutions_that_are_products() -> None:
+    """Products where there is one tap, or several and Winograd's tiles do not serve; not where copies were large."""
+    F = flambeau.nn.functional
+
+    def products(x: tuple[int, ...], w: tuple[int, ...], dtype: Any = flambeau.bfloat16, **how: Any) -> bool:
+        a, b = flambeau.ones(*x, dtype=dtype), flambeau.ones(*w, dtype=dtype)
+        return "contract" in str(flambeau.explain(lambda: F.conv2d(a, b, **how)))
+
+    assert products((2, 16, 5, 5), (16, 16, 1, 1))
+    assert products((2, 16, 5, 5), (64, 16, 3, 3), stride=2, padding=1)
+    assert not products((2, 16, 5, 5), (16, 16, 1, 1), flambeau.float16)
+    assert not products((2, 8, 5, 5), (16, 8, 1, 1))
+    assert not products((2, 32, 5, 5), (32, 16, 1, 1), groups=2)
+    assert not products((2, 16, 5, 5), (32, 16, 3, 3), stride=2, padding=1)
+    assert not products((4, 64, 56, 56), (64, 64, 3, 3), padding=1)
+    assert not products((4, 64, 64, 64), (64, 64, 6, 6), padding=1)

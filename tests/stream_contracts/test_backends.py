@@ -133,6 +133,10 @@ PROGRAMS: dict[str, Callable[[], list[Any]]] = {
     "matmul": lambda: [r(9, 17) @ r(17, 11), r(2, 3, 4) @ r(2, 4, 5), r(4, 3).T @ r(4, 2), r(7) @ r(7)],
     "linear": lambda: [F.linear(r(5, 8), r(3, 8), r(3))],
     "convolution": convolved,
+    "convolution of few bits": lambda: [
+        F.conv2d(r(2, 16, 5, 5).bfloat16(), r(20, 16, 1, 1).bfloat16()),
+        F.conv2d(r(1, 16, 7, 7).bfloat16(), r(64, 16, 3, 3).bfloat16(), r(64).bfloat16(), 2, 1),
+    ],
     "attention": attended,
     "recurrence": recurrent,
     "pooling": pooled,

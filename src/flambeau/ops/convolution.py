@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dtypes import float32
+from ..dtypes import bfloat16, float32
 from ..errors import fail
 from ..shapes import contiguous_strides, numel
 from ..stream.graph import Val, cast, const, contiguous, defined, expand, opaque
+from . import taps
 from .entry import OT, T, composite, op
 from .modes import for_product
 from .widening import is_low
@@ -92,10 +93,12 @@ def convolve(
     defined("mul", a.dtype)
     if numel(out) == 0 or numel(a.shape) == 0 or numel(b.shape) == 0:
         return expand(const(0, a.dtype), out)
-    if is_low(
-        a.dtype
-    ):  # an element of an image is read for every tap and channel: it is cast once, beforehand
-        wide, low = (cast(a, float32), cast(b, float32)), a.dtype
+    if is_low(a.dtype):
+        low = a.dtype
+        if low is bfloat16 and taps.serve(kind, x_shape, w_shape, out, stride, padding, dilation, groups):
+            return cast(taps.convolve(kind, a, b, out, stride, padding, dilation), low)
+        # an element of an image is read for every tap and channel: it is cast once, beforehand
+        wide = (cast(a, float32), cast(b, float32))
         return cast(convolve(kind, *wide, out, x_shape, w_shape, stride, padding, dilation, groups), low)
     a = dense(a)
     b = dense(b)
@@ -139,7 +142,12 @@ def _bias_back(grad: Any) -> Any:
 def _conv(input: T, weight: T, bias: OT, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
     out = (input.shape[0], weight.shape[0], *output_size(input, weight, stride, padding, dilation))
     y = convolve("forward", input, weight, out, input.shape, weight.shape, stride, padding, dilation, groups)
-    return y if bias is None else y + channels(bias, y.ndim)
+    return row_major(y if bias is None else y + channels(bias, y.ndim))
+
+
+def row_major(y: Val) -> Val:
+    """What a product left with the channels first, with the images first."""
+    return y if y.strides == contiguous_strides(y.shape) else contiguous(y)
 
 
 def channels(bias: Any, rank: int) -> Any:
@@ -173,7 +181,8 @@ def _conv_data(
     y: T, weight: T, shape: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
 ) -> Any:
     """The gradient of a convolution's input from that of its output: the transposed convolution."""
-    return convolve("data", y, weight, tuple(shape), shape, weight.shape, stride, padding, dilation, groups)
+    x = convolve("data", y, weight, tuple(shape), shape, weight.shape, stride, padding, dilation, groups)
+    return row_major(x)
 
 
 def _weight_input(

@@ -64,6 +64,7 @@ def planned(
         device.get_num_threads(),
         plain=tail is None,
         generic=generic,
+        out=c.buf.dtype.short,
         staged=tail is not None and tail.tail.weight > LONG,
         made=made,
     )

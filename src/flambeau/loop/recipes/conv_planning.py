@@ -109,7 +109,7 @@ def plan(
             m, n, k, g.images, strides, dtype, target, threads, plain=plain, staged=staged, joined=joined
         )
         return ConvPlan(p.spec, p.ints, p.parts, p.work, 0)
-    if tiles := _by_winograd(kind, g, dtype):
+    if tiles := by_winograd(kind, g, dtype):
         return _winograd(kind, tiles, g, x, w, y, dtype, target, threads)
     if _by_planes(kind, g):
         return _planes(kind, g, x, w, y, dtype, target, threads)
@@ -175,7 +175,7 @@ def _stepping(
     return planning.Strides(0, w[0], w[1], x[0], x[1], across, y[0], y[1], 1, bw=g.out[2], bh=down)
 
 
-def _by_winograd(kind: str, g: Geometry, dtype: str) -> Tiles | None:
+def by_winograd(kind: str, g: Geometry, dtype: str) -> Tiles | None:
     """The tiles of Winograd's by which a convolution is done, if it is: a matter of its shape and type alone.
 
     Costs for each pair of channels in multiply-adds, the transforms (of filters and tiles) as measured. Over small

@@ -66,6 +66,7 @@ def gemm(
 
 
 AHEAD = 4  # tiles in which the next panel of B is brought near; k steps that share one line of that
+ASKS = 2  # panels of A whose tiles have the lines of the next panel of B brought near that is read along k
 LONG = 64  # k steps in which it pays to have what an epilogue reads brought near
 
 
@@ -140,7 +141,8 @@ class _Nest(Panels):
             with b.for_("p", self.pb, self.pe) as p:
                 if spec.pack_b:
                     self.turn_b = b.let(minimum(p - self.pb, AHEAD - 1))
-                    self.opens = b.let(first & p.eq(self.pb), "opens")
+                    self.opens = b.let(first & (p - self.pb < (ASKS if self.asks_lines() else 1)), "opens")
+                    self.turn_p = p - self.pb
                 i0 = b.let(p * spec.rows, "i0")
                 if spec.pack_a:
                     start = b.let(self.a_panel(p) + (self.kb - self.gb) * a_pitch(spec), "ap")
@@ -148,7 +150,7 @@ class _Nest(Panels):
                     self.fetch_a(p, j0)
                 else:
                     a_rows = [b.let(row + self.kb * f["ak"], "ar") for row in self.a_rows(i0)]
-                if spec.pack_b and spec.b == "col" and not spec.thin and not f.made("b"):
+                if spec.pack_b and spec.b == "col" and not spec.thin and not f.made("b") and not spec.pairs:
                     many = first & (self.p1 - self.p0 > FEW)
                     with b.if_(many & self.whole if spec.tail else many):
                         self.fetch_b(p, j0)
@@ -265,6 +267,7 @@ class _Nest(Panels):
             ahead = b.let(base + (self.kc + packing.SPARE) * spec.lanes + self.turn_b * share, "ahead")
         main = b.let(self.kc // unroll * unroll, "main") if unroll > 1 else self.kc
         raw = self.next_strip(self.j0) if near else None
+        lines = self.next_lines(self.j0) if near and self.asks_lines() else None
 
         def packed(kk: Value) -> None:
             for line in range(0, max(1, spec.lanes * unroll // AHEAD), 64 // SIZE[spec.acc]):
@@ -275,6 +278,12 @@ class _Nest(Panels):
                 with b.if_(self.opens):
                     for u in range(unroll):
                         self.ask(raw + (kk + u) * self.f["bk"], far=True)
+                with b.else_():
+                    packed(kk)
+            elif lines is not None:
+                with b.if_(self.opens):
+                    for u in range(unroll):
+                        self.ask_line(lines, kk + u)
                 with b.else_():
                     packed(kk)
             elif near:

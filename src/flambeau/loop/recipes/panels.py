@@ -15,7 +15,7 @@ STRIP = 2  # column panels of B that are packed at once, row after row: longer p
 EDGE = 64  # k steps of a row that are packed at once where some rows do not exist
 PIECE = 64  # k steps of a computed operand that lie in scratch until they are turned
 DISTANCE = 16  # rows of B that are asked for before they are packed
-FEW = 4  # panels of A up to which packing has the next panel of B brought near; with more of them tiles do it
+FEW = 4
 
 
 def a_pitch(spec: Spec) -> int:
@@ -45,6 +45,8 @@ class Panels:
     depth: Value
     turn_b: Value
     opens: Value
+    turn_p: Value
+    alone: Value
     shift: Value
     room: Value
     whole: Value
@@ -126,7 +128,7 @@ class Panels:
                 spec.lanes,
                 spec.lanes,
                 self.turned(1),
-                self.p1 - self.p0 <= FEW,
+                None if self.asks_lines() else self.p1 - self.p0 <= FEW,
             )
 
         def by_rows() -> None:
@@ -203,6 +205,28 @@ class Panels:
         if spec.b != "row" or spec.joined or spec.spread or f.made("b"):
             return None
         return b.let(self.b0 + self.kb * f["bk"] + (j0 + STRIP * spec.lanes) * f["bj"], "raw")
+
+    def asks_lines(self) -> bool:
+        """Whether each step of a tile asks for a line of the next panel of B."""
+        spec = self.spec
+        return spec.pairs and spec.b == "col" and not spec.thin and not self.f.made("b")
+
+    def next_lines(self, j0: Value) -> Value:
+        """Where the part of the next panel of B begins that these tiles ask for: every other column from here on, or
+        every one where there is one panel of A."""
+        f, b = self.f, self.b
+        column = j0 + self.spec.lanes + self.turn_p
+        self.alone = b.let((self.pe - self.pb).eq(1), "alone")
+        return b.let(self.b0 + self.kb * f["bk"] + column * f["bj"], "lines")
+
+    def ask_line(self, lines: Value, kk: Value) -> None:
+        """One line: while a column's line is walked along, the others have theirs asked for."""
+        f, b = self.f, self.b
+        line = 64 // SIZE[self.spec.read("b")]
+        at = b.let(lines + kk + kk % line * (self.spec.lanes // line) * f["bj"])
+        b.prefetch(f.bm, at, far=True)
+        with b.if_(self.alone):
+            b.prefetch(f.bm, at + f["bj"], far=True)
 
     def pack_spread(self, j: Value, at: Value) -> None:
         """One panel of B whose columns lie in rows; the last one stands for those that do not exist."""
