@@ -131,6 +131,8 @@ def reference(name: str, type: str, a: np.ndarray, b: np.ndarray, c: np.ndarray)
     }  # fmt: skip
     if name == "sign":
         return narrowed(type, np.where(np.isnan(x), x, np.sign(x)) if floating else np.sign(x))
+    if name == "min2":
+        return np.minimum(x.copy().view(np.int16), y.copy().view(np.int16)).view(np.int32)
     if name == "ldexp":
         return narrowed(type, np.ldexp(x, c))
     result = simple[name](x, y) if name in BINARY else simple[name](x)

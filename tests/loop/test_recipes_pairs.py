@@ -52,6 +52,30 @@ def test_bits(m: int, n: int, k: int, layout: str) -> None:
         assert product(a, b, PAIRS, generic=True) == want
 
 
+def test_four_rows_with_a_large_transposed_matrix() -> None:
+    rng = np.random.default_rng(4)
+    a, b = matrix(rng, 4, 800, "n", 1.0), matrix(rng, 800, 90, "t", 1.0)
+    assert product(a, b, PAIRS) == product(a, b, WIDE)
+    for m, n, way in ((3, 90, "t"), (4, 40, "t"), (4, 90, "n")):
+        a, b = matrix(rng, m, 800, "n", 1.0), matrix(rng, 800, n, way, 1.0)
+        strides = Strides(*elements(a), *elements(b), m * n, n, 1)
+        assert not planning.plan(m, n, 800, 1, strides, "bf16", PAIRS).spec.pairs
+
+
+def test_any_number_of_rows_with_a_large_matrix_has_one_of_two_kernels() -> None:
+    def spec(m: int, n: int, on: Machine = PAIRS, dtype: str = "bf16") -> planning.Spec:
+        strides = Strides(0, 1024, 1, 0, 1, 1024, 0, n, 1)
+        return planning.plan(m, n, 1024, 1, strides, dtype, on, 2, generic=True).spec
+
+    assert len({spec(m, 2048) for m in range(5, 257)}) == 2
+    assert [spec(m, 2048).rows for m in (8, 14, 16, 28, 32, 257)] == [8, 14, 8, 14, 8, 14]
+    assert {spec(m, 2047).rows for m in range(5, 257)} == {14}
+    assert {spec(m, 2048, Machine(256), "f32").rows for m in range(5, 257)} == {6}
+    rng = np.random.default_rng(5)
+    a, b = matrix(rng, 9, 1024, "n", 1.0), matrix(rng, 1024, 2048, "t", 1.0)
+    assert product(a, b, PAIRS, generic=True) == product(a, b, WIDE)
+
+
 @pytest.mark.parametrize("subnormal", [False, True])
 def test_an_instruction_that_takes_small_numbers_as_zero(
     subnormal: bool, monkeypatch: pytest.MonkeyPatch

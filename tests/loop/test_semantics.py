@@ -260,6 +260,12 @@ def test_ldexp_rounds_once() -> None:
     assert compute("ldexp", "f64", f64(1.0), np.int32(5000)) == np.inf
 
 
+def test_the_smaller_halves_of_words() -> None:
+    a, b = np.array([0x00058000, -1], np.int32), np.array([-0x00010001, 0x7FFF7FFF], np.int32)
+    assert compute("min2", "i32", a, b).tolist() == [-0x00010000 + 0x8000 - 0x10000, -1]
+    assert compute("min2", "i32", np.int32(0x00050006), np.int32(0x00060005)) == 0x00050005
+
+
 def test_a_tree_adds_halves() -> None:
     lanes = np.array([1, 1e8, -1e8, 1, 3, 4, 5, 6], f32)
     want = ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]))

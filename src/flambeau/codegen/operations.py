@@ -104,6 +104,11 @@ class Operations:
                 text = f"call i64 @llvm.s{op}.i64(i64 {args[0]}, i64 {args[1]})"
                 return self.function.pure(text, args[0], args[1])
             return self.intrinsic(("u" if unsigned else "s") + op, type, args, width)
+        if op == "min2":
+            t, halves = llvm_type(type, width), f"<{2 * (width or 1)} x i16>"
+            words = [(halves, self.line(f"bitcast {t} {x} to {halves}")) for x in args]
+            least = self.call(f"llvm.smin.v{2 * (width or 1)}i16", halves, words)
+            return self.line(f"bitcast {halves} {least} to {t}")
         if op in ("shl", "shr"):
             return self._shift(op, type, args, width, const)
         if op in ("idiv", "irem"):

@@ -31,10 +31,11 @@ SIZE |= {"i64": 8, "u64": 8, "f64": 8}
 #   rint: to even. ldexp(x, n: i32): rounded once. sign: -1, +0, 1 (NaN stays NaN). not: logical on b1, else bitwise.
 #   dot2(a, b, c): f32 whose bits a and b are two bf16 each, fma(low a, low b, fma(high a, high b, c)); whether numbers
 #   below the least normal one count as zero is not defined.
+#   min2(a, b): i32 words of two i16 each, the smaller ones of both halves.
 #   abs of the least integer is itself. and, or, xor, not: integers and b1. select(c: b1, a, b). b1 compares as 0, 1.
 UNARY = ("neg", "abs", "not", "sqrt", "floor", "ceil", "trunc", "rint", "sign", "cast", "bitcast")
 _ARITHMETIC = ("add", "sub", "mul", "div", "idiv", "irem", "min", "max", "ldexp", "copysign")
-BINARY = (*_ARITHMETIC, "and", "or", "xor", "shl", "shr")
+BINARY = (*_ARITHMETIC, "and", "or", "xor", "shl", "shr", "min2")
 COMPARE = ("lt", "le", "gt", "ge", "eq", "ne")
 TERNARY = ("fma", "select", "dot2")
 # Mathematical functions of floats (f16, bf16: of f32, rounded): codegen/math.py replaces each by the operations above

@@ -115,6 +115,13 @@ def dot2(a: Number, b: Number, c: Number) -> Number:
     return c
 
 
+def min2(a: Number, b: Number) -> Number:
+    """The smaller ones of the high and of the low halves of words."""
+    half = np.int32(16)
+    low = np.minimum(a << half >> half, b << half >> half) & np.int32(0xFFFF)
+    return np.minimum(a >> half, b >> half) << half | low
+
+
 _fma: Any = None
 _MANY = 48  # elements from which the vector algorithm is faster
 
@@ -259,7 +266,7 @@ _EXACT: dict[str, Callable] = {
 _EXACT |= {"copysign": np.copysign, "neg": np.negative, "not": np.invert, "select": np.where}
 _EXACT |= {"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor, "idiv": idiv, "irem": irem}
 _EXACT |= {"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal}
-_EXACT |= {"eq": np.equal, "ne": np.not_equal}
+_EXACT |= {"eq": np.equal, "ne": np.not_equal, "min2": min2}
 _ROUNDED: dict[str, Callable] = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide}
 _ROUNDED |= {"sqrt": np.sqrt, "ldexp": np.ldexp}
 

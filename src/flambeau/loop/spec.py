@@ -63,6 +63,7 @@ OPS |= {"div": Rule(2, _FLOATS), "copysign": Rule(2, _FLOATS), "ldexp": Rule(2, 
 OPS |= {name: Rule(2, _ALL, "compare") for name in COMPARE}
 OPS |= {
     "fma": Rule(3, _FLOATS),
+    "min2": Rule(2, frozenset(("i32",))),
     "dot2": Rule(3, frozenset(("f32",))),
     "select": Rule(3, frozenset(("b1",)), "select"),
 }

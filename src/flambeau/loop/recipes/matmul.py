@@ -26,7 +26,7 @@ from ..build import Buffer, Register, Value, const, minimum
 from ..ir import SIZE, Kernel
 from . import packing, pairs
 from .contraction import Epilogue, Frame, Made, Spec, muladd
-from .panels import FEW, Panels, a_pitch
+from .panels import ASKS, FEW, Panels, a_pitch
 
 
 def gemm(
@@ -66,7 +66,6 @@ def gemm(
 
 
 AHEAD = 4  # tiles in which the next panel of B is brought near; k steps that share one line of that
-ASKS = 2  # panels of A whose tiles have the lines of the next panel of B brought near that is read along k
 LONG = 64  # k steps in which it pays to have what an epilogue reads brought near
 
 
@@ -141,7 +140,10 @@ class _Nest(Panels):
             with b.for_("p", self.pb, self.pe) as p:
                 if spec.pack_b:
                     self.turn_b = b.let(minimum(p - self.pb, AHEAD - 1))
-                    self.opens = b.let(first & (p - self.pb < (ASKS if self.asks_lines() else 1)), "opens")
+                    self.opens = b.let(
+                        first & (p - self.pb < (min(ASKS, self.lines_a_step()) if self.asks_lines() else 1)),
+                        "opens",
+                    )
                     self.turn_p = p - self.pb
                 i0 = b.let(p * spec.rows, "i0")
                 if spec.pack_a:
@@ -266,24 +268,17 @@ class _Nest(Panels):
             share = b.let((self.kc + (AHEAD - 1)) // AHEAD * spec.lanes)
             ahead = b.let(base + (self.kc + packing.SPARE) * spec.lanes + self.turn_b * share, "ahead")
         main = b.let(self.kc // unroll * unroll, "main") if unroll > 1 else self.kc
-        raw = self.next_strip(self.j0) if near else None
-        lines = self.next_lines(self.j0) if near and self.asks_lines() else None
+        ask = self.next_strip(self.j0) if near else None
 
         def packed(kk: Value) -> None:
             for line in range(0, max(1, spec.lanes * unroll // AHEAD), 64 // SIZE[spec.acc]):
                 b.prefetch(source, ahead + kk * (spec.lanes // AHEAD) + line, far=True)
 
         with b.for_("kk", 0, main, unroll) as kk:
-            if raw is not None:
+            if ask is not None:
                 with b.if_(self.opens):
                     for u in range(unroll):
-                        self.ask(raw + (kk + u) * self.f["bk"], far=True)
-                with b.else_():
-                    packed(kk)
-            elif lines is not None:
-                with b.if_(self.opens):
-                    for u in range(unroll):
-                        self.ask_line(lines, kk + u)
+                        ask(kk + u)
                 with b.else_():
                     packed(kk)
             elif near:

@@ -50,11 +50,11 @@ class Least:
     """The least exponent of a factor other than zero that an operand was seen to have.
 
     The bits of its size, less one, below a sign bit of 1: that of zero becomes 0, so as signed numbers zeros are the
-    largest. Both halves of a word are made at once, and compared in its upper half (what lies below does not count)."""
+    largest. Both halves of a word are made at once, and compared at once."""
 
     def __init__(self, b: Builder):
         self.b = b
-        self.seen = b.reg("least", const("i32", 0x7FFFFFFF), lanes=WIDTH)
+        self.seen = b.reg("least", const("i32", 0x7FFF7FFF), lanes=WIDTH)
         self.exponent = b.reg("exponent", const("i64", 255))
 
     def note(self, word: Value) -> Value:
@@ -62,8 +62,7 @@ class Least:
         b, seen = self.b, self.seen
         word = b.let(word)
         both = b.let((word.bitcast("u32") | const("u32", 0x80008000)) - const("u32", 0x00010001))
-        for half in (both, both << 16):
-            seen.set(minimum(seen.get(), half.bitcast("i32")))
+        seen.set(op("min2", seen.get(), both.bitcast("i32")))
         return word
 
     def turned(self, word: Value) -> Value:
@@ -77,7 +76,10 @@ class Least:
 
     def settle(self) -> None:
         """Make the exponent of what was taken into account."""
-        least = self.seen.reduce("min").bitcast("u32") ^ const("u32", 0x80000000)
+        seen, half = self.seen, self.b.reg("half", const("i32", 0), lanes=WIDTH)
+        with self.b.vfor("x", 0, WIDTH, WIDTH, full=True):
+            half.set(minimum(seen.get(), seen.get() << 16))  # what lies below a half does not count
+        least = half.reduce("min").bitcast("u32") ^ const("u32", 0x80000000)
         self.exponent.set(minimum(least >> 23, 255).cast("i64"))
 
 

@@ -15,7 +15,8 @@ STRIP = 2  # column panels of B that are packed at once, row after row: longer p
 EDGE = 64  # k steps of a row that are packed at once where some rows do not exist
 PIECE = 64  # k steps of a computed operand that lie in scratch until they are turned
 DISTANCE = 16  # rows of B that are asked for before they are packed
-FEW = 4
+ASKS = 2  # panels of A whose tiles have the lines of the next panel of B brought near that is read along k
+FEW = 4  # panels of A up to which packing has the next panel of B brought near; with more of them tiles do it
 
 
 def a_pitch(spec: Spec) -> int:
@@ -46,7 +47,6 @@ class Panels:
     turn_b: Value
     opens: Value
     turn_p: Value
-    alone: Value
     shift: Value
     room: Value
     whole: Value
@@ -198,35 +198,44 @@ class Panels:
             for line in range(0, spec.lanes, 64 // SIZE[spec.read("b")]):
                 b.prefetch(f.bm, row + line, far=far)
 
-    def next_strip(self, j0: Value) -> Value | None:
-        """Where what is packed with the next strip, and lies in it where this panel lies in its own, begins in B: the
-        first tile of each panel has it brought near."""
+    def next_strip(self, j0: Value) -> Callable[[Value], None] | None:
+        """What has a k step of what is packed with the next strip, and lies in it where this panel lies in its own,
+        brought near: the first tile of each panel does. Along k, a line of the next panel, or a few."""
         f, b, spec = self.f, self.b, self.spec
+        if self.asks_lines():
+            return self.next_lines(j0)
         if spec.b != "row" or spec.joined or spec.spread or f.made("b"):
             return None
-        return b.let(self.b0 + self.kb * f["bk"] + (j0 + STRIP * spec.lanes) * f["bj"], "raw")
+        raw = b.let(self.b0 + self.kb * f["bk"] + (j0 + STRIP * spec.lanes) * f["bj"], "raw")
+        return lambda kk: self.ask(raw + kk * f["bk"], far=True)
 
     def asks_lines(self) -> bool:
         """Whether each step of a tile asks for a line of the next panel of B."""
         spec = self.spec
         return spec.pairs and spec.b == "col" and not spec.thin and not self.f.made("b")
 
-    def next_lines(self, j0: Value) -> Value:
-        """Where the part of the next panel of B begins that these tiles ask for: every other column from here on, or
-        every one where there is one panel of A."""
-        f, b = self.f, self.b
-        column = j0 + self.spec.lanes + self.turn_p
-        self.alone = b.let((self.pe - self.pb).eq(1), "alone")
-        return b.let(self.b0 + self.kb * f["bk"] + column * f["bj"], "lines")
+    def next_lines(self, j0: Value) -> Callable[[Value], None]:
+        """What asks for lines of the next panel of B: these tiles for every other column, or for all where there is one
+        panel of A. While a column's line is walked along, the others have theirs asked for."""
+        f, b, each, line = self.f, self.b, self.lines_a_step(), 64 // SIZE[self.spec.read("b")]
+        alone = b.let((self.pe - self.pb).eq(1), "alone")
+        lines = self.b0 + self.kb * f["bk"] + (j0 + self.spec.lanes + self.turn_p) * f["bj"]
+        start = b.let(lines, "lines")
 
-    def ask_line(self, lines: Value, kk: Value) -> None:
-        """One line: while a column's line is walked along, the others have theirs asked for."""
-        f, b = self.f, self.b
-        line = 64 // SIZE[self.spec.read("b")]
-        at = b.let(lines + kk + kk % line * (self.spec.lanes // line) * f["bj"])
-        b.prefetch(f.bm, at, far=True)
-        with b.if_(self.alone):
-            b.prefetch(f.bm, at + f["bj"], far=True)
+        def ask(kk: Value) -> None:
+            at = b.let(start + kk + kk % line * each * f["bj"])
+            for i in range(0, each, ASKS):
+                b.prefetch(f.bm, at + i * f["bj"], far=True)
+            if each > 1:
+                with b.if_(alone):
+                    for i in range(1, each, ASKS):
+                        b.prefetch(f.bm, at + i * f["bj"], far=True)
+
+        return ask
+
+    def lines_a_step(self) -> int:
+        """How many lines of a panel of B there are for each of its k steps."""
+        return max(1, self.spec.lanes * SIZE[self.spec.read("b")] // 64)
 
     def pack_spread(self, j: Value, at: Value) -> None:
         """One panel of B whose columns lie in rows; the last one stands for those that do not exist."""

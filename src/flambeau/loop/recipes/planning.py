@@ -159,7 +159,8 @@ def _swap(m: int, n: int, s: Strides, vector: int) -> bool:
 def _pairs(m: int, n: int, k: int, s: Strides) -> bool:
     """Whether a product of bfloat16 takes the steps of k in pairs: what is contiguous along k is read by words."""
     a, b, _ = layouts(m, n, k, s)
-    if k % 2 or m <= FEW_ROWS or n < PAIRED or k < PAIRED or "any" in (a, b) or s.bh:
+    few = FEW_ROWS - 1 if b == "col" and n * k >= HEAVY else FEW_ROWS
+    if k % 2 or m <= few or n < PAIRED or k < PAIRED or "any" in (a, b) or s.bh:
         return False
     by_words = [*((s.ai, s.ab, s.ab2) if a == "row" else ()), *((s.bj, s.bb, s.bb2) if b == "col" else ())]
     return not any(step % 2 for step in by_words)
@@ -226,7 +227,8 @@ def _parts(ints: dict[str, int], threads: int, units: int, tile: int = 0) -> int
 
 OTHER = str.maketrans("ab", "ba")
 PAIRED = 16  # columns and k steps from which a product of bfloat16 is worth packing by pairs
-FEW_ROWS = 4  # rows up to which it is not
+FEW_ROWS = 4  # rows up to which it is not; one less where B is transposed and large
+HEAVY = 1 << 16  # elements of such a B
 GROUP = 3  # k blocks at most whose sums stay in scratch
 LITTLE = 1 << 20  # bytes of a block of B where memory is scarce
 KEPT = 512  # columns at a time where sums are kept in the workspace between k blocks
@@ -234,18 +236,36 @@ FLOPS_A_LOAD = 16  # multiply-adds in the time that packing an element takes
 VAST = 6  # times the second cache: results that are out of it when they are written
 WIDE = 512  # columns from which on packing A costs nothing to speak of
 FAR = 1 << 31  # bytes that the k steps of a panel of A span, times columns squared, from which A is packed
+LARGE, SEVERAL = (
+    1 << 20,
+    256,
+)  # elements of B, and rows up to it, for which there are two kernels for any rows
+LOW = 8  # rows of a tile of the second one
+NARROW = 2  # vectors of a tile of few rows that waits for memory
 LOWER = 7  # a tile may lack one of so many rows that it could have, where C is higher than
 MANY = 8  # of them
 TILES = {32: ((14, 2), (24, 1), (6, 4)), 16: ((6, 2), (12, 1), (3, 4))}
 
 
 def tile(
-    m: int, n: int, vector: int, regs: int, generic: bool, product: bool = False, most: int = 24
+    m: int,
+    n: int,
+    vector: int,
+    regs: int,
+    generic: bool,
+    product: bool = False,
+    most: int = 24,
+    large: bool = False,
 ) -> tuple[int, int]:
     """(rows, vectors) of the register tile that wastes the least work. product: the last columns have a narrower one,
-    and many tiles may be a little lower than they could be. most: rows it may have."""
+    and many tiles may be a little lower than they could be. most: rows it may have. large: one kernel for any number of
+    rows is one of two, the time of a call is worth that."""
     if generic:
-        return TILES[regs][0]
+        top, nv = TILES[regs][0]
+        fits = {
+            r: ceil_div(m, r) * _step(r, nv, regs) for r in ((top, LOW) if large and top > LOW else (top,))
+        }
+        return min(fits, key=fits.__getitem__), nv
     best, choice = 0.0, (1, 1)
     for top, nv in TILES[regs]:
         last = tail_lanes(n, nv * vector, vector) // vector if product else 0
@@ -292,12 +312,23 @@ def _distance(spec: Spec, ints: dict[str, int], target: Vectors, generic: bool) 
     return "far" if generic or matrix > second // 4 else ""
 
 
+def _register_tile(
+    spec: Spec, ints: dict[str, int], vector: int, target: Vectors, generic: bool
+) -> tuple[int, int]:
+    m, n = ints["m"], ints["n"]
+    large = n * ints["k"] >= LARGE and m <= SEVERAL
+    rows, nv = tile(m, n, vector, registers(target), generic, product=True, large=large)
+    if spec.pairs and spec.b == "col" and rows * NARROW < vector and not generic:
+        nv = min(nv, NARROW)  # what is read along k is packed while the lines of few columns are near
+    return rows, nv
+
+
 def _gemm(
     spec: Spec, ints: dict[str, int], target: Vectors, threads: int, plain: bool, generic: bool
 ) -> Plan:
     m, n, k, size = ints["m"], ints["n"], ints["k"], SIZE[spec.acc]
     vector = _vector(spec, target)
-    rows, nv = tile(m, n, vector, registers(target), generic, product=True)
+    rows, nv = _register_tile(spec, ints, vector, target, generic)
     wide = lanes = nv * vector
     if 0 < n < lanes and not generic:
         lanes = tail_lanes(n, lanes, vector)
