@@ -13,7 +13,7 @@ import flambeau as torch
 from flambeau.autograd import engine
 from flambeau.device import cpython
 from flambeau.ops import builtins, kin, record
-from flambeau.ops.builtins import recording
+from flambeau.ops.builtins import recording, retiring
 from flambeau.ops.registry import ENTRIES
 from flambeau.stream import flush, fragments, products
 from flambeau.stream.value import LOCAL, Storage, new_object
@@ -198,6 +198,9 @@ def test_the_graph_is_the_same() -> None:
 
 
 def counts(objects: list[Any]) -> list[int]:
+    """Their references; objects that wait to be used again would count."""
+    retiring.STORAGES.clear()
+    retiring.BLOCKS.clear()
     return [sys.getrefcount(x) for x in objects]
 
 

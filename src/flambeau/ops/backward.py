@@ -29,6 +29,8 @@ def run(entry: Entry, node: OpNode, grads: tuple[Tensor | None, ...]) -> tuple[T
     else:
         key = (node.needs, *[None if g is None else g._meta for g in grads])
         inputs = (*[g for g in grads if g is not None], *saved)
+    if form.backward is None:
+        form.backward = {}
     made = form.backward.get(key)
     if made is None:
         made = form.backward[key] = trace_backward(entry, form, plan, grads, saved, node)

@@ -343,12 +343,15 @@ def full(
     **rest: Any,
 ) -> Any:
     """A tensor of the given size filled with a number."""
-    kind = type(fill_value)
-    if kind not in NUMBERS and hasattr(fill_value, "item"):
+    if type(fill_value) not in NUMBERS and hasattr(fill_value, "item"):
         fill_value = fill_value.item()
-        kind = type(fill_value)
-    size = (size,) if isinstance(size, int) else tuple(map(int, size))
-    t = _full(size, fill_value, dtype or number_dtype(kind))
+    if type(size) is not tuple:
+        size = (size,) if isinstance(size, int) else tuple(size)
+    for n in size:
+        if type(n) is not int:
+            size = tuple(map(int, size))
+            break
+    t = _full(size, fill_value, dtype or number_dtype(type(fill_value)))
     if out is not None:
         return into(out, t)
     return t.requires_grad_() if requires_grad else t

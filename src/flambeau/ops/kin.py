@@ -210,7 +210,7 @@ def derived(kin: Kin, key: Any, extents: list[int]) -> Form:
     form.slots, form.structure, form.writes = first.slots, first.structure, first.writes
     shapes = [(tuple([1 if i < 0 else extents[i] for i in ids]), dtype) for ids, dtype in kin.outs]
     form.outs = single(*shapes[0]) if len(shapes) == 1 else [single(*shape)[0] for shape in shapes]
-    form.plans, form.backward, form.unit, form.plain_unit, form.fresh = first.plans, {}, None, None, True
+    form.plans, form.backward, form.unit, form.plain_unit, form.fresh = first.plans, None, None, None, True
     form.kin, form.key, form.extents = kin, key, array("q", extents).tobytes()
     return form
 

@@ -88,9 +88,9 @@ class Form:
         names = entry.result_names(self) if entry.constant else [""] * len(self.outs)
         self.diff = [out[0].dtype.is_inexact and n not in entry.constant for out, n in zip(self.outs, names)]
         self.plans: dict[int, Any] = {}
-        self.backward: dict[
-            Any, Any
-        ] = {}  # (needs, metadata of the gradients) -> form of the gradient, where its results go
+        self.backward: dict[Any, Any] | None = (
+            None  # (needs, metadata of the gradients) -> form of the gradient, where its results go
+        )
         self.unit: Any = None
         self.plain_unit: Any = (
             None  # the program of one such instruction over distinct storages without offsets
@@ -511,11 +511,12 @@ def forget_programs() -> None:
 
     CACHE.clear()
     fragments.forget()
-    for form in gc.get_objects():
-        if type(form) is Form:
-            form.unit = form.plain_unit = None
-        elif type(form) is Pattern:
-            form.forget()
+    for holder in gc.get_objects():
+        if type(holder) is Pattern:
+            holder.forget()
+        for form in gc.get_referents(holder):  # the collector does not know the derived ones themselves
+            if type(form) is Form:
+                form.unit = form.plain_unit = None
 
 
 config.watch("backend", lambda name: forget_programs())

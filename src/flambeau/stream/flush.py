@@ -20,13 +20,17 @@ from . import forks as _forks  # noqa: F401  (what recorded work becomes where t
 from . import live as _live  # noqa: F401  (tells what holds the memory when there is none left)
 from . import program as programs
 from .fragments import promised
-from .known import MET, Known
+from .known import MET as MET
+from .known import Known
 from .known import split as split
 from .novelty import Novelty
 from .program import STATS, Program
 from .value import AT_FLUSH, ENTERING, Storage, StorageInfo, Stream
 
 CACHE: OrderedDict[Any, Known] = OrderedDict()  # the sequences that have a program
+LENGTHS: set[int] = (
+    set()
+)  # those that the code of one had: a long code is not looked up, which takes long, if none had its
 NUMBERS = (int, float, bool)
 
 
@@ -116,9 +120,6 @@ def no_builtin(S: Stream) -> None:
     """There is no builtin that runs sequences."""
 
 
-BUILTINS: dict[str, Any] = {"flush": no_builtin}
-
-
 def give_up(S: Stream, progress: Progress, error: BaseException) -> None:
     """A flush did not come to its end: what can run later stays recorded, the rest has no bytes. Raises the error."""
     if progress.failed is None and not progress.started and passing(error):
@@ -134,25 +135,31 @@ def give_up(S: Stream, progress: Progress, error: BaseException) -> None:
 
 def fulfilled(progress: Progress) -> None:
     """A flush came to its end: what it promised has its bytes."""
-    slots = progress.slots
-    for sid in progress.known.promised:
+    BUILTINS["settle"](progress.slots, progress.known.promised)
+
+
+def settle(slots: list[Any], promised: list[int]) -> None:
+    """The storages in these slots have their bytes, the name table is emptied."""
+    for sid in promised:
         slots[sid].pend = None
     slots.clear()  # storages know the table as their home: emptied, it keeps none of them alive
 
 
+BUILTINS: dict[str, Any] = {"flush": no_builtin, "settle": settle}
+
+
 def look_up(code: tuple[Any, ...]) -> Known:
     """What is known of a sequence."""
-    known = CACHE.get(code)
+    known = CACHE.get(code) if len(code) in LENGTHS else None
     if known is not None:
         known.used = True
         return known
-    history = MET.get(hash(code))
-    return Known(code) if history is None else Known(code, history)
+    return Known(code)
 
 
 def remember(known: Known) -> None:
     """Keep a sequence that has a program; the oldest that has not come since it was last passed over is forgotten."""
-    MET.pop(hash(known.code), None)
+    MET.pop(known.hash, None)
     while known.code not in CACHE and len(CACHE) >= config.program_cache:
         code, oldest = next(iter(CACHE.items()))
         if oldest.used:
@@ -161,6 +168,7 @@ def remember(known: Known) -> None:
         else:
             del CACHE[code]
     CACHE[known.code] = known
+    LENGTHS.add(len(known.code))
 
 
 def run(progress: Progress, slots: list[Any], pending: int) -> None:

@@ -11,6 +11,8 @@ MET: dict[
     int, tuple[int, ...]
 ] = {}  # the `history` of those without a program, by hash: the code is not kept
 
+_NONE = (0, 0, 0, 0, 0, 0)
+
 
 class Known:
     """What is known of a key: how often it came, which slots it promises, the programs made for it.
@@ -26,6 +28,7 @@ class Known:
             "calls",
             "code",
             "first",
+            "hash",
             "last",
             "later",
             "programs",
@@ -35,8 +38,10 @@ class Known:
         ),
     )
 
-    def __init__(self, code: tuple[Any, ...], history: tuple[int, ...] = (0, 0, 0, 0, 0, 0)):
+    def __init__(self, code: tuple[Any, ...]):
         self.code = code
+        self.hash = hash(code)  # a tuple does not keep it
+        history = MET.get(self.hash, _NONE)
         self.seen, self.later, self.first, self.last, self.size, self.calls = history
         self.programs: list[Program] = []
         self.used = False
@@ -64,7 +69,7 @@ class Known:
 
     def note(self) -> None:
         """Keep what is known of a key that has no program."""
-        MET[hash(self.code)] = self.seen, self.later, self.first, self.last, self.size, self.calls
+        MET[self.hash] = self.seen, self.later, self.first, self.last, self.size, self.calls
 
 
 def split(code: tuple[Any, ...]) -> list[tuple[Any, tuple[int, ...]]]:

@@ -53,6 +53,7 @@ BUILTINS = (
     "within",
     "places",
     "same",
+    "settle",
     "flush",
     "viewed",
     "free",
@@ -71,6 +72,7 @@ MADE: dict[str, Any] = {}
 
 def objects() -> dict[str, Any]:
     """What the generated code calls by a name."""
+    from . import retiring
     from .reading import KINDS
 
     others = [cls for cls in PLAIN if cls is not Tensor]
@@ -101,10 +103,11 @@ def objects() -> dict[str, Any]:
             "single outs": kin.SINGLE,
             "single": kin.single,
             "TALLY": TALLY,
-            **{"sequences": flushes.CACHE, "at flush": AT_FLUSH, "run": "run"},
+            **{"sequences": flushes.CACHE, "lengths": flushes.LENGTHS, "at flush": AT_FLUSH, "run": "run"},
             **{"flush names": vars(flushes), "flush run": flushes.RUN},
             **{"program names": vars(programs), "program run": programs.RUN},
             "free lists": memory._lists,
+            **{"storages": retiring.STORAGES, "blocks": retiring.BLOCKS},
             "run recorded": flushes.flush,
             "resumed": flushes.resumed,
             **{f"dtype {name}": dtypes.ALL[name] for name in KINDS},
@@ -153,12 +156,14 @@ def module() -> Any:
         reading,
         recording,
         replaying,
+        retiring,
         running,
         walking,
     )
 
     o = {cls: recording.Offsets(cls) for cls in recording.SLOTS}
     m = Module()
+    retiring.promise(m, o[Storage])
     recording.declare(m, o)
     deriving.numbered(m)
     deriving.metadata(m, o[Meta])
@@ -179,6 +184,7 @@ def module() -> Any:
     running.launched(m, o[Frame], o[Progress])
     deriving.launched(m, o[Form], o[Block], o[Frame])
     running.launch(m, o[Program])
+    retiring.declare(m, o)
     flushing.declare(m, o)
     quick.declare(m, o)
     aliasing.declare(m, o)
@@ -269,7 +275,7 @@ def install() -> None:
     places.BUILTINS.update({name: MADE[name] for name in ("within", "places", "same")})
     fragments.BUILTINS.update({name: MADE[name] for name in ("survey", "piece", "drive")})
     storages.BUILTINS.update({name: MADE[name] for name in ("fresh", "furnish", "holder", "plain", "launch")})
-    flushes.BUILTINS["flush"] = MADE["flush"]
+    flushes.BUILTINS.update({name: MADE[name] for name in ("flush", "settle")})
     viewing.VIEWED[0] = MADE["viewed"]
     for name in READERS:
         setattr(Tensor, name, MADE[name])
@@ -285,7 +291,7 @@ def remove() -> None:
     places.BUILTINS.clear()
     fragments.BUILTINS.clear()
     storages.BUILTINS.clear()
-    flushes.BUILTINS["flush"] = flushes.no_builtin
+    flushes.BUILTINS.update(flush=flushes.no_builtin, settle=flushes.settle)
     viewing.VIEWED[0] = viewing.view_tensor
     for name, fn in READERS.items():
         setattr(Tensor, name, fn)

@@ -169,18 +169,20 @@ def derived(m: Module, form_: Offsets, kin_: Offsets) -> None:
     f.jump_if(f.test("eq", template, none), "odd")
     first, ids, dtype = (f.load(template, ITEMS + 8 * k) for k in range(3))
     fixed = [(getattr(form_, name), f.load(first, getattr(form_, name))) for name in SHARED.split()]
-    fixed += [(getattr(form_, name), none) for name in ("unit", "plain_unit")]
+    fixed += [(getattr(form_, name), none) for name in ("unit", "plain_unit", "backward")]
     fixed += [(form_.fresh, f.object("True")), (form_.kin, kin), (form_.key, key)]
     form = allocated(f, "Form", *fixed)  # it keeps what follows alive
     f.store(f.call("outs", ids, dtype, extents), outs_of)
     f.jump_if(f.test("eq", f.load(outs_of), "null"), "failed")
     f.store(f.load(outs_of), form, form_.outs)
-    f.store(f.call("PyDict_New"), form, form_.backward)
     size = f.whole("mul", f.load(counts, kind="i64"), 8)
     f.store(f.call("PyBytes_FromStringAndSize", extents, size), form, form_.extents)
     done = f.value(f"icmp eq i32 {f.call('PyDict_SetItem', cache, key, form)}, 0")
     with f.when(done):
         f.call("PyObject_GC_UnTrack", key)  # metadata and static values: nothing for the collector
+        f.call(
+            "PyObject_GC_UnTrack", form
+        )  # there are thousands; it is part of no circle but its entry's cache
         f.ret(form)
     f.label("failed")
     f.decref(form)

@@ -10,10 +10,12 @@ from ...device.cpython import ITEMS, SIZE, Function, Module
 from ...stream.flush import Progress
 from ...stream.known import Known
 from ...stream.program import Program
-from ...stream.value import Storage, Stream
+from ...stream.value import Stream
 from .cutting import references
 from .recording import Offsets
 from .running import FAILED, LAUNCHES, ODD, SPEC
+
+LONG = 250  # of a code that is longer, the length is looked at first
 
 
 def declare(m: Module, o: dict[type, Offsets]) -> None:
@@ -120,6 +122,12 @@ def program_of(
     """What is known of what is recorded, its promises, the program and what that has ready; at the label `missing` if it
     has none."""
     known_, none = o[Known], f.object("None")
+    length = f.load(f.load(S, o[Stream].code), SIZE, "i64")
+    with f.when(f.test("sgt", length, LONG, "i64")):
+        size = f.call("PyLong_FromSsize_t", length)
+        met = f.call("PySet_Contains", f.object("lengths"), size)
+        f.decref(size)
+        f.jump_if(f.test("ne", met, 1, "i32"), missing)
     code = f.call("PyList_AsTuple", f.load(S, o[Stream].code))
     f.jump_if(f.test("eq", code, "null"), missing)
     known = f.call("PyDict_GetItemWithError", f.object("sequences"), code)
@@ -137,7 +145,7 @@ def program_of(
 def flush(m: Module, o: dict[type, Offsets]) -> None:
     """flambeau_flush(S): True if what is recorded was run; None if nothing was done; False if it has been taken over
     (S.running, S.progress) and Python has to run it."""
-    s_, st_ = o[Stream], o[Storage]
+    s_ = o[Stream]
     f = m.function("flambeau_flush", "ppp", exported=True)
     S, none = "%a1", f.object("None")
     slots, progress = f.load(S, s_.slots), f.load(S, s_.progress)
@@ -158,10 +166,7 @@ def flush(m: Module, o: dict[type, Offsets]) -> None:
     result = f.call("launched", program, ready, f.load(slots, ITEMS), progress)
     f.jump_if(f.test("eq", result, FAILED, "i64"), "failed")
     f.jump_if(f.test("eq", result, ODD, "i64"), "odd")
-    with f.each(f.load(promised, SIZE, "i64")) as i:
-        sid = f.call("PyLong_AsSsize_t", f.item(f.load(promised, ITEMS), i))
-        put(f, none, f.item(f.load(slots, ITEMS), sid), st_.pend)
-    emptied(f, slots)
+    f.call("settled", slots, promised)
     put(f, none, S, s_.running)
     spec = f.call("PyBytes_AsString", f.load(ready, SPEC))
     counted(f, f.load(spec, LAUNCHES, "i64"))

@@ -10,7 +10,7 @@ from ...device.base import Frame
 from ...device.cpython import ITEMS, SIZE, Function, Module
 from ...stream.flush import Progress
 from ...stream.known import Known
-from ...stream.value import Storage, Stream
+from ...stream.value import Stream
 from .flushing import answered, counted, emptied, program_of, put, replaced
 from .recording import Offsets
 from .running import ARENA, HOME, IDLE, LAUNCHES, QUICK, SPEC, WANTED, number, started, table_of
@@ -106,7 +106,7 @@ def filled(f: Function, ready: str, spec: str, slots: str, o: Table) -> tuple[st
 
 def quick(m: Module, o: Table) -> None:
     """quick(S): run what is recorded, if that is the usual case; DEFINED, DONE or FAILED."""
-    s_, known_, st_ = o[Stream], o[Known], o[Storage]
+    s_, known_ = o[Stream], o[Known]
     f = m.function("quick", "ip")
     S, none, lists = "%a0", f.object("None"), f.var(count=3)
     nothing = f.test("eq", f.load(f.load(S, s_.code), SIZE, "i64"), 0, "i64")
@@ -131,18 +131,12 @@ def quick(m: Module, o: Table) -> None:
     result = f.value(f"call i64 {call}(ptr {given})")
     put(f, f.object("True"), known, known_.used)
     f.jump_if(f.test("ne", result, -1, "i64"), "stopped")
-    with f.each(f.load(promised, SIZE, "i64")) as i:
-        sid = f.call("PyLong_AsSsize_t", f.item(f.load(promised, ITEMS), i))
-        put(f, none, f.item(f.load(slots, ITEMS), sid), st_.pend)
     counted(f, f.load(spec, LAUNCHES, "i64"))
     f.call("renewed", S, lists)
     collect(f, collecting)
-    for k in range(3):
-        x = f.load(
-            lists, 8 * k
-        )  # storages know the table as their home, what is recorded meanwhile looks at the code
-        emptied(f, x)
-        f.decref(x)
+    f.call("settled", slots, promised)  # storages know the table as their home
+    emptied(f, f.load(lists, 8))  # what is recorded meanwhile looks at the code
+    f.call("drop", lists, 3)
     f.ret(DONE)
     stopped(f, (S, known, program, ready, frame, result, lists, collecting), o)
     f.label("odd")

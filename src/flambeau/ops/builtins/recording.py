@@ -66,7 +66,7 @@ def declare(m: Module, o: dict[type, Offsets]) -> None:
     usable(m, o[Storage])
     slot_number(m, o[Storage], o[Stream])
     new_tensor(m, o[Tensor])
-    new_result(m, o[Storage], o[Tensor], o[Stream])
+    new_result(m, o[Tensor], o[Stream])
     commit(m, o[Tensor], o[Storage], o[Stream], o[Form])
     edge(m, o[Tensor], o[Extras], o[Version])
     version_number(m, o[Tensor], o[Version])
@@ -185,15 +185,12 @@ def new_tensor(m: Module, t_: Offsets) -> None:
     f.end()
 
 
-def new_result(m: Module, st_: Offsets, t_: Offsets, s_: Offsets) -> None:
+def new_result(m: Module, t_: Offsets, s_: Offsets) -> None:
     """result(S, (meta, offset, bytes)): a tensor of a storage that S promises; it has no number yet."""
     f = m.function("result", "ppp")
-    none, zero = f.object("None"), f.object("zero")
     meta, off, nbytes = (f.load("%a1", ITEMS + 8 * k) for k in range(3))
-    st = allocated(
-        *(f, "Storage", (st_.ptr, zero), (st_.nbytes, nbytes), (st_.pend, "%a0"), (st_.home, none)),
-        *((st_.info, none), (st_.block, none), (st_.sid, zero)),
-    )
+    st = f.call("promise", "%a0", nbytes)
+    f.jump_if(f.test("eq", st, "null"), "out")
     t = f.call("tensor", st, meta, off)
     f.decref(st)
     f.jump_if(f.test("eq", t, "null"), "out")

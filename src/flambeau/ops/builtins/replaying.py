@@ -8,6 +8,7 @@ from ...device.cpython import ITEMS, SIZE, Function, Module
 from ...device.memory import Block
 from ...stream.value import Storage
 from .recording import Offsets, allocated
+from .retiring import taken
 
 
 def declare(m: Module, o: dict[type, Offsets]) -> None:
@@ -40,9 +41,16 @@ def new_block(m: Module, block_: Offsets) -> None:
     f = m.function("cached", "ppp")
     home, nbytes = "%a0", "%a1"
     f.jump_if(f.test("eq", f.load(home, SIZE, "i64"), 0, "i64"), "empty")
-    block = f.call("PyType_GenericAlloc", f.object("Block"), 0)
-    f.jump_if(f.test("eq", block, "null"), "failed")
-    f.call("PyObject_GC_UnTrack", block)  # it refers to numbers only: the collector has nothing to find
+    block_of = f.var()
+    f.store(taken(f, f.object("blocks"), "new"), block_of)
+    f.jump("fill")
+    f.label("new")
+    made = f.call("PyType_GenericAlloc", f.object("Block"), 0)
+    f.jump_if(f.test("eq", made, "null"), "failed")
+    f.call("PyObject_GC_UnTrack", made)  # it refers to numbers only: the collector has nothing to find
+    f.store(made, block_of)
+    f.label("fill")
+    block = f.load(block_of)
     f.keep(nbytes, block, block_.nbytes)
     left = f.whole("sub", f.load(home, SIZE, "i64"), 1)  # making an object may have collected garbage
     f.jump_if(f.test("slt", left, 0, "i64"), "taken")

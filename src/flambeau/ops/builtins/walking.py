@@ -74,16 +74,16 @@ def gradients(m: Module, o: Table) -> None:
     f.jump_if(f.test("eq", plan, "null"), "odd")
     wanted = f.load(f.load(plan, plan_.inputs), SIZE, "i64")
     f.jump_if(f.test("ne", wanted, f.load(edges, SIZE, "i64"), "i64"), "odd")
-    key = f.call("PyTuple_New", 2)
-    f.keep(needs, key, ITEMS)
-    f.keep(f.load(g, t_.meta), key, ITEMS + 8)
-    found = f.call("PyDict_GetItemWithError", f.load(form, form_.backward), key)
+    known = f.load(form, form_.backward)
+    f.jump_if(f.test("eq", known, none), "odd")
+    f.incref(needs)
+    key = f.call("pair", needs, f.load(g, t_.meta))
+    found = f.call("PyDict_GetItemWithError", known, key)
     f.decref(key)
     f.jump_if(f.test("eq", found, "null"), "odd")
     f.store(g, operands)
-    more = f.call(
-        "unpack", saved, *(f.load(node, at) for at in (node_.versions, node_.result_version)), operands, made
-    )
+    versions = [f.load(node, at) for at in (node_.versions, node_.result_version)]
+    more = f.call("unpack", saved, *versions, operands, made)
     f.jump_if(f.test("slt", more, 0, "i64"), "odd")
     back, where = f.load(found, ITEMS), f.load(found, ITEMS + 8)
     count = f.load(f.load(back, form_.outs), SIZE, "i64")
