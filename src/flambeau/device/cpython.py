@@ -69,7 +69,8 @@ _API = {
     "PyErr_Occurred": "p",
     "Py_IncRef": "vp",
     "Py_DecRef": "vp",
-    "release": "vp",  # of the module's own
+    "release": "vp",  # of the module's own, as is
+    "small": "ip",  # the value of what is known to be an integer of 64 bits
 }
 _COUNTED = "i64" if sys.version_info < (3, 12) else "i32"  # of an immortal object the lower half is negative
 _RELEASE = f"""define internal void @release(ptr %x) nounwind {{
@@ -89,6 +90,23 @@ last:
   br label %out
 out:
   ret void
+}}"""
+# A number below 2 ** 30 lies in one digit, behind a word that says so.
+_ONE_DIGIT = 1 if sys.version_info < (3, 12) else 8
+_SMALL = f"""define internal i64 @small(ptr %x) nounwind alwaysinline {{
+entry:
+  %at = getelementptr i8, ptr %x, i64 {SIZE}
+  %kind = load i64, ptr %at, align 8
+  %one = icmp eq i64 %kind, {_ONE_DIGIT}
+  br i1 %one, label %digit, label %other
+digit:
+  %place = getelementptr i8, ptr %x, i64 {ITEMS}
+  %word = load i32, ptr %place, align 4
+  %long = zext i32 %word to i64
+  ret i64 %long
+other:
+  %any = call i64 @PyLong_AsSsize_t(ptr %x)
+  ret i64 %any
 }}"""
 _TYPES = {"p": "ptr", "i": "i64", "4": "i32", "b": "i1", "d": "double", "v": "void"}
 
@@ -117,8 +135,11 @@ class Module:
         if "release" in self.used:
             self.used |= {"Py_DecRef"}
             lines.append(_RELEASE)
+        if "small" in self.used:
+            self.used |= {"PyLong_AsSsize_t"}
+            lines.append(_SMALL)
         lines.append("define ptr @flambeau_objects() nounwind {\n  ret ptr @objects\n}")
-        for name in sorted(self.used - {"release"}):
+        for name in sorted(self.used - {"release", "small"}):
             result, arguments = _API[name][0], _API[name][1:]
             types = ", ".join("..." if c == "." else _TYPES[c] for c in arguments)
             lines.append(f"declare {_TYPES[result]} @{name}({types})")

@@ -26,9 +26,10 @@ class Kin:
     """What derived forms share. varied: the extents (by number) that have been seen to change nothing but themselves.
 
     template: what the builtin of ops/builtins/deriving.py makes forms of one result from, once any extents do: the first
-    form, the numbers of the result's extents as words, its dtype."""
+    form, the numbers of the result's extents as words, its dtype, and the part of the key that is its metadata (-1:
+    none). like: that part."""
 
-    __slots__ = ("extents", "first", "outs", "pattern", "refused", "template", "varied")
+    __slots__ = ("extents", "first", "like", "outs", "pattern", "refused", "template", "varied")
 
     def __init__(self, first: Form, extents: list[int]):
         self.first, self.extents = first, extents
@@ -39,6 +40,7 @@ class Kin:
         self.refused = not alike(first, first)
         self.varied: set[int] = set()
         self.template: Any = None
+        self.like = -1
 
     def settle(self) -> None:
         """Say whether forms may be derived whatever their extents are."""
@@ -46,7 +48,7 @@ class Kin:
             self.template = None
         elif self.template is None and len(self.outs) == 1:
             ((ids, dtype),) = self.outs
-            self.template = (self.first, array("q", ids).tobytes(), dtype)
+            self.template = (self.first, array("q", ids).tobytes(), dtype, self.like)
 
     def differs(self, extents: list[int]) -> set[int]:
         """The extents, by number, that are not those of the first form."""
@@ -158,6 +160,7 @@ def note(key: Any, form: Form) -> None:
     kin.varied |= kin.differs(extents)
     if kin.pattern is None:
         kin.outs, kin.pattern = outs, rebind.pattern(form, extents)
+        kin.like = next((i for i, part in enumerate(key) if part is form.outs[0][0]), -1)
         kin.refused = kin.pattern is None
     kin.settle()
 
@@ -227,7 +230,7 @@ def single(shape: tuple[int, ...], dtype: Any) -> list[Any]:
         if len(SINGLE) > 1 << 16:
             SINGLE.clear()
         meta = fresh_meta(shape, dtype)
-        found = SINGLE[shape, dtype] = [(meta, 0, meta.nbytes)]
+        found = SINGLE[shape, dtype] = meta.outs = meta.outs or [(meta, 0, meta.nbytes)]
     return found
 
 

@@ -18,7 +18,7 @@ from ..shapes import Shape, Size, contiguous_strides, is_contiguous, numel
 class Meta:
     """Shape, strides, dtype and device as one interned object: equal metadata is the same object."""
 
-    __slots__ = ("contiguous", "device", "dtype", "nbytes", "ndim", "numel", "shape", "strides")
+    __slots__ = ("contiguous", "device", "dtype", "nbytes", "ndim", "numel", "outs", "shape", "strides")
 
     shape: Size
     strides: Shape
@@ -28,6 +28,7 @@ class Meta:
     ndim: int
     nbytes: int
     contiguous: bool
+    outs: Any  # None, or the `outs` of forms whose one result is such a new tensor (ops/kin.py)
 
     def __repr__(self) -> str:
         return f"{tuple(self.shape)} {self.dtype.name}"
@@ -55,6 +56,7 @@ def new_meta(shape: Shape, strides: Shape, d: dtype, where: device, count: int, 
     made = Meta()
     made.shape, made.strides, made.dtype, made.device = Size(shape), strides, d, where
     made.numel, made.ndim, made.nbytes, made.contiguous = count, len(shape), count * d.itemsize, contiguous
+    made.outs = None
     return made
 
 

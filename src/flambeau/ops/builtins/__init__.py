@@ -169,6 +169,7 @@ def module() -> Any:
     deriving.metadata(m, o[Meta])
     deriving.structure(m)
     deriving.result_of(m)
+    deriving.results_like(m, o[Meta])
     deriving.derived(m, o[Form], o[kin.Kin])
     calling.declare(m, o)
     for part in ("unpack", "gradients", "leaf", "receive", "distribute", "walk", "count"):

@@ -35,7 +35,7 @@ def references(f: Function, x: str) -> str:
 
 def entry(f: Function, items: str, position: str) -> tuple[str, str, str]:
     """The operand at a place of the code: (its slot, 1 if an offset follows else 0, the place after it)."""
-    given = f.call("PyLong_AsSsize_t", f.item(items, position))
+    given = f.call("small", f.item(items, position))
     offset = f.test("slt", given, 0, "i64")
     slot = f.value(f"select i1 {offset}, i64 {f.whole('xor', given, -1)}, i64 {given}")
     more = f.value(f"zext i1 {offset} to i64")
@@ -66,11 +66,11 @@ def survey(m: Module, form_: Offsets) -> None:
         f.swap(false, form, form_.fresh)
         f.store(f.whole("add", f.load(fresh, kind="i64"), 1), fresh, kind="i64")
     f.store(f.whole("add", start, 1), at, kind="i64")
-    with f.each(f.call("PyLong_AsSsize_t", f.load(form, form_.slots))):
+    with f.each(f.call("small", f.load(form, form_.slots))):
         slot, offset, then = entry(f, items, f.load(at, kind="i64"))
         f.store(start, words, f.whole("mul", slot, 16), "i64")
         with f.when(f.test("ne", offset, 0, "i64")):
-            other = f.call("PyLong_AsSsize_t", f.item(items, then))
+            other = f.call("small", f.item(items, then))
             f.store(start, words, f.whole("mul", other, 16), "i64")
         f.store(f.whole("add", then, offset), at, kind="i64")
     outs = f.load(f.load(form, form_.outs), SIZE, "i64")
@@ -95,7 +95,7 @@ def step(m: Module, form_: Offsets) -> None:
     """step(items, at): where the instruction after the one at `at` begins."""
     f = m.function("step", "ipi")
     at = f.var("i64", f.whole("add", "%a1", 1))
-    with f.each(f.call("PyLong_AsSsize_t", f.load(f.item("%a0", "%a1"), form_.slots))):
+    with f.each(f.call("small", f.load(f.item("%a0", "%a1"), form_.slots))):
         _, offset, then = entry(f, "%a0", f.load(at, kind="i64"))
         f.store(f.whole("add", then, offset), at, kind="i64")
     f.ret(f.load(at, kind="i64"))
@@ -160,7 +160,7 @@ def cut(m: Module, form_: Offsets) -> None:
     with f.each(lines):
         form = f.item(items, f.load(at, kind="i64"))
         f.store(f.whole("add", f.load(at, kind="i64"), 1), at, kind="i64")
-        all_slots = f.call("PyLong_AsSsize_t", f.load(form, form_.slots))
+        all_slots = f.call("small", f.load(form, form_.slots))
         operands = f.whole("sub", all_slots, f.load(f.load(form, form_.outs), SIZE, "i64"))
         with f.each(all_slots) as k:
             slot, offset, then = entry(f, items, f.load(at, kind="i64"))
@@ -176,12 +176,12 @@ def cut(m: Module, form_: Offsets) -> None:
             sign = f.whole("sub", 0, offset)  # ~n of one with an offset
             append_name(f, name, used, f.whole("xor", k_th, sign))
             with f.when(f.test("ne", offset, 0, "i64")):
-                other = f.call("PyLong_AsSsize_t", f.item(items, then))
+                other = f.call("small", f.item(items, then))
                 append_name(f, name, used, f.call("enter", other, words, mark, made, slots))
             f.store(f.whole("add", then, offset), at, kind="i64")
     with f.when(one):  # plain: distinct slots, no offset, nothing written
         form = f.item(items, start)
-        slots_of = f.call("PyLong_AsSsize_t", f.load(form, form_.slots))
+        slots_of = f.call("small", f.load(form, form_.slots))
         entries = f.whole("sub", f.whole("sub", stop, start), 1)
         f.jump_if(f.test("ne", entries, slots_of, "i64"), "odd")
         f.jump_if(f.test("ne", f.load(made, SIZE, "i64"), slots_of, "i64"), "odd")
@@ -210,7 +210,7 @@ def piece(m: Module) -> None:
     f = m.function("flambeau_piece", "pppi", exported=True)
     code, start, slots, table, root = (f.load("%a1", 8 * k) for k in range(5))
     words, out = f.call("PyByteArray_AsString", table), f.var(count=5)
-    at = f.call("PyLong_AsSsize_t", start)
+    at = f.call("small", start)
     mark = f.whole("or", f.whole("shl", at, 1), 1)
     f.call("piece", f.at(code, ITEMS), at, f.load(code, SIZE, "i64"), slots, words, root, mark, out)
     answer, fragment = f.call("PyTuple_New", 5), f.load(out, 16)

@@ -153,6 +153,20 @@ def result_of(m: Module) -> None:
     f.end()
 
 
+def results_like(m: Module, meta_: Offsets) -> None:
+    """like(key, part of it): the `outs` that are kept with metadata of the key, a new reference; null: none are."""
+    f = m.function("like", "ppp")
+    part = f.call("small", "%a1")
+    f.jump_if(f.test("slt", part, 0, "i64"), "none")
+    outs = f.load(f.item(f.at("%a0", ITEMS), part), meta_.outs)
+    f.jump_if(f.test("eq", outs, f.object("None")), "none")
+    f.incref(outs)
+    f.ret(outs)
+    f.label("none")
+    f.ret("null")
+    f.end()
+
+
 def derived(m: Module, form_: Offsets, kin_: Offsets) -> None:
     """derived(cache, kin, sized, key): a new form, which the cache keeps; null: Python has to make it, or an exception."""
     f = m.function("derived", "pppip")
@@ -167,12 +181,14 @@ def derived(m: Module, form_: Offsets, kin_: Offsets) -> None:
     f.jump_if(f.test("eq", kin, "null"), "odd")
     template = f.load(kin, kin_.template)
     f.jump_if(f.test("eq", template, none), "odd")
-    first, ids, dtype = (f.load(template, ITEMS + 8 * k) for k in range(3))
+    first, ids, dtype, like = (f.load(template, ITEMS + 8 * k) for k in range(4))
     fixed = [(getattr(form_, name), f.load(first, getattr(form_, name))) for name in SHARED.split()]
     fixed += [(getattr(form_, name), none) for name in ("unit", "plain_unit", "backward")]
     fixed += [(form_.fresh, f.object("True")), (form_.kin, kin), (form_.key, key)]
     form = allocated(f, "Form", *fixed)  # it keeps what follows alive
-    f.store(f.call("outs", ids, dtype, extents), outs_of)
+    f.store(f.call("like", key, like), outs_of)
+    with f.when(f.test("eq", f.load(outs_of), "null")):
+        f.store(f.call("outs", ids, dtype, extents), outs_of)
     f.jump_if(f.test("eq", f.load(outs_of), "null"), "failed")
     f.store(f.load(outs_of), form, form_.outs)
     size = f.whole("mul", f.load(counts, kind="i64"), 8)
@@ -236,7 +252,7 @@ def memory(m: Module, st_: Offsets, form_: Offsets, block_: Offsets) -> None:
     f = m.function("give_results", "ipp")
     outs = f.load("%a0", form_.outs)
     count = f.load(outs, SIZE, "i64")
-    first = f.whole("sub", f.call("PyLong_AsSsize_t", f.load("%a0", form_.slots)), count)
+    first = f.whole("sub", f.call("small", f.load("%a0", form_.slots)), count)
     with f.each(count) as k:
         st = f.item("%a1", f.whole("add", first, k))
         block = f.call("block", f.load(f.item(f.load(outs, ITEMS), k), ITEMS + 16))

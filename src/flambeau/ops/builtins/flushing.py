@@ -37,7 +37,7 @@ def fitting(m: Module, program_: Offsets) -> None:
         f.store("0", missing, kind="i64")
         with f.each(f.load(promised, SIZE, "i64")) as i:
             sid = f.item(f.load(promised, ITEMS), i)
-            st = f.item(items, f.call("PyLong_AsSsize_t", sid))
+            st = f.item(items, f.call("small", sid))
             f.jump_if(f.test("eq", references(f, st), 1, "i64"), "known")
             with f.when(f.test("ne", f.call("PySet_Contains", kept, sid), 1, "i32")):
                 f.store("1", missing, kind="i64")

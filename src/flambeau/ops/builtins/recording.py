@@ -28,7 +28,7 @@ SLOTS: dict[type, str] = {
     Version: "n where",
     Extras: "acc grad hooks post_hooks",
     AccumulateGrad: "variable",
-    Meta: "contiguous dtype numel shape strides",
+    Meta: "contiguous dtype numel outs shape strides",
     Node: "edges form hooks metadata_ needs out result_version saved versions",
     Form: "arity args backward checks diff effects entry extents fresh into key kin name outs plain_unit plans slots "
     "structure unit writes",
@@ -124,7 +124,7 @@ def slot_number(m: Module, st_: Offsets, s_: Offsets) -> None:
     found = f.call("PyDict_GetItemWithError", ids, key)
     count = f.load(slots, SIZE, "i64")
     f.jump_if(f.test("eq", found, "null"), "new")
-    known = f.call("PyLong_AsSsize_t", found)
+    known = f.call("small", found)
     f.jump_unless(f.test("ult", known, count, "i64"), "new")
     f.jump_if(f.test("ne", f.item(f.load(slots, ITEMS), known), st), "new")
     f.incref(found)
@@ -225,7 +225,7 @@ def append_operands(f: Function, S: str, code: str, slots: str, operands: str, n
         with f.when(f.test("eq", off, zero)):
             f.call("PyList_Append", code, sid)
             f.jump("next")
-        inverse = f.whole("xor", f.call("PyLong_AsSsize_t", sid), -1)
+        inverse = f.whole("xor", f.call("small", sid), -1)
         f.call("add", code, f.call("PyLong_FromSsize_t", inverse))
         f.call("add", code, f.call("PyLong_FromSsize_t", f.load(slots, SIZE, "i64")))
         f.call("PyList_Append", slots, off)
@@ -263,9 +263,9 @@ def commit(m: Module, t_: Offsets, st_: Offsets, s_: Offsets, form_: Offsets) ->
     append_operands(f, S, code, slots, operands, n, t_)
     writes = f.load(form, form_.writes)
     with f.each(f.load(writes, SIZE, "i64")) as k:
-        i = f.call("PyLong_AsSsize_t", f.item(f.at(writes, ITEMS), k))
+        i = f.call("small", f.item(f.at(writes, ITEMS), k))
         f.call("PySet_Add", f.load(S, s_.written), f.load(f.load(f.item(operands, i), t_.st), st_.sid))
-    pending = f.var("i64", f.call("PyLong_AsSsize_t", f.load(S, s_.pending_bytes)))
+    pending = f.var("i64", f.call("small", f.load(S, s_.pending_bytes)))
     with f.each(count) as k:
         st = f.load(f.item(results, k), t_.st)
         sid = f.call("PyLong_FromSsize_t", f.load(slots, SIZE, "i64"))
@@ -274,7 +274,7 @@ def commit(m: Module, t_: Offsets, st_: Offsets, s_: Offsets, form_: Offsets) ->
         f.swap(sid, st, st_.sid)
         f.call("PyList_Append", code, sid)
         f.call("PyList_Append", slots, st)
-        nbytes = f.call("PyLong_AsSsize_t", f.load(st, st_.nbytes))
+        nbytes = f.call("small", f.load(st, st_.nbytes))
         f.store(f.whole("add", f.load(pending, kind="i64"), nbytes), pending, kind="i64")
     total = f.load(pending, kind="i64")
     with f.when(f.test("ne", count, 0, "i64")):
@@ -294,8 +294,8 @@ def commit(m: Module, t_: Offsets, st_: Offsets, s_: Offsets, form_: Offsets) ->
 
 def flush_when_long(f: Function, S: str, code: str, total: str, s_: Offsets) -> None:
     """Run what is recorded if a bound was passed."""
-    long = f.test("sgt", f.load(code, SIZE, "i64"), f.call("PyLong_AsSsize_t", f.load(S, s_.bound)), "i64")
-    large = f.test("sgt", total, f.call("PyLong_AsSsize_t", f.load(S, s_.byte_bound)), "i64")
+    long = f.test("sgt", f.load(code, SIZE, "i64"), f.call("small", f.load(S, s_.bound)), "i64")
+    large = f.test("sgt", total, f.call("small", f.load(S, s_.byte_bound)), "i64")
     with f.when(f.value(f"or i1 {long}, {large}")):
         done = f.invoke(f.object("flush_at_bound"), S)
         f.jump_if(f.test("eq", done, "null"), "failed")
@@ -326,7 +326,7 @@ def edge(m: Module, t_: Offsets, x_: Offsets, v_: Offsets) -> None:
     with f.when(f.test("ne", view, none)):  # one whose base was not written since has its history
         version = f.load(t, t_.ver)
         f.jump_if(f.test("eq", version, none), "odd")
-        now, then = (f.call("PyLong_AsSsize_t", x) for x in (f.load(version, v_.n), f.load(view, ITEMS + 16)))
+        now, then = (f.call("small", x) for x in (f.load(version, v_.n), f.load(view, ITEMS + 16)))
         f.jump_if(f.test("ne", now, then, "i64"), "odd")
     gf = f.load(t, t_.gf)
     with f.when(f.test("ne", gf, none)):
@@ -357,7 +357,7 @@ def version_number(m: Module, t_: Offsets, v_: Offsets) -> None:
     f.jump_if(f.test("ne", f.call("is_number", "%a0"), 0, "i64"), "none")
     version = f.load("%a0", t_.ver)
     f.jump_if(f.test("eq", version, f.object("None")), "none")
-    f.ret(f.call("PyLong_AsSsize_t", f.load(version, v_.n)))
+    f.ret(f.call("small", f.load(version, v_.n)))
     f.label("none")
     f.ret(0)
     f.end()
@@ -372,7 +372,7 @@ def edges_and_saved(m: Module, node_: Offsets, plan_: Offsets) -> None:
     edges = f.call("PyTuple_New", count)
     f.store(edges, node, node_.edges)
     with f.each(count) as k:
-        i = f.call("PyLong_AsSsize_t", f.item(f.load(inputs, ITEMS), k))
+        i = f.call("small", f.item(f.load(inputs, ITEMS), k))
         found = f.call("edge", f.item(operands, i))
         f.jump_if(f.test("eq", found, "null"), "odd")
         f.put(found, f.at(edges, ITEMS), k)
@@ -382,7 +382,7 @@ def edges_and_saved(m: Module, node_: Offsets, plan_: Offsets) -> None:
     f.store(saved, node, node_.saved)
     written = f.var("i64", "0")
     with f.each(saves) as k:
-        a = f.item(operands, f.call("PyLong_AsSsize_t", f.item(f.load(args, ITEMS), k)))
+        a = f.item(operands, f.call("small", f.item(f.load(args, ITEMS), k)))
         f.incref(a)
         f.put(a, f.load(saved, ITEMS), k)
         version = f.call("version", a)

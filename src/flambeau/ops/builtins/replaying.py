@@ -116,7 +116,7 @@ def give(m: Module, st_: Offsets, block_: Offsets) -> None:
     with f.each(f.load(wanted, SIZE, "i64")) as k:
         one = f.item(f.at(wanted, ITEMS), k)
         nbytes, home = f.load(one, ITEMS + 8), f.load(one, ITEMS + 16)
-        st = f.item(slots, f.call("PyLong_AsSsize_t", f.load(one, ITEMS)))
+        st = f.item(slots, f.call("small", f.load(one, ITEMS)))
         f.store("null", block_of)
         with f.when(f.test("ne", home, none)):
             f.store(f.call("cached", home, nbytes), block_of)

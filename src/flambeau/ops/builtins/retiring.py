@@ -103,7 +103,7 @@ def settled(m: Module, st_: Offsets) -> None:
     f = m.function("settled", "vpp")
     slots, promised, none = "%a0", "%a1", f.object("None")
     with f.each(f.load(promised, SIZE, "i64")) as i:
-        sid = f.call("PyLong_AsSsize_t", f.item(f.load(promised, ITEMS), i))
+        sid = f.call("small", f.item(f.load(promised, ITEMS), i))
         f.incref(none)
         f.swap(none, f.item(f.load(slots, ITEMS), sid), st_.pend)
     f.call("retire", slots)

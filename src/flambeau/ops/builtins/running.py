@@ -100,9 +100,7 @@ def ran(f: Function, run: str, given: str, after: tuple[str, str, str, str]) -> 
     """The native call; after: the function that is asked where it did not come to its end, and its arguments."""
     result = f.invoke(run, given)
     f.jump_if(f.test("eq", result, "null"), "failed")
-    with f.when(
-        f.test("ne", f.call("PyLong_AsSsize_t", result), -1, "i64")
-    ):  # a time slice is over, a check failed
+    with f.when(f.test("ne", f.call("small", result), -1, "i64")):  # a time slice is over, a check failed
         name, program, frame, progress = after
         then = f.invoke(f.object(name), program, frame, result, progress)
         f.decref(result)
@@ -192,7 +190,7 @@ def free_dead(m: Module, st_: Offsets, form_: Offsets) -> None:
     here = f.load(at, kind="i64")
     f.jump_unless(f.test("slt", here, stop, "i64"), "end")
     f.store(f.whole("add", here, 1), at, kind="i64")
-    with f.each(f.call("PyLong_AsSsize_t", f.load(f.item(items, here), form_.slots))):
+    with f.each(f.call("small", f.load(f.item(items, here), form_.slots))):
         slot, offset, then = entry(f, items, f.load(at, kind="i64"))
         f.store(f.whole("add", then, offset), at, kind="i64")
         st = f.item(slots, slot)
@@ -235,7 +233,7 @@ def unit(m: Module, form_: Offsets) -> None:
 
 def noted(f: Function, progress: str, progress_: Offsets, count: str) -> None:
     """So many instructions more have run."""
-    before = f.call("PyLong_AsSsize_t", f.load(progress, progress_.done))
+    before = f.call("small", f.load(progress, progress_.done))
     now = f.whole("add", before, f.load(count, kind="i64"))
     f.swap(f.call("PyLong_FromSsize_t", now), progress, progress_.done)
 
