@@ -205,7 +205,7 @@ def test_convolutions_with_what_follows(each_way: Ways, stride: int, padding: in
 def test_tiles_of_winograd_with_what_follows(each_way: Ways, stride: int, size: int) -> None:
     x, w, b = data(3, 48, size, size), data(96, 48, 3, 3, seed=1), data(96, seed=2)
     g = conv_planning.geometry(x.shape, w.shape, [stride] * 2, [1] * 2, [1] * 2)
-    assert conv_planning._by_winograd("forward", g, "f32") is not None
+    assert conv_planning.by_winograd("forward", g, "f32") is not None
 
     def run() -> Any:
         y = F.batch_norm(F.conv2d(x, w, b, stride, 1), b, b.abs() + 1, b * 2, b - 1)
@@ -214,7 +214,7 @@ def test_tiles_of_winograd_with_what_follows(each_way: Ways, stride: int, size: 
     same(each_way(run))
 
 
-def test_gradients_of_a_convolution_by_winograd_with_a_stride() -> None:
+def test_gradients_of_a_convolutionby_winograd_with_a_stride() -> None:
     """Also of its gradients; float64 goes by the direct form."""
     found = []
     for dtype in (torch.float32, torch.float64):
