@@ -268,6 +268,20 @@ def test_workspace_is_bounded() -> None:
     assert max(sizes) <= 16 << 20
 
 
+@pytest.mark.parametrize("kind", ["forward", "data"])
+@pytest.mark.parametrize("given, made, size", [(64, 128, 32), (128, 256, 16), (256, 512, 8)])
+def test_workspace_with_a_stride(given: int, made: int, size: int, kind: str) -> None:
+    """The layers of a residual net over 32 images, in two parts: no more than its layers without a stride take."""
+    case = Case((32, given, size, size), (made, given, 3, 3), stride=2, padding=1)
+    strides = [
+        (c * area, area, 0, row, 1)
+        for c, area, row in ((given, size**2, size), (given, 9, 3), (made, size**2 // 4, size // 2))
+    ]
+    on = Machine(512, caches=(32 << 10, 1 << 20, 32 << 20))
+    p = conv_planning.plan(kind, case.geometry(), *strides, "f32", on, 2)
+    assert p.spec.by == "winograd" and p.parts * (p.work + p.table) < 8 << 20
+
+
 def test_one_kernel_for_many_shapes() -> None:
     strides = (1 << 16, 1 << 12, 0, 1 << 6, 1)
     specs = set()

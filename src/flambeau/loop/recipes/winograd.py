@@ -27,7 +27,7 @@ DEPTH = 256  # channels of a strip of transformed tiles that stay in the first c
 TOGETHER = 4  # channels that are transformed at a time
 AHEAD = 16  # channels by which filters are asked for before they are transformed
 KEPT = 8 << 20  # bytes that the transformed source of a unit may take
-MORE = 1.04  # of the multiply-adds, for less memory
+MORE, FOR_STRIDED = 1.04, 1.08  # of the multiply-adds, for less memory; with a stride there is more of it
 INTS = (
     *("n", "ci", "co", "sh", "sw", "oh", "ow", "ph", "pw"),
     *(f"{a}{b}" for a in "xy" for b in "nchw"),
@@ -354,7 +354,7 @@ def winograd_pieces(
         gp = gp + 1 if gp < parts else 2 * gp
     if not found:
         return winograd_blocks(spec, ints, caches, 1, 1, 1)
-    most = min(cost for cost, _, _ in found) * MORE
+    most = min(cost for cost, _, _ in found) * (FOR_STRIDED if spec.strided else MORE)
     return min((way for way in found if way[0] <= most), key=lambda way: way[1])[2]
 
 
