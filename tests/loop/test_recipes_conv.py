@@ -57,6 +57,7 @@ CASES = [
     Case((2, 30, 4, 5, 3), (29, 30, 2, 1, 2), stride=2, padding=1),
     Case((5, 400, 7, 7), (96, 400, 1, 1)),
     Case((2, 64, 9, 13), (64, 64, 1, 1), stride=2),
+    Case((2, 64, 6, 5), (40, 64, 1, 1), padding=1),
 ]
 KINDS = ("forward", "data", "weight")
 

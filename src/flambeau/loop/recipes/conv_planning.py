@@ -474,8 +474,10 @@ def _channel_tiles(
         area *= ceil_div(ints["o" + a], s)
     lanes = 2 * vector
     panels, work = ceil_div(ints["co"], lanes), _units(spec, ints)[1]
-    plain = all(ints[n + a] == 1 for n in "kt" for a in AXES) and not any(ints["p" + a] for a in AXES)
-    direct = plain
+    # the gradient of data that were padded has no zeros before it, but begins further on
+    direct = all(ints[n + a] == 1 for n in "kt" for a in AXES) and not any(
+        ints[n + a] for n in "pa" for a in AXES
+    )
     k = ints["ci"] * ints["kd"] * ints["kh"] * ints["kw"]
     # each part copies the images of its channels, or packs the weights of its images: the larger is shared out
     heavy = ints["co"] * k > ints["n"] * ints["ci"] * channel
