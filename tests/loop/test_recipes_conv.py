@@ -272,6 +272,26 @@ def test_columns_of_a_stride(kind: str, stride: int) -> None:
         assert bits(compute(kind, case, a, machine, nt)) == bits(want)
 
 
+@pytest.mark.parametrize("stride", [2, 3])
+@pytest.mark.parametrize(
+    ("by", "x", "w"), [("pixels", (2, 3, 9, 70), (3, 1, 3, 3)), ("channels", (1, 32, 9, 70), (8, 32, 3, 3))]
+)
+def test_columns_of_a_gradient(by: str, x: tuple[int, ...], w: tuple[int, ...], stride: int) -> None:
+    """Long rows of the gradient of the data are written with a constant step of 2; any other one is a scatter."""
+    case = Case(x, w, stride=stride, padding=1, groups=x[1] // w[1])
+    a = arrays(case)
+    p = conv_planning.plan("data", case.geometry(), *[elements(a[n]) for n in "xwy"], "f32", WIDE)
+    assert p.spec.by == by
+    writes = [
+        line for line in show(conv_planning.build(p.spec)).splitlines() if line.lstrip().startswith("y[")
+    ]
+    assert len(writes) == 2 and " * 2)" in writes[0] and " * 2)" not in writes[1] and "tw" in writes[1]
+    want = compute("data", case, a)
+    assert close(want, reference("data", case.geometry(), a))
+    for machine, nt in ((NARROW, 1), (SMALL, 2)):
+        assert bits(compute("data", case, a, machine, nt)) == bits(want)
+
+
 DEPTHWISE = [
     Case((2, 3, 9, 21), (6, 1, 3, 3), padding=1, groups=3),
     Case((2, 2, 9, 35), (2, 1, 3, 3), stride=2, padding=1, groups=2),

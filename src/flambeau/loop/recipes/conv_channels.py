@@ -15,7 +15,7 @@ from ..ir import SIZE, Kernel
 from . import packing
 from .contraction import KC, Epilogue, ceil_div, muladd, round_up
 from .conv_image import ConvSpec, Image, integers
-from .conv_pixels import Nest
+from .conv_pixels import Nest, even_steps
 
 BLOCK, LARGE = 96, 200  # positions whose sums are kept at a time; where weights are most of what is read
 
@@ -310,8 +310,7 @@ class Channels(Nest):
                 from_ = b.let(r * self.wide + start)
                 if self.y is not None:
                     plane = b.let(image * i["yn"] + channel * i["yc"] + base)
-                    with b.vfor("x", lo, hi, self.spec.block) as x:
-                        self.y[plane + x * step] = self.turned[from_ + x]
+                    even_steps(b, self.y, plane, step, self.turned, from_, (lo, hi), self.spec.block)
                 elif self.emit is not None:
                     with b.vfor("x", lo, hi, self.spec.block) as x:
                         self.emit(self.turned[from_ + x], image, channel, base + x * step)

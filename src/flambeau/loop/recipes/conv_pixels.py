@@ -12,9 +12,32 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..build import Buffer, Builder, Register, Value, const, maximum, minimum, select
+from ..ir import Const
 from . import packing
 from .contraction import KC, muladd, round_up
 from .conv_image import ConvSpec, Image
+
+
+def even_steps(
+    b: Builder,
+    y: Buffer,
+    first: Value,
+    step: Value,
+    out: Buffer,
+    at: Value,
+    x: tuple[Value, Value],
+    width: int,
+) -> None:
+    """Write a row of scratch to every step-th element: a step known only at run time is a scatter, which takes longer
+    than whole vectors with the step of a constant, 2."""
+    if isinstance(step.expr, Const):
+        with b.vfor("x", *x, width) as k:
+            y[first + k * step] = out[at + k]
+        return
+    with b.if_(step.eq(2) & (x[1] - x[0] >= width)), b.vfor("x", *x, width) as k:
+        y[first + k * 2] = out[at + k]
+    with b.else_(), b.vfor("x", *x, width) as k:
+        y[first + k * step] = out[at + k]
 
 
 def weight_pitch(spec: ConvSpec) -> int:
@@ -203,13 +226,14 @@ class Nest:
                 channel = b.let(self.group * i["co"] + o0 + r)
                 position = [v * s + q for v, s, q in zip((z, y), self.step, self.phase, strict=False)]
                 line = self._line(channel, position)
-                with b.vfor("x", x0, x1, spec.block) as x:
-                    column = x * self.step[2] + self.phase[2]
-                    acc = self.out[from_ + x]
-                    if self.y is not None:
-                        self.y[line + column * i["yw"]] = acc
-                    elif self.emit is not None:
-                        self.emit(acc, self.n, channel, line + column)
+                if self.y is not None:
+                    first, step = b.let(line + self.phase[2] * i["yw"]), self.step[2] * i["yw"]
+                    even_steps(b, self.y, first, step, self.out, from_, (x0, x1), spec.block)
+                elif self.emit is not None:
+                    with b.vfor("x", x0, x1, spec.block) as x:
+                        self.emit(
+                            self.out[from_ + x], self.n, channel, line + x * self.step[2] + self.phase[2]
+                        )
 
     def _line(self, channel: Value, position: list[Value]) -> Value:
         """Where a row of the output begins: in y, or in the row-major plane."""
