@@ -332,6 +332,8 @@ def test_depthwise_reads_a_vector_once() -> None:
     p = conv_planning.plan("forward", case.geometry(), *[elements(a[n]) for n in "xwy"], "f32", WIDE)
     text = show(conv_planning.build(p.spec))
     assert p.spec.rows == 8 and text.count("fma(") == 56 and text.count("for tap") == 14
+    p = conv_planning.plan("forward", case.geometry(), *[elements(a[n]) for n in "xwy"], "f32", NARROW)
+    assert (p.spec.rows, p.spec.lanes) == (6, 16)  # with 16 registers a weight serves two vectors
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,10 @@ def _value(number: int | Value) -> Value:
     return const("i64", number) if isinstance(number, int) else number
 
 
-def planes_rows(high: int) -> int:
-    """Rows of a tile: up to 8, all tiles of a plane about equal."""
-    return ceil_div(high, ceil_div(high, 8))
+def planes_tile(high: int, wide: int, taps: int, vector: int, registers: int) -> tuple[int, int]:
+    """Rows of a tile, all tiles of a plane about equal, and lanes.
+
+    Up to 8 rows of a vector. Where a weight is loaded for itself each time (not with its product, as with AVX-512, and
+    not held), it serves two vectors, of as many rows as 16 registers hold."""
+    pairs = registers == 16 and taps > HELD and wide > vector
+    return ceil_div(high, ceil_div(high, 6 if pairs else 8)), 2 * vector if pairs else vector

@@ -13,7 +13,7 @@ from .conv import conv
 from .conv_channels import BLOCK, LARGE, channels_workspace
 from .conv_image import AXES, ConvSpec, Window, fixed_ints
 from .conv_pixels import weight_pitch
-from .conv_planes import TAPS, planes_rows
+from .conv_planes import TAPS, planes_tile
 from .conv_weight import LANES, THIN, conv_weight, thin_workspace, workspace
 from .packing import SPARE
 from .planning import Vectors, balanced, even_rows, registers, tile
@@ -286,10 +286,11 @@ def _planes(
     window = Window(*(v[a] for v in (g.taps, g.stride, g.dilation) for a in (1, 2)))
     data = kind == "data"
     source, out, size, extent = (y, x, g.out, g.size) if data else (x, y, g.size, g.out)
-    rows, vector = planes_rows(extent[1]), target.vector_bits // 8 // SIZE[dtype]
+    vector, taps = target.vector_bits // 8 // SIZE[dtype], g.taps[1] * g.taps[2]
+    rows, lanes = planes_tile(extent[1], extent[2], taps, vector, registers(target))
     strided = max(g.stride) > 1
     spec = ConvSpec(
-        kind, dtype, rows, vector, vector, source[4] == 1, out[4] == 1, strided, grouped=True, by="planes"
+        kind, dtype, rows, lanes, vector, source[4] == 1, out[4] == 1, strided, grouped=True, by="planes"
     )
     apart = [(g.taps[a] - 1) * g.dilation[a] for a in range(3)]
     before = [n - p if data else p for n, p in zip(apart, g.padding, strict=True)]
@@ -298,8 +299,8 @@ def _planes(
     ints = _shared(g) | _axes("s", size) | _axes("o", extent) | _axes("p", before) | _axes("e", copy)
     ints |= {"ci": 1, "co": g.cout // g.groups, "zero": 1} | _strides(source, out)
     ints |= {"wg": g.cout // g.groups * w[0], "wo": w[0], "wc": w[1]} | _axes("w", w[2:])
-    ints["wp"] = copy[1] * copy[2] * g.stride[1] * g.stride[2] + vector
-    ints["ws"] = ints["wp"] + g.taps[1] * g.taps[2] + 64 // SIZE[dtype]
+    ints["wp"] = copy[1] * copy[2] * g.stride[1] * g.stride[2] + lanes
+    ints["ws"] = ints["wp"] + taps + 64 // SIZE[dtype]
     parts = max(1, min(threads, g.images * g.groups, _units(spec, ints)[1] >> 16))
     return ConvPlan(spec._replace(window=window), ints, parts, ints["ws"] * SIZE[dtype], 0)
 
