@@ -14,6 +14,7 @@ import pytest
 import flambeau as torch
 from flambeau.stream import contraction, program
 from flambeau.stream import products as plans
+from flambeau.stream.novelty import Novelty
 from flambeau.stream.program import STATS
 
 F = torch.nn.functional
@@ -185,3 +186,16 @@ def test_a_long_run_leaves_nothing_behind() -> None:
     for n in range(2000):
         step(n)
     assert state() == first
+
+
+@pytest.mark.parametrize(("between", "planned"), [(1, False), (500, True)])
+def test_what_is_planned_counts_by_its_work(between: int, planned: bool) -> None:
+    """A number that is read after each step of a decoder has a program; that says nothing of the step itself."""
+    for _ in range(60):
+        Novelty.note(False)
+        STATS["launches"] += 50
+        Novelty.ran()
+        STATS["launches"] += between
+    Novelty.note(False)
+    Novelty.ran()
+    assert (Novelty.unplanned < Novelty.CALM) is planned

@@ -206,6 +206,7 @@ def run_new(progress: Progress, slots: list[Any], pending: int) -> None:
         known.note()
         run_units(known, slots, pending, progress)
         known.note()
+    Novelty.ran()
 
 
 def at_flush() -> None:

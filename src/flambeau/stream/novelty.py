@@ -16,9 +16,10 @@ class Novelty:
     be compiled for nothing."""
 
     level = 0.0  # the share of new keys among those without a program
-    unplanned = 1.0  # the share of flushes without a program among the last few
+    unplanned = 1.0  # the share of flushes without a program among the last few, all as large as those are
     settled = 0  # new sequences since an instruction was planned for the first time
-    flushes = hits = 0  # those without a program so far; the others up to the last of them
+    flushes = 0  # those without a program so far
+    launches, size = 0, 1  # of all flushes up to the end of the last of them, and of that one
     HIGH, SETTLED = 0.3, 64
     # Planning an instruction takes as long as so many calls of small programs; a sequence that comes again within a few
     # flushes is expected to go on doing so for some thousand.
@@ -29,12 +30,18 @@ class Novelty:
         """A key without a program came, a new one or not; the number of this flush."""
         cls.level += ((1.0 if new else 0.0) - cls.level) * 0.02
         cls.settled += new
-        hits = STATS["hits"]
-        cls.unplanned *= 0.9 ** min(max(hits - cls.hits, 0), 100)
+        planned = (STATS["launches"] - cls.launches) / cls.size
+        cls.unplanned *= 0.9 ** min(max(planned, 0), 100)
         cls.unplanned += (1 - cls.unplanned) * 0.1
-        cls.hits = hits
+        cls.launches = STATS["launches"]
         cls.flushes += 1
-        return cls.flushes + hits
+        return cls.flushes + STATS["hits"]
+
+    @classmethod
+    def ran(cls) -> None:
+        """The flush that was noted last is over."""
+        launches = STATS["launches"]
+        cls.launches, cls.size = launches, max(launches - cls.launches, 1)
 
     @classmethod
     def plans(cls, known: Known, now: int, pending: int) -> bool:
