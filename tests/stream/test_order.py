@@ -126,3 +126,22 @@ def test_a_product_lets_a_kernel_go_first_that_frees_memory(monkeypatch: pytest.
     calm = peaks(wide)
     monkeypatch.setattr(program, "calmed", lambda launches, _: launches)
     assert peaks(wide) > calm
+
+
+def test_many_writes_to_one_buffer_are_planned_in_linear_time(monkeypatch):
+    """The ranges of a view and its own twin are not computed, whatever the number of writes."""
+    from flambeau.stream import nodes
+
+    asked = []
+    extent_bytes = nodes.extent_bytes
+    monkeypatch.setattr(nodes, "extent_bytes", lambda *view: asked.append(1) or extent_bytes(*view))
+    total = torch.zeros(3)
+    total.tolist()
+    for _ in range(3):
+        flush.Novelty.level = 0.0
+        for _ in range(200):
+            total.add_(1)
+            torch.ones(3) * 2 + 1
+        value = total.tolist()
+    assert value == [600.0] * 3
+    assert flush.STATS["planned"] and len(asked) < 2000

@@ -264,6 +264,8 @@ def overlap(a: PVal, b: PVal) -> bool:
     """Whether two views of one buffer may share memory (by their ranges; offsets unknown at planning time: yes)."""
     if a.offslot != b.offslot:
         return True
+    if a.off == b.off and a.shape == b.shape and a.strides == b.strides:
+        return 0 not in a.shape
     lo_a, hi_a = a.off, extent_bytes(a.shape, a.strides, a.off)
     lo_b, hi_b = b.off, extent_bytes(b.shape, b.strides, b.off)
     if hi_a <= lo_b or hi_b <= lo_a:

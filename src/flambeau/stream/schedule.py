@@ -95,9 +95,12 @@ class Scheduler:
 
     def before_write(self, v: PVal) -> None:
         """Nodes that still wait to read what is about to be written."""
-        for out in self.waiting_on.get(v.buf.id, ()):
-            if out in self.waiting:
-                self.place(self.waiting[out][1])
+        readers = self.waiting_on.get(v.buf.id)
+        if readers:
+            self.waiting_on[v.buf.id] = []  # none of them waits when the next write comes
+            for out in readers:
+                if out in self.waiting:
+                    self.place(self.waiting[out][1])
 
     def place_checks(self) -> None:
         """Indexed reads may fail: they come before writes that cannot be undone, with all that waits for them."""
