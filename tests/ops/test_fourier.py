@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import flambeau
+from flambeau.ops import fourier
 
 rng = np.random.default_rng(1)
 REAL = rng.standard_normal((3, 5, 6))
@@ -87,6 +88,26 @@ def test_transforms(name: str) -> None:
     single = REAL.astype("f") if name.startswith(OF_REAL) else COMPLEX.astype("F")
     both(lambda m: getattr(m.fft, name)(m.tensor(single)), 1e-5)
     both(lambda m: getattr(m.fft, name)(m.tensor([[1, 2, 3], [4, 5, 7]])), 1e-5)
+
+
+@pytest.mark.parametrize("name", ["fft", "ifft", "rfft", "irfft"])
+def test_threads_and_libraries(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same bits on any number of threads; without SciPy, NumPy's transforms."""
+    given = np.random.default_rng(2).standard_normal((37, 1001)) + 0j
+    x = flambeau.tensor(given.real if name == "rfft" else given)
+    before = flambeau.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 3):
+            flambeau.set_num_threads(threads)
+            found.append(getattr(flambeau.fft, name)(x).numpy())
+    finally:
+        flambeau.set_num_threads(before)
+    assert all(a.tobytes() == found[0].tobytes() for a in found)
+    monkeypatch.setattr(fourier, "transforms", lambda: np.fft)
+    np.testing.assert_allclose(getattr(flambeau.fft, name)(x).numpy(), found[0], atol=1e-12)
+    single = getattr(flambeau.fft, name)(x.to(flambeau.float32 if name == "rfft" else flambeau.complex64))
+    np.testing.assert_allclose(single.numpy(), found[0], atol=1e-3)
 
 
 @pytest.mark.torch

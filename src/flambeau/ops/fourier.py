@@ -13,6 +13,7 @@ from ..dtypes import default_dtype, float32, float64
 from ..errors import fail
 from ..shapes import numel, wrap_dim
 from ..stream import pairs
+from ..stream.backend import current
 from ..stream.external import routine
 from ..stream.graph import Val, cast, opaque
 from .elementwise import into
@@ -22,42 +23,49 @@ from .rules import scalar_name
 Dims = tuple[int, ...]
 FORWARD = {0: "backward", 1: "ortho", 2: "forward"}  # NumPy's names, by normalization
 INVERSE = {0: "forward", 1: "ortho", 2: "backward"}
+SHARED = 1 << 15  # elements from which on threads are worth their start
 
 
 @functools.cache
 def transforms() -> Any:
-    """The module that computes: NumPy's, if it keeps single precision (from 2.0 on), else SciPy's if there is one."""
-    import numpy as np
+    """The module that computes: SciPy's, which does several transforms at a time, or NumPy's."""
+    try:
+        import scipy.fft
 
-    if int(np.__version__.partition(".")[0]) < 2:
-        try:
-            import scipy.fft
+        return scipy.fft
+    except ImportError:
+        import numpy as np
 
-            return scipy.fft
-        except ImportError:
-            pass
-    return np.fft
+        return np.fft
+
+
+def transformed(kind: str, x: Any, **options: Any) -> Any:
+    """An array's transform; SciPy's are shared out among threads, each as it would be alone."""
+    module = transforms()
+    if module.__name__.startswith("scipy"):
+        options["workers"] = current().get_num_threads() if x.size >= SHARED else 1
+    return getattr(module, kind)(x, **options)
 
 
 @routine
 def fourier(x: Any, dims: Dims, normalization: int, forward: bool) -> Any:
     """The transform of complex numbers."""
     if forward:
-        return transforms().fftn(x, axes=dims, norm=FORWARD[normalization])
-    return transforms().ifftn(x, axes=dims, norm=INVERSE[normalization])
+        return transformed("fftn", x, axes=dims, norm=FORWARD[normalization])
+    return transformed("ifftn", x, axes=dims, norm=INVERSE[normalization])
 
 
 @routine
 def fourier_of_real(x: Any, dims: Dims, normalization: int) -> Any:
     """The first half, along the last of dims, of the transform of real numbers."""
-    return transforms().rfftn(x, axes=dims, norm=FORWARD[normalization])
+    return transformed("rfftn", x, axes=dims, norm=FORWARD[normalization])
 
 
 @routine
 def fourier_to_real(x: Any, dims: Dims, normalization: int, last: int) -> Any:
     """The inverse transform of what is Hermitian, from its first half along the last of dims."""
     sizes = [*[x.shape[d] for d in dims[:-1]], last]
-    return transforms().irfftn(x, s=sizes, axes=dims, norm=INVERSE[normalization])
+    return transformed("irfftn", x, s=sizes, axes=dims, norm=INVERSE[normalization])
 
 
 def _external(name: str, x: Val, shape: Dims, d: Any, *args: Any) -> Val:
