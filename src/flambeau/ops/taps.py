@@ -13,14 +13,10 @@ from ..stream.graph import Val, const, contiguous, empty, opaque, store
 
 Sizes = tuple[int, ...]
 
-LEAST, PLANE = (
-    16,
-    512,
-)  # channels from which on it pays; positions from which on each image is a product of its own
-MADE, ROOM = (
-    64,
-    1 << 23,
-)  # with several taps: channels made from which on, elements up to which they are copied
+LEAST = 16  # channels from which on it pays
+PLANE = 512  # positions from which on each image is a product of its own
+MADE = 64  # with several taps: channels made from which on,
+ROOM = 1 << 23  # and elements up to which they are copied
 
 
 def serve(
