@@ -8,7 +8,7 @@ from typing import Any
 from ..dtypes import bool_, float32
 from ..errors import fail
 from ..shapes import numel, view_strides
-from ..stream.graph import Val, cast, const, contiguous, expand, index_, map_, opaque, reduce_
+from ..stream.graph import Val, cast, const, contiguous, empty, expand, index_, map_, opaque, reduce_, store
 from ..stream.value import LOCAL
 from .contraction import contract, matmul, shaped, stacks
 from .entry import FUNCTIONS, OT, N, T, composite, op
@@ -57,9 +57,14 @@ def _turned(x: Any) -> Any:
     return _swapped(x, x.ndim - 2, x.ndim - 1)
 
 
-def _rows_of(x: Any, lead: Sizes, rows: int) -> Any:
-    """Dense (batch, heads, length, size) with the rows of all heads that share keys below each other."""
-    return shaped(x, (*lead, rows, x.shape[-1]))
+def _grown(x: Any, rows: int) -> Any:
+    """(batch, heads, rows, size) with zeros below."""
+    if x.shape[2] == rows:
+        return x
+    out = empty((*x.shape[:2], rows, x.shape[3]), x.dtype)
+    store(out, const(0, x.dtype))
+    store(out.view_as(x.shape, out.strides, out.off), x)
+    return out
 
 
 def _back_to(x: Any, lead: Sizes) -> Any:
@@ -114,7 +119,7 @@ class _Call:
     def forward(self, *kept: Any) -> tuple[Any, Any]:
         """(result, logsumexp of each row). kept: of the weights, if some are dropped."""
         batch, heads, length, _ = self.q.shape
-        if length * self.attrs[2] <= FEW_QUERIES and not kept:
+        if self.few(kept):
             return self.of_few()
         outs = [((batch, length, heads, self.v.shape[3]), self.dtype), ((batch, heads, length), self.dtype)]
         out, lse = opaque(
@@ -122,18 +127,27 @@ class _Call:
         )
         return _back_to(out, self.lead), lse
 
-    def of_few(self) -> tuple[Any, Any]:
-        """The same for few queries: all that share keys are the rows of two products, which read those once."""
-        scale, causal, group = self.attrs
-        batch, heads, length, _ = self.q.shape
-        lead, rows = self.k.shape[:2], group * length
-        q, k, v = self.q, self.k, self.v
-        q = q if group == 1 else _rows_of(contiguous(q), lead, rows)
-        if causal and length < k.shape[2]:  # keys that nobody sees
-            k, v = (x.view_as((*lead, length, x.shape[3]), x.strides, x.off) for x in (k, v))
-        shape = (batch, heads, length, k.shape[2])
-        scores = shaped(contract(*stacks(q, _turned(k), lead)), shape)
-        scores = map_("mul", scores, const(scale, self.dtype))
+    def few(self, kept: tuple[Any, ...]) -> bool:
+        """Whether the queries that share keys are so few that products of few rows serve."""
+        return not kept and self.q.shape[2] * self.attrs[2] <= FEW_QUERIES
+
+    def rows(self, x: Any) -> Any:
+        """(batch, heads of queries, rows, size) as stacks of matrices, one for each head of keys."""
+        group = self.attrs[2]
+        return x if group == 1 else shaped(contiguous(x), (*self.k.shape[:2], group * x.shape[2], x.shape[3]))
+
+    def product(self, a: Any, b: Any, shape: Sizes) -> Any:
+        """A stack of matrices times those of each head of keys, under another shape."""
+        return shaped(contract(*stacks(a, b, self.k.shape[:2])), shape)
+
+    def seen(self) -> tuple[Any, Any, Any]:
+        """(scores, keys, values) of few queries, without keys that nobody sees; what is hidden is -inf."""
+        scale, causal, _ = self.attrs
+        k, v = self.k, self.v
+        count = min(self.q.shape[2], k.shape[2]) if causal else k.shape[2]
+        k, v = (x.view_as((*x.shape[:2], count, x.shape[3]), x.strides, x.off) for x in (k, v))
+        shape = (*self.q.shape[:3], count)
+        scores = map_("mul", self.product(self.rows(self.q), _turned(k), shape), const(scale, self.dtype))
         unseen = const(-math.inf, self.dtype)
         if causal:
             seen = map_("le", index_(shape, 3), index_(shape, 2), out=bool_)
@@ -141,17 +155,42 @@ class _Call:
         for mask in self.mask:
             added = mask.dtype is not bool_
             scores = map_("add", scores, mask) if added else map_("select", mask, scores, unseen)
+        return scores, k, v
+
+    def of_few(self) -> tuple[Any, Any]:
+        """`forward` for few queries: all that share keys are the rows of two products, which read those once."""
+        batch, heads, length, _ = self.q.shape
+        scores, _, v = self.seen()
         weights, lse = _normalised(scores)
-        made = contract(*stacks(_rows_of(contiguous(weights), lead, rows), v, lead))
-        made = shaped(made, (batch, heads, length, v.shape[3]))
+        made = self.product(self.rows(contiguous(weights)), v, (batch, heads, length, v.shape[3]))
         if length > 1:  # rows by rows in memory, as tiles are stored
             made = contiguous(_swapped(made, 1, 2))
         return _back_to(shaped(made, (batch, length, heads, v.shape[3])), self.lead), lse
+
+    def back_of_few(self, grad: Any, lse: Any, delta: Any) -> tuple[Any, ...]:
+        """`backward` for few queries."""
+        scores, k, v = self.seen()
+        each = (*lse.shape, 1)
+        weights = contiguous(map_("exp", map_("sub", scores, shaped(lse, each))))
+        grad, whole = self.rows(contiguous(grad)), self.rows(contiguous(self.q))
+        inner = map_("sub", self.product(grad, _turned(v), scores.shape), shaped(delta, each))
+        inner = map_("mul", map_("mul", weights, inner), const(self.attrs[0], self.dtype))
+        inner, weights = self.rows(contiguous(inner)), self.rows(weights)
+        dq = self.product(inner, k, self.q.shape)
+        dk = self.product(_turned(inner), whole, k.shape)
+        dv = self.product(_turned(weights), grad, v.shape)
+        grown = (_grown(x, self.k.shape[2]) for x in (dk, dv))
+        return tuple(
+            shaped(x, (*lead, *x.shape[2:]))
+            for x, lead in zip((dq, *grown), (self.lead, self.others, self.others))
+        )
 
     def backward(self, grad: Any, result: Any, lse: Any, factor: Any = None, *kept: Any) -> tuple[Any, ...]:
         """The gradients of query, key and value; factor: of the weights that are kept."""
         grad, result = self.four(grad, self.lead), self.four(result, self.lead)
         delta = reduce_("add", map_("mul", grad, result), (3,))
+        if self.few(kept):
+            return self.back_of_few(grad, lse, delta)
         grad = grad if factor is None else map_("mul", grad, factor)
         operands = (self.q, self.k, self.v, grad, lse, delta.view_as(lse.shape, lse.strides, delta.off))
         outs = [
