@@ -59,6 +59,11 @@ CASES = [
     Case((2, 64, 9, 13), (64, 64, 1, 1), stride=2),
     Case((2, 64, 6, 5), (40, 64, 1, 1), padding=1),
 ]
+ONE_TAP = [
+    Case((1, 33, 5, 5), (16, 33, 1, 1)),
+    Case((2, 3, 3, 3), (20, 3, 1, 1)),
+    Case((2, 8, 2, 5), (24, 8, 1, 1)),
+]
 KINDS = ("forward", "data", "weight")
 
 
@@ -140,6 +145,15 @@ def close(got: np.ndarray, want: np.ndarray) -> bool:
 def test_values(case: Case, kind: str) -> None:
     a = arrays(case)
     assert close(compute(kind, case, a), reference(kind, case.geometry(), a))
+
+
+@pytest.mark.parametrize("on", [SMALL, Machine(128)], ids=["32 registers", "16 registers"])
+@pytest.mark.parametrize("case", [*CASES, *ONE_TAP], ids=str)
+def test_short_vectors(case: Case, on: Machine) -> None:
+    """Two or four lanes, also of numbers of positions that fill no vector, have the bits of eight."""
+    for dtype, kind in itertools.product(("f32", "f64"), KINDS):
+        a = arrays(case, dtype)
+        assert bits(compute(kind, case, a, on)) == bits(compute(kind, case, a)), (dtype, kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)

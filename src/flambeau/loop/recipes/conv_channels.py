@@ -34,8 +34,8 @@ TOGETHER = 4  # tiles that are packed at a time: their positions are neighbours 
 
 
 def positions_pitch(spec: ConvSpec) -> int:
-    """Elements from one k to the next in packed positions."""
-    return round_up(spec.rows, spec.block)
+    """Elements from one k to the next in packed positions: those of a vector, which may be several registers."""
+    return 1 << (max(spec.rows, spec.block) - 1).bit_length()
 
 
 def block_room(spec: ConvSpec, k: int) -> int:
