@@ -12,7 +12,8 @@ import pytest
 
 import flambeau as torch
 from flambeau.device import cpython
-from flambeau.ops import builtins, kin, record
+from flambeau.ops import builtins, kin
+from flambeau.ops.builtins import retiring
 from flambeau.ops.registry import ENTRIES
 from flambeau.stream import flush
 from flambeau.stream.program import STATS
@@ -164,7 +165,8 @@ def test_a_small_shape_runs_without_a_program():
 @native
 def test_references_do_not_drift_where_shapes_are_new():
     builtins.install()
-    record.forget_programs()  # those of other tests would be, one by one
+    retiring.STORAGES.clear()  # what waits since other tests would be used up
+    retiring.BLOCKS.clear()
 
     def work(shapes):
         flush.MET.clear()  # what is known of sequences that came once
