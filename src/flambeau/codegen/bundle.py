@@ -7,6 +7,7 @@ grows by k from lane to lane. Vectors are those of the processor: of W lanes eac
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from ..loop import ir
 from .function import Buffer
@@ -83,7 +84,7 @@ class Bundles(Memory):
     def _loads(self, run: list[ir.Let], buffer: Buffer, index: Value) -> None:
         k, n = len(run), self._piece(buffer)
         type, align = f"<{n} x {buffer.memory}>", f"align {ir.SIZE[buffer.type]}"
-        shuffle, pieces, copied = self._shuffle(type, n), [], ""
+        shuffle, pieces, copied = partial(self._picked, type), [], ""
         if self._by_copy(buffer):
             copied = self.scratch(f"<{k * self.width} x {buffer.memory}>")
             self.out.append(f"  store <{k * self.width} x {buffer.memory}> zeroinitializer, ptr {copied}")
@@ -109,14 +110,14 @@ class Bundles(Memory):
     def _stores(self, run: list[ir.Store], buffer: Buffer, index: Value) -> None:
         k, n, width = len(run), self._piece(buffer), self.width
         type, whole = f"<{n} x {buffer.memory}>", f"<{width} x {buffer.memory}>"
-        shuffle, texts, pieces = self._shuffle(type, n), [], []
+        shuffle, texts, pieces = partial(self._picked, type), [], []
         for s in run:
             text = self.at(self.value(s.value), width)
             if buffer.type == "b1":
                 text = self.line(f"zext {llvm_type('b1', width)} {text} to {whole}")
             texts.append(text)
         for first in range(0, width, n):
-            parts = [self._taken(whole, text, list(range(first, first + n))) for text in texts]
+            parts = [self._picked(whole, text, "poison", range(first, first + n)) for text in texts]
             pieces += woven(parts, n, shuffle)
         size = ir.SIZE[buffer.type]
         if self._by_copy(buffer):
@@ -140,27 +141,14 @@ class Bundles(Memory):
 
     def _part(self, first: int, n: int, k: int) -> str:
         """The mask of n elements, k of which are one lane's."""
-        return self._taken(f"<{self.width} x i1>", self.mask, [at // k for at in range(first, first + n)])
-
-    def _taken(self, type: str, text: str, order: list[int]) -> str:
-        lanes = ", ".join(f"i32 {k}" for k in order)
-        return self.line(f"shufflevector {type} {text}, {type} poison, <{len(order)} x i32> <{lanes}>")
-
-    def _shuffle(self, type: str, n: int) -> Shuffle:
-        def shuffle(a: str, b: str, order: list[int]) -> str:
-            lanes = ", ".join(f"i32 {k}" for k in order)
-            return self.line(f"shufflevector {type} {a}, {type} {b}, <{n} x i32> <{lanes}>")
-
-        return shuffle
+        order = [at // k for at in range(first, first + n)]
+        return self._picked(f"<{self.width} x i1>", self.mask, "poison", order)
 
     def _joined(self, parts: list[str], n: int, memory: str) -> str:
         """Vectors one after the other as one."""
         while len(parts) > 1:
-            lanes, t = ", ".join(f"i32 {k}" for k in range(2 * n)), f"<{n} x {memory}>"
-            parts = [
-                self.line(f"shufflevector {t} {a}, {t} {b}, <{2 * n} x i32> <{lanes}>")
-                for a, b in zip(parts[::2], parts[1::2], strict=True)
-            ]
+            pairs = zip(parts[::2], parts[1::2], strict=True)
+            parts = [self._picked(f"<{n} x {memory}>", a, b, range(2 * n)) for a, b in pairs]
             n *= 2
         return parts[0]
 

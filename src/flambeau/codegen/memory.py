@@ -138,7 +138,7 @@ class Memory(Function):
 
     def _picked(self, type: str, a: str, b: str, order: Sequence[int]) -> str:
         lanes = ", ".join(f"i32 {k}" for k in order)
-        return self.line(f"shufflevector {type} {a}, {type} {b}, <{self.width} x i32> <{lanes}>")
+        return self.line(f"shufflevector {type} {a}, {type} {b}, <{len(order)} x i32> <{lanes}>")
 
     def _apart(self, type: str, buffer: Buffer, index: Value) -> str:
         """Elements one after the other: a gather takes two to ten times as long."""

@@ -8,7 +8,21 @@ from typing import Any
 from ..dtypes import bool_, float32
 from ..errors import fail
 from ..shapes import numel, view_strides
-from ..stream.graph import Val, cast, const, contiguous, empty, expand, index_, map_, opaque, reduce_, store
+from ..stream.graph import (
+    Val,
+    blank,
+    cast,
+    const,
+    contiguous,
+    expand,
+    index_,
+    map_,
+    opaque,
+    permuted,
+    reduce_,
+    store,
+    turned,
+)
 from ..stream.value import LOCAL
 from .contraction import contract, matmul, shaped, stacks
 from .entry import FUNCTIONS, OT, N, T, composite, op
@@ -47,22 +61,11 @@ def _four(x: Any, lead: Sizes, grouped: bool) -> Any:
     return x.view_as((*pair, rows, size), (*strides, *x.strides[-2:]), x.off)
 
 
-def _swapped(x: Any, a: int, b: int) -> Any:
-    order = list(range(x.ndim))
-    order[a], order[b] = b, a
-    return x.view_as(tuple([x.shape[d] for d in order]), tuple([x.strides[d] for d in order]), x.off)
-
-
-def _turned(x: Any) -> Any:
-    return _swapped(x, x.ndim - 2, x.ndim - 1)
-
-
 def _grown(x: Any, rows: int) -> Any:
     """(batch, heads, rows, size) with zeros below."""
     if x.shape[2] == rows:
         return x
-    out = empty((*x.shape[:2], rows, x.shape[3]), x.dtype)
-    store(out, const(0, x.dtype))
+    out = blank((*x.shape[:2], rows, x.shape[3]), x.dtype)
     store(out.view_as(x.shape, out.strides, out.off), x)
     return out
 
@@ -147,7 +150,7 @@ class _Call:
         count = min(self.q.shape[2], k.shape[2]) if causal else k.shape[2]
         k, v = (x.view_as((*x.shape[:2], count, x.shape[3]), x.strides, x.off) for x in (k, v))
         shape = (*self.q.shape[:3], count)
-        scores = map_("mul", self.product(self.rows(self.q), _turned(k), shape), const(scale, self.dtype))
+        scores = map_("mul", self.product(self.rows(self.q), turned(k), shape), const(scale, self.dtype))
         unseen = const(-math.inf, self.dtype)
         if causal:
             seen = map_("le", index_(shape, 3), index_(shape, 2), out=bool_)
@@ -164,7 +167,7 @@ class _Call:
         weights, lse = _normalised(scores)
         made = self.product(self.rows(contiguous(weights)), v, (batch, heads, length, v.shape[3]))
         if length > 1:  # rows by rows in memory, as tiles are stored
-            made = contiguous(_swapped(made, 1, 2))
+            made = contiguous(permuted(made, (0, 2, 1, 3)))
         return _back_to(shaped(made, (batch, length, heads, v.shape[3])), self.lead), lse
 
     def back_of_few(self, grad: Any, lse: Any, delta: Any) -> tuple[Any, ...]:
@@ -173,12 +176,12 @@ class _Call:
         each = (*lse.shape, 1)
         weights = contiguous(map_("exp", map_("sub", scores, shaped(lse, each))))
         grad, whole = self.rows(contiguous(grad)), self.rows(contiguous(self.q))
-        inner = map_("sub", self.product(grad, _turned(v), scores.shape), shaped(delta, each))
+        inner = map_("sub", self.product(grad, turned(v), scores.shape), shaped(delta, each))
         inner = map_("mul", map_("mul", weights, inner), const(self.attrs[0], self.dtype))
         inner, weights = self.rows(contiguous(inner)), self.rows(weights)
         dq = self.product(inner, k, self.q.shape)
-        dk = self.product(_turned(inner), whole, k.shape)
-        dv = self.product(_turned(weights), grad, v.shape)
+        dk = self.product(turned(inner), whole, k.shape)
+        dv = self.product(turned(weights), grad, v.shape)
         grown = (_grown(x, self.k.shape[2]) for x in (dk, dv))
         return tuple(
             shaped(x, (*lead, *x.shape[2:]))

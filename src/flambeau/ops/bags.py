@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..shapes import numel
-from ..stream.graph import Val, const, empty, opaque, store
+from ..stream.graph import blank, opaque
 from .entry import FUNCTIONS, T, op
 from .gather import base_shape
 from .places import check
@@ -13,13 +13,6 @@ from .places import check
 
 def _in_range(weight: Any, indices: Any, *rest: Any) -> None:
     check("embedding_bag", indices, weight._meta.shape[0], 0, IndexError)
-
-
-def _zeros(shape: tuple[int, ...], like: Val) -> Val:
-    out = empty(shape, like.dtype)
-    if numel(shape):
-        store(out, const(0, like.dtype))
-    return out
 
 
 def _embedding_bag_sum_back(
@@ -33,7 +26,7 @@ def _embedding_bag_sum(weight: T, indices: T, starts: T, mean: bool, padding_idx
     """The sum (mean) of weight[indices[i]] over the i from starts[b] up to starts[b + 1], for each b."""
     shape = (starts.shape[0], weight.shape[1])
     if not numel(shape) or not numel(indices.shape):
-        return _zeros(shape, weight)
+        return blank(shape, weight.dtype)
     return opaque("bags", (weight, indices, starts), [(shape, weight.dtype)], ((), mean, padding_idx))[0]
 
 
@@ -50,7 +43,7 @@ def _embedding_bag_spread(
     grad: T, indices: T, starts: T, rows: int, mean: bool, padding_idx: int = -1
 ) -> Any:
     """The gradient of `_embedding_bag_sum` for its table: the rows of grad added where the indices of their bags point."""
-    out = _zeros((rows, grad.shape[1]), grad)
+    out = blank((rows, grad.shape[1]), grad.dtype)
     if numel(grad.shape) and numel(indices.shape):
         opaque("bags", (out, grad, indices, starts), [], (("writes", (0,)), mean, padding_idx))
     return out

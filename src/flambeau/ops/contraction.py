@@ -7,7 +7,7 @@ from typing import Any
 from ..dtypes import float32
 from ..errors import fail
 from ..shapes import broadcast, contiguous_strides, numel, view_strides
-from ..stream.graph import Val, cast, const, contiguous, expand, map_, opaque, reduce_
+from ..stream.graph import Val, cast, const, contiguous, expand, map_, opaque, reduce_, turned
 from .elementwise import into
 from .entry import OT, N, T, composite, op
 
@@ -24,8 +24,7 @@ def contract(a: Val, b: Val) -> Val:
         return shaped(contiguous(map_("mul", a, b)), (batch, m, n))
     if m == 1 and n == 1:
         wide = float32 if a.dtype.is_floating_point and a.dtype.itemsize == 2 else a.dtype
-        y = b.view_as((*b.shape[:-2], 1, k), (*b.strides[:-2], b.strides[-1], b.strides[-2]), b.off)
-        total = reduce_("add", map_("mul", cast(a, wide), cast(y, wide)), (a.ndim - 1,))
+        total = reduce_("add", map_("mul", cast(a, wide), cast(turned(b), wide)), (a.ndim - 1,))
         return shaped(cast(total, a.dtype), (batch, 1, 1))
     return opaque("contract", (a, b), [((batch, m, n), a.dtype)])[0]
 

@@ -7,11 +7,10 @@ from typing import Any
 from ..dtypes import bool_, int64
 from ..errors import fail
 from ..shapes import numel, wrap_dim
-from ..stream.graph import const, empty, index_, map_, store
+from ..stream.graph import blank, const, empty, index_, map_, store
 from .elementwise import into
 from .entry import FUNCTIONS, T, composite, op, view
 from .view import Geometry
-from .view_backward import blank
 
 
 def _diagonal_rule(shape: Any, strides: Any, offset: int, dim1: int, dim2: int) -> Geometry:

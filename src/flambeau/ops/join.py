@@ -7,7 +7,7 @@ from typing import Any
 from ..dtypes import result_type
 from ..errors import fail
 from ..shapes import numel, wrap_dim
-from ..stream.graph import empty, store
+from ..stream.graph import blank, empty, store
 from .elementwise import into
 from .entry import FUNCTIONS, TS, composite, op
 from .places import apart
@@ -194,7 +194,6 @@ def _block_back(grad: Any, form: Any) -> list[Any]:
 
 @op(name="_block_diag", method=False, node="BlockDiagBackward0", grad={"tensors": _block_back})
 def _block_diag(tensors: TS) -> Any:
-    from .view_backward import blank
 
     dtype = result_type([(t.dtype, t.level) for t in tensors])
     out = blank((sum(t.shape[0] for t in tensors), sum(t.shape[1] for t in tensors)), dtype)

@@ -7,7 +7,7 @@ from typing import Any
 from ..dtypes import bool_, float64, int32, int64
 from ..errors import fail
 from ..shapes import numel, wrap_dim
-from ..stream.graph import Val, cast, const, empty, expand, index_, map_, store, take
+from ..stream.graph import Val, blank, cast, const, expand, index_, map_, take
 from ..stream.value import Tensor
 from .elementwise import both, into
 from .entry import FUNCTIONS, T, composite, op
@@ -103,8 +103,7 @@ def unique_consecutive(
 @op(method=False)
 def _count_at(input: T, weights: T, count: int) -> Any:
     """The sum of weights at each number below count."""
-    out = empty((count,), weights.dtype)
-    store(out, expand(const(0, weights.dtype), (count,)))
+    out = blank((count,), weights.dtype)
     n = numel(input.shape)
     if n:
         scatter_into(out, [(cast(input, int64), None)], weights, (n,), (0,), "add", "an element")
@@ -159,8 +158,7 @@ def _histogram(input: T, weight: T, bins: int, low: float, high: float) -> Any:
     place = map_("min", cast(at, int64), const(bins - 1, int64))
     place = map_("select", inside, place, const(0, int64))
     w = map_("select", inside, cast(weight, d), const(0, d))
-    out = empty((bins,), d)
-    store(out, expand(const(0, d), (bins,)))
+    out = blank((bins,), d)
     if numel(input.shape):
         scatter_into(out, [(place, None)], w, (numel(input.shape),), (0,), "add", "a bin")
     return out

@@ -88,9 +88,8 @@ class Form:
         names = entry.result_names(self) if entry.constant else [""] * len(self.outs)
         self.diff = [out[0].dtype.is_inexact and n not in entry.constant for out, n in zip(self.outs, names)]
         self.plans: dict[int, Any] = {}
-        self.backward: dict[Any, Any] | None = (
-            None  # (needs, metadata of the gradients) -> form of the gradient, where its results go
-        )
+        # (needs, metadata of the gradients) -> form of the gradient, where its results go; made when one is wanted
+        self.backward: dict[Any, Any] | None = None
         self.unit: Any = None
         self.plain_unit: Any = (
             None  # the program of one such instruction over distinct storages without offsets

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..loop.recipes.recurrence import GATES, KEPT, LANES, panels
 from ..shapes import numel
-from ..stream.graph import Val, const, contiguous, empty, expand, map_, opaque, store
+from ..stream.graph import Val, const, contiguous, empty, expand, map_, opaque, store, turned
 from .cells import gru_back, lstm_back, parts
 from .contraction import matmul
 from .entry import FUNCTIONS, OT, T, op
@@ -23,10 +23,6 @@ def _in_panels(w: Any) -> Any:
         w = padded
     a, b = w.strides
     return contiguous(w.view_as((count, rows, LANES), (b * LANES, a, b), w.off))
-
-
-def _turned(w: Any) -> Any:
-    return w.view_as(w.shape[::-1], w.strides[::-1], w.off)
 
 
 def _launch(
@@ -68,12 +64,12 @@ def _back(
         return x.reshape([rows, x.shape[-1]])
 
     of_state = flat(found["dg" if gru else "da"])
-    dw = matmul(_turned(of_state), flat(found["earlier"]))
+    dw = matmul(turned(of_state), flat(found["earlier"]))
     db = None if b_hh is None else of_state.sum(0)
     dwr = None
     if w_hr is not None:
         inner = map_("mul", parts(acts, 4)[3], map_("tanh", cells))
-        dwr = matmul(_turned(flat(found["dp"])), flat(inner))
+        dwr = matmul(turned(flat(found["dp"])), flat(inner))
     return found["da"], found["dh0"], found.get("dc0"), dw, db, dwr
 
 
@@ -180,8 +176,8 @@ def _recurrent_steps(
     lstm, dtype, size = mode == "lstm", gates.dtype, gates.shape[-1] // GATES[mode]
     steps = gates.shape[0] if sizes is None else sizes.shape[0]
     lead, (batch, out) = tuple(gates.shape[:-1]), h0.shape
-    ins = {"x": gates, "h0": h0, "c0": c0, "w": _in_panels(_turned(w_hh)), "bias": b_hh, "sizes": sizes}
-    ins |= {"wr": None if w_hr is None else _in_panels(_turned(w_hr))}
+    ins = {"x": gates, "h0": h0, "c0": c0, "w": _in_panels(turned(w_hh)), "bias": b_hh, "sizes": sizes}
+    ins |= {"wr": None if w_hr is None else _in_panels(turned(w_hr))}
     outs: dict[str, Any] = {"out": ((*lead, out), dtype), "last_h": ((batch, out), dtype)}
     if lstm:
         outs["last_c"] = ((batch, size), dtype)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from ..dtypes import float32
 from ..loop.recipes import conv_planning
 from ..shapes import contiguous_strides, numel
-from ..stream.graph import Val, const, contiguous, empty, opaque, store
+from ..stream.graph import Val, blank, contiguous, opaque, permuted, store, turned
 
 Sizes = tuple[int, ...]
 
@@ -37,10 +37,10 @@ def convolve(kind: str, a: Val, b: Val, out: Sizes, stride: Sizes, padding: Size
     """The result of a convolution that `serve` takes, in float32; its images may be strided."""
     if kind == "weight":  # one sum along all positions of all images
         x, y = (_matrix(contiguous(_images_second(v)), 1) for v in (a, b))
-        return _product(y, _turned(x)).view_as(out, contiguous_strides(out), 0)
+        return _product(y, turned(x)).view_as(out, contiguous_strides(out), 0)
     sizes, plane, w = out[2:], numel(out[2:]), _matrix(contiguous(b), 1)
     if kind == "data":
-        w, stride = _turned(w), (1,) * len(sizes)
+        w, stride = turned(w), (1,) * len(sizes)
     taps = b.shape[2:]
     x = _seen(_padded(a, padding), taps, sizes, stride, dilation)
     if a.shape[0] == 1 or plane >= PLANE:
@@ -59,8 +59,7 @@ def _padded(x: Val, padding: Sizes) -> Val:
     """The images among zeros."""
     if not any(padding):
         return x
-    grown = empty((*x.shape[:2], *(n + 2 * p for n, p in zip(x.shape[2:], padding))), x.dtype)
-    store(grown, const(0, x.dtype))
+    grown = blank((*x.shape[:2], *(n + 2 * p for n, p in zip(x.shape[2:], padding))), x.dtype)
     start = sum(p * s for p, s in zip(padding, grown.strides[2:]))
     store(grown.view_as(x.shape, grown.strides, start), x)
     return grown
@@ -75,8 +74,7 @@ def _seen(x: Val, taps: Sizes, sizes: Sizes, stride: Sizes, dilation: Sizes) -> 
 
 def _after_taps(x: Val, taps: int) -> Val:
     """(images, channels, taps ..., positions ...) as (channels, taps ..., images, positions ...)."""
-    order = (*range(1, 2 + taps), 0, *range(2 + taps, x.ndim))
-    return x.view_as(tuple(x.shape[i] for i in order), tuple(x.strides[i] for i in order), x.off)
+    return permuted(x, (*range(1, 2 + taps), 0, *range(2 + taps, x.ndim)))
 
 
 def _images_second(x: Val) -> Val:
@@ -87,11 +85,6 @@ def _matrix(x: Val, rows: int) -> Val:
     """What is dense as one matrix, whose rows are its first dimensions."""
     shape = (1, numel(x.shape[:rows]), numel(x.shape[rows:]))
     return x.view_as(shape, (0, shape[2], 1), x.off)
-
-
-def _turned(x: Val) -> Val:
-    """A stack of matrices, each transposed."""
-    return x.view_as((x.shape[0], x.shape[2], x.shape[1]), (x.strides[0], x.strides[2], x.strides[1]), x.off)
 
 
 def _product(a: Val, b: Val) -> Val:

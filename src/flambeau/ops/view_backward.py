@@ -6,19 +6,11 @@ from typing import Any
 
 from ..dtypes import int64
 from ..shapes import extent_bytes, numel, overlaps_itself
-from ..stream.graph import Val, const, empty, expand, index_, map_, once, store
+from ..stream.graph import Val, blank, const, empty, expand, index_, map_, once, store
 from ..stream.value import intern_meta
 from .entry import FUNCTIONS, OT, T, composite, op
 from .places import distinct
 from .view import slice_
-
-
-def blank(shape: tuple[int, ...], d: Any, strides: tuple[int, ...] | None = None) -> Val:
-    """Zeros to be written into."""
-    out = empty(shape, d, strides)
-    if numel(shape):
-        store(out, expand(const(0, d), shape))
-    return out
 
 
 @op(

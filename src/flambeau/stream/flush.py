@@ -28,9 +28,8 @@ from .program import STATS, Program
 from .value import AT_FLUSH, ENTERING, Storage, StorageInfo, Stream
 
 CACHE: OrderedDict[Any, Known] = OrderedDict()  # the sequences that have a program
-LENGTHS: set[int] = (
-    set()
-)  # those that the code of one had: a long code is not looked up, which takes long, if none had its
+# those that the code of one had: a long code is not looked up, which takes long, if none had its
+LENGTHS: set[int] = set()
 NUMBERS = (int, float, bool)
 
 

@@ -350,6 +350,24 @@ def empty(shape: Shape, d: dtype, strides: Shape | None = None) -> Val:
     return emit("empty", "empty", (), (), [(shape, strides or contiguous_strides(shape), d)])[0]
 
 
+def blank(shape: Shape, d: dtype, strides: Shape | None = None) -> Val:
+    """Zeros to be written into."""
+    out = empty(shape, d, strides)
+    if numel(shape):
+        store(out, expand(const(0, d), shape))
+    return out
+
+
+def permuted(x: Val, order: Sequence[int]) -> Val:
+    """The view whose dimension k is dimension order[k] of x."""
+    return x.view_as(tuple([x.shape[d] for d in order]), tuple([x.strides[d] for d in order]), x.off)
+
+
+def turned(x: Val) -> Val:
+    """The view of a stack of matrices with each of them transposed."""
+    return permuted(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+
+
 def opaque(name: str, ins: Sequence[Val], outs: Sequence[tuple[Shape, dtype]], attrs: Any = ()) -> list[Val]:
     """A node with a recipe of its own; outputs are contiguous. attrs must be hashable."""
     if any(v.dtype.is_complex for v in ins) or any(d.is_complex for _, d in outs):

@@ -142,7 +142,7 @@ def reduce__(kind: str, x: Val, dims: Shape) -> Val:
     left = [d for d in range(len(x.shape)) if d not in dims]
     order = (*left, *dims)
     shape = tuple([x.shape[d] for d in left])
-    x = x.view_as(tuple([x.shape[d] for d in order]), tuple([x.strides[d] for d in order]), x.off)
+    x = graph.permuted(x, order)
     n = math.prod(x.shape[len(left) :])
     if n == 0:
         return expand(const(1, x.dtype), shape)
@@ -197,7 +197,13 @@ def empty_(shape: Shape, d: dtype, strides: Shape) -> Val:
     """Memory for complex numbers."""
     shape = tuple(shape)
     made = graph.empty((*shape, 2), d.part, (*[2 * s for s in strides], 1)).buf
-    return Val(Buffer(made.src, shape, strides, d, made), shape, strides, 0)
+    return _held(made, shape, d, strides)
+
+
+def _held(memory: Buffer, shape: Shape, d: dtype, strides: Shape | None = None) -> Val:
+    """The complex value whose parts lie in turn in memory of real numbers, dense unless there are strides."""
+    strides = strides or contiguous_strides(shape)
+    return Val(Buffer(memory.src, shape, strides, d, memory), shape, strides, 0)
 
 
 @prim
@@ -224,30 +230,14 @@ def _external(ins: Sequence[Val], outs: Sequence[tuple[Shape, dtype]], attrs: An
     wanted = [((*s, 2), d.part) if d.is_complex else (s, d) for s, d in outs]
     which = tuple([d.is_complex for d in (*[v.dtype for v in ins], *[d for _, d in outs])])
     made = opaque("external", given, wanted, (*attrs, which))
-    found = []
-    for v, (s, d) in zip(made, outs):
-        strides = contiguous_strides(s)
-        found.append(
-            Val(Buffer(v.buf.src, tuple(s), strides, d, v.buf), tuple(s), strides, 0) if d.is_complex else v
-        )
-    return found
+    return [_held(v.buf, tuple(s), d) if d.is_complex else v for v, (s, d) in zip(made, outs)]
 
 
 def _rows(x: Val) -> Val:
     """Matrices of memory whose rows are numbers side by side, as real numbers: [..., m, k] -> [..., m, 2 k]."""
-    x = in_memory(x)
-    if x.strides[-1] != 1 and x.shape[-1] > 1:
-        dense = graph.empty(tuple(x.shape), x.dtype)
-        store(dense, x)
-        x = dense
+    x = in_memory(x if x.strides[-1] == 1 or x.shape[-1] <= 1 else graph.contiguous(x))
     strides = (*[2 * s for s in x.strides[:-1]], 1)
     return Val(x.buf.parts, (*x.shape[:-1], 2 * x.shape[-1]), strides, 2 * x.off)
-
-
-def _matrices(made: Val, shape: Shape, d: dtype) -> Val:
-    """What a product wrote, rows of numbers side by side, as complex matrices."""
-    strides = contiguous_strides(shape)
-    return Val(Buffer(made.buf.src, shape, strides, d, made.buf), shape, strides, 0)
 
 
 def _below(x: Val, values: Sequence[Val], d: dtype, apart: bool) -> Val:
@@ -274,10 +264,10 @@ def _matmul(a: Val, b: Val, out: tuple[Shape, dtype], attrs: Any) -> Val:
     if m * (k + 2 * n) >= k * n:
         right = _below(b, (b, pair(*turned(parts(b)))), d, False)
         made = opaque("contract", (_rows(a), _rows(right)), [((*batch, m, 2 * n), d.part)], attrs)[0]
-        return _matrices(made, out[0], d)
+        return _held(made.buf, out[0], d)
     left = _below(a, parts(a), d.part, True)
     made = opaque("contract", (left, _rows(b)), [((*batch, 2 * m, 2 * n), d.part)], attrs)[0]
-    made = _matrices(made, (*batch, 2 * m, n), d)
+    made = _held(made.buf, (*batch, 2 * m, n), d)
     re, im = (made.view_as(out[0], made.strides, made.off + at * m * n) for at in (0, 1))
     return map_("add", re, pair(*turned(parts(im))))
 

@@ -27,9 +27,7 @@ class Nest:
     homes: tuple[int, ...] = ()  # the access that each is kept in: scratch (the last ones), or a result's
     past: int = 0  # elements from which on results need not stay in the caches
     bundles: tuple[tuple[int, ...], ...] = ()  # accesses to neighbours that lie between those of two lanes
-    few: int = (
-        0  # points of the last axis but one, done together: some access has them between those of two lanes
-    )
+    few: int = 0  # points of the last axis but one, done together: they lie between two lanes of some access
 
 
 def expensive(value: tuple[Any, ...]) -> bool:

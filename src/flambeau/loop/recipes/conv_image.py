@@ -8,6 +8,7 @@ dropped. 1-d and 2-d convolutions are the case of depth (and height) 1.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ..build import Buffer, Builder, Operand, Value, const, minimum, select
@@ -101,6 +102,26 @@ def fixed_ints(spec: ConvSpec) -> dict[str, int]:
     return fixed | ({} if spec.strided else {"td": 1, "th": 1, "tw": 1})
 
 
+def by_steps(
+    b: Builder,
+    step: Value,
+    two: Operand,
+    x: tuple[Value, Value],
+    width: int,
+    each: Callable[[Value, Value], None],
+) -> None:
+    """each(k, step) for the elements of a row in whole vectors: a step known only at run time is a gather or a scatter,
+    which takes several times as long as the constant 2, which is taken where it is `two`."""
+    if isinstance(step.expr, Const):
+        with b.vfor("x", *x, width) as k:
+            each(k, step)
+        return
+    with b.if_(two), b.vfor("x", *x, width) as k:
+        each(k, const("i64", 2))
+    with b.else_(), b.vfor("x", *x, width) as k:
+        each(k, step)
+
+
 class Image:
     """The padded copy of one image, at `at` in the workspace."""
 
@@ -146,15 +167,11 @@ class Image:
         with b.for_("y", y0, y1) as y:
             line = b.let(row0 + (y * self.fh + ry - i["ph"]) * i["xh"] + (rx - i["pw"]) * i["xw"])
             put = b.let(to + y * self.pitch)
-            if isinstance(self.fw.expr, Const):
-                with b.vfor("x", x0, x1, 16) as x:
-                    work[put + x] = src[line + x * (self.fw * i["xw"])]
-                return
-            # a step known only at run time is a gather, which takes several times as long
-            with b.if_(self.fw.eq(2)), b.vfor("x", x0, x1, 16) as x:
-                work[put + x] = src[line + x * (2 * i["xw"])]
-            with b.else_(), b.vfor("x", x0, x1, 16) as x:
-                work[put + x] = src[line + x * (self.fw * i["xw"])]
+
+            def copy(x: Value, step: Value, line: Value = line, put: Value = put) -> None:
+                work[put + x] = src[line + x * (step * i["xw"])]
+
+            by_steps(b, self.fw, self.fw.eq(2), (x0, x1), 16, copy)
 
     def _range(self, axis: str, residue: Value, step: Value) -> tuple[Value, Value]:
         """The rows (columns) of a residue plane that hold elements of the source."""

@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..build import Buffer, Builder, Register, Value, const, maximum, minimum, select
-from ..ir import Const
 from . import packing
 from .contraction import KC, muladd, round_up
-from .conv_image import ConvSpec, Image
+from .conv_image import ConvSpec, Image, by_steps
 
 
 def even_steps(
@@ -28,16 +27,12 @@ def even_steps(
     x: tuple[Value, Value],
     width: int,
 ) -> None:
-    """Write a row of scratch to every step-th element: a step known only at run time is a scatter, which takes longer
-    than whole vectors with the step of a constant, 2."""
-    if isinstance(step.expr, Const):
-        with b.vfor("x", *x, width) as k:
-            y[first + k * step] = out[at + k]
-        return
-    with b.if_(step.eq(2) & (x[1] - x[0] >= width)), b.vfor("x", *x, width) as k:
-        y[first + k * 2] = out[at + k]
-    with b.else_(), b.vfor("x", *x, width) as k:
-        y[first + k * step] = out[at + k]
+    """Write a row of scratch to every step-th element; rows shorter than a vector are scattered."""
+
+    def write(k: Value, by: Value) -> None:
+        y[first + k * by] = out[at + k]
+
+    by_steps(b, step, step.eq(2) & (x[1] - x[0] >= width), x, width, write)
 
 
 def weight_pitch(spec: ConvSpec) -> int:

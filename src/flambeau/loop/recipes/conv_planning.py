@@ -223,7 +223,7 @@ def _winograd(
 ) -> ConvPlan:
     """By tiles of Winograd's; the gradient of the data is the convolution with taps reversed and padding 2 - p."""
     data = kind == "data"
-    source, out, size, extent = (y, x, g.out, g.size) if data else (x, y, g.size, g.out)
+    source, out, size, extent = _ends(kind, g, x, y)
     ci, co = (g.cout, g.cin) if data else (g.cin, g.cout)
     strided = max(g.stride) > 1
     before = [((1 - p) // 2 if strided else 2 - p) if data else p for p in g.padding]
@@ -260,6 +260,13 @@ def _winograd(
     return ConvPlan(spec, ints, parts, ints["ws"] * SIZE[dtype], ints["ts"] * 8)
 
 
+def _ends(
+    kind: str, g: Geometry, x: Sequence[int], y: Sequence[int]
+) -> tuple[Sequence[int], Sequence[int], tuple[int, int, int], tuple[int, int, int]]:
+    """Strides of the source and of the output of a kind, and the extents of their planes."""
+    return (y, x, g.out, g.size) if kind == "data" else (x, y, g.size, g.out)
+
+
 def _by_planes(kind: str, g: Geometry) -> bool:
     """Whether a convolution is a depthwise one whose rows share what they read."""
     apart = [(g.taps[a] - 1) * g.dilation[a] for a in (1, 2)]
@@ -285,7 +292,7 @@ def _planes(
     """By rows of planes: see conv_planes."""
     window = Window(*(v[a] for v in (g.taps, g.stride, g.dilation) for a in (1, 2)))
     data = kind == "data"
-    source, out, size, extent = (y, x, g.out, g.size) if data else (x, y, g.size, g.out)
+    source, out, size, extent = _ends(kind, g, x, y)
     vector, taps = target.vector_bits // 8 // SIZE[dtype], g.taps[1] * g.taps[2]
     rows, lanes = planes_tile(extent[1], extent[2], taps, vector, registers(target))
     strided = max(g.stride) > 1
