@@ -11,6 +11,9 @@ from halves import HALVES
 from models import MODELS
 from operations import OPERATIONS
 from workloads import Step
+from zoo_language import LANGUAGE
+from zoo_other import OTHER
+from zoo_vision import VISION
 
 DIFFERENT = (
     5  # calls one after the other that have operands of their own: the same expressions would be merged
@@ -20,6 +23,7 @@ TABLES: dict[str, dict[str, tuple[Callable[..., Step], str, int]]] = {
     "dynamic": DYNAMIC,
     "operations": OPERATIONS,
     "halves": HALVES,
+    "zoo": {**VISION, **LANGUAGE, **OTHER},
 }
 
 

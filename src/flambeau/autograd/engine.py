@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import struct
 import sys
 from collections import OrderedDict
@@ -12,7 +13,7 @@ from ..errors import fail
 from ..ops.entry import FUNCTIONS
 from ..stream.gradient import BOOK, AccumulateGrad, edge
 from ..stream.host import from_bytes
-from ..stream.value import LOCAL, Node, Tensor, extras
+from ..stream.value import LOCAL, PLAIN, Node, Tensor, extras
 
 Grad = Tensor | None
 CHECK: list[Any] = [None]  # the watch of anomaly detection, which runs the nodes while it is on
@@ -137,7 +138,7 @@ class _Walk:
         counts = self.counts
         self.ready = ready = [n for n in reversed(self.roots) if not counts.get(n)]
         native = BOOK.get("walk")  # what does as `visit` with nodes that have nothing unusual about them
-        if native is not None and CHECK[0] is None:
+        if native is not None and CHECK[0] is None and PLAIN.issuperset(map(type, self.shared.values())):
             native(ready, counts, self.buffers, self.shared, self.retain, self.visit, self.unusual)
         while ready:
             self.visit(ready.pop())
@@ -393,6 +394,10 @@ def grad(
     materialize_grads: bool = False,
 ) -> tuple[Grad, ...]:
     """The gradients of the outputs with respect to the inputs, as a tuple; nothing is added to .grad."""
+    if is_grads_batched:
+        options = (retain_graph, create_graph, only_inputs, allow_unused, False, materialize_grads)
+        batched = importlib.import_module("flambeau.func.batched")
+        return batched.of_many(grad, outputs, inputs, grad_outputs, options)  # type: ignore[no-any-return]
     outs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
     ins = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     given = (

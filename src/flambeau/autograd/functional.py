@@ -82,6 +82,9 @@ def jacobian(
         for o in outs:
             flat = o.reshape(-1)
             parts: list[list[Any]] = [[] for _ in xs]
+            if vectorize and flat.shape[0] and flat.requires_grad:
+                rows.append(_at_once(flat, o, xs, create_graph))
+                continue
             for i in range(flat.shape[0]):
                 made = _grads(
                     [flat[i]],
@@ -106,6 +109,28 @@ def jacobian(
     return _plain(result[0] if single else result, create_graph)
 
 
+def _at_once(flat: Any, o: Any, xs: Any, create_graph: bool) -> tuple[Any, ...]:
+    """The rows of the Jacobians of one output, all at once."""
+    units = FUNCTIONS["eye"](flat.shape[0], dtype=flat.dtype)
+    found = engine.grad(
+        flat,
+        xs,
+        units,
+        retain_graph=True,
+        create_graph=create_graph,
+        allow_unused=True,
+        is_grads_batched=True,
+    )
+    return tuple(
+        [
+            FUNCTIONS["zeros"](*o.shape, *x.shape, dtype=x.dtype)
+            if g is None
+            else g.reshape(*o.shape, *x.shape)  # type: ignore[attr-defined]
+            for g, x in zip(found, xs)
+        ]
+    )
+
+
 def hessian(
     func: Callable[..., Any],
     inputs: Any,
@@ -125,7 +150,7 @@ def hessian(
         made = _grads([out.reshape(())], xs, [FUNCTIONS["ones_like"](out.reshape(()))], True, strict)  # type: ignore[attr-defined]
         return made[0] if isinstance(inputs, Tensor) else tuple(made)
 
-    return jacobian(first, inputs, create_graph, strict)
+    return jacobian(first, inputs, create_graph, strict, vectorize)
 
 
 def vjp(

@@ -1,4 +1,4 @@
-"""vmap: a function of one sample applied to a batch, sample by sample."""
+"""vmap: a function of one sample applied to a whole batch at once (batched.py, rules.py)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from ..ops.entry import FUNCTIONS
 from ..stream.value import Tensor
+from .batched import Level, batch_of, is_batched, wrap
 from .trees import leaves, rebuild
 
 
@@ -48,31 +49,72 @@ def vmap(
             raise ValueError(
                 f"vmap: Expected all tensors to have the same size in the mapped dimension, got sizes {sorted(sizes)}"
             )
-        results = []
-        for i in range(sizes.pop()):
-            sample = rebuild(args, iter([at(t, d, i) for t, d in zip(flat, dims)]))
-            named = rebuild(kwargs, iter([at(t, d, i) for t, d in zip(options, option_dims)]))
-            results.append(func(*sample, **named))
-        return stacked(results, out_dims)
+        size = sizes.pop()
+        if chunk_size is not None and 0 < chunk_size < size:
+            return chunked(
+                func,
+                (args, flat, dims),
+                (kwargs, options, option_dims),
+                (size, chunk_size),
+                out_dims,
+                randomness,
+            )
+        with Level(size, randomness) as level:
+            sample = rebuild(args, iter([at(t, d, level) for t, d in zip(flat, dims)]))
+            named = rebuild(kwargs, iter([at(t, d, level) for t, d in zip(options, option_dims)]))
+            result = func(*sample, **named)
+        return together(result, out_dims, level)
 
     return batched
 
 
-def at(t: Any, dim: int | None, i: int) -> Any:
-    """Sample i of an argument that is batched along dim; one that is not, whole."""
-    return t.select(dim, i) if isinstance(t, Tensor) and dim is not None else t  # type: ignore[attr-defined]
+def at(t: Any, dim: int | None, level: Level) -> Any:
+    """One sample of an argument that is batched along dim; one that is not, whole."""
+    if not isinstance(t, Tensor) or dim is None:
+        return t
+    return wrap(t if dim == 0 else FUNCTIONS["movedim"](t, dim, 0), level)
 
 
-def stacked(results: list[Any], out_dims: Any) -> Any:
-    """The results of all samples as one tree of tensors."""
-    first = results[0]
-    columns = zip(*[leaves(r) for r in results])
+def together(result: Any, out_dims: Any, level: Level) -> Any:
+    """The results of a function of one sample as batches."""
     made = []
-    for column, d in zip(columns, spread(out_dims, first)):
-        if not isinstance(column[0], Tensor):
-            raise ValueError(f"vmap: the function must only return Tensors, got type {type(column[0])}")
+    for t, d in zip(leaves(result), spread(out_dims, result)):
+        if not isinstance(t, Tensor):
+            raise ValueError(f"vmap({result!r}): the function must only return Tensors, got type {type(t)}")
         if d is None:
-            made.append(column[0])
+            if is_batched(t, level):
+                raise ValueError(
+                    "vmap: out_dims can only be None for a result that does not depend on the batch"
+                )
+            made.append(t)
         else:
-            made.append(FUNCTIONS["stack"](list(column), d))
-    return rebuild(first, iter(made))
+            whole = batch_of(t, level)
+            made.append(whole if d == 0 else FUNCTIONS["movedim"](whole, 0, d))
+    return rebuild(result, iter(made))
+
+
+def chunked(func: Any, given: Any, named: Any, sizes: tuple[int, int], out_dims: Any, randomness: str) -> Any:
+    """As many samples at once as chunk_size says; the results are joined."""
+    (args, flat, dims), (kwargs, options, option_dims) = given, named
+    size, step = sizes
+    parts = []
+    for start in range(0, size, step):
+
+        def cut(t: Any, d: Any, start: int = start) -> Any:
+            n = min(step, size - start)
+            return t.narrow(d, start, n) if isinstance(t, Tensor) and d is not None else t  # type: ignore[attr-defined]
+
+        some = rebuild(args, iter([cut(t, d) for t, d in zip(flat, dims)]))
+        more = rebuild(kwargs, iter([cut(t, d) for t, d in zip(options, option_dims)]))
+        parts.append(vmap(func, dims_of(args, dims), out_dims, randomness)(*some, **more))
+    columns = zip(*[leaves(p) for p in parts])
+    whole = [
+        column[0] if d is None else FUNCTIONS["cat"](list(column), d)
+        for column, d in zip(columns, spread(out_dims, parts[0]))
+    ]
+    return rebuild(parts[0], iter(whole))
+
+
+def dims_of(args: Any, dims: list[Any]) -> Any:
+    """in_dims in the structure of the arguments."""
+    return rebuild(args, iter(dims))

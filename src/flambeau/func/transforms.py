@@ -9,6 +9,7 @@ from ..autograd import engine
 from ..autograd.modes import enable_grad
 from ..ops.entry import FUNCTIONS
 from ..stream.value import Tensor
+from .batched import Level, base, batch_of, gradients, inside, wrap
 from .trees import change, rebuild, tensors
 
 
@@ -16,7 +17,7 @@ def _inside(x: Any) -> Any:
     """An input of a transform: its own place in the graph, still connected to what it came from."""
     if not isinstance(x, Tensor) or not x._meta.dtype.is_floating_point:
         return x
-    return FUNCTIONS["alias"](x) if x.requires_grad else x.detach().requires_grad_()  # type: ignore[attr-defined]
+    return inside(x)
 
 
 def _outside(tree: Any, outer: bool) -> Any:
@@ -32,9 +33,11 @@ def _gradients(outs: list[Any], xs: list[Any], seeds: list[Any]) -> list[Any]:
     kept = [(o, s) for o, s in zip(outs, seeds) if o.requires_grad]
     found: Any = [None] * len(xs)
     if kept:
-        found = engine.grad(
-            [o for o, _ in kept], xs, [s for _, s in kept], create_graph=True, allow_unused=True
-        )
+
+        def find(outs: Any, inputs: Any, starts: Any) -> Any:
+            return engine.grad(outs, inputs, starts, create_graph=True, allow_unused=True)
+
+        found = gradients(find, [o for o, _ in kept], xs, [s for _, s in kept])
     return [FUNCTIONS["zeros_like"](x) if g is None else g for g, x in zip(found, xs)]
 
 
@@ -74,7 +77,7 @@ def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = F
 
 def _captured(value: Any, xs: list[Any]) -> bool:
     """Whether the graph of value reaches a leaf that is not one of xs: something that the function closed over."""
-    own = {id(t) for t in xs}
+    own = {id(base(t)) for t in xs}
     todo, seen = [value.grad_fn] if value.grad_fn is not None else [], set()
     while todo:
         node = todo.pop()
@@ -132,7 +135,7 @@ def jvp(
         if has_aux:
             out, aux = out
         outs = tensors(out)
-        seeds = [FUNCTIONS["zeros_like"](o).requires_grad_() for o in outs]
+        seeds = [inside(FUNCTIONS["zeros_like"](o)) for o in outs]
         first = _gradients(outs, tensors(xs), seeds)
         made = _gradients(first, seeds, tensors(tangents))
     found = _outside(rebuild(out, iter(made)), outer)
@@ -142,6 +145,21 @@ def jvp(
 def linearize(func: Callable[..., Any], *primals: Any) -> Any:
     """(output, fn) with fn(*tangents) the product J v at the primals."""
     return func(*primals), lambda *tangents: jvp(func, primals, tangents)[1]
+
+
+def _rows(out: Any, xs: list[Any], chunk_size: int | None) -> list[Any]:
+    """The gradients of each element of out, stacked: chunk_size elements at once (None: all)."""
+    n = out._meta.numel
+    units = FUNCTIONS["eye"](n, dtype=out.dtype)
+    parts: list[list[Any]] = []
+    for start in range(0, n, chunk_size or max(n, 1)):
+        some = units[start : start + (chunk_size or n)]
+        with Level(some.shape[0], "different") as level:
+            seed = wrap(some.reshape(some.shape[0], *out.shape), level)
+            parts.append([batch_of(g, level) for g in _gradients([out], xs, [seed])])
+    if not parts:
+        return [FUNCTIONS["zeros"]((0, *x.shape), dtype=x.dtype) for x in xs]
+    return parts[0] if len(parts) == 1 else [FUNCTIONS["cat"](list(c)) for c in zip(*parts)]
 
 
 def jacrev(
@@ -168,13 +186,7 @@ def jacrev(
                 out, aux = out
 
             def by_inputs(o: Any) -> Any:
-                flat = o.reshape(-1)
-                rows = [
-                    _gradients([flat[k]], xs, [FUNCTIONS["ones_like"](flat[k])]) for k in range(flat.shape[0])
-                ]
-                made = iter(
-                    [FUNCTIONS["stack"](list(c)).reshape(*o.shape, *x.shape) for c, x in zip(zip(*rows), xs)]
-                )
+                made = iter([g.reshape(*o.shape, *x.shape) for g, x in zip(_rows(o, xs, chunk_size), xs)])
                 found = [rebuild(changed[i], made) for i in numbers]
                 return found[0] if isinstance(argnums, int) else tuple(found)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..stream.graph import Trace, Val, cast
-from ..stream.value import LOCAL, NUMBERS, Tensor
+from ..stream.value import LOCAL, NUMBERS, PLAIN, Tensor
 from . import record
 from .entry import Entry, grad_plan, own_results, traced
 from .record import Form, OpNode
@@ -21,7 +21,9 @@ def run(entry: Entry, node: OpNode, grads: tuple[Tensor | None, ...]) -> tuple[T
     saved = node.unpack()
     lead = (None,) if len(node.edges) > len(plan.inputs) else ()
     S = LOCAL.s
-    if S.grad and differentiable(grads, saved):
+    if any(g is not None and type(g) not in PLAIN for g in grads) or (
+        S.grad and differentiable(grads, saved)
+    ):
         return (*lead, *evaluate(entry, form, plan, grads, saved, node))
     if len(grads) == 1:  # what is saved has the metadata of the form: it is no part of the key
         key: Any = (node.needs, grads[0]._meta)  # type: ignore[union-attr]

@@ -9,7 +9,7 @@ from ..dtypes import dtype, int64, uint64
 from ..errors import fail
 from ..shapes import is_contiguous, is_dense, memory_order, numel
 from ..stream.graph import Val, cast, contiguous, map_, opaque
-from ..stream.value import Tensor
+from ..stream.value import LOCAL, Tensor
 from .elementwise import into
 from .entry import FUNCTIONS, TN, N, T, composite, op
 
@@ -114,7 +114,9 @@ def default_generator() -> Generator:
 
 def state_of(generator: Any) -> Tensor:
     """The state of a generator, or of the default one, as a tensor."""
-    return (generator if generator is not None else default_generator())._state
+    state = (generator if generator is not None else default_generator())._state
+    vmaps = getattr(LOCAL.s, "vmaps", None)
+    return state if not vmaps else vmaps[-1].stirred(state)
 
 
 def drawn(kind: str, state: Val, shape: tuple[int, ...], d: dtype, *rest: Val, bits: int = 0) -> Val:

@@ -392,10 +392,9 @@ def _inplace(
     if form.into != 0 or not plan.inputs or plan.inputs[0] != 0:
         node.edges = (None, *node.edges)  # the first edge is always that of the tensor written
     commit(S, form, operands)
-    version = version_of(t)
-    version.n += 1
+    version_of(t).n += 1  # no name for it here: `wake_views` counts who refers to it
     if plan.results:
-        saved.append((t._st, t._off, t._meta, version.n))
+        saved.append((t._st, t._off, t._meta, version_of(t).n))
     node.out, node.saved = t._meta, saved
     gradient.rebase_history(t, node)
 
