@@ -366,6 +366,27 @@ def test_largest_share_of_rows(m: int, rows: int, groups: int, want: int) -> Non
     assert planning.even_rows(m, rows, groups) == want
 
 
+@pytest.mark.parametrize(
+    ("m", "n", "k", "layout", "want"),
+    [
+        (128, 784, 64, "tn", (2, 1)),
+        (120, 400, 4, "tn", (2, 1)),
+        (96, 96, 96, "nn", (2, 1)),
+        (64, 128, 784, "nt", (1, 2)),
+        (20, 1024, 256, "nt", (1, 2)),
+        (1024, 1024, 1024, "nn", (1, 2)),
+    ],
+)
+def test_two_parts_share_rows_only_where_that_saves_packing(
+    m: int, n: int, k: int, layout: str, want: tuple[int, int]
+) -> None:
+    """Two threads that write pieces of the same rows disturb each other at each seam; a B that is packed twice costs
+    more, and one that is read as it lies nothing."""
+    a, b, c = problem(m, n, k, layout)
+    ints = planned(a, b, c, threads=2).ints
+    assert (ints["gr"], ints["gc"]) == want
+
+
 @pytest.mark.parametrize(("m", "k"), [(1, 30), (2, 600), (17, 30), (33, 500)])
 @pytest.mark.parametrize("layout", ["nn", "nt"])
 def test_long_epilogue(m: int, k: int, layout: str) -> None:

@@ -156,3 +156,19 @@ def test_products_of_many_rows_share_few_kernels_of_their_own() -> None:
     before = program.STATS["kernels"]
     assert all(bool((y == 40).all()) for y in products.values())
     assert program.STATS["kernels"] - before <= 2 * len({m % 6 == 0 for m in products}) + 4
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "most"), [(64, 128, 1), (256, 256, 1), (64, 2048, 2), (4096, 256, 64)]
+)
+def test_threads_do_not_share_short_rows(rows: int, columns: int, most: int) -> None:
+    """Columns are summed and rows written in one kernel, divided by columns: a thread writes a piece of each row."""
+    x, grad = torch.ones(rows, columns), torch.ones(rows, columns)
+
+    def back() -> Any:
+        masked = torch.where(x > 0, grad, 0.0)
+        return masked, masked.sum(0)
+
+    back()
+    torch.synchronize()
+    assert [k.parts for k in torch.explain(back).kernels] == [most]

@@ -17,6 +17,8 @@ PARTS = 64  # the most parts worth making
 AROUND = 48 << 20  # bytes read and written that no cache holds until they are wanted again
 ROW = 64  # elements from which on that is asked for each row
 SERIAL_WORK = 24000  # elements x weight of their values below which one thread is faster
+SEAM = 1024  # elements of a row for each thread that writes it
+SEAMS = 50 * SERIAL_WORK  # work that makes up for shorter ones
 SHORT = 12  # elements of a row with a mathematical function or several passes that is no vector's work; half of a sum
 LONG, VECTOR = 8, 16  # what a mathematical function weighs; a row costs what so many elements cost
 
@@ -328,7 +330,7 @@ class NestBuilder:
         for _, types in partials(bound.nest):
             bound.scratch.extend((type, chunk_count(extents)) for type in types)
         bound.extents, bound.axes = tuple(extents), tuple(a for _, a in axes)
-        bound.parts = PARTS if bound.nest.split and bound.work >= SERIAL_WORK else 1
+        bound.parts = parts(bound, mode, columns)
         bound.bufs = [(acc.buf, acc.off, acc.offslot) for acc in self.accesses]
         bound.modes = tuple(acc.mode for acc in self.accesses)
         bound.ints, bound.numbers, bound.checks = ints, self.numbers, self.checks
@@ -578,6 +580,17 @@ def work(extents: Sequence[int], axis: int, values: Sequence[tuple[Any, ...]]) -
     """What a nest costs, in simple operations on one element. axis: the one whose elements are lanes."""
     inner = extents[axis] if extents else 1
     return numel(extents) // max(inner, 1) * (-(-inner // VECTOR) * VECTOR) * weight(values)
+
+
+def parts(bound: Bound, mode: str, columns: Sequence[Sequence[int]]) -> int:
+    """The most parts worth making. Threads that write pieces of the same rows disturb each other at each seam, unless a
+    piece is long, or so much is done that it must be shared."""
+    nest, most = bound.nest, PARTS
+    if mode in ("col", "wide") and nest.split == "inner" and bound.work < SEAMS:
+        written = [row for row, acc in zip(columns, nest.accesses) if acc[1] != "r" and any(row[nest.kept :])]
+        if written:
+            most = min(PARTS, bound.extents[nest.kept - 1] // SEAM)
+    return max(1, most) if nest.split and bound.work >= SERIAL_WORK else 1
 
 
 def type_of(v: tuple[Any, ...], accesses: list[Any]) -> str:

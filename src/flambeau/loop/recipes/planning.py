@@ -7,6 +7,7 @@ bind p.ints[name] to every `Int` of kernel.params; give "work" p.parts * p.work 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from ..build import Builder
@@ -233,6 +234,8 @@ GROUP = 3  # k blocks at most whose sums stay in scratch
 LITTLE = 1 << 20  # bytes of a block of B where memory is scarce
 KEPT = 512  # columns at a time where sums are kept in the workspace between k blocks
 FLOPS_A_LOAD = 16  # multiply-adds in the time that packing an element takes
+PACK_ROWS = 0.5  # that time where A is packed out of rows
+SEAM = 100  # that time where two threads write one row: what is brought near for one of them runs into the other's
 VAST = 6  # times the second cache: results that are out of it when they are written
 WIDE = 512  # columns from which on packing A costs nothing to speak of
 FAR = 1 << 31  # bytes that the k steps of a panel of A span, times columns squared, from which A is packed
@@ -362,17 +365,19 @@ def _gemm(
         unroll = 1 if rows * nv >= 16 else 4
     spec = spec._replace(unroll=unroll)
     parts = _parts(ints, threads, ints["batch"] * ceil_div(m, rows) * ceil_div(n, lanes), rows * wide)
-    gr, gc = _grid(ints, parts, rows, lanes)
-    if not generic:
-        rows = even_rows(m, rows, gr)
-        spec = spec._replace(rows=rows)
+
+    def rows_of(groups: int) -> int:
+        return rows if generic else even_rows(m, rows, groups)
+
+    gr, gc = _grid(spec, ints, parts, registers(target), rows_of)
+    spec = spec._replace(rows=rows_of(gr))
     ints = blocking(spec, ints | {"gr": gr, "gc": gc}, target, plain)
     if not generic:
         single = gr == gc == 1 and n <= ints["nc"]
         groups = spec.blocks and k > ints["kg"]
         one_b = spec.batched and pack_b and ints["bb"] == ints["bb2"] == 0
         spec = spec._replace(
-            even=m % rows == 0,
+            even=m % spec.rows == 0,
             tail=tail_lanes(n, lanes, vector),
             thin=0 < n < lanes,
             single=single,
@@ -446,18 +451,23 @@ def _packing(spec: Spec, ints: dict[str, int], size: int, tall: bool) -> tuple[b
     return pack_a and m > 1, pack_b
 
 
-def _grid(ints: dict[str, int], parts: int, rows: int, lanes: int) -> tuple[int, int]:
-    """(row groups, column groups) of one batch: the largest share of a part and what the parts pack several times."""
-    m, n, k = ints["m"], ints["n"], ints["k"]
+def _grid(
+    spec: Spec, ints: dict[str, int], parts: int, regs: int, rows_of: Callable[[int], int]
+) -> tuple[int, int]:
+    """(row groups, column groups) of one batch: the largest share of a part, what the parts pack several times, and the
+    ends of columns. rows_of: the rows of a tile where there are so many groups of rows."""
+    m, n, k, nv = ints["m"], ints["n"], ints["k"], spec.lanes // spec.block
     if parts == 1 or ints["batch"] >= 2 * parts or ints["batch"] % parts == 0:
         return 1, 1
     best, choice = 0.0, (1, parts)
     for gr in range(1, parts + 1):
-        gc = parts // gr
+        gc, rows = parts // gr, rows_of(gr)
         if gr * gc != parts:
             continue
-        high, wide = ceil_div(ceil_div(m, rows), gr) * rows, ceil_div(ceil_div(n, lanes), gc) * lanes
-        cost = high * wide * k / FLOPS_A_LOAD + k * (high + wide)
+        high, wide = ceil_div(ceil_div(m, rows), gr), ceil_div(ceil_div(n, spec.lanes), gc)
+        cost = high * wide * _step(rows, nv, regs) * spec.block * k / FLOPS_A_LOAD
+        cost += k * high * rows * spec.pack_a * (PACK_ROWS if spec.a == "row" else 1)
+        cost += k * wide * spec.lanes * spec.pack_b + (SEAM * high * rows if gc > 1 else 0)
         if not best or cost < best:
             best, choice = cost, (gr, gc)
     return choice
