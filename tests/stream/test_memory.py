@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -355,3 +356,25 @@ def test_workspaces_give_way_where_they_would_decide_the_peak() -> None:
     before, after, totals = usual["step"][-1]
     assert totals[1] < totals[0] and any(a == b > relief.LARGE for a, b in zip(after, before))
     assert all(before == after for before, after, _ in usual["one"])
+
+
+def test_a_long_list_is_planned_in_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The launches of its tensors become one as they come: at most a few of them wait."""
+    found = []
+    laid_out = program.laid_out
+
+    def watched(*given: Any) -> Any:
+        tracemalloc.start(1)
+        made = laid_out(*given)
+        kept, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        found.append(peak - kept)
+        return made
+
+    parameters = [torch.nn.Parameter(torch.ones(5, 7)) for _ in range(300)]
+    for p in parameters:
+        p.grad = torch.ones(5, 7)
+    torch.synchronize()
+    monkeypatch.setattr(program, "laid_out", watched)
+    torch.optim.Adam(parameters, lr=0.1).step()
+    assert max(found) < 1 << 20, found

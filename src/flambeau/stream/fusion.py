@@ -3,7 +3,7 @@ of its results, and a list of independent calls of one kernel."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -310,27 +310,30 @@ def plain(launch: Any) -> bool:
     )
 
 
-def join_lists(launches: list[Any]) -> list[Any]:
-    """Calls of one kernel that do not depend on each other become one launch."""
-    out: list[Any] = []
-    traffic: list[Traffic] = []
-    latest: dict[Any, int] = {}
-    for x in launches:
-        if not plain(x):
+class Lists:
+    """The launches of a program as they come: calls of one kernel that do not depend on each other become one."""
+
+    def __init__(self) -> None:
+        self.launches: list[Any] = []
+        self.traffic: list[Traffic] = []
+        self.latest: dict[Any, int] = {}
+
+    def add(self, launches: Iterable[Any]) -> None:
+        """Append launches."""
+        out, traffic, latest = self.launches, self.traffic, self.latest
+        for x in launches:
+            mine = Traffic(x)
+            if plain(x):
+                at = latest.get(x.key, -1)
+                if at >= 0 and len(out) - at <= WINDOW and all(mine.independent(t) for t in traffic[at:]):
+                    extend(out[at], x)
+                    traffic[at].add(mine)
+                    continue
+                latest[x.key] = len(out)
+            else:
+                latest.clear()
             out.append(x)
-            traffic.append(Traffic(x))
-            latest.clear()
-            continue
-        mine = Traffic(x)
-        at = latest.get(x.key, -1)
-        if at >= 0 and len(out) - at <= WINDOW and all(mine.independent(t) for t in traffic[at:]):
-            extend(out[at], x)
-            traffic[at].add(mine)
-            continue
-        latest[x.key] = len(out)
-        out.append(x)
-        traffic.append(mine)
-    return out
+            traffic.append(mine)
 
 
 def extend(launch: Any, x: Any) -> None:

@@ -224,13 +224,14 @@ def laid_out(
     for n, (form, line) in enumerate(lines):
         if n not in apart:
             builder.instruction(form, line, kept, numbers.__contains__)
-    launches = launched(builder)
+    made = fusion.Lists()
+    made.add(launched(builder))
     for n in apart:
         form, line = lines[n]
         for at in range(0, len(form.trace.rows), ROWS):
             builder.instruction(form, line, kept, numbers.__contains__, slice(at, at + ROWS))
-            launches += launched(builder)
-    return fusion.join_lists(launches), builder
+            made.add(launched(builder))
+    return made.launches, builder
 
 
 ROWS = 16  # of a long list are planned at a time: a row takes 30 KB until its launch is made
