@@ -193,6 +193,14 @@ def matrices(label: str, shape: tuple[int, int], plain: Any, gradient: Any) -> N
             r: Callable[..., Any] = lambda torch, x, k=name, d=dim: getattr(x, k)(dim=d)
             moved = 16 if name == "cummax" else 8 if name in ("cumsum", "cumprod", "logcumsumexp") else 4
             plain(f"{name} dim {dim} {label}", moved * n, shape, r)
+    for rows in (12, 21, 50):
+        for name in ("sum", "mean", "amax", "prod"):
+            few: Callable[..., Any] = lambda torch, x, k=name: getattr(x, k)(1)
+            plain(f"{name} of {rows} rows {label}", 4 * n, (8, rows, n // 8 // rows), few)
+    for width in (16, 24, 32):
+        for name in ("softmax", "log_softmax", "logsumexp"):
+            some: Callable[..., Any] = lambda torch, x, k=name: getattr(x, k)(1)
+            plain(f"{name} rows of {width} {label}", 8 * n, (n // width, width), some)
     plain(f"sum 0, 2 {label}", 4 * n, (shape[0] // 8, 8, shape[1]), lambda torch, x: x.sum((0, 2)))
     plain(f"sum 1 of 3 {label}", 4 * n, (shape[0] // 8, 64, shape[1] // 8), lambda torch, x: x.sum(1))
     plain(

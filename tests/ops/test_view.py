@@ -287,3 +287,25 @@ def test_the_gradient_of_a_filled_expanded_view():
     view.fill_(3.0)
     with pytest.raises(RuntimeError, match="more than one element of the written-to tensor"):
         view.sum().backward()
+
+
+def test_repeats_of_each_slice() -> None:
+    x = flambeau.arange(12.0).view(4, 3).t().requires_grad_()
+    counts = flambeau.tensor([2, 9, 0, 9, 3], dtype=flambeau.int32)[::2]
+    found = x.repeat_interleave(counts, 0)
+    np.testing.assert_array_equal(found.detach().numpy(), np.repeat(x.detach().numpy(), [2, 0, 3], 0))
+    found.sum().backward()
+    np.testing.assert_array_equal(x.grad.numpy(), np.repeat([[2.0], [0.0], [3.0]], 4, 1))
+    places = flambeau.repeat_interleave(counts)
+    assert places.dtype is flambeau.int32 and places.tolist() == [0, 0, 2, 2, 2]
+    assert flambeau.repeat_interleave(flambeau.tensor([], dtype=flambeau.int64)).tolist() == []
+    assert x.detach().repeat_interleave(flambeau.tensor([0, 0, 0]), 0).shape == (0, 4)
+    for wrong in (
+        flambeau.tensor([1.0, 2.0, 3.0]),
+        flambeau.tensor([[1, 2, 3]]),
+        flambeau.tensor([1, -1, 2]),
+    ):
+        with pytest.raises((NotImplementedError, RuntimeError), match="repeat"):
+            x.repeat_interleave(wrong, 0)
+        with pytest.raises((NotImplementedError, RuntimeError), match="repeat"):
+            flambeau.repeat_interleave(wrong)

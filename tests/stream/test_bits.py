@@ -74,6 +74,33 @@ def test_many_columns(name: str, shape: tuple[int, ...]) -> None:
         assert (a.numpy() == b.numpy()).all()
 
 
+FEW: dict[str, Callable[[Any], Any]] = {
+    **{name: COLUMNS[name] for name in ("sums", "normalised", "whole")},
+    "extrema": lambda x: (x.aminmax(dim=0), (x.amax(0) + x.sum(0), x.prod(0)), x.bfloat16().amin(0).float()),
+    "counts": lambda x: (x.long().amax(0), (x > 0).sum(0), x.norm(dim=0), x.double().amin(0)),
+    "stored": lambda x: ((y := x * 2 - 1), y.sum(0), y.amin(0)),
+}
+
+
+@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize(
+    "shape", [(1, 16), (2, 35), (12, 100), (16, 7, 20), (21, 64), (47, 3, 130), (63, 17)]
+)
+def test_few_rows(each_way: Ways, name: str, shape: tuple[int, ...]) -> None:
+    """Columns of few elements, whose sums are in registers, have the bits of the same numbers reduced as rows."""
+    x = data(*shape)
+    flat = x.view(shape[0], -1)
+    flat[0, 0], flat[:, 1], flat[-1, 2], flat[:, 3] = float("inf"), -0.0, -float("inf"), 0.0
+    flat[shape[0] // 2, 3], flat[:, 4] = -0.0, 7.0
+    y = x.movedim(0, -1).contiguous().movedim(-1, 0)
+    found = each_way(lambda: FEW[name](x))
+    same([*found, *each_way(lambda: FEW[name](y))])
+    flat[shape[0] // 2, 5] = float("nan")
+    assert all(
+        r.flatten().isnan().nonzero().tolist() == [[5]] for r in (*x.aminmax(dim=0), x.double().amax(0))
+    )
+
+
 SHORT: dict[str, Callable[[Any], Any]] = {
     "softmax": lambda x: (x.softmax(1), x.log_softmax(1), x.logsumexp(1)),
     "places": lambda x: (x.argmax(1), x.argmin(1), x.max(1), (x > 0).all(1)),
@@ -82,7 +109,7 @@ SHORT: dict[str, Callable[[Any], Any]] = {
 
 
 @pytest.mark.parametrize("name", SHORT)
-@pytest.mark.parametrize("n", [2, 5, 7, 12, 13])
+@pytest.mark.parametrize("n", [2, 5, 7, 12, 13, 21, 24, 25])
 def test_many_short_rows(name: str, n: int) -> None:
     """Many rows of few elements, 16 rows at a time, have the bits of a few of them, each in a vector of its own."""
     x = data(4 * 64 + 3, n)

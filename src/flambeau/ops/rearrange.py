@@ -10,6 +10,7 @@ from ..shapes import numel, wrap_dim
 from ..stream.graph import Val, cast, const, empty, expand, index_, map_, store, take
 from .elementwise import into
 from .entry import FUNCTIONS, N, T, composite, op
+from .gather import from_values, values
 from .view import _permute, sizes, slice_
 
 
@@ -70,8 +71,7 @@ def tile(input: Any, *args: Any, dims: Any = None) -> Any:
 def repeat_interleave(input: Any, repeats: Any = None, dim: Any = None, *, output_size: Any = None) -> Any:
     """Each slice along a dimension repeated in place (dim None: of the flattened tensor)."""
     if repeats is None:
-        counts = input.tolist()
-        return FUNCTIONS["tensor"]([i for i, n in enumerate(counts) for _ in range(n)], dtype=input.dtype)
+        return _each_repeated(_counts(input)).to(input.dtype)
     if dim is None:
         input, dim = input.reshape(-1), 0
     d = wrap_dim(dim, input.ndim, "repeat_interleave")
@@ -88,16 +88,37 @@ def repeat_interleave(input: Any, repeats: Any = None, dim: Any = None, *, outpu
         shape = (*input.shape[: d + 1], repeats, *input.shape[d + 1 :])
         copied = input.unsqueeze(d + 1).expand(shape).clone(memory_format="contiguous")
         return copied.flatten(d, d + 1)
-    counts = list(repeats) if isinstance(repeats, (list, tuple)) else repeats.tolist()
+    counts = repeats if isinstance(repeats, (list, tuple)) else _counts(repeats)
     if len(counts) != n:
         fail(
             RuntimeError,
             f"repeat_interleave: repeats must have the same size as input along dim, but got repeats.size(0) = {len(counts)} and input.size({d}) = {n}",
         )
-    if any(c < 0 for c in counts):
+    return FUNCTIONS["index_select"](input, d, _each_repeated(counts))
+
+
+def _counts(repeats: Any) -> Any:
+    if repeats.dtype.name not in ("int32", "int64"):
+        fail(
+            NotImplementedError,
+            f"repeat_interleave: repeats must be int32 or int64, but got {repeats.dtype.name}",
+        )
+    if repeats.ndim != 1:
+        fail(
+            RuntimeError,
+            f"repeat_interleave: only accepts a 1-D vector as repeats, but got {repeats.ndim} dimensions",
+        )
+    return values(repeats)
+
+
+def _each_repeated(counts: Any) -> Any:
+    """The numbers 0, 1, ..., each as often as is given."""
+    import numpy as np
+
+    array = np.asarray(counts, np.int64)
+    if (array < 0).any():
         fail(RuntimeError, "repeat_interleave: repeats can not be negative")
-    at = FUNCTIONS["tensor"]([i for i, c in enumerate(counts) for _ in range(c)], dtype=int64)
-    return FUNCTIONS["index_select"](input, d, at)
+    return from_values(np.repeat(np.arange(len(array)), array))
 
 
 @op(name="_flip", method=False, node="FlipBackward0", grad={"self": lambda grad, dims: _flip(grad, dims)})

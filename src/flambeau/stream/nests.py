@@ -19,7 +19,9 @@ ROW = 64  # elements from which on that is asked for each row
 SERIAL_WORK = 24000  # elements x weight of their values below which one thread is faster
 SEAM = 1024  # elements of a row for each thread that writes it
 SEAMS = 50 * SERIAL_WORK  # work that makes up for shorter ones
-SHORT = 12  # elements of a row with a mathematical function or several passes that is no vector's work; half of a sum
+SHORT = 12  # elements of a row with a mathematical function or several passes that is no vector's work; half of a sum;
+# twice as many where such functions are taken of the only operand
+BRIEF, SIMPLE = 64, 12  # fewer rows than that have their sums in registers, if their elements take so little
 LONG, VECTOR = 8, 16  # what a mathematical function weighs; a row costs what so many elements cost
 
 
@@ -297,7 +299,7 @@ class NestBuilder:
         self.values = [("index", renumber[v[1]]) if v[0] == "index" else v for v in self.values]
         mode = self.mode(len(axes), len(reduced), columns, extents)
         short = mode == "row" and self.short(extents, len(axes))
-        mode = "wide" if mode == "col" and self.many(extents, len(axes)) else mode
+        mode = self.across(extents, len(axes)) if mode == "col" else mode
         bound = Bound()
         stash = self.stash(mode, len(axes), len(reduced), columns, extents)
         mode = "col" if short else mode  # what is kept stays where the results are, in rows
@@ -462,9 +464,10 @@ class NestBuilder:
         if not kept or len(extents) != kept + 1 or extents[kept - 1] < 4 * LANES:
             return False
         long = any(expensive(v) or (v[0] == "reduce" and v[1][:3] == "arg") for v in self.values)
-        return extents[kept] <= (
-            SHORT if long or sum(v[0] == "reduce" for v in self.values) > 1 else SHORT // 2
-        )
+        if not long and sum(v[0] == "reduce" for v in self.values) == 1:
+            return extents[kept] <= SHORT // 2
+        dear = any(map(expensive, self.values)) and sum(v[0] in ("load", "take") for v in self.values) == 1
+        return extents[kept] <= (2 * SHORT if dear else SHORT)
 
     def crossed(self, mode: str, classes: tuple[Any, ...], extents: list[int], kept: int) -> str:
         """ "tile" for a map that reads along another axis than it writes, if both are long enough."""
@@ -483,11 +486,14 @@ class NestBuilder:
             return 0
         return AROUND // max(each, 1) if kept == 1 else int(extents[-1] >= ROW)
 
-    def many(self, extents: list[int], kept: int) -> bool:
-        """Whether the columns are many and short enough to be reduced row after row."""
-        plain = all(v[0] != "take" and (v[0] != "reduce" or v[1][:3] != "arg") for v in self.values)
+    def across(self, extents: list[int], kept: int) -> str:
+        """ "brief" for few rows of simple elements, "wide" for many columns and not too few rows, else "col"."""
+        rows, plain = numel(extents[kept:]), all(v[0] != "reduce" or v[1][:3] != "arg" for v in self.values)
+        if plain and rows < BRIEF and weight(self.values) <= SIMPLE:
+            return "brief"
+        plain = plain and all(v[0] != "take" for v in self.values)
         few = sum(v[0] == "reduce" for v in self.values) <= 8  # they have scratch for each column
-        return plain and few and extents[kept - 1] >= 64 and numel(extents[kept:]) >= 16
+        return "wide" if plain and few and extents[kept - 1] >= 64 and rows >= 16 else "col"
 
     def split(self, mode: str, extents: list[int], kept: int, few: int) -> str:
         """What parts share. It hardly depends on extents, so that one kernel serves many sizes."""
