@@ -28,7 +28,11 @@ def register(
     for m, k in ((64, 1024), (512, 512), (4096, 1024), (1024, 4096)):
         vectors(m, k, case, given)
     distances(case, given)
-    for label, images in (("4x16x32x32", (4, 16, 32, 32)), ("8x64x56x56", (8, 64, 56, 56))):
+    for label, images in (
+        ("4x16x32x32", (4, 16, 32, 32)),
+        ("8x64x56x56", (8, 64, 56, 56)),
+        ("2x8x512x512", (2, 8, 512, 512)),
+    ):
         windows(label, images, plain, gradient)
     convolutions(case, given)
 
@@ -336,6 +340,8 @@ def windows(label: str, shape: tuple[int, ...], plain: Any, gradient: Any) -> No
         "pixel_shuffle": lambda F, x: F.pixel_shuffle(x, 2),
         "unfold 3": lambda F, x: F.unfold(x, 3, padding=1),
         "pad reflect": lambda F, x: F.pad(x, (1, 1, 1, 1), mode="reflect"),
+        "pad replicate": lambda F, x: F.pad(x, (1, 1, 1, 1), mode="replicate"),
+        "pad circular": lambda F, x: F.pad(x, (1, 1, 1, 1), mode="circular"),
         "local_response_norm": lambda F, x: F.local_response_norm(x, 5),
         "instance_norm": lambda F, x: F.instance_norm(x),
     }

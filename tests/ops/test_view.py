@@ -236,6 +236,15 @@ def test_padding_with_elements_of_the_tensor(mode: str, by: tuple[int, ...]) -> 
     np.testing.assert_array_equal(found.grad.numpy(), want.grad.numpy())
 
 
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+@pytest.mark.parametrize("by", [(1, 1), (1, 0, 0, 2), (0, 1, 1, 2), (1, 1, 1, 1, 0, 1)])
+def test_gradients_of_padding(mode: str, by: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).standard_normal((1, 2, 3, 3, 3)[-2 - len(by) // 2 :])
+    given = flambeau.tensor(x).transpose(-1, -2).contiguous().transpose(-1, -2).requires_grad_()
+    pad = lambda t: flambeau.nn.functional.pad(t, by, mode=mode) ** 2
+    assert flambeau.autograd.gradcheck(pad, (given,)) and flambeau.autograd.gradgradcheck(pad, (given,))
+
+
 @pytest.mark.parametrize("shape", [(40,), (3, 17), (33, 40), (2, 3, 35)])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int64", "bool"])
 def test_a_flip_walks_backwards(shape: tuple[int, ...], dtype: str) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 from ..dtypes import int64
 from ..errors import fail
 from ..shapes import numel, wrap_dim
-from ..stream.graph import Val, cast, const, empty, expand, index_, map_, store, take
+from ..stream.graph import Val, cast, const, empty, expand, index_, map_, reduce_, store, take
 from .elementwise import into
 from .entry import FUNCTIONS, N, T, composite, op
 from .gather import from_values, values
-from .view import _permute, sizes, slice_
+from .index import copied
+from .view import _permute, sizes, slice_, unsqueeze
 
 
 def _repeat_back(grad: Any, repeats: Any, form: Any) -> Any:
@@ -287,7 +288,7 @@ def _source(mode: str, shape: tuple[int, ...], d: int, lo: int, n: int) -> Val:
 
 def _pad_back(grad: Any, pad: Any, mode: str, form: Any) -> Any:
     shape = tuple(form.trace.operands[0].shape)
-    return FUNCTIONS["_pad_backward"](grad, shape, pad, mode)
+    return FUNCTIONS["_pad_backward" if min(pad) < 0 else "_pad_folded"](grad, shape, pad, mode)
 
 
 @op(method=False, function=True, name="_pad_mode", node="PadBackward0", grad={"self": _pad_back})
@@ -325,6 +326,41 @@ def _padded(
         d: _source(mode, shape, d, by[d][0] - start, x.shape[d]) for d, start in starts.items() if any(by[d])
     }
     return take(x, chosen, shape, [None if d in chosen else d for d in range(len(shape))])
+
+
+@op(
+    method=False,
+    function=False,
+    name="_pad_folded",
+    grad={"self": lambda grad, pad, mode: FUNCTIONS["_pad_mode"](grad, pad, mode)},
+)
+def _pad_folded(self: T, shape: tuple[int, ...], pad: tuple[int, ...], mode: str) -> Any:
+    """The gradient of padding: what lies outside is added to what it was read from."""
+    rank = len(shape)
+    by = {rank - 1 - k: (pad[2 * k], pad[2 * k + 1]) for k in range(len(pad) // 2)}
+    return _folded(self, shape, sorted((d, *sides) for d, sides in by.items() if any(sides)), mode)
+
+
+def _folded(x: Val, shape: tuple[int, ...], by: list[tuple[int, int, int]], mode: str) -> Val:
+    """x without its edges along the dimensions of `by`, to which they are added; the corners go with the first one."""
+    if not by:
+        return copied(x)
+    (d, lo, hi), rest = by[0], by[1:]
+    n = shape[d]
+    out = _folded(slice_(x, d, lo, lo + n, 1), shape, rest, mode)
+    first = {"reflect": (1, n - 1 - hi), "replicate": (0, n - 1), "circular": (n - lo, 0)}[mode]
+    for start, size, to in ((0, lo, first[0]), (lo + n, hi, first[1])):
+        if not size or not numel(out.shape):
+            continue
+        edge = _folded(slice_(x, d, start, start + size, 1), shape, rest, mode)
+        if mode == "replicate":
+            edge, size = unsqueeze(reduce_("add", edge, (d,)), d), 1
+        elif mode == "reflect":
+            at = map_("sub", const(size - 1, int64), index_(tuple(edge.shape), d))
+            edge = take(edge, {d: at}, tuple(edge.shape), [None if e == d else e for e in range(len(shape))])
+        where = slice_(out, d, to, to + size, 1)
+        store(where, map_("add", where, edge))
+    return out
 
 
 @composite(method=False)
