@@ -115,6 +115,7 @@ def flat(label: str, n: int, plain: Callable[..., None]) -> None:
         kind="999999",
     )
     plain(f"histc {label}", 4 * n, (n,), lambda torch, x: x.histc(100, -3, 3))
+    plain(f"histogram {label}", 4 * n, (n,), lambda torch, x: x.histogram(100)[0])
     plain(f"bincount {label}", 8 * n, (n,), lambda torch, x: x.bincount(), dtype=np.int64, kind="1000")
     for name in ("std", "var", "norm", "mean", "prod", "amax", "argmax", "min", "max"):
         plain(f"{name} {label}", 4 * n, (n,), lambda torch, x, k=name: getattr(x, k)())
@@ -163,6 +164,8 @@ def elements(label: str, n: int, case: Callable[..., None], given: Any) -> None:
         most: Callable[..., Any] = lambda torch, x, i, k=top: torch.zeros(k).scatter_reduce(0, i, x, "amax")
         case(f"scatter_reduce amax {name}", 20 * n, of(most, top))
         case(f"x[i] {name}", 16 * n, of(lambda torch, x, i: x[i], top))
+    each: Callable[..., Any] = lambda torch, x, i: x[:4096].repeat_interleave(i[:4096], 0)
+    case(f"repeat_interleave by each {label}", 4 * 4096, of(each, 5))
     case(f"isin {label}", 9 * n, of(lambda torch, x, i: torch.isin(i, i[:100])))
     case(f"one_hot {label}", 88 * n, of(lambda torch, x, i: torch.nn.functional.one_hot(i, 10), 10))
 

@@ -99,3 +99,47 @@ def test_gradients_of_what_a_mask_selects() -> None:
     (x[x > 5] * 2).sum().backward()
     assert x.grad.tolist() == [[0] * 4, [0, 0, 2, 2], [2] * 4]
     assert gather.coordinates(np.ones((2, 2)))[1].tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n", [0, 1, 7, 5003])
+@pytest.mark.parametrize(
+    "bins", [3, [-1.0, 0.0, 0.5, 2.0], [0.0, 3.0, -1.0, 1.0, 2.0], [-1.0, np.nan, 0.5, 2.0]]
+)
+def test_histograms(dtype: str, n: int, bins: Any) -> None:
+    """Counts and weights in bins, also of edges out of order, as a search by halves finds them."""
+    a = (np.random.default_rng(0).standard_normal(2 * n) * 2).astype(dtype)
+    a[8:11] = [np.nan, np.inf, -0.5][: len(a[8:11])]
+    a[:2] = 2.0
+    x, w = torch.tensor(a)[::2], torch.tensor(np.arange(n).astype(dtype) % 3)
+    edges = np.linspace(-1, 2, 4) if bins == 3 else np.array(bins)
+    at = np.array([sum(_right(edges, v)) for v in a[::2]], np.int64)
+    inside = (a[::2] >= edges[0]) & (a[::2] <= edges[-1])
+    place = np.clip(at - 1, 0, len(edges) - 2)[inside]
+    given = {"bins": 3, "range": (-1.0, 2.0)} if bins == 3 else {"bins": torch.tensor(edges.astype(dtype))}
+    for weight in (None, w):
+        want = np.bincount(
+            place, None if weight is None else weight.numpy()[inside], minlength=len(edges) - 1
+        )
+        found, ends = torch.histogram(x, weight=weight, **given)
+        np.testing.assert_array_equal(found.numpy(), want.astype(dtype))
+        np.testing.assert_allclose(ends.numpy(), edges, rtol=1e-6)
+    if n and bins == 3:
+        pairs = torch.stack([x, w], 1)
+        found = torch.histogramdd(pairs, [3, 2], range=(-1.0, 2.0, 0.0, 2.0))[0].numpy()
+        ok = inside & np.isfinite(a[::2])
+        want, _, _ = np.histogram2d(a[::2][ok], w.numpy()[ok], [edges, np.linspace(0, 2, 3)])
+        np.testing.assert_array_equal(found, want)
+
+
+def _right(edges: Any, v: Any) -> list[int]:
+    """The steps to the right that a search by halves takes: as many as there are in front of v."""
+    first, count, steps = 0, len(edges), [0]
+    while count:
+        step = count // 2
+        if not v < edges[first + step]:
+            steps.append(step + 1)
+            first, count = first + step + 1, count - step - 1
+        else:
+            count = step
+    return steps

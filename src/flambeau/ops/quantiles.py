@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..dtypes import float64
 from ..errors import fail
 from ..shapes import wrap_dim
 from .compare import _where
 from .elementwise import into
 from .entry import FUNCTIONS, composite
+from .gather import values
 from .structures import named
 from .ternary import lerp
 
@@ -192,46 +194,45 @@ def _edges(x: Any, bins: Any, range_: Any, k: int) -> Any:
     if range_ is not None:
         low, high = range_[2 * k : 2 * k + 2]
     else:
-        low, high = (x[:, k].min(), x[:, k].max()) if len(x) else (0.0, 1.0)
+        column = x[:, k]
+        low, high = [values(v)[()] for v in (column.min(), column.max())] if len(x) else (0.0, 1.0)
     if not (math.isfinite(low) and math.isfinite(high)):
         fail(RuntimeError, f"histogram: range of [{low}, {high}] is not finite")
     if low == high:
         low, high = low - 0.5, high + 0.5
-    return np.linspace(low, high, bins + 1, dtype=x.dtype)
+    return np.linspace(low, high, bins + 1, dtype=x.dtype.np)
 
 
 def _histogram(input: Any, bins: Any, range_: Any, weight: Any, density: bool) -> tuple[Any, list[Any]]:
     import numpy as np
 
-    x = input.detach().numpy().reshape(-1, input.shape[-1])
-    w = None if weight is None else weight.detach().numpy().reshape(-1)
+    x = input.detach().reshape(-1, input.shape[-1])
     edges = [_edges(x, b, range_, k) for k, b in enumerate(bins)]
     counts = tuple([len(e) - 1 for e in edges])
-    cells = np.zeros(len(x), np.int64)
-    inside = np.ones(len(x), bool)
+    total, cells, inside = math.prod(counts), 0, True
     for k, e in enumerate(edges):
-        inside &= (x[:, k] >= e[0]) & (x[:, k] <= e[-1])
-        cells = cells * counts[k] + np.clip(_places(e, x[:, k]) - 1, 0, counts[k] - 1)
-    w = None if w is None else w[inside]
-    hist = np.bincount(cells[inside], w, math.prod(counts)).reshape(counts).astype(np.float64)
+        column = x[:, k]
+        inside = inside & (column >= e[0].item()) & (column <= e[-1].item())
+        cells = cells * counts[k] + (_places(e, column) - 1).clamp(0, max(counts[k] - 1, 0))
+    cells = _where(inside, cells, total)  # a bin of what lies outside
+    weight = FUNCTIONS["full"]((), 1.0) if weight is None else weight.detach().reshape(-1)
+    found = FUNCTIONS["_count_at"](cells, weight.to(float64), total + 1)[:total]
+    hist = values(found).reshape(counts).copy()
     if density:
         hist /= hist.sum()
         for k, e in enumerate(edges):
             hist /= np.diff(e).reshape([-1 if d == k else 1 for d in range(len(edges))])
-    return hist.astype(x.dtype), edges
+    return hist.astype(x.dtype.np), edges
 
 
 def _places(edges: Any, x: Any) -> Any:
     """How many edges are not greater than each x, by bisection: edges out of order give what they give in PyTorch."""
     import numpy as np
 
-    first, count = np.zeros(len(x), np.int64), np.full(len(x), len(edges))
-    while count.any():
-        step = count // 2
-        right = (count > 0) & ~(x < edges[np.minimum(first + step, len(edges) - 1)])
-        first = np.where(right, first + step + 1, first)
-        count = np.where(right, count - step - 1, step)
-    return first
+    sure = np.where(np.isnan(edges), -np.inf, edges).astype(
+        edges.dtype
+    )  # a bisection goes right at not-a-number
+    return FUNCTIONS["searchsorted"](_tensor(sure), x, right=True)
 
 
 def _tensor(a: Any) -> Any:
