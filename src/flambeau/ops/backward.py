@@ -6,7 +6,7 @@ from typing import Any
 
 from ..stream.graph import Trace, Val, cast
 from ..stream.value import LOCAL, NUMBERS, PLAIN, Tensor
-from . import record
+from . import family, record
 from .entry import Entry, grad_plan, own_results, traced
 from .record import Form, OpNode
 from .widening import widen
@@ -24,7 +24,7 @@ def run(entry: Entry, node: OpNode, grads: tuple[Tensor | None, ...]) -> tuple[T
     if any(g is not None and type(g) not in PLAIN for g in grads) or (
         S.grad and differentiable(grads, saved)
     ):
-        return (*lead, *evaluate(entry, form, plan, grads, saved, node))
+        return (*lead, *evaluate(entry, form, plan, grads, saved))
     if len(grads) == 1:  # what is saved has the metadata of the form: it is no part of the key
         key: Any = (node.needs, grads[0]._meta)  # type: ignore[union-attr]
         inputs = (grads[0], *saved)
@@ -35,7 +35,13 @@ def run(entry: Entry, node: OpNode, grads: tuple[Tensor | None, ...]) -> tuple[T
         form.backward = {}
     made = form.backward.get(key)
     if made is None:
-        made = form.backward[key] = trace_backward(entry, form, plan, grads, saved, node)
+        made = form.backward[key] = family.gradient(
+            form,
+            plan,
+            key,
+            lambda: trace_backward(entry, form, plan, grads, saved),
+            lambda of, *values: trace_backward(entry, of, plan, *values),
+        )
     back, where = made
     if not back.outs:
         result: Any = ()
@@ -46,12 +52,12 @@ def run(entry: Entry, node: OpNode, grads: tuple[Tensor | None, ...]) -> tuple[T
     return (*lead, *[None if i is None else result[i] if i >= 0 else inputs[~i] for i in where])
 
 
-def trace_backward(entry: Entry, form: Form, plan: Any, grads: Any, saved: list[Any], node: OpNode) -> Any:
+def trace_backward(entry: Entry, form: Form, plan: Any, grads: Any, saved: list[Any]) -> Any:
     """(form, places): an entry's formulas traced for these metadata, and where each input's gradient is."""
     trace = Trace()
     g = [None if x is None else trace.operand(x._meta) for x in grads]
     values = [trace.number(type(a)) if type(a) in NUMBERS else trace.operand(a._meta) for a in saved]
-    found = traced(trace, lambda: [evaluate(entry, form, plan, g, values, node)], [])[0]
+    found = traced(trace, lambda: [evaluate(entry, form, plan, g, values)], [])[0]
     where: list[int | None] = []
     vals: list[Val] = []
     S = LOCAL.s
@@ -70,7 +76,7 @@ def trace_backward(entry: Entry, form: Form, plan: Any, grads: Any, saved: list[
         S.trace = before
     widen(trace, vals)
     back = Form(entry, trace, vals, None, ([], ()))
-    back.name = type(node).__name__
+    back.name = plan.node_type.__name__
     return back, where
 
 
@@ -95,7 +101,7 @@ def handed_back(v: Val, grads: int) -> bool:
     )
 
 
-def evaluate(entry: Entry, form: Form, plan: Any, grads: Any, saved: list[Any], node: OpNode) -> list[Any]:
+def evaluate(entry: Entry, form: Form, plan: Any, grads: Any, saved: list[Any]) -> list[Any]:
     """Each input's gradient by the entry's formulas, on tensors or on traced values alike.
 
     Formulas are those of real functions: grad times the derivative. Of an analytic function of complex numbers the
@@ -107,7 +113,7 @@ def evaluate(entry: Entry, form: Form, plan: Any, grads: Any, saved: list[Any], 
     )
     if turned:
         grads = [g if g is None else g.conj() for g in grads]
-    scope = bind(entry, form, plan, grads, saved, node, names)
+    scope = bind(entry, form, plan, grads, saved, names)
     by_name: dict[str, Any] = {}
     for inputs, fn, params in plan.formulas:
         value = fn(*[scope[p] for p in params])
@@ -127,7 +133,7 @@ def evaluate(entry: Entry, form: Form, plan: Any, grads: Any, saved: list[Any], 
 
 
 def bind(
-    entry: Entry, form: Form, plan: Any, grads: Any, saved: list[Any], node: OpNode, names: list[str]
+    entry: Entry, form: Form, plan: Any, grads: Any, saved: list[Any], names: list[str]
 ) -> dict[str, Any]:
     """What a formula may name: grad, grads, parameters, results, needs."""
     scope: dict[str, Any] = dict(zip(entry.params, form.args[1]))

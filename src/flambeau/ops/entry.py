@@ -21,7 +21,7 @@ from ..errors import fail
 from ..stream import pairs
 from ..stream.graph import NoSuchOperation, Trace, Val, as_val, cast, contiguous, once, store
 from ..stream.value import LOCAL, NUMBERS, Tensor
-from . import kin
+from . import family, kin
 from .calls import make_wrapper as make_wrapper
 from .calls import slow_operator as slow_operator
 from .calls import static_value
@@ -144,7 +144,10 @@ class Entry:
             if form is None:
                 form = self.trace(values, into)
                 if not into:
-                    kin.note(key, form)
+                    form.key = key
+                    more = kin.note(key, form)
+                    if more is not None:
+                        family.note(*more, key, form)
             cache[key] = form
         return form
 

@@ -1,8 +1,9 @@
 """Forms of one structure: what a new shape costs when an op was traced for others.
 
-Two forms of an op are kin if dtypes, numbers and static arguments are the same, all operands are contiguous, and the
-same extents are equal or 1. Once kin forms have been traced whose graphs (elementwise operations and reductions only)
-differ in their extents alone, later ones are derived: no body runs and nothing is planned.
+Two forms of an op are kin if dtypes, numbers and static arguments are the same, and the same extents (and strides of
+operands that are not contiguous) are equal or 1. Once kin forms have been traced whose graphs (elementwise operations
+and reductions only) differ in their extents alone, later ones are derived: no body runs and nothing is planned. Those of
+any other graph are derived after the body and the planning were done for symbols (family.py).
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..shapes import contiguous_strides
 from ..stream import rebind
 from ..stream.value import Meta, fresh_meta, new_object
 from .record import Form
 from .registry import OPERANDS
 
 if TYPE_CHECKING:
+    from ..symbols import Record
     from .entry import Entry
 
 KINDS = frozenset(("map", "const", "reduce", "empty", "store"))
@@ -29,7 +32,7 @@ class Kin:
     form, the numbers of the result's extents as words, its dtype, and the part of the key that is its metadata (-1:
     none). like: that part."""
 
-    __slots__ = ("extents", "first", "like", "outs", "pattern", "refused", "template", "varied")
+    __slots__ = ("extents", "family", "first", "like", "outs", "pattern", "refused", "template", "varied")
 
     def __init__(self, first: Form, extents: list[int]):
         self.first, self.extents = first, extents
@@ -41,6 +44,7 @@ class Kin:
         self.varied: set[int] = set()
         self.template: Any = None
         self.like = -1
+        self.family: Any = None  # of forms with any other graph: see family.py
 
     def settle(self) -> None:
         """Say whether forms may be derived whatever their extents are."""
@@ -58,8 +62,29 @@ class Kin:
         """The arguments of the call that a derived form is for, without their bytes."""
         return tuple([stand_in(form.entry, p, part) for p, part in zip(form.entry.params, form.key)])
 
+    def traced(self, form: Form) -> Form:
+        """A derived form with its graph."""
+        return form.entry.trace(self.values(form), False)
+
+    def symbolic(self, key: Any, record: Record) -> Form | None:
+        """The form of a key, traced for symbols instead of extents; None if that is another one."""
+        numbers = {int(s): k for k, s in enumerate(record.symbols)}
+        entry, values = self.first.entry, list[Any]()
+        for at, (p, part) in enumerate(zip(entry.params, key)):
+            if type(part) is Meta:
+                values.append(Stand(Symbolic(part, numbers, record.symbols)))
+            elif type(part) is tuple and part and type(part[0]) is Meta:
+                values.append(tuple([Stand(Symbolic(meta, numbers, record.symbols)) for meta in part]))
+            elif at == entry.sized:
+                values.append(tuple([n if n < 2 else record.symbols[numbers[n]] for n in part]))
+            else:
+                values.append(stand_in(entry, p, part))
+        return entry.trace(tuple(values), False)
+
     def program(self, form: Form) -> Any:
-        """The program of one such instruction over distinct storages without offsets."""
+        """The program of one such instruction over distinct storages without offsets; None: it has to be planned."""
+        if self.family is not None:
+            return self.family.program(form, tuple(range(form.slots)))
         at, extents = form.arity, memoryview(form.extents).cast("q")
         if len(form.outs) == 1:
             return rebind.program(self.pattern, extents, [(at, form.outs[0][2])])
@@ -72,7 +97,8 @@ def unit(form: Form) -> Any:
     return made
 
 
-METAS, OTHER, SIZED = -2, -3, -4  # what a part of a key is, unless it is metadata
+NOWHERE = rebind.Pattern.nothing()  # the pattern of kin that have none
+METAS, OTHER, SIZED, STRIDED = -2, -3, -4, -5  # what a part of a key is, unless it is metadata
 
 
 def signature(entry: Entry, key: Any) -> tuple[Any, list[int]] | None:
@@ -109,7 +135,15 @@ def add_metadata(meta: Meta, words: list[int], numbers: dict[int, int]) -> bool:
     """Add the words of metadata; False if forms of such are no kin."""
     words.append(id(meta.dtype))
     add_ids(meta.shape, words, numbers)
-    return meta.contiguous and meta.numel > 0
+    if not meta.contiguous:
+        words.append(STRIDED)
+        words += [-2 if s == 0 else i for s, i in zip(meta.strides, strides_of(meta, numbers))]
+    return meta.numel > 0
+
+
+def strides_of(meta: Any, numbers: dict[int, int]) -> list[int]:
+    """The number of each stride; -1: 1, or 0."""
+    return [-1 if s < 2 else numbers.setdefault(s, len(numbers)) for s in meta.strides]
 
 
 def add_ids(shape: Sequence[int], words: list[int], numbers: dict[int, int]) -> None:
@@ -129,19 +163,24 @@ def derive(entry: Entry, key: Any) -> Form | None:
     if found is None:
         return None
     kin = entry.kin.get(found[0])
-    if kin is None or kin.refused or kin.pattern is None:
+    if kin is None:
         return None
     extents = found[1]
+    if kin.family is not None:
+        return kin.family.derived(key, extents)
+    if kin.refused or kin.pattern is None:
+        return None
     if len(kin.varied) < len(extents) and not kin.differs(extents) <= kin.varied:
         return None
     return derived(kin, key, extents)
 
 
-def note(key: Any, form: Form) -> None:
-    """A form was traced: the first of its structure, or one that shows what its extents change."""
+def note(key: Any, form: Form) -> tuple[Kin, list[int]] | None:
+    """A form was traced: the first of its structure, or one that shows what its extents change. Its kin and extents
+    where that is more than themselves."""
     found = signature(form.entry, key)
     if found is None:
-        return
+        return None
     structure, extents = found
     table = form.entry.kin
     kin = table.get(structure)
@@ -149,25 +188,28 @@ def note(key: Any, form: Form) -> None:
         if len(table) > 4096:
             table.clear()
         table[structure] = Kin(form, extents)
-        return
+        return None
     if kin.refused:
-        return
+        return kin, extents
     outs = results(form, extents) if alike(kin.first, form) else None
     if outs is None or kin.outs not in (None, outs):
         kin.refused = True  # forms derived before keep their pattern
         kin.settle()
-        return
+        return None
     kin.varied |= kin.differs(extents)
     if kin.pattern is None:
         kin.outs, kin.pattern = outs, rebind.pattern(form, extents)
         kin.like = next((i for i, part in enumerate(key) if part is form.outs[0][0]), -1)
         kin.refused = kin.pattern is None
     kin.settle()
+    return None
 
 
 def alike(a: Form, b: Form) -> bool:
     """Whether the graphs of two forms are made of the same elementwise operations, reductions and constants."""
-    if a.into >= 0 or len(a.trace.nodes) != len(b.trace.nodes) or not b.trace.nodes:
+    if any(v.strides != contiguous_strides(v.shape) for v in a.trace.operands) or a.into >= 0:
+        return False
+    if len(a.trace.nodes) != len(b.trace.nodes) or not b.trace.nodes:
         return False
     for m, n in zip(a.trace.nodes, b.trace.nodes):
         if n.kind not in KINDS or (m.kind, m.op) != (n.kind, n.op) or repr(m.attrs) != repr(n.attrs):
@@ -204,15 +246,18 @@ def results(form: Form, extents: list[int]) -> Any:
     return outs
 
 
-def derived(kin: Kin, key: Any, extents: list[int]) -> Form:
+def derived(kin: Kin, key: Any, extents: list[int], outs: Any = None) -> Form:
     """A form without a graph: that is traced if somebody asks for it (see `Form.__getattr__`)."""
     first = kin.first
     form: Form = new_object(Form)
     form.arity, form.args, form.checks, form.diff = first.arity, first.args, first.checks, first.diff
     form.effects, form.entry, form.into, form.name = first.effects, first.entry, first.into, first.name
     form.slots, form.structure, form.writes = first.slots, first.structure, first.writes
-    shapes = [(tuple([1 if i < 0 else extents[i] for i in ids]), dtype) for ids, dtype in kin.outs]
-    form.outs = single(*shapes[0]) if len(shapes) == 1 else [single(*shape)[0] for shape in shapes]
+    if outs is not None:
+        form.outs = outs
+    else:
+        shapes = [(tuple([1 if i < 0 else extents[i] for i in ids]), dtype) for ids, dtype in kin.outs]
+        form.outs = single(*shapes[0]) if len(shapes) == 1 else [single(*shape)[0] for shape in shapes]
     form.plans, form.backward, form.unit, form.plain_unit, form.fresh = first.plans, None, None, None, True
     form.kin, form.key, form.extents = kin, key, array("q", extents).tobytes()
     return form
@@ -239,8 +284,21 @@ class Stand:
 
     __slots__ = ("_meta",)
 
-    def __init__(self, meta: Meta):
+    def __init__(self, meta: Any):
         self._meta = meta
+
+
+class Symbolic:
+    """Metadata with symbols in the place of extents."""
+
+    __slots__ = ("dtype", "ndim", "shape", "strides")
+
+    def __init__(self, meta: Meta, numbers: dict[int, int], symbols: list[Any]):
+        def symbol(n: int) -> Any:
+            return n if n < 2 else symbols[numbers[n]]
+
+        self.shape, self.dtype, self.ndim = tuple(map(symbol, meta.shape)), meta.dtype, meta.ndim
+        self.strides = contiguous_strides(self.shape) if meta.contiguous else tuple(map(symbol, meta.strides))
 
 
 def stand_in(entry: Entry, p: str, part: Any) -> Any:

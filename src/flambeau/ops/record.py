@@ -109,7 +109,7 @@ class Form:
             return self.weight
         if name not in ("trace", "out_vals"):
             raise AttributeError(name)
-        traced = self.entry.trace(self.kin.values(self), False)
+        traced = self.kin.traced(self)
         self.trace, self.out_vals = traced.trace, traced.out_vals
         return getattr(self, name)
 
@@ -506,11 +506,12 @@ def forget_programs() -> None:
     from ..stream import fragments
     from ..stream.flush import CACHE
     from ..stream.rebind import Pattern
+    from .family import Graph
 
     CACHE.clear()
     fragments.forget()
     for holder in gc.get_objects():
-        if type(holder) is Pattern:
+        if type(holder) in (Pattern, Graph):
             holder.forget()
         for form in gc.get_referents(holder):  # the collector does not know the derived ones themselves
             if type(form) is Form:

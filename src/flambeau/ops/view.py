@@ -8,6 +8,7 @@ from ..dtypes import dtype
 from ..errors import fail
 from ..shapes import contiguous_strides, expand_strides, infer_shape, numel, view_strides, wrap_dim
 from ..stream.graph import Val
+from ..symbols import Whole
 from .entry import FUNCTIONS, composite, view
 
 Geometry = tuple[tuple[int, ...], tuple[int, ...], int]
@@ -19,7 +20,7 @@ def sizes(args: tuple[Any, ...]) -> tuple[int, ...]:
         args = tuple(args[0])
     for a in args:
         if type(a) is not int:
-            return tuple([int(a) for a in args])
+            return tuple([a if type(a) is Whole else int(a) for a in args])
     return args
 
 
@@ -145,7 +146,10 @@ _RESHAPED: dict[Any, tuple[tuple[int, ...], bool]] = {}
 
 
 def _reshape(self: Any, shape: tuple[int, ...]) -> Any:
-    meta = self.meta if type(self) is Val else self._meta
+    if type(self) is Val:
+        to = infer_shape("reshape", shape, numel(self.shape))
+        return _reshaped(self, to, view_strides(tuple(self.shape), self.strides, to) is not None)
+    meta = self._meta
     known = _RESHAPED.get((meta, shape))
     if known is None:
         to = infer_shape("reshape", shape, numel(meta.shape))
@@ -153,7 +157,10 @@ def _reshape(self: Any, shape: tuple[int, ...]) -> Any:
         if len(_RESHAPED) > 4096:
             _RESHAPED.clear()
         _RESHAPED[meta, shape] = known
-    to, viewed = known
+    return _reshaped(self, *known)
+
+
+def _reshaped(self: Any, to: tuple[int, ...], viewed: bool) -> Any:
     if viewed:
         return _view(self, to)
     from .entry import FUNCTIONS

@@ -334,7 +334,9 @@ def run_whole(known: Known, slots: list[Any], progress: Progress, compiling: boo
             for p in known.programs:
                 wanted |= p.kept
         held = {s for s, n in enumerate(counts) if n > _SPARE}
-        made = programs.plan(known.lines, slots, wanted.__contains__, set(known.promised), compiling, held)
+        made = units.alone(known, slots) or programs.plan(
+            known.lines, slots, wanted.__contains__, set(known.promised), compiling, held
+        )
         if made is None:
             known.later = 2 * known.seen
             return False
@@ -377,7 +379,7 @@ def run_each(known: Known, slots: list[Any], progress: Progress, freeing: bool) 
         if fragments.ROOT.next:
             run_pieces(lines, slots, progress, freeing)
             return
-    prepare(lines, slots)
+    units.prepare(lines, slots)
     last = fragments.last_uses(lines) if freeing else {}
     for at, (form, line) in enumerate(lines):
         progress.dying = dying(line, slots, last, at) if freeing else ()
@@ -394,7 +396,7 @@ def run_unit(form: Any, line: tuple[int, ...], slots: list[Any], at: int, progre
     if unit is not None and not form.writes and min(line) >= 0 and len(set(line)) == len(line):
         local = [slots[s] for s in line]
     else:
-        unit, local = unit_of(form, line, slots)
+        unit, local = units.unit_of(form, line, slots)
     programs.run(unit, local, progress)
     progress.done = at + 1
     progress.started = False
@@ -507,44 +509,6 @@ def free_dead(line: Sequence[int], slots: list[Any], last: Any, at: int) -> None
 def dying(line: Sequence[int], slots: list[Any], last: Any, at: int) -> set[int]:
     """The storages that no instruction behind this one names, by identity."""
     return {id(slots[real(sid)]) for sid in line if last[real(sid)] <= at}
-
-
-def prepare(lines: list[Any], slots: list[Any]) -> None:
-    """Plan the instructions that nobody has planned yet, so that their kernels are compiled together."""
-    new = [pair for pair in lines if pair[0].unit is None and pair[0].kin is None]
-    if len(new) < 2:
-        return
-    found: dict[Any, list[Any]] = {}
-    for form, line in new:
-        code, local = units.renumbered(form, line, slots)
-        found.setdefault(code, local)
-    try:
-        made = units.plan_units(list(found), list(found.values()))
-    except Exception:
-        return  # the instruction that it comes from raises it in its turn
-    for code, unit in zip(found, made):
-        keep_unit(code, unit)
-
-
-def keep_unit(code: tuple[Any, ...], unit: Program) -> None:
-    """The program of an instruction was made."""
-    form = code[0]
-    if form.unit is None:
-        form.unit = {}
-    form.unit[code] = unit
-    Novelty.settled = 0
-    if code == (form, *range(len(code) - 1)):
-        form.plain_unit = unit
-
-
-def unit_of(form: Any, line: tuple[int, ...], slots: list[Any]) -> tuple[Program, list[Any]]:
-    """The program of one instruction, its slots renumbered from 0."""
-    code, local = units.renumbered(form, line, slots)
-    unit = form.unit.get(code) if form.unit is not None else None
-    if unit is None:
-        (unit,) = units.plan_units([code], [local])
-        keep_unit(code, unit)
-    return unit, local
 
 
 POISONED = [0]  # storages without bytes that failures have left so far

@@ -26,6 +26,7 @@ from ..shapes import (
     is_contiguous,
     numel,
 )
+from ..symbols import Real, Whole
 from .value import COMPLEX_NUMBER, LOCAL, Meta, intern_meta
 
 LOOKING = ("scatter", "bags")  # opaque nodes that check indices
@@ -81,8 +82,8 @@ class Val:
 
     @property
     def meta(self) -> Meta:
-        """Shape, strides and dtype as one interned object."""
-        return intern_meta(tuple(self.shape), self.strides, self.dtype)
+        """Shape, strides and dtype as one interned object; of symbols (symbols.py) their values."""
+        return intern_meta(tuple(map(int, self.shape)), tuple(map(int, self.strides)), self.dtype)
 
     def view_as(self, shape: Shape, strides: Shape, off: int) -> Val:
         """Another view of the same buffer."""
@@ -159,8 +160,14 @@ def const(value: Any, d: dtype) -> Val:
     """A number that is part of the op's definition: baked into the kernel."""
     if d.is_complex:
         return COMPLEX["const"](value, d)
-    value = bool(value) if d.short == "b1" else float(value) if d.is_floating_point else int(value)
+    if type(value) is Whole or type(value) is Real:
+        value = value * 1.0 if d.is_floating_point else value
+    else:
+        value = bool(value) if d.short == "b1" else float(value) if d.is_floating_point else int(value)
     return emit("const", "const", (), (value,), [((), (), d)])[0]
+
+
+KINDS: dict[type, type] = {Whole: int, Real: float}  # what symbols are for promotion
 
 
 def as_val(x: Any, like: dtype | None = None) -> Val:
@@ -169,7 +176,7 @@ def as_val(x: Any, like: dtype | None = None) -> Val:
         return x
     from ..dtypes import number_dtype
 
-    val = const(x, like or number_dtype(type(x)))
+    val = const(x, like or number_dtype(KINDS.get(type(x), type(x))))
     val.level = 0
     return val
 

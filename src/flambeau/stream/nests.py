@@ -10,6 +10,7 @@ from ..loop.recipes.analysis import Analysis, Nest, dependencies, expensive
 from ..loop.recipes.nest import CHUNK, chunk_count, partials
 from ..loop.recipes.tile import SCRATCH, SIDE, across
 from ..shapes import numel
+from ..symbols import NUMBERS, plain
 from .bundles import PLAIN, bundles, classed, few, long_last, read_here_alone
 from .nodes import Group, PBuf, PNode, PVal, alignment
 
@@ -81,7 +82,7 @@ COUNTED = ("f32", "f64", "i64")
 
 def is_count(value: Any) -> bool:
     """Whether a constant may be an argument of the kernel: a whole number above 2."""
-    return type(value) in (int, float) and 2 < value < 1 << 53 and value == int(value)
+    return type(value) in NUMBERS and 2 < value < 1 << 53 and plain(value) == int(value)
 
 
 class NestBuilder:

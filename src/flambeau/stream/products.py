@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ..loop.recipes import planning
 from ..loop.recipes.planning import Strides
+from ..symbols import Record, record_of
 from .backend import current
 from .nodes import PVal
 
 SEEN: dict[Any, set[int]] = {}  # layouts and what stays of the extents -> the numbers of rows met there
+PLANS: dict[Any, planning.Plan] = {}  # of late, see `again`
 MANY = 4  # kernels of one layout, each for its number of rows
 LONG = 6  # operations of a tail from which on its code is worth sharing among the rows of a tile
 SMALL = 256  # numbers of rows up to which other ones met before end it that each has its kernel
@@ -45,11 +48,22 @@ def planned(
     """How a product of these is computed. made: the operands, of "ab", that are computed themselves."""
     batch, m, n = c.shape
     k = a.shape[-1]
-    device = current()
     strides = Strides(*_abc(a, batch), *_abc(b, batch), *c.strides)
     if len(a.shape) == 4:
         strides = strides._replace(bn=a.shape[1], ab2=a.strides[1], bb2=b.strides[1])
     dtype = a.buf.dtype.short
+    long = tail is not None and tail.tail.weight > LONG
+    kinds = (dtype, c.buf.dtype.short, tail is None, long, made, generic)
+    record = record_of(m, n, k, batch, *strides)
+    if record is None:
+        return chosen(kinds, m, n, k, batch, *strides)
+    return noted(record, kinds, m, n, k, batch, *strides)
+
+
+def chosen(kinds: Any, m: int, n: int, k: int, batch: int, *steps: int) -> planning.Plan:
+    """`planned` for these extents and strides; kinds: what else it depends on."""
+    dtype, out, plain, staged, made, generic = kinds
+    device, strides = current(), Strides(*steps)
     if generic is None:
         layout = (dtype, planning.layouts(m, n, k, strides), batch > 1, strides.bn > 1)
         generic = several_rows(layout, m, n, k, batch)
@@ -62,12 +76,34 @@ def planned(
         dtype,
         device.target(),
         device.get_num_threads(),
-        plain=tail is None,
+        plain=plain,
         generic=generic,
-        out=c.buf.dtype.short,
-        staged=tail is not None and tail.tail.weight > LONG,
+        out=out,
+        staged=staged,
         made=made,
     )
+
+
+def again(kinds: Any, *numbers: int) -> planning.Plan:
+    """`chosen`, which is asked several times for the same."""
+    device = current()
+    key = (device.name, device.get_num_threads(), kinds, numbers)
+    found = PLANS.get(key)
+    if found is None:
+        if len(PLANS) > 1 << 10:
+            PLANS.clear()
+        found = PLANS[key] = chosen(kinds, *numbers)
+    return found
+
+
+def noted(record: Record, kinds: Any, *numbers: Any) -> planning.Plan:
+    """The same for symbols: for other extents it is asked anew, and has to be the same kernel."""
+    p = again(kinds, *map(int, numbers))
+    name = record.called(partial(again, kinds), numbers, p)
+    record.same(f"{name}.spec", p.spec)
+    ints = {key: record.made(f"{name}.ints[{key!r}]", n) for key, n in p.ints.items()}
+    parts, work = (record.made(f"{name}.{field}", getattr(p, field)) for field in ("parts", "work"))
+    return planning.Plan(p.spec, ints, parts, work)
 
 
 def _abc(v: PVal, batch: int) -> tuple[int, int, int]:

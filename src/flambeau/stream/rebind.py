@@ -50,6 +50,11 @@ class Pattern:
         self.quick: Recipe | None = None
         self.tried = False
 
+    @classmethod
+    def nothing(cls) -> Pattern:
+        """That of forms which have none."""
+        return cls(Group(0, ()), NestBuilder(Group(0, ())), [], [], [])
+
     def shapes(self, extents: Sequence[int]) -> list[tuple[int, ...]]:
         """The shape of each slot."""
         return [tuple([1 if i < 0 else extents[i] for i in ids]) for ids in self.ids]

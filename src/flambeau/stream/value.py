@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .. import config
 from ..dtypes import CPU, device, dtype
 from ..shapes import Shape, Size, contiguous_strides, is_contiguous, numel
+from ..symbols import Real, Whole
 
 
 class Meta:
@@ -444,5 +445,5 @@ class _Local(threading.local):
 LOCAL = _Local()
 AT_FLUSH: list[Callable[[], None]] = []  # what other threads have prepared for the next flush
 AT_FIRST_KERNEL: list[Callable[[], None]] = []  # what is to be done once there is machine code
-NUMBERS = frozenset((int, float, bool))
+NUMBERS = frozenset((int, float, bool, Whole, Real))
 PLAIN: set[type] = {Tensor}  # Parameter joins it

@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 # Each row may import from the rows above it and from itself. Anything else at the top is a face of the package.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "errors", "config", "heap", "late", "dtypes", "shapes"),
+    ("version", "errors", "config", "heap", "late", "dtypes", "shapes", "symbols"),
     ("loop",),
     ("codegen",),
     ("device",),
@@ -44,8 +44,8 @@ BUDGET = {
     "loop": 9100,
     "codegen": 4400,
     "device": 3200,
-    "stream": 6150,
-    "ops": 16200,
+    "stream": 6450,
+    "ops": 16400,
     "autograd": 1700,
     "tensor": 2700,
     "built from tensors": 16500,
