@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch")
 
 
 def seq(nn):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch")
 
 CALLS = {
     "uniform": lambda i, t: i.uniform_(t, -1, 2),

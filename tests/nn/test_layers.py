@@ -6,9 +6,10 @@ import functools
 import warnings
 
 import pytest
-import torch
 
-from . import host
+torch = pytest.importorskip("torch")
+
+from . import host  # noqa: E402
 
 common = pytest.importorskip("torch.testing._internal.common_modules")
 INFOS = {info.name: info for info in common.module_db}

@@ -9,7 +9,8 @@ import weakref
 from collections import OrderedDict
 
 import pytest
-import torch
+
+torch = pytest.importorskip("torch")
 
 
 def net(nn):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 
 import pytest
-import torch as pytorch
 
 import flambeau
+
+pytorch = pytest.importorskip("torch")
 
 
 def values(x):
