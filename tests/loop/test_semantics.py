@@ -75,6 +75,29 @@ def test_fma_rounds_once(type: str, mantissa: int, least: int) -> None:
     assert compute("fma", type, a[3], b[3], c[3]) == got[3]
 
 
+@pytest.mark.parametrize(("type", "mantissa", "least"), [("f32", 24, -149), ("f64", 53, -1074)])
+@pytest.mark.parametrize("small", [False, True])
+def test_fma_of_what_lies_half_way(type: str, mantissa: int, least: int, small: bool) -> None:
+    """A product half-way between two numbers, alone and a little above and below; small: they have few bits."""
+    rng, dtype, found = random.Random(small), semantics.DTYPE[type].type, 0
+    little = (0.0,) if small else (0.0, 2.0 ** (least + 3), -(2.0 ** (least + 3)))
+    for _ in range(1000):
+        x, y = (rng.randrange(1, 1 << 3 if small else 1 << mantissa // 2 + 1, 2) for _ in range(2))
+        if not small and (x * y).bit_length() != mantissa + 1:
+            continue
+        found += 1
+        a, b = (
+            (dtype(x * 2.0 ** (least // 2)), dtype(y * 2.0 ** (least - 1 - least // 2)))
+            if small
+            else (dtype(x), dtype(y))
+        )
+        for c in little:
+            exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(c)
+            want = nearest(exact, mantissa, least)
+            assert Fraction(float(compute("fma", type, a, b, dtype(c)))) == want != exact, (x, y, c)
+    assert found > 100
+
+
 def test_fma_of_extremes() -> None:
     for type in ("f32", "f64"):
         dtype = semantics.DTYPE[type].type

@@ -111,10 +111,14 @@ class _Checked:
         self.name, self.memory, self.dtype = name, memory, memory.dtype
 
     def check(self, index: Any) -> Any:
-        if np.size(index) and not (np.min(index) >= 0 and np.max(index) < len(self.memory)):
-            bad = next(k for k in np.ravel(index).tolist() if not 0 <= k < len(self.memory))
-            raise IndexError(f"{self.name}[{bad}]: it has {len(self.memory)} elements")
-        return index
+        size = len(self.memory)
+        if type(index) is np.ndarray:
+            if not index.size or (index.min() >= 0 and index.max() < size):
+                return index
+        elif 0 <= index < size:
+            return index
+        bad = next(k for k in np.ravel(index).tolist() if not 0 <= k < size)
+        raise IndexError(f"{self.name}[{bad}]: it has {size} elements")
 
     def __getitem__(self, index: Any) -> Any:
         return self.memory[self.check(index)]

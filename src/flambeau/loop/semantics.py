@@ -20,6 +20,7 @@ DTYPE |= {"b1": np.dtype(bool), "f16": np.dtype(np.float32), "bf16": np.dtype(np
 MEMORY: dict[str, np.dtype] = DTYPE | {"f16": np.dtype(np.float16), "bf16": np.dtype(np.uint16)}
 
 _F32, _F64, _U16, _U32 = np.float32, np.float64, np.uint16, np.uint32
+_BELOW_HALF = np.int64((1 << 28) - 1)  # bits of an f64 below those half-way between two numbers of f32
 _INTEGER_OF = {4: np.dtype(np.int32), 8: np.dtype(np.int64)}
 
 
@@ -103,8 +104,14 @@ def _sum_to_odd(a: Number, b: Number) -> Number:
 
 
 def fma_f32(a: Number, b: Number, c: Number) -> Number:
-    """a * b + c rounded once: the product is exact in f64."""
-    return _sum_to_odd(a.astype(_F64) * b.astype(_F64), c.astype(_F64)).astype(_F32)[()]
+    """a * b + c rounded once: the product is exact in f64, and so is the order of its sum and of what lies half-way
+    between two numbers of f32. Only a sum that is rounded to that (its last 28 bits are zeros, also below the normal
+    numbers) has to be rounded to odd."""
+    product, addend = a.astype(_F64) * b.astype(_F64), c.astype(_F64)
+    total = product + addend
+    if (total.view(np.int64) & _BELOW_HALF).all():
+        return total.astype(_F32)
+    return _sum_to_odd(product, addend).astype(_F32)[()]
 
 
 def dot2(a: Number, b: Number, c: Number) -> Number:
