@@ -52,9 +52,10 @@ def test_pytorch_agrees(seed: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_minute_of_programs() -> None:
-    ran, bad = programs.hunt(1000, 60)
-    assert ran and not bad, f"seeds that differ: {bad}; see programs.py --show SEED"
+def test_two_hundred_programs() -> None:
+    """The same ones on every machine, however busy it is."""
+    bad = [seed for seed in range(1000, 1200) if programs.check(seed, interpreter=seed % 10 == 0)]
+    assert not bad, f"seeds that differ: {bad}; see programs.py --show SEED"
 
 
 @pytest.mark.slow
