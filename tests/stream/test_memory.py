@@ -10,7 +10,7 @@ import pytest
 
 import flambeau as torch
 from flambeau.device import memory
-from flambeau.stream import flush, fragments, program, schedule
+from flambeau.stream import flush, fragments, nodes, program, schedule
 from flambeau.stream.value import LOCAL
 
 nn = torch.nn
@@ -378,3 +378,21 @@ def test_a_long_list_is_planned_in_little_memory(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(program, "laid_out", watched)
     torch.optim.Adam(parameters, lr=0.1).step()
     assert max(found) < 1 << 20, found
+
+
+def test_planning_a_long_list_looks_at_each_operand_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is planned bit by bit: what each bit did for the whole list would grow with the square of its length."""
+    looked: list[int] = []
+    external = nodes.Builder.external
+
+    def counted(self: Any, sid: int, *given: Any) -> Any:
+        looked.append(sid)
+        return external(self, sid, *given)
+
+    parameters = [torch.nn.Parameter(torch.ones(3, 11)) for _ in range(100)]
+    for p in parameters:
+        p.grad = torch.ones(3, 11)
+    torch.synchronize()
+    monkeypatch.setattr(nodes.Builder, "external", counted)
+    torch.optim.SGD(parameters, lr=0.1, momentum=0.5).step()
+    assert 200 <= len(looked) <= 2 * len(set(looked)), (len(looked), len(set(looked)))

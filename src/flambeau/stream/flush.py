@@ -592,6 +592,7 @@ def again(S: Stream, form: Any, line: tuple[int, ...], held: dict[int, Any]) -> 
     """Record an instruction anew, in the table that follows the flush."""
     slots = S.slots
     code: list[Any] = [form]
+    writes = frozenset(form.writes)  # a list may write thousands
     offset = False
     for at, sid in enumerate(line):
         x = held[real(sid)]
@@ -607,7 +608,7 @@ def again(S: Stream, form: Any, line: tuple[int, ...], held: dict[int, Any]) -> 
                 x.home, x.sid = slots, n
             S.pending_bytes += x.nbytes if x.pend is S else 0
         code.append(~n if sid < 0 else n)
-        if not offset and at in form.writes:
+        if not offset and at in writes:
             S.written.add(n)
     S.code += code
 

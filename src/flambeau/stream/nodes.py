@@ -119,6 +119,8 @@ class Builder:
         self.nodes: list[PNode] = []
         self.bufs: list[PBuf] = []
         self.count = 0  # of the buffers so far
+        self.old = 0  # how many of `bufs` have been forgotten
+        self.used: list[PBuf] = []  # since then, by rows of lists
         self.by_sid: dict[int, PBuf] = {}
         self.seen: dict[Any, PNode] = {}
         self.homes: dict[int, PBuf] = {}  # in whose memory others lie: see overwrite.py
@@ -144,15 +146,24 @@ class Builder:
             buf.mat = not number
         return buf
 
-    def instruction(
-        self, form: Any, line: Sequence[int], kept: Any, is_number: Any, rows: slice = slice(None)
-    ) -> None:
-        """Add one form; line: its slot numbers as recorded; kept(sid): whether the storage outlives the flush; rows:
-        which of one over lists."""
+    def instruction(self, form: Any, line: Sequence[int], kept: Any, is_number: Any) -> None:
+        """Add one form; line: its slot numbers as recorded; kept(sid): whether the storage outlives the flush."""
+        operands, at = self.operands(form, line, is_number)
+        made: dict[int, PBuf] = {}
+        for i, v in enumerate(form.out_vals):
+            result = v.buf.parts or v.buf
+            buf = self.buffer(result.shape, result.strides, result.dtype, line[at + i])
+            buf.kept = kept(line[at + i])
+            made[id(result)] = buf
+        for node in form.trace.nodes:
+            self.node(node, operands, made, form)
+        self.rows(form, operands, form.trace.rows)
+
+    def operands(self, form: Any, line: Sequence[int], is_number: Any) -> tuple[list[tuple[PBuf, int]], int]:
+        """The operands of a form: each with the slot of its offset or -1; and where its results begin in the line."""
         operands: list[tuple[PBuf, int]] = []
         at = 0
-        trace = form.trace
-        for operand in trace.operands:
+        for operand in form.trace.operands:
             sid = line[at]
             at += 1
             offslot = -1
@@ -162,26 +173,25 @@ class Builder:
                 if operand.parts is not None:
                     offslot += PAIRS
             operands.append((self.external(sid, operand, is_number(sid)), offslot))
-        made: dict[int, PBuf] = {}
-        for i, v in enumerate(form.out_vals):
-            result = v.buf.parts or v.buf
-            buf = self.buffer(result.shape, result.strides, result.dtype, line[at + i])
-            buf.kept = kept(line[at + i])
-            made[id(result)] = buf
-        for node in trace.nodes:
-            self.node(node, operands, made, form)
-        for part, numbers in trace.rows[rows]:
+        return operands, at
+
+    def rows(self, form: Any, operands: list[tuple[PBuf, int]], rows: Sequence[Any]) -> None:
+        """Add some rows of a form over lists."""
+        for part, numbers in rows:
             own = [operands[i] for i in numbers]
-            made = {}
+            self.used += [buf for buf, _ in own]
+            made: dict[int, PBuf] = {}
             for node in part.nodes:
                 self.node(node, own, made, form)
 
     def forget(self) -> None:
         """The launches are made: let go of the nodes, which are much more than what the launches need of them."""
-        for buf in self.bufs:
+        new = self.bufs[self.old :]
+        for buf in (*new, *self.used):
             buf.node = buf.group = None
             buf.reads, buf.writes = [], []
-        self.bufs = [b for b in self.bufs if b.sid >= 0]
+        self.bufs[self.old :] = [b for b in new if b.sid >= 0]
+        self.old, self.used = len(self.bufs), []
         self.nodes, self.seen = [], {}
 
     def node(self, g: GNode, operands: list[tuple[PBuf, int]], made: dict[int, PBuf], form: Any) -> None:

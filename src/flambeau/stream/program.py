@@ -227,9 +227,10 @@ def laid_out(
     made = fusion.Lists()
     made.add(launched(builder))
     for n in apart:
-        form, line = lines[n]
-        for at in range(0, len(form.trace.rows), ROWS):
-            builder.instruction(form, line, kept, numbers.__contains__, slice(at, at + ROWS))
+        form, rows = lines[n][0], lines[n][0].trace.rows
+        operands, _ = builder.operands(*lines[n], numbers.__contains__)
+        for at in range(0, len(rows), ROWS):
+            builder.rows(form, operands, rows[at : at + ROWS])
             made.add(launched(builder))
     return made.launches, builder
 
