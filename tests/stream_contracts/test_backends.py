@@ -41,6 +41,12 @@ def convolved() -> list[Any]:
     return [y, x.grad, w.grad, b.grad]
 
 
+def columns() -> list[Any]:
+    x, y = r(2, 21, 19), r(40, 18, seed=1)
+    some = [x.sum(1), x.amax(1), x.var(1), x.double().prod(1), (x > 0).any(1), x.bfloat16().amin(1)]
+    return [*some, (y * 9).long().sum(0), y - y.mean(0), y.aminmax(dim=0)[0], r(70, 21).log_softmax(1)]
+
+
 def attended() -> list[Any]:
     q, k = r(1, 2, 7, 5).requires_grad_(), r(1, 2, 9, 5, seed=1).requires_grad_()
     y = F.scaled_dot_product_attention(q, k, k, is_causal=True)
@@ -138,6 +144,7 @@ PROGRAMS: dict[str, Callable[[], list[Any]]] = {
         F.conv2d(r(1, 16, 7, 7).bfloat16(), r(64, 16, 3, 3).bfloat16(), r(64).bfloat16(), 2, 1),
     ],
     "attention": attended,
+    "columns": columns,
     "recurrence": recurrent,
     "pooling": pooled,
     "bags": bags,

@@ -22,7 +22,8 @@ SEAM = 1024  # elements of a row for each thread that writes it
 SEAMS = 50 * SERIAL_WORK  # work that makes up for shorter ones
 SHORT = 12  # elements of a row with a mathematical function or several passes that is no vector's work; half of a sum;
 # twice as many where such functions are taken of the only operand
-BRIEF, SIMPLE = 64, 12  # fewer rows than that have their sums in registers, if their elements take so little
+BRIEF, SIMPLE = 24, 12  # so few rows have their sums in registers, if their elements take so little;
+NEAR = 512  # of so few columns more rows: memory cannot run ahead of many long ones at once
 LONG, VECTOR = 8, 16  # what a mathematical function weighs; a row costs what so many elements cost
 
 
@@ -490,7 +491,8 @@ class NestBuilder:
     def across(self, extents: list[int], kept: int) -> str:
         """ "brief" for few rows of simple elements, "wide" for many columns and not too few rows, else "col"."""
         rows, plain = numel(extents[kept:]), all(v[0] != "reduce" or v[1][:3] != "arg" for v in self.values)
-        if plain and rows < BRIEF and weight(self.values) <= SIMPLE:
+        near = rows <= BRIEF or (rows < 64 and extents[kept - 1] <= NEAR)
+        if plain and near and weight(self.values) <= SIMPLE:
             return "brief"
         plain = plain and all(v[0] != "take" for v in self.values)
         few = sum(v[0] == "reduce" for v in self.values) <= 8  # they have scratch for each column

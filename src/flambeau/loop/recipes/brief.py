@@ -1,4 +1,4 @@
-"""The schedule "brief" of nest.py: reductions over few rows of simple elements, 16 columns at a time in registers.
+"""The schedule "brief" of nest.py: reductions over few rows (or short ones) of simple elements, in registers.
 
 The lanes of a column are added up one after the other (rows l, l+16, ... of lane l), each as soon as the tree over the
 lanes comes to it: so that five sums are alive at the most, and none is in memory. The order is that of every schedule;
