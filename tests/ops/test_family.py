@@ -196,3 +196,43 @@ def test_a_number_that_lost_its_symbol_is_found_out(monkeypatch):
         assert torch.zeros(n, 1).logsumexp(1).add(1).tolist() == [1] * n
         assert torch.logsumexp(torch.full((n, 2), 0.0), 1).tolist() == pytest.approx([n * 0.6931472] * n)
     forget()
+
+
+def test_a_derived_instruction_that_comes_again_alone_is_not_planned():
+    """Its own program serves; the bits are the same."""
+    builtins.install()
+    forget()
+    x = floats(2, 90, D)
+    for n in range(20, 50):
+        nn.layer_norm(floats(2, n, D), (D,)).data_ptr()
+    x.data_ptr()
+    before = STATS["planned"]
+    first = nn.layer_norm(x, (D,)).numpy().copy()
+    for _ in range(5):
+        assert nn.layer_norm(x, (D,)).numpy().tobytes() == first.tobytes()
+    assert STATS["planned"] == before
+    forget()
+
+
+def test_large_results_come_and_go_as_they_do_where_they_are_planned():
+    """A program over megabytes runs in several native calls; a derived one has the same."""
+    call = grads(lambda x, t: nn.cross_entropy(x, t, reduction="sum").reshape(1))
+    builtins.install()
+    forget()
+    for n in range(2400, 2426):
+        x, t = floats(n, 300), numbers(n, 300)
+        (_, dx) = call(x, t)
+        e = np.exp(x.detach().numpy().astype("f8"))
+        e /= e.sum(1, keepdims=True)
+        e[np.arange(n), t.numpy()] -= 1
+        np.testing.assert_allclose(dx.numpy(), -3 * e, atol=1e-5)
+    plans = [
+        plan
+        for found in ENTRIES["_cross_entropy"].kin.values()
+        if type(found) is family.Back
+        for graph in found.family.graphs
+        for known in graph.plans.values()
+        for plan in known
+    ]
+    assert any(plan.cuts and len(plan.segments) > 1 for plan in plans)
+    forget()

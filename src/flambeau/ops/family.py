@@ -17,6 +17,7 @@ from .kin import NOWHERE, Kin, Stand, Symbolic, derived, signature
 from .record import Form
 
 WORTH = 4  # forms of a structure after which symbols are tried, and then twice as many
+AGAIN = 64  # times an instruction is planned before symbols that did not serve are tried again
 VARIANTS = 16  # of a graph and of a plan, each under conditions of its own
 KERNELS_ALONE = ("contract", "attend", "scatter")  # opaque nodes whose recipes compute with symbols
 
@@ -128,7 +129,7 @@ class Family:
             return
         made = attempted(lambda: plan_of(self.kin, form, line, slots, extents.tolist()))
         if made is None:
-            graph.met[line] = -1 << 40
+            graph.met[line] = -AGAIN
         else:
             known.insert(0, made)
 
