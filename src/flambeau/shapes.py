@@ -79,6 +79,29 @@ def channels_last_strides(shape: Sequence[int]) -> Shape:
     return tuple(strides)
 
 
+def is_channels_last(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether images (N, C, ...) of two or three dimensions are taken to have their channels innermost: as PyTorch
+    decides it, also where extents of 1 leave it open."""
+    if len(shape) not in (4, 5) or strides[1] == 0:
+        return False
+    least = 0
+    for d in (1, *range(len(shape) - 1, 1, -1), 0):
+        if shape[d] == 0 or strides[d] < least or (d == 0 and least == strides[1]):
+            return False
+        least = strides[d] * max(shape[d], 1)
+    return True
+
+
+def same_order(shape: Sequence[int], strides: Sequence[int], others: Sequence[int]) -> bool:
+    """Whether strides are the same, those of extents of 1 aside."""
+    return all(n == 1 or s == t for n, s, t in zip(shape, strides, others))
+
+
+def image_strides(shape: Sequence[int], last: bool) -> Shape:
+    """The strides of fresh images, with the channels innermost or row-major."""
+    return channels_last_strides(shape) if last else contiguous_strides(shape)
+
+
 def dense_strides_like(shape: Sequence[int], strides: Sequence[int]) -> Shape:
     """The strides of a fresh result that keeps the memory order of an operand."""
     if is_contiguous(shape, strides):

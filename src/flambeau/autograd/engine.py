@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import fail
 from ..ops.entry import FUNCTIONS
+from ..shapes import contiguous_strides, is_dense, same_order
 from ..stream.gradient import BOOK, AccumulateGrad, edge
 from ..stream.host import from_bytes
 from ..stream.value import LOCAL, PLAIN, Node, Tensor, extras
@@ -435,7 +436,7 @@ def accumulate(t: Tensor, g: Grad, owned: bool = False) -> None:
         if S.grad:
             x.grad = g
         else:
-            x.grad = own_gradient(g, owned)
+            x.grad = own_gradient(g, t, owned)
     elif x.grad.is_sparse and not g.is_sparse:  # type: ignore[attr-defined]
         x.grad = g + x.grad  # type: ignore[operator]
     elif S.grad:
@@ -447,14 +448,18 @@ def accumulate(t: Tensor, g: Grad, owned: bool = False) -> None:
             hook(t)
 
 
-def own_gradient(g: Tensor, owned: bool) -> Tensor:
-    """A gradient that only .grad refers to: g itself if it is fresh, dense and nobody else's, else a copy."""
-    if owned and g._vw is None and not g._rg and g._meta.contiguous and g._st.pend is not None:
+def own_gradient(g: Tensor, t: Tensor, owned: bool) -> Tensor:
+    """A gradient of t that only .grad refers to: g itself if it is fresh, nobody else's and lies in memory as t does
+    (row-major where t has gaps), else a copy that does."""
+    mine, its = g._meta, t._meta
+    strides = its.strides if is_dense(its.shape, its.strides) else contiguous_strides(its.shape)
+    alike = same_order(mine.shape, mine.strides, strides)
+    if owned and g._vw is None and not g._rg and alike and g._st.pend is not None:
         return g
     S = LOCAL.s
     with_grad, S.grad = S.grad, False
     try:
-        return FUNCTIONS["clone"](g)
+        return FUNCTIONS["clone"](g, memory_format=strides)
     finally:
         S.grad = with_grad
 

@@ -6,9 +6,11 @@ import warnings
 from typing import Any
 
 from .. import dtypes
+from ..dtypes import channels_last, channels_last_3d, contiguous_format, preserve_format
 from ..dtypes import device as device_type
 from ..dtypes import dtype as dtype_type
 from ..dtypes import memory_format as format_type
+from ..shapes import is_channels_last
 from .elementwise import _to_copy, clone
 from .entry import composite
 
@@ -47,10 +49,14 @@ def to(self: Any, *args: Any, **options: Any) -> Any:
     if where is not None:
         check(where)
     if dtype is not None and dtype is not self.dtype:
-        return converted(self, dtype)
+        self, copy = converted(self, dtype), False
     if copy:
         return clone(self, memory_format=order)
-    return self if order is None else self.contiguous(memory_format=order)
+    meta = self._meta
+    now = contiguous_format
+    if is_channels_last(meta.shape, meta.strides):
+        now = channels_last if meta.ndim == 4 else channels_last_3d
+    return self if order in (None, preserve_format, now) else clone(self, memory_format=order)
 
 
 def converted(self: Any, target: dtype_type) -> Any:

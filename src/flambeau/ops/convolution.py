@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dtypes import bfloat16, float32
+from ..dtypes import bfloat16, float32, float64
 from ..errors import fail
-from ..shapes import contiguous_strides, numel
-from ..stream.graph import Val, cast, const, contiguous, defined, expand, opaque
-from . import taps
+from ..shapes import channels_last_strides, contiguous_strides, is_channels_last, numel, same_order
+from ..stream.graph import Val, cast, const, contiguous, defined, expand, opaque, ordered
+from . import channels_last, taps
 from .entry import OT, T, composite, op
 from .modes import for_product
 from .widening import is_low
@@ -88,22 +88,27 @@ def convolve(
     padding: Sizes,
     dilation: Sizes,
     groups: int,
+    last: bool = False,
 ) -> Val:
-    """The prim: kind "forward" (x, w) -> y, "data" (y, w) -> x, "weight" (x, y) -> w."""
+    """The prim: kind "forward" (x, w) -> y, "data" (y, w) -> x, "weight" (x, y) -> w.
+
+    last: the result shall have its channels innermost; it need not."""
     defined("mul", a.dtype)
     if numel(out) == 0 or numel(a.shape) == 0 or numel(b.shape) == 0:
         return expand(const(0, a.dtype), out)
+    rest: Any = (tuple(x_shape), tuple(w_shape), stride, padding, dilation, groups)
+    if last and (made := channels_last.convolve(kind, a, b, out, *rest)) is not None:
+        return made
     if is_low(a.dtype):
         low = a.dtype
         if low is bfloat16 and taps.serve(kind, x_shape, w_shape, out, stride, padding, dilation, groups):
             return cast(taps.convolve(kind, a, b, out, stride, padding, dilation), low)
         # an element of an image is read for every tap and channel: it is cast once, beforehand
-        wide = (cast(a, float32), cast(b, float32))
-        return cast(convolve(kind, *wide, out, x_shape, w_shape, stride, padding, dilation, groups), low)
+        a, b = cast(a, float32), cast(b, float32)
+        return cast(convolve(kind, a, b, out, *rest, *[last]), low)
     a = dense(a)
     b = dense(b)
-    attrs = (kind, tuple(x_shape), tuple(w_shape), stride, padding, dilation, groups)
-    return opaque("convolve", (a, b), [(out, a.dtype)], attrs)[0]
+    return opaque("convolve", (a, b), [(out, a.dtype)], (kind, *rest))[0]
 
 
 def dense(x: Val) -> Val:
@@ -120,13 +125,23 @@ Conv = Any
 def _input_back(
     grad: Any, weight: Any, form: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
 ) -> Any:
-    return _conv_data(grad, weight, tuple(form.trace.operands[0].shape), stride, padding, dilation, groups)
+    x, w = form.trace.operands[:2]
+    return _conv_data(grad, weight, tuple(x.shape), stride, padding, dilation, groups, innermost(x, w))
 
 
 def _weight_back(
     grad: Any, input: Any, form: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
 ) -> Any:
-    return _conv_weight(input, grad, tuple(form.trace.operands[1].shape), stride, padding, dilation, groups)
+    x, w = form.trace.operands[:2]
+    last = _weight_innermost(w, innermost(x, w))
+    return _conv_weight(input, grad, tuple(w.shape), stride, padding, dilation, groups, last)
+
+
+def _weight_innermost(w: Any, last: bool) -> bool:
+    """The same for the gradient of weights: PyTorch's own kernels keep what extents of 1 leave open."""
+    if w.dtype is float64 and same_order(w.shape, w.strides, channels_last_strides(w.shape)):
+        return last and is_channels_last(w.shape, w.strides)
+    return last
 
 
 def _bias_back(grad: Any) -> Any:
@@ -139,15 +154,33 @@ def _bias_back(grad: Any) -> Any:
     node="ConvolutionBackward0",
     grad={"weight": _weight_back, "bias": _bias_back, "input": _input_back},
 )
-def _conv(input: T, weight: T, bias: OT, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
+def _conv(
+    input: T,
+    weight: T,
+    bias: OT,
+    stride: Sizes,
+    padding: Sizes,
+    dilation: Sizes,
+    groups: int,
+    last: bool,
+) -> Any:
+    """last: the channels of the result are innermost in memory."""
     out = (input.shape[0], weight.shape[0], *output_size(input, weight, stride, padding, dilation))
-    y = convolve("forward", input, weight, out, input.shape, weight.shape, stride, padding, dilation, groups)
-    return row_major(y if bias is None else y + channels(bias, y.ndim))
+    y = convolve(
+        "forward", input, weight, out, input.shape, weight.shape, stride, padding, dilation, groups, last
+    )
+    return ordered(y if bias is None else y + channels(bias, y.ndim), last)
 
 
-def row_major(y: Val) -> Val:
-    """What a product left with the channels first, with the images first."""
-    return y if y.strides == contiguous_strides(y.shape) else contiguous(y)
+def innermost(x: Any, w: Any) -> bool:
+    """Whether PyTorch's convolution of these makes images with the channels innermost."""
+    found = any(is_channels_last(v.shape, strides_of(v)) for v in (x, w))
+    return found and (len(x.shape) == 4 or x.dtype is not float64)
+
+
+def strides_of(x: Any) -> Sizes:
+    """The strides of a tensor, a value or a buffer."""
+    return x._meta.strides if hasattr(x, "_meta") else x.strides
 
 
 def channels(bias: Any, rank: int) -> Any:
@@ -161,14 +194,18 @@ def channels(bias: Any, rank: int) -> Any:
     )
 
 
-def _data_first(grad: Any, weight: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
-    return _conv(grad, weight, None, stride, padding, dilation, groups)
+def _data_first(
+    grad: Any, weight: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, last: bool
+) -> Any:
+    return _conv(grad, weight, None, stride, padding, dilation, groups, last)
 
 
 def _data_weight(
-    grad: Any, y: Any, form: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+    grad: Any, y: Any, form: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, last: bool
 ) -> Any:
-    return _conv_weight(grad, y, tuple(form.trace.operands[1].shape), stride, padding, dilation, groups)
+    w = form.trace.operands[1]
+    last = _weight_innermost(w, last)
+    return _conv_weight(grad, y, tuple(w.shape), stride, padding, dilation, groups, last)
 
 
 @op(
@@ -178,21 +215,26 @@ def _data_weight(
     grad={"y": _data_first, "weight": _data_weight},
 )
 def _conv_data(
-    y: T, weight: T, shape: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+    y: T, weight: T, shape: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, last: bool
 ) -> Any:
     """The gradient of a convolution's input from that of its output: the transposed convolution."""
-    x = convolve("data", y, weight, tuple(shape), shape, weight.shape, stride, padding, dilation, groups)
-    return row_major(x)
+    x = convolve(
+        "data", y, weight, tuple(shape), shape, weight.shape, stride, padding, dilation, groups, last
+    )
+    return ordered(x, last)
 
 
 def _weight_input(
-    grad: Any, y: Any, form: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+    grad: Any, y: Any, form: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, last: bool
 ) -> Any:
-    return _conv_data(y, grad, tuple(form.trace.operands[0].shape), stride, padding, dilation, groups)
+    shape = tuple(form.trace.operands[0].shape)
+    return _conv_data(y, grad, shape, stride, padding, dilation, groups, last)
 
 
-def _weight_y(grad: Any, input: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int) -> Any:
-    return _conv(input, grad, None, stride, padding, dilation, groups)
+def _weight_y(
+    grad: Any, input: Any, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, last: bool
+) -> Any:
+    return _conv(input, grad, None, stride, padding, dilation, groups, last)
 
 
 @op(
@@ -202,10 +244,13 @@ def _weight_y(grad: Any, input: Any, stride: Sizes, padding: Sizes, dilation: Si
     grad={"input": _weight_input, "y": _weight_y},
 )
 def _conv_weight(
-    input: T, y: T, shape: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int
+    input: T, y: T, shape: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int, last: bool
 ) -> Any:
     """The gradient of a convolution's weight from its input and its output's gradient."""
-    return convolve("weight", input, y, tuple(shape), input.shape, shape, stride, padding, dilation, groups)
+    w = convolve(
+        "weight", input, y, tuple(shape), input.shape, shape, stride, padding, dilation, groups, last
+    )
+    return ordered(w, last)
 
 
 def _same(x: Any, w: Any, stride: Sizes, dilation: Sizes) -> tuple[Any, Sizes]:
@@ -259,7 +304,7 @@ def conv_any(
             RuntimeError,
             f"{name}: Input type ({input.dtype}) and bias type ({bias.dtype}) should be the same",
         )
-    y = _conv(x, weight, bias, strides, pads, dilations, groups)
+    y = _conv(x, weight, bias, strides, pads, dilations, groups, innermost(x, weight))
     return y.squeeze(0) if unbatched else y
 
 
@@ -357,7 +402,7 @@ def transposed_any(
         from .entry import FACES
 
         x = FACES["nn.functional"]["pad"](x, [v for r in reversed(rows) for v in (0, r)])
-    y = _conv_data(x, weight, shape, strides, pads, dilations, groups)
+    y = _conv_data(x, weight, shape, strides, pads, dilations, groups, innermost(x, weight))
     if bias is not None:
         y = y + channels(bias, y.ndim)
     return y.squeeze(0) if unbatched else y

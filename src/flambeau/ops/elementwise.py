@@ -6,7 +6,14 @@ from typing import Any
 
 from ..dtypes import bool_, default_dtype, dtype, number_dtype
 from ..errors import fail
-from ..shapes import contiguous_strides, dense_strides_like
+from ..shapes import (
+    channels_last_strides,
+    contiguous_strides,
+    dense_strides_like,
+    image_strides,
+    is_channels_last,
+    same_order,
+)
 from ..stream.graph import GNode, Val, cast, const, empty, expand, map_, promote, store
 from ..stream.graph import reduce_ as _reduce
 from ..stream.value import NUMBERS
@@ -257,15 +264,28 @@ def clone(self: T, *, memory_format: Any = None) -> Any:
     shape = tuple(self.shape)
     if name in ("contiguous", "contiguous_format"):
         strides = contiguous_strides(shape)
-    elif name == "channels_last":
-        from ..shapes import channels_last_strides
-
+    elif name in ("channels_last", "channels_last_3d"):
         strides = channels_last_strides(shape)
+    elif type(name) is tuple:
+        strides = name
     else:
         strides = dense_strides_like(shape, self.strides)
     out = empty(shape, self.dtype, strides)
     store(out, self)
     return out
+
+
+def channels_innermost(*given: Any) -> bool:
+    """Whether PyTorch's results have the channels of their images innermost in memory: one of these has."""
+    metas = [x if type(x) is Val else x._meta for x in given]
+    return any(is_channels_last(m.shape, m.strides) for m in metas)
+
+
+def in_order(x: Any, last: bool) -> Any:
+    """Images in row-major order or with the channels innermost; x itself if it is one that is."""
+    strides = image_strides(tuple(x.shape), last)
+    same = (x if type(x) is Val else x._meta).strides == strides
+    return x if same else clone(x, memory_format=strides)
 
 
 @composite(function=False)
@@ -275,9 +295,7 @@ def contiguous(self: Any, memory_format: Any = None) -> Any:
     meta = self.meta if type(self) is Val else self._meta
     if name in ("contiguous_format", "preserve_format"):
         return self if meta.contiguous else clone(self, memory_format="contiguous")
-    from ..shapes import channels_last_strides
-
-    if meta.strides == channels_last_strides(meta.shape):
+    if same_order(meta.shape, meta.strides, channels_last_strides(meta.shape)):
         return self
     return clone(self, memory_format=memory_format)
 

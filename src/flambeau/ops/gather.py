@@ -7,9 +7,9 @@ from typing import Any
 from ..dtypes import bool_, int32, int64
 from ..errors import fail
 from ..shapes import broadcast, numel, wrap_dim
-from ..stream.graph import FLOAT, Val, cast, const, contiguous, empty, expand, map_, take
+from ..stream.graph import FLOAT, Val, cast, const, contiguous, empty, expand, map_, ordered, take
 from ..stream.value import Tensor
-from .elementwise import into
+from .elementwise import channels_innermost, into
 from .entry import FUNCTIONS, T, composite, op
 from .places import BUILTINS, along, apart, check
 
@@ -177,7 +177,7 @@ def _mixed(self: T, index: T, weight: T, back: T, weight_back: T, dim: int) -> A
         term = map_("mul", cast(x, wide), w)
         term = map_("select", map_("eq", w, w, out=bool_), term, const(0, wide))
         total = map_("add", total, term) if k else term
-    return cast(total, self.dtype)
+    return ordered(cast(total, self.dtype), channels_innermost(self))
 
 
 @op(

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..dtypes import result_type
 from ..errors import fail
-from ..shapes import numel, wrap_dim
+from ..shapes import image_strides, is_channels_last, numel, wrap_dim
 from ..stream.graph import blank, empty, store
 from .elementwise import into
 from .entry import FUNCTIONS, TS, composite, op
@@ -55,7 +55,9 @@ def _cat(tensors: TS, dim: int) -> Any:
                 )
     dtype = result_type([(t.dtype, t.level) for t in tensors])
     total = sum(t.shape[d] for t in given)
-    out = empty((*first.shape[:d], total, *first.shape[d + 1 :]), dtype)
+    shape = (*first.shape[:d], total, *first.shape[d + 1 :])
+    last = all(is_channels_last(t.shape, t.strides) for t in given)
+    out = empty(shape, dtype, image_strides(shape, last))
     at = 0
     for t in given:
         if numel(t.shape):

@@ -135,7 +135,7 @@ def add_metadata(meta: Meta, words: list[int], numbers: dict[int, int]) -> bool:
     """Add the words of metadata; False if forms of such are no kin."""
     words.append(id(meta.dtype))
     add_ids(meta.shape, words, numbers)
-    if not meta.contiguous:
+    if not meta.plain:
         words.append(STRIDED)
         words += [-2 if s == 0 else i for s, i in zip(meta.strides, strides_of(meta, numbers))]
     return meta.numel > 0
@@ -238,7 +238,7 @@ def results(form: Form, extents: list[int]) -> Any:
     numbers = {n: i for i, n in enumerate(extents)}
     outs = []
     for meta, off, nbytes in form.outs:
-        if off or not meta.contiguous or nbytes != meta.nbytes:
+        if off or not meta.plain or nbytes != meta.nbytes:
             return None
         if any(n != 1 and n not in numbers for n in meta.shape):
             return None

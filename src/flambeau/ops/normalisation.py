@@ -9,6 +9,7 @@ from ..errors import fail
 from ..shapes import numel
 from ..stream.graph import Val, cast, const, map_, reduce_, store
 from .activation import floating
+from .elementwise import channels_innermost, in_order
 from .entry import NONE, OT, N, T, composite, op
 from .reduction import reduced
 
@@ -192,7 +193,8 @@ def _group_self(grads: Any, input: Any, weight: Any, group: int, mean: Any, rstd
         g = _grouped(grads[0], group)
         dx = standard_back(g if weight is None else g * _per_channel(weight, group), hat, r, dims)
     side = [None if g is None else g.reshape(r.shape) for g in grads[1:]]
-    return statistics_back((None, *side), dx, hat, r, dims).reshape(tuple(input.shape))
+    dx = statistics_back((None, *side), dx, hat, r, dims).reshape(tuple(input.shape))
+    return in_order(dx, channels_innermost(input))
 
 
 def _group_weight(grads: Any, input: Any, group: int, mean: Any, rstd: Any) -> Any:
@@ -218,7 +220,8 @@ def _group_norm(input: T, weight: OT, bias: OT, group: int, eps: float) -> Any:
     hat, mean, rstd = standardised(_grouped(x, group), (2, 3), eps)
     w, b = (None if v is None else _per_channel(v, group) for v in (weight, bias))
     n = input.shape[0]
-    return affine(hat, w, b).reshape(tuple(input.shape)), mean.reshape([n, group]), rstd.reshape([n, group])
+    y = affine(hat, w, b).reshape(tuple(input.shape))
+    return in_order(y, channels_innermost(input)), mean.reshape([n, group]), rstd.reshape([n, group])
 
 
 @composite(method=False)
@@ -307,10 +310,11 @@ def _batch_self(
     if grads[0] is not None:
         g = grads[0] if weight is None else grads[0] * _wide(weight, input)
         dx = standard_back(g, hat, rstd, dims) if training else g * rstd
+    last = channels_innermost(input)
     if not training:
-        return dx
+        return in_order(dx, last)
     side = [None if g is None else _wide(g, input) for g in grads[1:]]
-    return statistics_back((None, *side), dx, hat, rstd, dims)
+    return in_order(statistics_back((None, *side), dx, hat, rstd, dims), last)
 
 
 def _batch_weight(
@@ -457,7 +461,7 @@ def instance_norm(
         return batch_norm(input, weight, bias, running_mean, running_var, False, momentum, eps)
     if running_mean is not None or running_var is not None:
         _instance_statistics(running_mean, running_var, input.detach(), momentum)
-    return _group_norm(input, weight, bias, input.shape[1], eps)[0]
+    return _group_norm(input.contiguous(), weight, bias, input.shape[1], eps)[0]
 
 
 @composite(method=False, name="instance_norm")

@@ -6,10 +6,10 @@ from typing import Any
 
 from ..dtypes import int64
 from ..errors import fail
-from ..shapes import numel
-from ..stream.graph import Val, const, contiguous, empty, expand, opaque, store
+from ..shapes import channels_last_strides, image_strides, is_channels_last, numel
+from ..stream.graph import Val, const, empty, expand, opaque, ordered, store
 from .convolution import tuple_of
-from .elementwise import into
+from .elementwise import channels_innermost, into
 from .entry import FUNCTIONS, T, composite, op
 
 Sizes = tuple[int, ...]
@@ -55,17 +55,28 @@ def extents(
     return out
 
 
-def windows(kind: str, ins: tuple[Val, ...], outs: list[Any], attrs: tuple[Any, ...]) -> list[Val]:
-    """The node of a pool; results without elements need none."""
+def windows(
+    kind: str, ins: tuple[Val, ...], outs: list[Any], attrs: tuple[Any, ...], last: bool
+) -> list[Val]:
+    """The node of a pool; results without elements need none. last: they have the channels innermost."""
     if numel(outs[0][0]) == 0:
         return [expand(const(0, d), s) for s, d in outs]
-    return opaque("pool", ins, outs, (kind, *attrs))
+    if not last:
+        return opaque("pool", ins, outs, (kind, *attrs, False))
+    made = [((s[0], numel(s[2:]), s[1]), d) for s, d in outs]
+    found = opaque("pool", [innermost(v) for v in ins], made, (kind, *attrs, True))
+    return [v.view_as(tuple(s), channels_last_strides(s), 0) for v, (s, _) in zip(found, outs)]
+
+
+def innermost(x: Val) -> Val:
+    """Images that may be read with channels side by side; gradients are dense."""
+    return x if x.strides[1] == 1 and is_channels_last(x.shape, x.strides) else ordered(x, True)
 
 
 def _max_back(grads: Any, indices: Any, form: Any) -> Any:
-    return _max_pool_back(
-        grads[0], indices, tuple(form.trace.operands[0].shape), tuple(form.out_vals[0].shape[2:])
-    )
+    x = form.trace.operands[0]
+    last = is_channels_last(x.shape, x.strides)
+    return _max_pool_back(grads[0], indices, tuple(x.shape), tuple(form.out_vals[0].shape[2:]), last)
 
 
 @op(
@@ -83,6 +94,7 @@ def _max_pool(self: T, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, d
         (self,),
         [(shape, self.dtype), (shape, int64)],
         (tuple(self.shape), out, taps, stride, padding, dilation, "taps", 1),
+        channels_innermost(self),
     )
     return y, index
 
@@ -98,12 +110,11 @@ def _max_pool(self: T, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, d
         )
     },
 )
-def _max_pool_back(grad: T, indices: T, shape: Sizes, out: Sizes) -> Any:
-    """Each output's gradient goes to the position of its maximum."""
+def _max_pool_back(grad: T, indices: T, shape: Sizes, out: Sizes, last: bool) -> Any:
+    """Each output's gradient goes to the position of its maximum. last: the source had its channels innermost."""
     attrs = (tuple(shape), out, (1,) * len(out), (1,) * len(out), (0,) * len(out), (1,) * len(out), "taps", 1)
-    return windows("max_back", (contiguous(indices), contiguous(grad)), [(tuple(shape), grad.dtype)], attrs)[
-        0
-    ]
+    ins = (ordered(indices, last), ordered(grad, last))
+    return windows("max_back", ins, [(tuple(shape), grad.dtype)], attrs, last)[0]
 
 
 WIDE = 4  # elements of a row of a window from which on windows that tile are reduced as any axes are
@@ -116,6 +127,15 @@ def tiling(shape: Any, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, c
     size = taps or tuple(n // m for n, m in zip(shape, out))
     exact = all(k * m == n for k, m, n in zip(size, out, shape))
     return tuple(size) if exact and size[-1] >= WIDE else ()
+
+
+def _avg_back(
+    grad: Any, form: Any, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, count: str, divisor: int
+) -> Any:
+    x = form.trace.operands[0]
+    whole = not taps and numel(out) == 1  # in PyTorch a mean, whose gradient is row-major
+    last = is_channels_last(x.shape, x.strides) and not whole
+    return _avg_pool_back(grad, tuple(x.shape), out, taps, stride, padding, count, divisor, last)
 
 
 def in_tiles(x: Val, tiles: Sizes) -> Val:
@@ -132,26 +152,24 @@ def in_tiles(x: Val, tiles: Sizes) -> Val:
     function=False,
     no_out=True,
     node="AvgPool2DBackward0",
-    grad={
-        "self": lambda grad, form, out, taps, stride, padding, count, divisor: _avg_pool_back(
-            grad, tuple(form.trace.operands[0].shape), out, taps, stride, padding, count, divisor
-        )
-    },
+    grad={"self": _avg_back},
 )
 def _avg_pool(
     self: T, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, count: str, divisor: int
 ) -> Any:
     shape = (*self.shape[:2], *out)
     ones = (1,) * len(out)
+    last = channels_innermost(self)
     tiles = tiling(self.shape[2:], out, taps, stride, padding, count)
     if tiles:
         axes = tuple(3 + 2 * d for d in range(len(out)))
-        return FUNCTIONS["mean"](in_tiles(self, tiles), axes)
+        return ordered(FUNCTIONS["mean"](in_tiles(self, tiles), axes), last)
     return windows(
         "avg",
         (self,),
         [(shape, self.dtype)],
         (tuple(self.shape), out, taps, stride, padding, ones if taps else (), count, divisor),
+        last,
     )[0]
 
 
@@ -167,16 +185,24 @@ def _avg_pool(
     },
 )
 def _avg_pool_back(
-    grad: T, shape: Sizes, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, count: str, divisor: int
+    grad: T,
+    shape: Sizes,
+    out: Sizes,
+    taps: Sizes,
+    stride: Sizes,
+    padding: Sizes,
+    count: str,
+    divisor: int,
+    last: bool,
 ) -> Any:
     ones = (1,) * len(out)
     tiles = tiling(shape[2:], out, taps, stride, padding, count)
     if tiles:
-        result = empty(tuple(shape), grad.dtype)
+        result = empty(tuple(shape), grad.dtype, image_strides(shape, last))
         store(in_tiles(result, tiles), in_tiles(grad / numel(tiles), (1,) * len(out)))
         return result
     attrs = (tuple(shape), out, taps, stride, padding, ones if taps else (), count, divisor)
-    return windows("avg_back", (contiguous(grad),), [(tuple(shape), grad.dtype)], attrs)[0]
+    return windows("avg_back", (ordered(grad, last),), [(tuple(shape), grad.dtype)], attrs, last)[0]
 
 
 def batched(n: int, name: str, x: Any) -> tuple[Any, bool]:

@@ -6,9 +6,9 @@ from typing import Any
 
 from ..dtypes import int64
 from ..errors import fail
-from ..shapes import numel, wrap_dim
+from ..shapes import image_strides, is_channels_last, numel, wrap_dim
 from ..stream.graph import Val, cast, const, empty, expand, index_, map_, reduce_, store, take
-from .elementwise import into
+from .elementwise import channels_innermost, in_order, into
 from .entry import FUNCTIONS, N, T, composite, op
 from .gather import from_values, values
 from .index import copied
@@ -256,7 +256,7 @@ def constant_pad_nd(self: T, pad: tuple[int, ...], value: N = 0) -> Any:
             )
         shape[d] = n
     inner = _crop(self, pad, tuple(shape))
-    out = empty(tuple(shape), self.dtype)
+    out = empty(tuple(shape), self.dtype, image_strides(shape, channels_innermost(self)))
     if not numel(shape):
         return out
     fill = cast(value, self.dtype) if type(value) is Val else const(value, self.dtype)
@@ -287,8 +287,10 @@ def _source(mode: str, shape: tuple[int, ...], d: int, lo: int, n: int) -> Val:
 
 
 def _pad_back(grad: Any, pad: Any, mode: str, form: Any) -> Any:
-    shape = tuple(form.trace.operands[0].shape)
-    return FUNCTIONS["_pad_backward" if min(pad) < 0 else "_pad_folded"](grad, shape, pad, mode)
+    x = form.trace.operands[0]
+    shape = tuple(x.shape)
+    back = FUNCTIONS["_pad_backward" if min(pad) < 0 else "_pad_folded"](grad, shape, pad, mode)
+    return in_order(back, mode != "circular" and is_channels_last(x.shape, x.strides))
 
 
 @op(method=False, function=True, name="_pad_mode", node="PadBackward0", grad={"self": _pad_back})
@@ -299,7 +301,7 @@ def _pad_mode(self: T, pad: tuple[int, ...], mode: str) -> Any:
     shape = tuple([n + lo + hi for n, (lo, hi) in zip(self.shape, by)])
     if shape == tuple(self.shape) and not any(lo for lo, _ in by):
         return map_("copy", self)
-    out = empty(shape, self.dtype)
+    out = empty(shape, self.dtype, image_strides(shape, mode != "circular" and channels_innermost(self)))
     if not numel(shape):
         return out
     if min(min(sides) for sides in by) < 0:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..loop.recipes import conv_planning, planning
+from ..loop.recipes import depthwise as kernels
 from ..loop.recipes import tail as tails
 from .backend import current
 from .fusion import nest_names
@@ -100,35 +101,54 @@ def contract(node: PNode, tail: Any = None, then: Any = None) -> Sequence[Launch
     return with_tail(launch, node, tail, then)
 
 
+VIEWS = {"forward": ("x", "w", "y"), "data": ("y", "w", "x"), "weight": ("x", "y", "w")}
+
+
 @recipe("convolve")
 def convolve(node: PNode, tail: Any = None, then: Any = None) -> Sequence[Launch]:
     """attrs: (kind, x shape, w shape, stride, padding, dilation, groups); inputs and result as in conv_planning."""
     kind, x_shape, w_shape, stride, padding, dilation, groups = node.attrs
-    device = current()
     g = conv_planning.geometry(x_shape, w_shape, stride, padding, dilation, groups)
     out = whole(node.outs[0])
-    views = {"forward": ("x", "w", "y"), "data": ("y", "w", "x"), "weight": ("x", "y", "w")}[kind]
-    by_name = dict(zip(views, (*node.ins, out)))
-    strides = {n: five(v.strides) for n, v in by_name.items()}
-    dtype = out.buf.dtype.short
+    strides = dict(zip(VIEWS[kind], [five(v.strides) for v in (*node.ins, out)]))
     p = conv_planning.plan(
         kind,
         g,
         strides["x"],
         strides["w"],
         strides["y"],
-        dtype,
-        device.target(),
-        device.get_num_threads(),
+        out.buf.dtype.short,
+        current().target(),
+        current().get_num_threads(),
         plain=tail is None,
         staged=tail is not None and tail.tail.weight > LONG,
     )
-    spec = p.spec
+    return _convolution(node, tail, then, p, conv_planning.build, conv_planning.constants(p.spec))
+
+
+@recipe("depthwise")
+def depthwise(node: PNode, tail: Any = None, then: Any = None) -> Sequence[Launch]:
+    """attrs: (kind, x shape, w shape, stride, padding, dilation, strides of the result); inputs as of `convolve`, with
+    channels innermost. An image that is made is (images, positions, channels)."""
+    kind, x_shape, w_shape, stride, padding, dilation, made = node.attrs
+    g = conv_planning.geometry(x_shape, w_shape, stride, padding, dilation, x_shape[1])
+    strides = dict(zip(VIEWS[kind], (*[v.strides for v in node.ins], made)))
+    dtype, device = node.outs[0].dtype.short, current()
+    given = (strides["x"], strides["w"], strides["y"], dtype)
+    p = kernels.plan(kind, g, *given, device.target(), device.get_num_threads())
+    return _convolution(node, tail, then, p, kernels.depthwise, {})
+
+
+def _convolution(
+    node: PNode, tail: Any, then: Any, p: Any, build: Any, constants: dict[str, int]
+) -> Sequence[Launch]:
+    """The launch of a convolution with a plan."""
+    kind, spec = node.attrs[0], p.spec
+    by_name = dict(zip(VIEWS[kind], (*node.ins, whole(node.outs[0]))))
     if kind == "data":  # the kernel calls what it reads x and what it writes y
         by_name = {"x": by_name["y"], "w": by_name["w"], "y": by_name["x"]}
     if isinstance(spec, planning.Spec):
         by_name = {"a": by_name["w"], "b": by_name["x"], "c": by_name["y"]}
-    fixed = conv_planning.constants(spec)
     scratch = {}
     if p.work:
         scratch["work"] = p.work * p.parts
@@ -138,15 +158,9 @@ def convolve(node: PNode, tail: Any = None, then: Any = None) -> Sequence[Launch
         by_name.popitem()
     hook = None if tail is None else tails.epilogue(tail.tail)
     key = spec if tail is None else (spec, tail.tail)
-    launch = named_launch(
-        key,
-        lambda: conv_planning.build(spec, hook),
-        p.parts,
-        f"conv_{kind}",
-        by_name,
-        p.ints | fixed,
-        scratch,
-    )
+    title = f"{'conv' if node.op == 'convolve' else node.op}_{kind}"
+    ints = p.ints | constants
+    launch = named_launch(key, lambda: build(spec, hook), p.parts, title, by_name, ints, scratch)
     return with_tail(launch, node, tail, then) if kind == "forward" else [launch]
 
 

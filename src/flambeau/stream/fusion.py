@@ -16,7 +16,7 @@ from .order import hastened
 
 SMALL = 32768  # elements that one thread reduces after a kernel rather than in a kernel of their own
 WINDOW = 8  # launches that a call may be moved across to join its list
-WEIGHT = {"contract": 120, "convolve": 60}  # operations of a tail for each element
+WEIGHT = {"contract": 120, "convolve": 60, "depthwise": 60}  # operations of a tail for each element
 
 
 class TailBound:
@@ -42,7 +42,7 @@ def join_products(groups: list[Group]) -> list[tuple[Group, TailBound | None]]:
     moved: set[int] = set()
     for group in groups:
         node = group.opaque
-        if node is None or node.op not in WEIGHT or (node.op == "convolve" and node.attrs[0] != "forward"):
+        if node is None or node.op not in WEIGHT or (node.op != "contract" and node.attrs[0] != "forward"):
             continue
         reader = first_reader(node)
         if reader is None or reader.index in absorbed or not movable(group, reader, groups):

@@ -23,6 +23,7 @@ from ..shapes import (
     contiguous_strides,
     dense_strides_like,
     expand_strides,
+    image_strides,
     is_contiguous,
     numel,
 )
@@ -389,6 +390,17 @@ def contiguous(x: Val) -> Val:
         return x
     out = empty(tuple(x.shape), x.dtype)
     store(out, x)
+    return out
+
+
+def ordered(x: Val, last: bool) -> Val:
+    """Fresh images in row-major order or with the channels innermost, as which they are copied if they are not."""
+    strides = image_strides(x.shape, last)
+    if x.strides == strides and numel(x.shape) == numel(x.buf.shape):
+        return x
+    out = empty(tuple(x.shape), x.dtype, strides)
+    if numel(x.shape):
+        store(out, x)
     return out
 
 

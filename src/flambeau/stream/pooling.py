@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..loop.recipes import pool as kernels
+from ..loop.recipes.pool_channels import pool_channels
+from ..shapes import channels_last_strides
 from .backend import current
 from .contraction import named_launch, whole
 from .nodes import PNode
@@ -21,15 +23,16 @@ BUFFERS = {
 
 @recipe("pool")
 def pool(node: PNode) -> Sequence[Launch]:
-    """attrs: (kind, source shape, output extents, taps, stride, padding, dilation, what to divide by, divisor)."""
-    kind, x_shape, out, taps, stride, padding, dilation, count, divisor = node.attrs
+    """attrs: (kind, source shape, output extents, taps, stride, padding, dilation, what to divide by, divisor,
+    last); last: channels are innermost, and results are (images, positions, channels)."""
+    kind, x_shape, out, taps, stride, padding, dilation, count, divisor, last = node.attrs
     values = [*node.ins, *[whole(b) for b in node.outs]]
     bufs = dict(zip(BUFFERS[kind], values))
     device = current()
     p = kernels.plan(
         kind,
         x_shape,
-        bufs["x"].strides,
+        bufs["x"].strides if not last or kind[-4:] != "back" else channels_last_strides(x_shape),
         out,
         bufs["x"].buf.dtype.short,
         taps,
@@ -39,7 +42,8 @@ def pool(node: PNode) -> Sequence[Launch]:
         count,
         divisor,
         device.get_num_threads(),
+        last,
     )
     fixed = {"xw": 1} if p.spec.x else {}
-    spec = p.spec
-    return [named_launch(spec, lambda: kernels.pool(spec), p.parts, f"pool_{kind}", bufs, p.ints | fixed, {})]
+    spec, make = p.spec, pool_channels if last else kernels.pool
+    return [named_launch(spec, lambda: make(spec), p.parts, f"pool_{kind}", bufs, p.ints | fixed, {})]

@@ -12,14 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 from .. import config
 from ..dtypes import CPU, device, dtype
-from ..shapes import Shape, Size, contiguous_strides, is_contiguous, numel
+from ..shapes import Shape, Size, contiguous_strides, is_channels_last, is_contiguous, numel
 from ..symbols import Real, Whole
 
 
 class Meta:
     """Shape, strides, dtype and device as one interned object: equal metadata is the same object."""
 
-    __slots__ = ("contiguous", "device", "dtype", "nbytes", "ndim", "numel", "outs", "shape", "strides")
+    __slots__ = (
+        "contiguous",
+        "device",
+        "dtype",
+        "nbytes",
+        "ndim",
+        "numel",
+        "outs",
+        "plain",
+        "shape",
+        "strides",
+    )
 
     shape: Size
     strides: Shape
@@ -29,6 +40,9 @@ class Meta:
     ndim: int
     nbytes: int
     contiguous: bool
+    plain: (
+        bool  # contiguous, and not what may as well have its channels innermost (extents of 1 leave it open)
+    )
     outs: Any  # None, or the `outs` of forms whose one result is such a new tensor (ops/kin.py)
 
     def __repr__(self) -> str:
@@ -57,6 +71,7 @@ def new_meta(shape: Shape, strides: Shape, d: dtype, where: device, count: int, 
     made = Meta()
     made.shape, made.strides, made.dtype, made.device = Size(shape), strides, d, where
     made.numel, made.ndim, made.nbytes, made.contiguous = count, len(shape), count * d.itemsize, contiguous
+    made.plain = contiguous and not is_channels_last(shape, strides)
     made.outs = None
     return made
 

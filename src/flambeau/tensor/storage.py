@@ -8,7 +8,7 @@ from ..dtypes import CPU, dtype, uint8
 from ..errors import fail
 from ..ops import record
 from ..ops.entry import FUNCTIONS
-from ..shapes import channels_last_strides, contiguous_strides, numel
+from ..shapes import channels_last_strides, contiguous_strides, numel, same_order
 from ..stream import gradient
 from ..stream.access import pointer
 from ..stream.backend import current
@@ -266,7 +266,7 @@ def is_contiguous(self: Any, memory_format: Any = None) -> bool:
 
 
 def _in_order(meta: Any, strides: Any) -> bool:
-    return not meta.numel or all(n == 1 or s == t for n, s, t in zip(meta.shape, meta.strides, strides))
+    return not meta.numel or same_order(meta.shape, meta.strides, strides)
 
 
 def is_set_to(self: Tensor, tensor: Tensor) -> bool:

@@ -28,7 +28,7 @@ class PoolSpec(NamedTuple):
     the first and last rows and planes. small: the elements of a plane are numbered in 32 bits. x: columns of the source
     are contiguous. adaptive: windows are [o*s//n, ceil((o+1)*s/n)) of s elements for n outputs, and taps
     are ignored. divide: what an average is divided by: "taps" in the source and its padding, "inside" the source, or
-    "given"."""
+    "given". last: channels are innermost in memory (pool_channels.py); whole: then, a window is all of a plane."""
 
     kind: str
     dtype: str
@@ -42,6 +42,8 @@ class PoolSpec(NamedTuple):
     adaptive: bool = False
     divide: str = "taps"
     lanes: int = 16
+    last: bool = False
+    whole: bool = False
 
 
 def pool(spec: PoolSpec, name: str = "pool") -> Kernel:
@@ -51,7 +53,7 @@ def pool(spec: PoolSpec, name: str = "pool") -> Kernel:
     return _KINDS[spec.kind](b, spec)
 
 
-class _Geometry:
+class Geometry:
     """The integers, and the window of each output."""
 
     def __init__(self, b: Builder, spec: PoolSpec):
@@ -126,7 +128,7 @@ class _Geometry:
         return product
 
 
-def _rows(b: Builder, g: _Geometry, body) -> None:
+def _rows(b: Builder, g: Geometry, body) -> None:
     """body(plane, base of the plane in x, (z, y), place of the row in y) for every row of the output of this part."""
     i = g.i
     lo, hi = b.partition(g.planes)
@@ -136,7 +138,7 @@ def _rows(b: Builder, g: _Geometry, body) -> None:
             body(u, base, (z, y), b.let(u * g.outputs + (z * i["oh"] + y) * i["ow"], "row"))
 
 
-def _window(b: Builder, g: _Geometry, base: Value, z: Value, y: Value, body) -> tuple[Value, Value]:
+def _window(b: Builder, g: Geometry, base: Value, z: Value, y: Value, body) -> tuple[Value, Value]:
     """body(place of a source row in x, number of its first element after that of the window's first row) for the rows
     of a window."""
     i, d = g.i, g.spec.dilation
@@ -153,7 +155,7 @@ def _window(b: Builder, g: _Geometry, base: Value, z: Value, y: Value, body) -> 
 
 def _max(b: Builder, spec: PoolSpec) -> Kernel:
     x, y, index = b.buf("x", spec.dtype), b.buf("y", spec.dtype, "w"), b.buf("index", "i64", "w")
-    g = _Geometry(b, spec)
+    g = Geometry(b, spec)
     lowest, lanes, count = LOWEST.get(spec.dtype, float("-inf")), spec.lanes, "i32" if spec.small else "i64"
 
     def columns(base: Value, zy: tuple[Value, Value], out: Value, ox: Value) -> None:
@@ -162,12 +164,12 @@ def _max(b: Builder, spec: PoolSpec) -> Kernel:
         at = b.reg("at", const(count, 0), lanes=lanes if lanes > 1 else 0)  # how far it is from the first one
         corner = ((g.start(0, zy[0]) * g.i["sh"] + g.start(1, zy[1])) * g.i["sw"]).cast(count)
         if not spec.within:
-            at.set(_first(b, g, zy, start).cast(count) - corner - start.cast(count))
+            at.set(first_of(b, g, zy, start).cast(count) - corner - start.cast(count))
 
         def line(source: Value, number: Value) -> None:
             def one(p: Value, mask: Value | None, far: Value) -> None:
                 value = b.let(x.load(source + p * g.i["xw"], mask))
-                _compare(b, spec, value, (number + far).cast(count), mask, best, at)
+                compare(b, spec, value, (number + far).cast(count), mask, best, at)
 
             g.columns(start, ox, one)
 
@@ -189,7 +191,7 @@ def _max(b: Builder, spec: PoolSpec) -> Kernel:
     return b.kernel()
 
 
-def _first(b: Builder, g: _Geometry, zy: tuple[Value, Value], start: Value) -> Value:
+def first_of(b: Builder, g: Geometry, zy: tuple[Value, Value], start: Value) -> Value:
     """The number of the first element of a window: the index of a maximum that nothing exceeds."""
     starts = [g.start(0, zy[0]), g.start(1, zy[1]), start]
     if not g.spec.adaptive:
@@ -200,9 +202,10 @@ def _first(b: Builder, g: _Geometry, zy: tuple[Value, Value], start: Value) -> V
     return (starts[0] * g.i["sh"] + starts[1]) * g.i["sw"] + starts[2]
 
 
-def _compare(
+def compare(
     b: Builder, spec: PoolSpec, value: Value, far: Value, mask: Value | None, best: Register, at: Register
 ) -> None:
+    """Take an element for the best one so far if it is larger, or NaN."""
     better = value > best.get()
     if spec.dtype in FLOATS:
         better = better | value.ne(value)
@@ -214,7 +217,7 @@ def _compare(
 def _adaptive_average(b: Builder, spec: PoolSpec) -> Kernel:
     """Windows of several widths lie in lines, but not side by side: one after the other, their bounds counted up."""
     x, y = b.buf("x", spec.dtype), b.buf("y", spec.dtype, "w")
-    g = _Geometry(b, spec)
+    g = Geometry(b, spec)
     type, wide, n = accumulator(spec.dtype), g.i["sw"], g.i["ow"]
     step, more = b.let(wide // n, "step"), b.let(wide % n, "more")
 
@@ -236,7 +239,7 @@ def _adaptive_average(b: Builder, spec: PoolSpec) -> Kernel:
 
             _window(b, g, base, *zy, line)
             count = g.i["div"] if spec.divide == "given" else lines * (end - start)
-            y[out + ox] = _quotient(total.get(), count, type).cast(spec.dtype)
+            y[out + ox] = quotient(total.get(), count, type).cast(spec.dtype)
 
     _rows(b, g, row)
     return b.kernel()
@@ -246,7 +249,7 @@ def _average(b: Builder, spec: PoolSpec) -> Kernel:
     if spec.adaptive:
         return _adaptive_average(b, spec)
     x, y = b.buf("x", spec.dtype), b.buf("y", spec.dtype, "w")
-    g = _Geometry(b, spec)
+    g = Geometry(b, spec)
     type = accumulator(spec.dtype)
 
     def row(u: Value, base: Value, zy: tuple[Value, Value], out: Value) -> None:
@@ -262,13 +265,14 @@ def _average(b: Builder, spec: PoolSpec) -> Kernel:
 
             z0, y0 = _window(b, g, base, *zy, line)
             count = g.divisor((z0, y0, start), (*zy, ox))
-            y[out + ox] = _quotient(total.get(), count, type).cast(spec.dtype)
+            y[out + ox] = quotient(total.get(), count, type).cast(spec.dtype)
 
     _rows(b, g, row)
     return b.kernel()
 
 
-def _quotient(value: Value, count: Value, type: str) -> Value:
+def quotient(value: Value, count: Value, type: str) -> Value:
+    """A mean from a sum."""
     return value / count.cast(type) if type in FLOATS else value // count.cast(type)
 
 
@@ -279,7 +283,7 @@ def _clear(b: Builder, x: Buffer, base: Value, area: Value) -> None:
 
 def _max_back(b: Builder, spec: PoolSpec) -> Kernel:
     index, y, x = b.buf("index", "i64"), b.buf("y", spec.dtype), b.buf("x", spec.dtype, "rw")
-    g = _Geometry(b, spec)
+    g = Geometry(b, spec)
     lo, hi = b.partition(g.planes)
     with b.for_("u", lo, hi) as u:
         base, from_ = b.let(u * g.area), b.let(u * g.outputs)
@@ -292,7 +296,7 @@ def _max_back(b: Builder, spec: PoolSpec) -> Kernel:
 
 def _average_back(b: Builder, spec: PoolSpec) -> Kernel:
     y, x = b.buf("y", spec.dtype), b.buf("x", spec.dtype, "rw")
-    g = _Geometry(b, spec)
+    g = Geometry(b, spec)
     dense = {"xw": const("i64", 1), "xh": g.i["sw"]}
     g.i |= dense | {"xd": b.let(g.i["sh"] * g.i["sw"]), "xc": g.area, "xn": b.let(g.area * g.i["c"])}
     lo, hi = b.partition(g.planes)
@@ -306,7 +310,7 @@ def _average_back(b: Builder, spec: PoolSpec) -> Kernel:
 
 
 def _spread(
-    b: Builder, g: _Geometry, base: Value, zy: tuple[Value, Value], row: Value, x: Buffer, y: Buffer
+    b: Builder, g: Geometry, base: Value, zy: tuple[Value, Value], row: Value, x: Buffer, y: Buffer
 ) -> None:
     """Add the shares of one row of the output's gradient: one tap of all its columns at a time, so that no two lanes
     write to one element; adaptive windows, which may share their first column, one after the other."""
@@ -315,7 +319,7 @@ def _spread(
 
     def share(ox: Value, start: Value) -> Value:
         count = g.divisor((*zyx, start), (*zy, ox))  # type: ignore[arg-type]
-        return _quotient(y[row + ox], count, spec.dtype)
+        return quotient(y[row + ox], count, spec.dtype)
 
     def line(source: Value, number: Value) -> None:
         if spec.adaptive:
@@ -336,7 +340,7 @@ def _spread(
 
 def _mean(b: Builder, spec: PoolSpec) -> Kernel:
     x, y = b.buf("x", spec.dtype), b.buf("y", spec.dtype, "w")
-    g = _Geometry(b, spec)
+    g = Geometry(b, spec)
     type = accumulator(spec.dtype)
     lo, hi = b.partition(g.planes)
     with b.for_("u", lo, hi) as u:
@@ -344,16 +348,16 @@ def _mean(b: Builder, spec: PoolSpec) -> Kernel:
         total = b.reg("total", 0, type, lanes=16)
         with b.vfor("p", 0, g.area, 16) as p:
             total.set(total.get() + x[base + p].cast(type))
-        y[u] = _quotient(total.reduce("add"), g.i["div"], type).cast(spec.dtype)
+        y[u] = quotient(total.reduce("add"), g.i["div"], type).cast(spec.dtype)
     return b.kernel()
 
 
 def _mean_back(b: Builder, spec: PoolSpec) -> Kernel:
     y, x = b.buf("y", spec.dtype), b.buf("x", spec.dtype, "w")
-    g = _Geometry(b, spec)
+    g = Geometry(b, spec)
     lo, hi = b.partition(g.planes)
     with b.for_("u", lo, hi) as u:
-        base, share = b.let(u * g.area), b.let(_quotient(y[u], g.i["div"], spec.dtype))
+        base, share = b.let(u * g.area), b.let(quotient(y[u], g.i["div"], spec.dtype))
         with b.vfor("p", 0, g.area, 16) as p:
             x[base + p] = share
     return b.kernel()
@@ -384,6 +388,7 @@ def plan(
     count: str = "taps",
     divisor: int = 1,
     threads: int = 1,
+    last: bool = False,
 ) -> PoolPlan:
     """The plan of a pooling of a source of shape x (images, channels, ...) with those strides to `out` (...).
 
@@ -403,25 +408,32 @@ def plan(
     if kind == "max_back":
         k, s, d, inside, adaptive = (1, 1, 1), (1, 1, 1), (1, 1, 1), True, False
     area = size[0] * size[1] * size[2]
-    if kind[:3] == "avg" and k == size and not any(p) and _whole(size, three(strides[2:], 0), kind):
+    whole = last and k == size
+    if (
+        not last
+        and kind[:3] == "avg"
+        and k == size
+        and not any(p)
+        and _whole(size, three(strides[2:], 0), kind)
+    ):
         kind, k, s = kind.replace("avg", "mean"), (1, 1, 1), (1, 1, 1)
         divisor = divisor if count == "given" else area
     lanes = 16 if SIZE[dtype] <= 4 else 8
     within = inside and all(
         p[a] == 0 and (o[a] - 1) * s[a] + (k[a] - 1) * d[a] < size[a] and kind == "max" for a in (0, 1)
     )
-    if kind == "max":
+    if kind == "max" and not last:
         while lanes > max(o[2], 1):
             lanes //= 2
         lanes = lanes if lanes >= 4 else 1
-    spec = PoolSpec(
-        kind, dtype, k, s, d, inside, within, area < 1 << 31, strides[-1] == 1, adaptive, count, lanes
-    )
+    spec = PoolSpec(kind, dtype, k, s, d, inside, within, area < 1 << 31, strides[-1] == 1, adaptive, count)
+    spec = spec._replace(lanes=lanes, last=last, whole=whole)
     ints = {"n": x[0], "c": x[1], "div": divisor, "xn": strides[0], "xc": strides[1]}
     for name, values in (("s", size), ("o", o), ("p", p), ("x", three(strides[2:], 0))):
         ints |= {name + axis: v for axis, v in zip(AXES, values, strict=True)}
     work = x[0] * x[1] * (o[0] * o[1] * o[2] * k[0] * k[1] * k[2] + size[0] * size[1] * size[2])
-    return PoolPlan(spec, ints, max(1, min(threads, x[0] * x[1], work >> (12 if kind == "max" else 14))))
+    units = x[0] * x[1] if not last else x[0] * (4 if kind[-4:] == "back" else o[0] * o[1])
+    return PoolPlan(spec, ints, max(1, min(threads, units, work >> (12 if kind == "max" else 14))))
 
 
 def _whole(size: tuple[int, int, int], strides: tuple[int, int, int], kind: str) -> bool:

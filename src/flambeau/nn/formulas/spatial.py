@@ -46,6 +46,9 @@ def resize(
                 result = _weighted(result, 2 + d, *key)
             else:
                 result = result.index_select(2 + d, torch.tensor(index))
+    innermost = input.dim() == 4 and input.is_contiguous(memory_format=torch.channels_last)
+    if innermost and not input.is_contiguous():
+        result = result.contiguous(memory_format=torch.channels_last)
     return result.clone() if result is input else result
 
 

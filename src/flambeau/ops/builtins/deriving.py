@@ -73,7 +73,7 @@ def metadata(m: Module, meta_: Offsets) -> None:
     """about(metadata, to, extents, counts): append the words of metadata; 0: forms of such are no kin."""
     f = m.function("about", "ipppp")
     f.jump_if(f.test("ne", f.load("%a0", TYPE), f.object("Meta")), "odd")
-    f.jump_if(f.test("ne", f.load("%a0", meta_.contiguous), f.object("True")), "odd")
+    f.jump_if(f.test("ne", f.load("%a0", meta_.plain), f.object("True")), "odd")
     write(f, "%a1", f.value(f"ptrtoint ptr {f.load('%a0', meta_.dtype)} to i64"))
     f.ret(f.call("ids", f.load("%a0", meta_.shape), "%a1", "%a2", "%a3"))
     f.label("odd")

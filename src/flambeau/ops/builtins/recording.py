@@ -28,7 +28,7 @@ SLOTS: dict[type, str] = {
     Version: "n where",
     Extras: "acc grad hooks post_hooks",
     AccumulateGrad: "variable",
-    Meta: "contiguous dtype numel outs shape strides",
+    Meta: "contiguous dtype numel outs shape strides plain",
     Node: "edges form hooks metadata_ needs out result_version saved versions",
     Form: "arity args backward checks diff effects entry extents fresh into key kin name outs plain_unit plans slots "
     "structure unit writes",

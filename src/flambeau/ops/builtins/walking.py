@@ -139,7 +139,10 @@ def leaf(m: Module, o: Table) -> None:
     f.jump_if(f.test("eq", f.call("is_tensor", g), 0, "i64"), "odd")
     f.jump_if(f.test("ne", f.load(g, t_.vw), none), "odd")
     f.jump_if(f.test("ne", f.load(g, t_.rg), false), "odd")
-    f.jump_if(f.test("ne", f.load(f.load(g, t_.meta), meta_.contiguous), true), "odd")
+    mine, its = f.load(g, t_.meta), f.load(t, t_.meta)
+    with f.when(f.test("ne", mine, its)):
+        for meta in (mine, its):
+            f.jump_if(f.test("ne", f.load(meta, meta_.contiguous), true), "odd")
     f.jump_if(f.test("eq", f.load(f.load(g, t_.st), st_.pend), none), "odd")
     f.incref(g)
     f.swap(g, x, x_.grad)

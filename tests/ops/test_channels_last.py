@@ -1,0 +1,227 @@
+"""Images with their channels innermost in memory: the order is handed on as in PyTorch, the numbers are those of
+row-major images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import flambeau as torch
+import flambeau.nn.functional as F
+
+LAST = torch.channels_last
+
+
+def image(*shape: int, last: bool = True, seed: int = 0, dtype: Any = torch.float32) -> Any:
+    x = torch.tensor(np.random.default_rng(seed).standard_normal(shape)).to(dtype)
+    return x.to(memory_format=LAST) if last else x
+
+
+def innermost(*shape: int) -> tuple[int, ...]:
+    _, c, h, w = shape
+    return (h * w * c, 1, w * c, c)
+
+
+CONVOLUTIONS = [
+    ((2, 8, 9, 7), (16, 8, 3, 3), {"padding": 1}),
+    ((3, 32, 8, 9), (32, 32, 3, 3), {"padding": 1, "stride": 2}),
+    ((2, 18, 8, 8), (20, 18, 1, 1), {}),
+    ((2, 16, 9, 8), (24, 16, 1, 1), {"stride": 2}),
+    ((2, 19, 8, 9), (19, 1, 3, 3), {"padding": 1, "groups": 19}),
+    ((2, 40, 9, 9), (40, 1, 3, 3), {"padding": 1, "groups": 40, "stride": 2}),
+    ((2, 5, 9, 12), (5, 1, 5, 3), {"padding": (2, 3), "groups": 5, "dilation": 2}),
+    ((2, 6, 8, 8), (12, 1, 3, 3), {"groups": 6}),
+    ((2, 8, 6, 5), (6, 4, 3, 2), {"groups": 2}),
+    ((2, 64, 12, 12), (48, 64, 3, 3), {"padding": 1}),
+    ((1, 1, 5, 5), (4, 1, 3, 3), {}),
+    ((2, 3, 5, 5), (4, 3, 5, 5), {}),
+]
+
+
+def gradients(fn: Callable[..., Any], *given: Any) -> list[Any]:
+    """The result of fn and the gradients of what it is given."""
+    leaves = [t.detach().requires_grad_() for t in given]
+    y = fn(*leaves)
+    weight = torch.arange(y.numel()).reshape(y.shape).to(y.dtype).cos()
+    (y * weight).sum().backward()
+    return [y.detach(), *[t.grad for t in leaves]]
+
+
+@pytest.mark.parametrize("x, w, options", CONVOLUTIONS, ids=str)
+@pytest.mark.parametrize("which", [1, 2, 3], ids=["input", "weight", "both"])
+def test_convolution(x: Any, w: Any, options: Any, which: int) -> None:
+    given = [image(*x, last=False), image(*w, last=False, seed=1), torch.arange(w[0]).float()]
+    turned = [t.to(memory_format=LAST) if which >> k & 1 else t for k, t in enumerate(given[:2])] + given[2:]
+
+    def fn(x: Any, w: Any, b: Any) -> Any:
+        return F.conv2d(x, w, b, **options)
+
+    want, got = gradients(fn, *given), gradients(fn, *turned)
+    assert got[0].stride() == innermost(*got[0].shape)
+    for t, g in zip(turned, got[1:]):
+        assert all(n == 1 or s == t for n, s, t in zip(t.shape, t.stride(), g.stride()))
+    for a, b in zip(want, got):
+        assert np.allclose(a.numpy(), b.numpy(), rtol=1e-5, atol=1e-5 * float(a.abs().max()))
+
+
+@pytest.mark.parametrize("x, w, options", [c for c in CONVOLUTIONS if c[1][0] < 32], ids=str)
+def test_gradients_of_convolution(x: Any, w: Any, options: Any) -> None:
+    """First and second order, against differences."""
+    channels = w[1] * options.get("groups", 1)
+    few = [image(1, channels, 5, 5, dtype=torch.float64), image(*w, seed=1, dtype=torch.float64)]
+    given = [t.requires_grad_() for t in few]
+
+    def fn(x: Any, w: Any) -> Any:
+        return F.conv2d(x, w, **options)
+
+    assert torch.autograd.gradcheck(fn, given, fast_mode=True)
+    assert torch.autograd.gradgradcheck(fn, given, fast_mode=True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"stride": 2, "padding": 1}, {"stride": 3, "output_padding": 2}, {"groups": 4}],
+    ids=str,
+)
+def test_transposed_convolution(options: Any) -> None:
+    given = [image(2, 8, 5, 6, last=False), image(8, 3, 3, 3, last=False, seed=1)]
+
+    def fn(x: Any, w: Any) -> Any:
+        return F.conv_transpose2d(x, w, **options)
+
+    want, got = gradients(fn, *given), gradients(fn, given[0].to(memory_format=LAST), given[1])
+    assert got[0].stride() == innermost(*got[0].shape)
+    assert got[1].stride() == innermost(2, 8, 5, 6)
+    for a, b in zip(want, got):
+        assert np.allclose(a.numpy(), b.numpy(), rtol=1e-5, atol=1e-4)
+    leaves = [image(1, 4, 3, 3, dtype=torch.float64), image(4, 2, 3, 3, dtype=torch.float64)]
+    few = {**options, "groups": min(options.get("groups", 1), 2)}
+
+    def check(x: Any, w: Any) -> Any:
+        return F.conv_transpose2d(x, w, **few)
+
+    assert torch.autograd.gradgradcheck(check, [t.requires_grad_() for t in leaves], fast_mode=True)
+
+
+HANDED_ON: dict[str, Callable[[Any], Any]] = {
+    "max_pool": lambda x: F.max_pool2d(x, 3, 2, 1),
+    "max_pool in tiles": lambda x: F.max_pool2d(x, 2),
+    "max_pool dilated": lambda x: F.max_pool2d(x, 2, 1, 0, 3),
+    "max_pool up": lambda x: F.max_pool2d(x, 3, 2, 1, ceil_mode=True),
+    "avg_pool": lambda x: F.avg_pool2d(x, 3, 2, 1),
+    "avg_pool inside": lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
+    "avg_pool in tiles": lambda x: F.avg_pool2d(x, 4),
+    "avg_pool given": lambda x: F.avg_pool2d(x, 2, divisor_override=3),
+    "adaptive average": lambda x: F.adaptive_avg_pool2d(x, (3, 5)),
+    "adaptive average of all": lambda x: F.adaptive_avg_pool2d(x, 1),
+    "adaptive maximum": lambda x: F.adaptive_max_pool2d(x, (3, 5)),
+    "nearest": lambda x: F.interpolate(x, scale_factor=2),
+    "bilinear": lambda x: F.interpolate(x, size=(5, 13), mode="bilinear"),
+    "bicubic": lambda x: F.interpolate(x, size=(5, 13), mode="bicubic"),
+    "pad": lambda x: F.pad(x, (1, 2, 0, 1), value=3.0),
+    "reflect": lambda x: F.pad(x, (1, 2, 0, 1), mode="reflect"),
+    "replicate": lambda x: F.pad(x, (1, 2, 0, 1), mode="replicate"),
+    "cat": lambda x: torch.cat([x, x * 2], 1),
+    "cat along rows": lambda x: torch.cat([x, x * 2], 2),
+    "batch_norm": lambda x: F.batch_norm(x, None, None, training=True),
+    "batch_norm in evaluation": lambda x: F.batch_norm(x, torch.zeros(6), torch.ones(6)),
+    "group_norm": lambda x: F.group_norm(x, 3),
+    "relu": lambda x: x.relu(),
+}
+
+
+@pytest.mark.parametrize("name", HANDED_ON)
+def test_order_is_handed_on(name: str) -> None:
+    fn, x = HANDED_ON[name], image(2, 6, 8, 12, last=False)
+    want, got = gradients(fn, x), gradients(fn, x.to(memory_format=LAST))
+    assert want[0].is_contiguous() and want[1].is_contiguous()
+    assert got[0].stride() == innermost(*got[0].shape)
+    assert got[1].stride() == innermost(*x.shape)
+    for a, b in zip(want, got):
+        assert np.allclose(a.numpy(), b.numpy(), rtol=2e-6, atol=2e-6 * float(a.abs().max()))
+    leaf = image(1, 6, 8, 8, dtype=torch.float64)
+    if name != "batch_norm in evaluation":
+        assert torch.autograd.gradcheck(fn, [leaf.requires_grad_()], fast_mode=True)
+        assert torch.autograd.gradgradcheck(fn, [leaf.requires_grad_()], fast_mode=True)
+
+
+def test_positions_of_maxima() -> None:
+    x = image(2, 6, 8, 12, last=False).round()
+    x[0, 0, 0, 0], x[1, 3, 4, 5] = float("nan"), float("-inf")
+    for options in ({"kernel_size": 3, "stride": 2, "padding": 1}, {"kernel_size": 2}):
+        want = F.max_pool2d(x, **options, return_indices=True)
+        got = F.max_pool2d(x.to(memory_format=LAST), **options, return_indices=True)
+        assert got[1].stride() == innermost(*got[1].shape)
+        for a, b in zip(want, got):
+            assert np.array_equal(a.numpy(), b.numpy(), equal_nan=a.dtype.is_floating_point)
+
+
+def test_cat_of_two_orders_is_row_major() -> None:
+    x = image(2, 6, 4, 4)
+    assert torch.cat([x, x.contiguous()], 1).is_contiguous()
+
+
+def test_extents_of_one() -> None:
+    """Strides say which order it is, where elements lie the same in both."""
+    x = image(2, 6, 1, 1)
+    assert x.stride() == (6, 1, 6, 6)
+    assert torch.zeros(2, 6, 1, 1).mul(2).stride() == (6, 1, 1, 1)
+    for n in (2, 3, 4, 5):  # forms of further extents are derived from those of the first ones
+        assert image(n, 2 * n, 1, 1).stride() == (2 * n, 1, 2 * n, 2 * n)
+        assert image(n, 2 * n, 1, 1, last=False).mul(2).stride() == (2 * n, 1, 1, 1)
+    assert F.conv2d(x, image(3, 6, 1, 1, last=False)).stride() == (3, 1, 3, 3)
+    assert x.contiguous() is x and torch.zeros(2, 6, 1, 1).contiguous(memory_format=LAST).stride() == (
+        6,
+        1,
+        1,
+        1,
+    )
+
+
+def test_gradient_lies_as_its_leaf() -> None:
+    x = image(2, 6, 4, 5).requires_grad_()
+    (x.detach().contiguous() * x).sum().backward()
+    assert x.grad.stride() == x.stride()
+    x = image(2, 6, 4, 5, last=False).requires_grad_()
+    x.to(memory_format=LAST).relu().sum().backward()
+    assert x.grad.is_contiguous()
+    gaps = torch.zeros(2, 6, 4, 10)[..., ::2].requires_grad_()
+    (gaps * 2).sum().backward()
+    assert gaps.grad.is_contiguous()
+
+
+def test_captured() -> None:
+    """A model in that order, its training step as a program of its own: as it is without."""
+    results = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 16, 3, padding=1),
+            torch.nn.BatchNorm2d(16),
+            torch.nn.ReLU(),
+            torch.nn.MaxPool2d(2),
+            torch.nn.Conv2d(16, 16, 3, padding=1, groups=16),
+            torch.nn.Conv2d(16, 24, 1),
+        ).to(memory_format=LAST)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x = image(4, 3, 8, 8)
+
+        def step(x: Any = x, model: Any = model, optimizer: Any = optimizer) -> Any:
+            optimizer.zero_grad()
+            y = model(x)
+            y.square().mean().backward()
+            optimizer.step()
+            return y
+
+        run = torch.compile(step) if compiled else step
+        for _ in range(4):
+            y = run()
+        assert y.stride() == innermost(*y.shape)
+        for p in model.parameters():
+            assert p.grad.stride() == p.stride()
+        results.append([y.detach().numpy(), *[p.detach().numpy() for p in model.parameters()]])
+    for a, b in zip(*results):
+        assert np.array_equal(a, b)
