@@ -186,7 +186,39 @@ def _group_parts(input: Any, group: int, mean: Any, rstd: Any) -> Any:
     return (_grouped(input, group) - mean.reshape([n, group, 1, 1])) * rstd, rstd
 
 
+def _flat(x: Any) -> Any:
+    """(N, C, ...) as (N, C, positions)."""
+    return x.reshape([x.shape[0], x.shape[1], numel(x.shape[2:])])
+
+
+def _spread(v: Any, channels: int) -> Any:
+    """A value for each group (N, groups) as one for each of its channels (N, C, 1), in memory."""
+    n, groups = v.shape
+    return v.reshape([n, groups, 1]).expand([n, groups, channels // groups]).reshape([n, channels, 1])
+
+
+def _of_groups(x: Any, groups: int) -> Any:
+    """The means of groups of channels that lie side by side (N, C, positions), for each channel (N, C, 1): sums along the
+    positions first, whole rows of channels at a time."""
+    n, c, area = x.shape
+    total = x.sum((2,)).reshape([n, groups, c // groups]).sum((2,))
+    return total / (c // groups * area)
+
+
+def _group_side_by_side(g: Any, input: Any, weight: Any, group: int, mean: Any, rstd: Any) -> Any:
+    """`_group_self` of images with their channels innermost."""
+    c = input.shape[1]
+    rstd, g = _spread(rstd, c), _flat(g)
+    hat = (_flat(input) - _spread(mean, c)) * rstd
+    g = g if weight is None else g * weight.reshape([1, c, 1])
+    along, across = (_spread(_of_groups(v, group), c) for v in (g, g * hat))
+    return ((g - along - hat * across) * rstd).reshape(tuple(input.shape))
+
+
 def _group_self(grads: Any, input: Any, weight: Any, group: int, mean: Any, rstd: Any) -> Any:
+    last = channels_innermost(input)
+    if last and grads[0] is not None and grads[1] is None and grads[2] is None:
+        return in_order(_group_side_by_side(grads[0], input, weight, group, mean, rstd), True)
     hat, r = _group_parts(input, group, mean, rstd)
     dims, dx = (2, 3), hat * 0
     if grads[0] is not None:
@@ -194,7 +226,7 @@ def _group_self(grads: Any, input: Any, weight: Any, group: int, mean: Any, rstd
         dx = standard_back(g if weight is None else g * _per_channel(weight, group), hat, r, dims)
     side = [None if g is None else g.reshape(r.shape) for g in grads[1:]]
     dx = statistics_back((None, *side), dx, hat, r, dims).reshape(tuple(input.shape))
-    return in_order(dx, channels_innermost(input))
+    return in_order(dx, last)
 
 
 def _group_weight(grads: Any, input: Any, group: int, mean: Any, rstd: Any) -> Any:
@@ -217,11 +249,24 @@ def _group_weight(grads: Any, input: Any, group: int, mean: Any, rstd: Any) -> A
 )
 def _group_norm(input: T, weight: OT, bias: OT, group: int, eps: float) -> Any:
     x = floating("GroupNormKernelImpl", input)
+    if channels_innermost(input) and numel(x.shape):
+        return _group_innermost(x, weight, bias, group, eps)
     hat, mean, rstd = standardised(_grouped(x, group), (2, 3), eps)
     w, b = (None if v is None else _per_channel(v, group) for v in (weight, bias))
     n = input.shape[0]
     y = affine(hat, w, b).reshape(tuple(input.shape))
     return in_order(y, channels_innermost(input)), mean.reshape([n, group]), rstd.reshape([n, group])
+
+
+def _group_innermost(x: Val, weight: Val | None, bias: Val | None, group: int, eps: float) -> Any:
+    """`_group_norm` of images with their channels innermost."""
+    c, flat = x.shape[1], _flat(x)
+    mean = _of_groups(flat, group)
+    d = map_("sub", flat, _spread(mean, c))
+    rstd = inverse_root(_of_groups(map_("mul", d, d), group), eps)
+    w, b = (None if v is None else v.reshape([1, c, 1]) for v in (weight, bias))
+    y = affine(map_("mul", d, _spread(rstd, c)), w, b)
+    return in_order(y.reshape(tuple(x.shape)), True), mean, rstd
 
 
 @composite(method=False)
