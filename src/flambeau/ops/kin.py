@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..shapes import contiguous_strides
+from ..shapes import contiguous_strides, is_contiguous
 from ..stream import rebind
 from ..stream.value import Meta, fresh_meta, new_object
 from .record import Form
@@ -207,7 +207,7 @@ def note(key: Any, form: Form) -> tuple[Kin, list[int]] | None:
 
 def alike(a: Form, b: Form) -> bool:
     """Whether the graphs of two forms are made of the same elementwise operations, reductions and constants."""
-    if any(v.strides != contiguous_strides(v.shape) for v in a.trace.operands) or a.into >= 0:
+    if not all(is_contiguous(v.shape, v.strides) for v in a.trace.operands) or a.into >= 0:
         return False
     if len(a.trace.nodes) != len(b.trace.nodes) or not b.trace.nodes:
         return False
@@ -298,7 +298,7 @@ class Symbolic:
             return n if n < 2 else symbols[numbers[n]]
 
         self.shape, self.dtype, self.ndim = tuple(map(symbol, meta.shape)), meta.dtype, meta.ndim
-        self.strides = contiguous_strides(self.shape) if meta.contiguous else tuple(map(symbol, meta.strides))
+        self.strides = contiguous_strides(self.shape) if meta.plain else tuple(map(symbol, meta.strides))
 
 
 def stand_in(entry: Entry, p: str, part: Any) -> Any:

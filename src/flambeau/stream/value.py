@@ -40,9 +40,7 @@ class Meta:
     ndim: int
     nbytes: int
     contiguous: bool
-    plain: (
-        bool  # contiguous, and not what may as well have its channels innermost (extents of 1 leave it open)
-    )
+    plain: bool  # row-major, also along extents of 1, and not what may as well have its channels innermost
     outs: Any  # None, or the `outs` of forms whose one result is such a new tensor (ops/kin.py)
 
     def __repr__(self) -> str:
@@ -71,7 +69,7 @@ def new_meta(shape: Shape, strides: Shape, d: dtype, where: device, count: int, 
     made = Meta()
     made.shape, made.strides, made.dtype, made.device = Size(shape), strides, d, where
     made.numel, made.ndim, made.nbytes, made.contiguous = count, len(shape), count * d.itemsize, contiguous
-    made.plain = contiguous and not is_channels_last(shape, strides)
+    made.plain = contiguous and strides == contiguous_strides(shape) and not is_channels_last(shape, strides)
     made.outs = None
     return made
 
