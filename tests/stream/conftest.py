@@ -8,9 +8,16 @@ from typing import Any
 import pytest
 
 from flambeau.device import threads
-from flambeau.stream.flush import Novelty
+from flambeau.stream.flush import CACHE, MET, Novelty
 from flambeau.stream.program import STATS
 from flambeau.stream.value import LOCAL
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_known() -> None:
+    """No sequence that another test recorded is planned, or planned sooner for it."""
+    CACHE.clear()
+    MET.clear()
 
 
 def flush() -> None:

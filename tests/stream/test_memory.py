@@ -277,15 +277,16 @@ def test_what_planned_a_list_goes_at_once() -> None:
     """The launches that became one do not wait for the collector of cycles."""
 
     def unsettled() -> int:
-        return sum(isinstance(x, program.Launch) and x.bound is not None for x in gc.get_objects())
+        return sum(type(x) is program.Launch and x.bound is not None for x in gc.get_objects())
 
     gc.collect()
-    before = unsettled()
     gc.disable()
     try:
         stepped(True)
         torch.synchronize()
-        assert unsettled() == before
+        there = unsettled()
+        gc.collect()
+        assert unsettled() == there
     finally:
         gc.enable()
 
