@@ -20,10 +20,10 @@ from ..symbols import Record, plain
 from . import program as programs
 from .backend import current
 from .filling import HEAD, POINTER, interpreted, specification
-from .nests import SERIAL_WORK
 from .placing import place_memory
 from .program import KERNELS, Launch, Program
 from .relief import lessen
+from .sharing import SERIAL_WORK
 from .value import new_object
 
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from ..loop.recipes import random as kernels
 from ..shapes import numel
 from .contraction import named_launch, whole
-from .nests import SERIAL_WORK
 from .nodes import PNode
 from .program import Launch
 from .recipes import recipe
+from .sharing import SERIAL_WORK
 
 # kind -> the kernel's name of the tensor that is read, where it is not p
 SOURCE = {"poisson": "rate", "multinomial": "cumulated"}

@@ -10,9 +10,10 @@ from typing import Any
 from ..loop.recipes.analysis import Nest
 from ..loop.recipes.tail import Tail
 from ..shapes import numel
-from .nests import PARTS, SERIAL_WORK, Access, Bound, NestBuilder
+from .nests import Access, Bound, NestBuilder
 from .nodes import Group, PNode, PVal, opaque_writes
 from .order import hastened
+from .sharing import PARTS, SERIAL_WORK
 
 SMALL = 32768  # elements that one thread reduces after a kernel rather than in a kernel of their own
 WINDOW = 8  # launches that a call may be moved across to join its list

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from ..loop.recipes.accumulate import LANES
@@ -13,18 +13,14 @@ from ..shapes import numel
 from ..symbols import NUMBERS, plain
 from .bundles import PLAIN, bundles, classed, few, long_last, read_here_alone
 from .nodes import Group, PBuf, PNode, PVal, alignment
+from .sharing import parts, weight, work
 
-PARTS = 64  # the most parts worth making
 AROUND = 48 << 20  # bytes read and written that no cache holds until they are wanted again
 ROW = 64  # elements from which on that is asked for each row
-SERIAL_WORK = 24000  # elements x weight of their values below which one thread is faster
-SEAM = 1024  # elements of a row for each thread that writes it
-SEAMS = 50 * SERIAL_WORK  # work that makes up for shorter ones
 SHORT = 12  # elements of a row with a mathematical function or several passes that is no vector's work; half of a sum;
 # twice as many where such functions are taken of the only operand
 BRIEF, SIMPLE = 24, 12  # so few rows have their sums in registers, if their elements take so little;
 NEAR = 512  # of so few columns more rows: memory cannot run ahead of many long ones at once
-LONG, VECTOR = 8, 16  # what a mathematical function weighs; a row costs what so many elements cost
 
 
 class Bound:
@@ -578,28 +574,6 @@ class NestBuilder:
             stash[v] = len(columns)
             columns.append(strides)
             bound.scratch.append((type_of(self.values[v], self.accesses), numel(extents)))
-
-
-def weight(values: Sequence[tuple[Any, ...]]) -> int:
-    """Simple operations in the time that these values of an element take, about."""
-    return max(1, sum([LONG if v[0] == "map" and expensive(v) else 1 for v in values]))
-
-
-def work(extents: Sequence[int], axis: int, values: Sequence[tuple[Any, ...]]) -> int:
-    """What a nest costs, in simple operations on one element. axis: the one whose elements are lanes."""
-    inner = extents[axis] if extents else 1
-    return numel(extents) // max(inner, 1) * (-(-inner // VECTOR) * VECTOR) * weight(values)
-
-
-def parts(bound: Bound, mode: str, columns: Sequence[Sequence[int]]) -> int:
-    """The most parts worth making. Threads that write pieces of the same rows disturb each other at each seam, unless a
-    piece is long, or so much is done that it must be shared."""
-    nest, most = bound.nest, PARTS
-    if mode in ("col", "wide") and nest.split == "inner" and bound.work < SEAMS:
-        written = [row for row, acc in zip(columns, nest.accesses) if acc[1] != "r" and any(row[nest.kept :])]
-        if written:
-            most = min(PARTS, bound.extents[nest.kept - 1] // SEAM)
-    return max(1, most) if nest.split and bound.work >= SERIAL_WORK else 1
 
 
 def type_of(v: tuple[Any, ...], accesses: list[Any]) -> str:

@@ -17,13 +17,14 @@ from ..loop.recipes.nest import lower
 from . import fusion, prologue, recipes
 from .backend import current
 from .filling import filler, interpreted, prepare, wanted
-from .nests import SERIAL_WORK, Bound, NestBuilder
+from .nests import Bound, NestBuilder
 from .nodes import Builder, Group, PVal, drop_dead
 from .order import calmed
 from .overwrite import share
 from .placing import place_memory
 from .relief import relieve
 from .schedule import Scheduler
+from .sharing import SERIAL_WORK
 from .storages import BUILTINS, furnish
 from .value import AT_FIRST_KERNEL
 

@@ -19,11 +19,12 @@ from ..loop.ir import SIZE
 from ..shapes import contiguous_strides, numel
 from .backend import current
 from .filling import readied, specification, wanted
-from .nests import SERIAL_WORK, Access, Bound, NestBuilder, weight
+from .nests import Access, Bound, NestBuilder
 from .nodes import Builder, Group, PVal, drop_dead
 from .placing import ARENA_ALIGN
 from .program import Program, arguments, kernels_of, nest_launch
 from .schedule import Scheduler
+from .sharing import SERIAL_WORK, weight
 from .value import new_object
 
 PRIMES = (10_007, 10_009, 10_037, 10_039, 10_061, 10_067, 10_069, 10_079, 10_091, 10_093)
