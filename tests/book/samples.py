@@ -213,6 +213,7 @@ CALLS: dict[str, Call] = {
     "pad": lambda s: [
         F.pad(s.x(1, 3, 4), (1, 2), m) for m in ("constant", "reflect", "replicate", "circular")
     ],
+    "pad cut": lambda s: F.pad(s.x(1, 3, 4), (2, -1), "replicate"),
     "pad written twice": lambda s: grown(s),
     "gather": lambda s: s.x(3, 4).gather(1, torch.tensor([[0, 1], [2, 3], [3, 3]])),
     "index_select": lambda s: s.x(3, 4).index_select(1, s.i(0, 3, 3)),

@@ -60,6 +60,7 @@ x, y, w, v = data(70, 90), data(70, 90, seed=1), data(90, 50, seed=2), data(50, 
 row, column, flags = data(90, seed=4), data(70, 1, seed=5), data(70, 90, seed=6) > 0
 whole = (data(70, 90, seed=6) * 40).to(torch.int8)
 v2 = data(50, 90, seed=12)
+many = data(600, 90, seed=20)  # threads share its rows, not those of the other operand
 b1, b2 = data(5, 33, 40, seed=7), data(5, 40, 21, seed=8)
 
 A: dict[str, Callable[[], Any]] = {
@@ -114,10 +115,10 @@ LEFT: dict[str, Callable[[], Any]] = {
     "a sum reads it": lambda: (lambda h: (h @ w, h.sum()))(F.gelu(x)),
     "a part of it": lambda: (x * 2)[1:] @ w,
     "each element several times": lambda: (data(1, 40) * 2).expand(33, 40) @ b2[0],
-    "a function, by both threads": lambda: F.gelu(x) @ w,
+    "a function, by both threads": lambda: F.gelu(x) @ many.t(),
     "the end of another product": lambda: torch.relu(x @ w) @ v[:, :9],
     "few rows by what is not packed": lambda: x[:16] @ torch.relu(w),
-    "many operations, by both threads": lambda: F.layer_norm(x, (90,), row, row) @ w,
+    "many operations, by both threads": lambda: F.layer_norm(x, (90,), row, row) @ many.t(),
     "two streams for each column": lambda: F.linear(x[:1], v * v2),
     "a small stack": lambda: torch.bmm(b1 * 0.5, b2),
     "a sum's function": lambda: x.softmax(-1) @ w,
@@ -138,6 +139,7 @@ def test_both_operands(each_way: Ways) -> None:
         return h @ h
 
     for fn in (lambda: (x * 2) @ (w * 3), square, lambda: (y * 2).t() @ torch.relu(x)):
+        threads.set_num_threads(2)
         assert "A and B" in computed(fn)
         same(each_way(fn))
 
