@@ -417,7 +417,7 @@ def cholesky_factor(A: Any, upper: bool, check: bool) -> Any:
     info = np.zeros(A.shape[:-2], np.int32)
     lower = np.swapaxes(A.conj(), -1, -2) if upper else A
     try:
-        L = np.linalg.cholesky(from_lower(lower))
+        L = np.linalg.cholesky(lower)  # it reads the lower triangles alone
     except np.linalg.LinAlgError:
         if check:
             where = "(Batch element 0): " if A.ndim > 2 else ""
