@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from ..version import __version__ as __version__
@@ -13,8 +14,6 @@ from .images import set_image_backend as set_image_backend
 
 
 def __getattr__(name: str) -> Any:
-    if name == "models":
-        from . import models
-
-        return models
+    if name == "models":  # `from . import models` would ask this function again
+        return importlib.import_module(".models", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
