@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from models import trained
-from workloads import Step
+from workloads import Step, step_of
 
 
 def translation(torch: Any, best: bool) -> Step:
@@ -102,11 +102,9 @@ def llama(torch: Any, best: bool) -> Step:
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.1)
 
     def loss(text: Any) -> Any:
-        found = F.cross_entropy(model(text[:, :-1]).flatten(0, 1), text[:, 1:].flatten())
-        return found
+        return F.cross_entropy(model(text[:, :-1]).flatten(0, 1), text[:, 1:].flatten())
 
-    forward = trained(torch, best, loss, optimizer, text)
-    return forward
+    return trained(torch, best, loss, optimizer, text)
 
 
 def clipped_lstm(torch: Any, best: bool) -> Step:
@@ -139,7 +137,7 @@ def clipped_lstm(torch: Any, best: bool) -> Step:
         optimizer.step()
         return loss.detach()
 
-    return torch.compile(step) if best and torch.__name__ == "flambeau" else step
+    return step_of(torch, best, step)
 
 
 def speech(torch: Any, best: bool) -> Step:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from models import trained
-from workloads import Step
+from workloads import Step, step_of
 
 
 def graph_net(torch: Any, best: bool) -> Step:
@@ -132,7 +132,7 @@ def physics(torch: Any, best: bool) -> Step:
         optimizer.step()
         return loss.detach()
 
-    return torch.compile(step) if best and torch.__name__ == "flambeau" else step
+    return step_of(torch, best, step)
 
 
 def meta(torch: Any, best: bool) -> Step:
@@ -157,7 +157,7 @@ def meta(torch: Any, best: bool) -> Step:
         optimizer.step()
         return total.detach()
 
-    return torch.compile(step) if best and torch.__name__ == "flambeau" else step
+    return step_of(torch, best, step)
 
 
 def flow(torch: Any, best: bool) -> Step:

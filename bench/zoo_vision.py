@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from models import classifier, trained
-from workloads import Step
+from workloads import Step, step_of
 
 
 def vit(torch: Any, best: bool) -> Step:
@@ -317,7 +317,7 @@ def dcgan(torch: Any, best: bool) -> Step:
         o1.step()
         return (judged + made).detach()
 
-    return torch.compile(step) if best and torch.__name__ == "flambeau" else step
+    return step_of(torch, best, step)
 
 
 def contrastive(torch: Any, best: bool) -> Step:

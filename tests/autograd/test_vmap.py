@@ -211,13 +211,13 @@ def test_gradients_of_each_sample(name: str) -> None:
 def test_nothing_common_is_done_one_by_one(monkeypatch: Any) -> None:
     """What users do per sample has a rule: the loop is for the rest."""
     asked: list[str] = []
-    slow = rules.one_by_one
+    slow = rules.Call.one_by_one
 
     def seen(c: Any) -> Any:
         asked.append(c.entry.name)
         return slow(c)
 
-    monkeypatch.setattr(rules, "one_by_one", seen)
+    monkeypatch.setattr(rules.Call, "one_by_one", seen)
     for name, (fn, batches) in CASES.items():
         if name != "one by one":
             func.vmap(fn)(*batches)

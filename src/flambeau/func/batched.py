@@ -25,8 +25,17 @@ class Level:
         return self
 
     def stirred(self, state: Any) -> Any:
-        """The state of a generator for draws inside."""
-        return stirred(state, self)
+        """The state of a generator for draws inside: RuntimeError if they are not wanted."""
+        if self.randomness == "error":
+            raise RuntimeError(
+                "vmap: called random operation while in randomness error mode. Please either use the 'same' or "
+                "'different' randomness flags on vmap or perform the randomness operation out of vmap"
+            )
+        if self.randomness == "same":
+            return state
+        t = wrap(FUNCTIONS["expand"](state, (self.size, *state.shape)), self)
+        t.value = state
+        return t
 
     def __exit__(self, *error: object) -> None:
         LOCAL.s.vmaps = levels()[:-1]  # type: ignore[attr-defined]
@@ -122,20 +131,6 @@ def wrap_within(value: Any, level: Level) -> Any:
     return wrap(value, level)
 
 
-def stirred(state: Any, level: Level) -> Any:
-    """The state of a generator for draws inside a vmap: RuntimeError if they are not wanted."""
-    if level.randomness == "error":
-        raise RuntimeError(
-            "vmap: called random operation while in randomness error mode. Please either use the 'same' or 'different' "
-            "randomness flags on vmap or perform the randomness operation out of vmap"
-        )
-    if level.randomness == "same":
-        return state
-    t = wrap(FUNCTIONS["expand"](state, (level.size, *state.shape)), level)
-    t.value = state
-    return t
-
-
 def top(tensors: Any) -> Level | None:
     """The innermost level among tensors."""
     found = [t.level for t in tensors if type(t) is Batched]
@@ -167,11 +162,13 @@ def aligned(t: Any, level: Level, rank: int) -> Any:
     """The batch of a sample with `rank` dimensions behind the batch's (new ones in front); any other tensor itself."""
     if not is_batched(t, level):
         return t
-    value = t.value
+    return widened(t.value, rank)
+
+
+def widened(value: Any, rank: int) -> Any:
+    """A batch with at least `rank` dimensions behind the batch's: new ones stand before the others."""
     lacking = rank - (value.ndim - 1)
-    if lacking <= 0:
-        return value
-    return value.reshape(value.shape[0], *[1] * lacking, *value.shape[1:])
+    return value.reshape(value.shape[0], *[1] * lacking, *value.shape[1:]) if lacking > 0 else value
 
 
 def inside(x: Any, among: list[Level] | None = None) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..ops.entry import FUNCTIONS
 from ..stream.value import Tensor
+from . import rules_nn as rules_nn
 from .batched import Level, batch_of, is_batched, wrap
 from .trees import leaves, rebuild
 
@@ -106,15 +107,10 @@ def chunked(func: Any, given: Any, named: Any, sizes: tuple[int, int], out_dims:
 
         some = rebuild(args, iter([cut(t, d) for t, d in zip(flat, dims)]))
         more = rebuild(kwargs, iter([cut(t, d) for t, d in zip(options, option_dims)]))
-        parts.append(vmap(func, dims_of(args, dims), out_dims, randomness)(*some, **more))
+        parts.append(vmap(func, rebuild(args, iter(dims)), out_dims, randomness)(*some, **more))
     columns = zip(*[leaves(p) for p in parts])
     whole = [
         column[0] if d is None else FUNCTIONS["cat"](list(column), d)
         for column, d in zip(columns, spread(out_dims, parts[0]))
     ]
     return rebuild(parts[0], iter(whole))
-
-
-def dims_of(args: Any, dims: list[Any]) -> Any:
-    """in_dims in the structure of the arguments."""
-    return rebuild(args, iter(dims))

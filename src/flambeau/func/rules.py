@@ -13,7 +13,8 @@ from typing import Any
 from ..ops.entry import FUNCTIONS
 from ..stream.value import Tensor
 from ..tensor.indexing import apply_basic, as_items, gather, getitem
-from .batched import Level, aligned, batch_of, is_batched, top, wrap
+from .batched import Level, aligned, batch_of, is_batched, top, widened, wrap
+from .trees import change, leaves, rebuild, tensors
 
 RULES: dict[str, Callable[[Call], Any]] = {}
 VIEWS: dict[str, Callable[..., Any]] = {}
@@ -35,11 +36,7 @@ class Call:
 
     def tensors(self) -> list[Any]:
         """All operands that are tensors."""
-        found: list[Any] = []
-        for p in self.entry.params:
-            v = self.at[p]
-            found.extend(t for t in (v if type(v) in (list, tuple) else (v,)) if isinstance(t, Tensor))
-        return found
+        return tensors([self.at[p] for p in self.entry.params])
 
     def given(self, p: str) -> bool:
         """Whether an argument is a sample of this level."""
@@ -57,15 +54,15 @@ class Call:
         args = [values[p] for p in entry.params]
         return call.func(*args[:n], **dict(zip(entry.params[n:], args[n:])))
 
+    def one_by_one(self) -> Any:
+        """The op of one sample after the other."""
+        rows = [self.run(**sample(self.at, self.level, i)) for i in range(self.level.size)]
+        return None if self.into else stacked(rows)
+
 
 def apply(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """A call with samples among its arguments: the whole batch at once."""
-    from . import rules_nn
-
-    flat: list[Any] = []
-    for v in (*args, *kwargs.values()):
-        flat.extend(v if type(v) in (list, tuple) else (v,))
-    level = top(flat)
+    level = top(leaves((args, kwargs)))
     if level is None:
         return NotImplemented
     entry = getattr(func, "entry", None)
@@ -75,7 +72,7 @@ def apply(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         rule = VIEWS.get(func.__name__)
         if rule is None:
             return wrapped(
-                stacked([func(*sample(args, level, i), **kwargs) for i in range(level.size)], level), level
+                stacked([func(*sample(args, level, i), **kwargs) for i in range(level.size)]), level
             )
         return wrap(rule(func, args[0].value, *args[1:]), level)
     call = Call(func, args, kwargs, level)
@@ -89,10 +86,10 @@ def apply(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             "not being vmapped over in a vmap. Please try to use out-of-place operators instead of inplace arithmetic."
         )
     if "state" in call.at:
-        made = rules_nn.random(call)
+        made = random(call)
     else:
         family = (entry.fn.__module__ or "").rpartition(".")[2]
-        rule = RULES.get(entry.name) or (pointwise if family in POINTWISE else one_by_one)
+        rule = RULES.get(entry.name) or (pointwise if family in POINTWISE else Call.one_by_one)
         made = rule(call)
     return first if call.into else wrapped(made, level)
 
@@ -105,41 +102,19 @@ def item(x: Any, index: Any) -> Any:
 
 def wrapped(made: Any, level: Level) -> Any:
     """Results of a batch as samples."""
-    if isinstance(made, Tensor):
-        return wrap(made, level)
-    if isinstance(made, (tuple, list)):
-        parts = [wrapped(m, level) for m in made]
-        return type(made)(*parts) if hasattr(made, "_fields") else type(made)(parts)
-    return made
+    return change(lambda m: wrap(m, level) if isinstance(m, Tensor) else m, made)
 
 
-def sample(args: Any, level: Level, i: int) -> list[Any]:
+def sample(args: Any, level: Level, i: int) -> Any:
     """Sample i of the arguments."""
-    return [
-        [*sample(v, level, i)] if type(v) in (list, tuple) and any(isinstance(x, Tensor) for x in v)
-        else FUNCTIONS["select"](v.value, 0, i) if is_batched(v, level) else v
-        for v in args
-    ]  # fmt: skip
+    return change(lambda v: FUNCTIONS["select"](v.value, 0, i) if is_batched(v, level) else v, args)
 
 
-def stacked(rows: list[Any], level: Level) -> Any:
+def stacked(rows: list[Any]) -> Any:
     """The results of all samples as a batch."""
-    if isinstance(rows[0], Tensor):
-        return FUNCTIONS["stack"](rows)
-    if isinstance(rows[0], (tuple, list)):
-        parts = [stacked([r[k] for r in rows], level) for k in range(len(rows[0]))]
-        return type(rows[0])(*parts) if hasattr(rows[0], "_fields") else type(rows[0])(parts)
-    return rows[0]
-
-
-def one_by_one(c: Call) -> Any:
-    """The op of one sample after the other."""
-    n = len(c.entry.positional)
-    rows = []
-    for i in range(c.level.size):
-        args = sample([c.at[p] for p in c.entry.params], c.level, i)
-        rows.append(c.func(*args[:n], **dict(zip(c.entry.params[n:], args[n:]))))
-    return None if c.into else stacked(rows, c.level)
+    columns = zip(*map(leaves, rows))
+    made = [FUNCTIONS["stack"](list(c)) if isinstance(c[0], Tensor) else c[0] for c in columns]
+    return rebuild(rows[0], iter(made))
 
 
 def rule(*names: str) -> Callable[[Any], Any]:
@@ -153,10 +128,10 @@ def rule(*names: str) -> Callable[[Any], Any]:
     return declare
 
 
-# --- operands that broadcast, and dimensions counted from the end -----------------------------------------------------
+# --- operands that broadcast, and dimensions one further behind ------------------------------------------------------
 
 
-@rule("logit", "nan_to_num", "_at_least", "_root", "_one_hot")
+@rule("logit", "nan_to_num", "_at_least", "_root", "_one_hot", "_drawn_like", "_normal_of")
 def pointwise(c: Call) -> Any:
     """Operands of one rank, behind the batch. A sample without dimensions gives way in promotion as any other."""
     rank = max(t.ndim for t in c.tensors())
@@ -167,13 +142,6 @@ def pointwise(c: Call) -> Any:
         return made
     d = c.entry.form(tuple([c.at[p] for p in c.entry.params])).outs[0][0].dtype
     return made if made.dtype is d else made.to(d)
-
-
-def from_end(value: Any, rank: int) -> Any:
-    """Dimensions counted from the end."""
-    if type(value) in (tuple, list):
-        return tuple([from_end(d, rank) for d in value])
-    return value - rank if value >= 0 else value
 
 
 DIMS = ("dim", "dims", "dim1", "dim2")
@@ -196,14 +164,9 @@ def by_dim(c: Call) -> Any:
             if several:
                 changed[p] = tuple(range(1, x.ndim))
             else:
-                changed[p], keep = 1, [1] * rank if c.at.get("keepdim") else []
-                made = c.run(
-                    **{
-                        first: x.reshape(x.shape[0], -1),
-                        p: 1,
-                        **({"keepdim": False} if "keepdim" in c.at else {}),
-                    }
-                )
+                keep = [1] * rank if c.at.get("keepdim") else []
+                flat = {first: x.reshape(x.shape[0], -1), p: 1}
+                made = c.run(**flat, **dict.fromkeys(c.at.keys() & {"keepdim"}, False))
                 return made.reshape(made.shape[0], *keep) if isinstance(made, Tensor) else made
         else:
             changed[p] = behind(d, max(rank, 1))
@@ -220,30 +183,14 @@ def behind(value: Any, rank: int) -> Any:
 
 def scalars(made: Any) -> Any:
     """Results of samples without dimensions, which were given one."""
-    if isinstance(made, (tuple, list)):
-        parts = [scalars(m) for m in made]
-        return type(made)(*parts) if hasattr(made, "_fields") else type(made)(parts)
-    return made.squeeze(1) if isinstance(made, Tensor) and made.ndim == 2 else made
+    return change(lambda m: m.squeeze(1) if isinstance(m, Tensor) and m.ndim == 2 else m, made)
 
 
 for _name in (
-    *(
-        "_sum",
-        "_mean",
-        "amax",
-        "amin",
-        "_max_dim",
-        "_min_dim",
-        "argmax",
-        "argmin",
-        "all",
-        "any",
-        "_var",
-        "_std",
-    ),
+    *("_sum", "_mean", "amax", "amin", "_max_dim", "_min_dim", "argmax", "argmin", "all", "any"),
+    *("_var", "_std", "_nanmedian_dim", "_mode", "_fft_c2c", "_fft_r2c", "_fft_c2r", "glu"),
     *("logsumexp", "_softmax", "_log_softmax", "_vector_norm", "cumsum", "cumprod", "cummax", "cummin"),
     *("logcumsumexp", "_prod", "nansum", "count_nonzero", "_sort", "_topk", "_kthvalue", "_median_dim"),
-    *("_nanmedian_dim", "_mode", "_flip", "_fft_c2c", "_fft_r2c", "_fft_c2r", "glu"),
 ):
     RULES[_name] = by_dim
 
@@ -306,10 +253,10 @@ def with_batch(c: Call) -> Any:
     rank = c.at[tensors[0]].ndim
     mixed = any(c.at[p].ndim != rank for p in tensors)
     if not rank or (mixed and c.entry.name != "_search"):
-        return one_by_one(c)
+        return c.one_by_one()
     if c.entry.name == "diag_embed":
         rank += 1
-    dims = {p: from_end(c.at[p], rank) for p in DIMS if p in c.at}
+    dims = {p: behind(c.at[p], rank) for p in DIMS if p in c.at}
     return c.run(**{p: c.whole(p) for p in tensors}, **dims)
 
 
@@ -334,8 +281,7 @@ def _permuted(f: Any, x: Any, dims: Any) -> Any:
 
 @view_rule("transpose")
 def _transposed(f: Any, x: Any, a: int, b: int) -> Any:
-    rank = max(x.ndim - 1, 1)
-    return x if x.ndim == 1 else f(x, from_end(a, rank), from_end(b, rank))
+    return x if x.ndim == 1 else f(x, *behind((a, b), x.ndim - 1))
 
 
 @view_rule("t")
@@ -345,10 +291,7 @@ def _turned(f: Any, x: Any) -> Any:
 
 @view_rule("expand")
 def _expanded(f: Any, x: Any, to: Any) -> Any:
-    lacking = len(to) - (x.ndim - 1)
-    if lacking > 0:
-        x = x.reshape(x.shape[0], *[1] * lacking, *x.shape[1:])
-    return f(x, (x.shape[0], *to))
+    return f(widened(x, len(to)), (x.shape[0], *to))
 
 
 @view_rule("view", "_unsafe_view")
@@ -358,7 +301,7 @@ def _viewed(f: Any, x: Any, to: Any) -> Any:
 
 @view_rule("unsqueeze")
 def _unsqueezed(f: Any, x: Any, dim: int) -> Any:
-    return f(x, from_end(dim, x.ndim))
+    return f(x, behind(dim, x.ndim))
 
 
 @view_rule("squeeze")
@@ -426,7 +369,7 @@ def added_product(c: Call) -> Any:
     name, alpha, beta = c.entry.name, c.at["alpha"], c.at["beta"]
     _, p, q = c.entry.params[:3]
     if c.into or (beta == 0 and not (c.given(p) or c.given(q))):
-        return one_by_one(c)
+        return c.one_by_one()
     a, b = c.at[p], c.at[q]
     if name == "addr":
         a, b = FUNCTIONS["unsqueeze"](a, 1), FUNCTIONS["unsqueeze"](b, 0)
@@ -458,3 +401,28 @@ def linear_rule(c: Call) -> Any:
         made = product(x.reshape(-1, x.shape[-1]), w.transpose(0, 1), c.level)
         made = made.reshape(made.shape[0], *x.shape[:-1], w.shape[0])
     return made if b is None else made + aligned(b, c.level, rank + w.ndim - 2)
+
+
+# --- random numbers ---------------------------------------------------------------------------------------------------
+
+
+def random(c: Call) -> Any:
+    """A draw: of its own for each sample, or the same for all."""
+    state, level = c.at["state"], c.level
+    differs = is_batched(state, level)
+    c.at["state"] = state.value if differs else state
+    if differs and "shape" in c.at and "self" not in c.at:
+        return c.run(shape=(level.size, *c.at["shape"]))
+    if c.entry.name in ("_native_dropout", "_dropout") and not differs:
+        x = c.at["self"].value
+        ones = FUNCTIONS["ones"](tuple(c.at["self"].shape), dtype=x.dtype)
+        made = c.run(self=ones)
+        if isinstance(made, tuple):
+            return (x * made[0], *[batch_of(m, level) for m in made[1:]])
+        return x * made
+    if c.entry.name in ("_native_dropout", "_dropout", "_draw_poisson", "_draw_each"):
+        first = next(p for p in c.entry.params if p not in ("state",) and isinstance(c.at[p], Tensor))
+        return c.run(**{first: batch_of(c.at[first], level)})
+    if differs:
+        return c.one_by_one()
+    raise NotImplementedError(f"vmap: {c.entry.name.strip('_')} with randomness='same' is not supported")

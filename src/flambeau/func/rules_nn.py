@@ -1,4 +1,4 @@
-"""The rules of vmap for joins, indexing, layers, losses and random numbers."""
+"""The rules of vmap for joins, indexing, layers and losses."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 from ..ops.entry import FUNCTIONS
 from ..stream.value import Tensor
-from .batched import aligned, batch_of, is_batched
-from .rules import Call, from_end, one_by_one, pointwise, rule
+from .batched import aligned, batch_of, is_batched, widened
+from .rules import Call, behind, rule
+from .trees import change
 
 
 @rule("_cat", "_stack")
@@ -17,8 +18,8 @@ def joined(c: Call) -> Any:
     parts, dim = c.at["tensors"], c.at["dim"]
     rank = max(t.ndim for t in parts) + (c.entry.name == "_stack")
     if any(t.ndim != parts[0].ndim for t in parts):
-        return one_by_one(c)
-    return c.run(tensors=[batch_of(t, c.level) for t in parts], dim=from_end(dim, rank))
+        return c.one_by_one()
+    return c.run(tensors=[batch_of(t, c.level) for t in parts], dim=behind(dim, rank))
 
 
 @rule("_repeat")
@@ -82,9 +83,9 @@ def selected(c: Call) -> Any:
     """Slices of each sample: the same ones, or each its own."""
     rank = c.at["self"].ndim
     if not c.given("index") and rank:
-        return c.run(self=c.whole("self"), dim=from_end(c.at["dim"], rank))
+        return c.run(self=c.whole("self"), dim=behind(c.at["dim"], rank))
     if not rank or c.at["index"].ndim == 0:
-        return one_by_one(c)
+        return c.one_by_one()
     dim = c.at["dim"] % rank
     x = in_front(c.whole("self"), (dim,))
     every, _ = of_samples(c, x, [c.at["index"]])
@@ -102,9 +103,7 @@ def put(c: Call) -> Any:
     left = rank - len(dims)
     values, at = c.at["values"], position(dims)
     if at and values.ndim:  # the values' dimensions in the order of the front
-        values = batch_of(values, c.level)
-        lacking = mid + left - (values.ndim - 1)
-        values = values.reshape(values.shape[0], *[1] * max(lacking, 0), *values.shape[1:])
+        values = widened(batch_of(values, c.level), mid + left)
         values = values.permute(
             0,
             *[1 + at + k for k in range(mid)],
@@ -127,7 +126,7 @@ def embedded(c: Call) -> Any:
     if not c.given("weight"):
         return c.run(indices=c.whole("indices"))
     if c.at["padding_idx"] >= 0 or c.at["scale_grad_by_freq"]:
-        return one_by_one(c)
+        return c.one_by_one()
     every, _ = of_samples(c, c.at["weight"].value, [c.at["indices"]])
     return FUNCTIONS["_index"](c.at["weight"].value, every, (0, 1))
 
@@ -140,14 +139,19 @@ def at_index(c: Call) -> Any:
     rank = c.at["self"].ndim
     value = c.at.get("value")
     if c.given("index") or not rank or is_batched(value, c.level):
-        return one_by_one(c)
+        return c.one_by_one()
     source = {"source": c.whole("source")} if "source" in c.at else {}
     if source and c.at["source"].ndim != rank:
-        return one_by_one(c)
-    return c.run(self=c.whole("self"), dim=c.at["dim"] % rank + 1, **source)
+        return c.one_by_one()
+    return c.run(self=c.whole("self"), dim=behind(c.at["dim"], rank), **source)
 
 
 # --- layers -----------------------------------------------------------------------------------------------------------
+
+
+def as_samples(made: Any, size: int) -> Any:
+    """Results of samples that went as images: the batch in front again."""
+    return change(lambda m: m.reshape(size, m.shape[0] // size, *m.shape[1:]), made)
 
 
 @rule("native_layer_norm", "_fused_rms_norm")
@@ -174,14 +178,14 @@ def normalised_groups(c: Call) -> Any:
     if c.given("weight") or c.given("bias"):
         y, *stats = c.run(input=x.flatten(0, 1), weight=None, bias=None)
         y = y.reshape(x.shape)
-        behind = [1] * (x.ndim - 3)
+        apart = [1] * (x.ndim - 3)
         for p in ("weight", "bias"):
             if c.at[p] is not None:
                 s = batch_of(c.at[p], c.level)
-                s = s.reshape(s.shape[0], 1, s.shape[1], *behind)
+                s = s.reshape(s.shape[0], 1, s.shape[1], *apart)
                 y = y * s if p == "weight" else y + s
-        return (y, *[m.reshape(*x.shape[:2], *m.shape[1:]) for m in stats])
-    return tuple(m.reshape(*x.shape[:2], *m.shape[1:]) for m in c.run(input=x.flatten(0, 1)))
+        return (y, *as_samples(stats, c.level.size))
+    return as_samples(c.run(input=x.flatten(0, 1)), c.level.size)
 
 
 @rule("_conv")
@@ -190,11 +194,10 @@ def convolved(c: Call) -> Any:
     x, w, b, groups = c.at["input"], c.at["weight"], c.at["bias"], c.at["groups"]
     size = c.level.size
     if not c.given("weight") and not c.given("bias"):
-        made = c.run(input=x.value.flatten(0, 1))
-        return made.reshape(size, -1, *made.shape[1:])
+        return as_samples(c.run(input=x.value.flatten(0, 1)), size)
     if not c.given("weight"):
         made = c.run(input=x.value.flatten(0, 1) if c.given("input") else x, bias=None)
-        made = made.reshape(size, -1, *made.shape[1:]) if c.given("input") else made
+        made = as_samples(made, size) if c.given("input") else made
         return made + b.value.reshape(size, 1, -1, *[1] * (x.ndim - 2))
     whole = batch_of(x, c.level).transpose(0, 1).flatten(1, 2)  # (images, samples * channels, ...)
     bias = None if b is None else batch_of(b, c.level).reshape(-1)
@@ -205,11 +208,7 @@ def convolved(c: Call) -> Any:
 @rule("_max_pool", "_avg_pool")
 def pooled(c: Call) -> Any:
     """Samples as images."""
-    x = c.whole("self")
-    made = c.run(self=x.flatten(0, 1))
-    if isinstance(made, tuple):
-        return tuple(m.reshape(*x.shape[:2], *m.shape[1:]) for m in made)
-    return made.reshape(*x.shape[:2], *made.shape[1:])
+    return as_samples(c.run(self=c.whole("self").flatten(0, 1)), c.level.size)
 
 
 @rule("native_batch_norm")
@@ -224,7 +223,7 @@ def batch_normalised(c: Call) -> Any:
             "use track_running_stats=False, eval mode, or statistics of each sample's own"
         )
     if training and any(m is not None for m in means):
-        return one_by_one(c)
+        return c.one_by_one()
     size, channels = c.level.size, c.at["input"].shape[1]
     flat = x.transpose(0, 1).flatten(1, 2)
     changed = {
@@ -241,7 +240,7 @@ def attended(c: Call) -> Any:
     """Leading dimensions are many attentions anyway."""
     q, k, v, mask = (c.at[p] for p in ("query", "key", "value", "mask"))
     if c.at["grouped"] or not q.ndim == k.ndim == v.ndim or q.ndim > 4:
-        return one_by_one(c)
+        return c.one_by_one()
     whole = {p: c.whole(p) for p in ("query", "key", "value")}
     rank = q.ndim
     if rank == 4:  # two dimensions in front are one
@@ -251,15 +250,12 @@ def attended(c: Call) -> Any:
             whole["mask"] = mask
         else:
             m = aligned(mask, c.level, rank) if is_batched(mask, c.level) else batch_of(mask, c.level)
-            m = m.reshape(m.shape[0], *[1] * (rank + 1 - m.ndim), *m.shape[1:])
+            m = widened(m, rank)
             whole["mask"] = (
                 m.expand(m.shape[0], *q.shape[:-2], *m.shape[-2:]).flatten(0, 1) if rank == 4 else m
             )
     made = c.run(**whole)
-    first = made[0] if isinstance(made, tuple) else made
-    if isinstance(made, tuple) or rank != 4:
-        return one_by_one(c) if isinstance(made, tuple) and rank == 4 else made
-    return first.reshape(c.level.size, -1, *first.shape[1:])
+    return as_samples(made, c.level.size) if rank == 4 else made
 
 
 @rule("_lstm_gates", "_gru_gates")
@@ -267,26 +263,22 @@ def gated(c: Call) -> Any:
     """Samples as rows."""
     first = c.at[c.entry.params[0]]
     if first.ndim != 2:
-        return one_by_one(c)
-    made = c.run(**{p: c.whole(p).flatten(0, 1) for p in c.entry.params})
-    if isinstance(made, tuple):
-        return tuple(m.reshape(c.level.size, -1, *m.shape[1:]) for m in made)
-    return made.reshape(c.level.size, -1, *made.shape[1:])
+        return c.one_by_one()
+    return as_samples(c.run(**{p: c.whole(p).flatten(0, 1) for p in c.entry.params}), c.level.size)
 
 
 @rule("_mixed")
 def mixed(c: Call) -> Any:
     """Sums of elements along one dimension, the same ones for all samples."""
     if any(c.given(p) for p in ("index", "weight", "back", "weight_back")):
-        return one_by_one(c)
+        return c.one_by_one()
     return c.run(self=c.whole("self"), dim=c.at["dim"] + 1)
 
 
 @rule("_read_at")
 def read_at(c: Call) -> Any:
     """Samples as images."""
-    made = c.run(**{p: c.whole(p).flatten(0, 1) for p in ("input", "y", "x")})
-    return made.reshape(c.level.size, -1, *made.shape[1:])
+    return as_samples(c.run(**{p: c.whole(p).flatten(0, 1) for p in ("input", "y", "x")}), c.level.size)
 
 
 @rule("_conv_data")
@@ -294,8 +286,7 @@ def convolved_back(c: Call) -> Any:
     """Samples as images; with weights of each sample's own, as groups of channels."""
     y, size, shape = c.whole("y"), c.level.size, c.at["shape"]
     if not c.given("weight"):
-        made = c.run(y=y.flatten(0, 1), shape=(size * shape[0], *shape[1:]))
-        return made.reshape(size, *shape)
+        return as_samples(c.run(y=y.flatten(0, 1), shape=(size * shape[0], *shape[1:])), size)
     whole = y.transpose(0, 1).flatten(1, 2)
     shape = (shape[0], size * shape[1], *shape[2:])
     made = c.run(
@@ -314,7 +305,7 @@ def convolved_back(c: Call) -> Any:
 def compared(c: Call) -> Any:
     """The loss of each element, reduced sample by sample."""
     if c.at["reduction"] == "batchmean":
-        return one_by_one(c)
+        return c.one_by_one()
     rank = max(t.ndim for t in c.tensors())
     given = {p: aligned(c.at[p], c.level, rank) for p in c.entry.params if isinstance(c.at[p], Tensor)}
     if c.entry.name[:6] == "binary":  # these want operands of one shape
@@ -336,7 +327,7 @@ def classified(c: Call) -> Any:
     """Samples as images; the mean of each divides by the weights of its own targets."""
     x, y, weight = c.at["self"], c.at["target"], c.at["weight"]
     if is_batched(weight, c.level):
-        return one_by_one(c)
+        return c.one_by_one()
     wide, target = batch_of(x, c.level), batch_of(y, c.level)
     shape = target.shape
     if x.ndim > 1:
@@ -349,42 +340,11 @@ def classified(c: Call) -> Any:
     return reduced(each, "sum") / reduced(counted, "sum")
 
 
-# --- random numbers ---------------------------------------------------------------------------------------------------
-
-
-def random(c: Call) -> Any:
-    """A draw: of its own for each sample, or the same for all."""
-    state, level = c.at["state"], c.level
-    differs = is_batched(state, level)
-    c.at["state"] = state.value if differs else state
-    if differs and "shape" in c.at and "self" not in c.at:
-        return c.run(shape=(level.size, *c.at["shape"]))
-    if c.entry.name in ("_native_dropout", "_dropout") and not differs:
-        x = c.at["self"].value
-        ones = FUNCTIONS["ones"](tuple(c.at["self"].shape), dtype=x.dtype)
-        made = c.run(self=ones)
-        if isinstance(made, tuple):
-            return (x * made[0], *[batch_of(m, level) for m in made[1:]])
-        return x * made
-    if c.entry.name in ("_native_dropout", "_dropout", "_draw_poisson", "_draw_each"):
-        first = next(p for p in c.entry.params if p not in ("state",) and isinstance(c.at[p], Tensor))
-        return c.run(**{first: batch_of(c.at[first], level)})
-    if differs:
-        return one_by_one(c)
-    raise NotImplementedError(f"vmap: {c.entry.name.strip('_')} with randomness='same' is not supported")
-
-
-@rule("_drawn_like", "_scaled_by", "_prelu_kernel", "_normal_of")
-def drawn(c: Call) -> Any:
-    """Elements of one shape."""
-    return pointwise(c)
-
-
 # --- what only gradients of views ask for -----------------------------------------------------------------------------
 
 
 @rule("slice_backward")
 def slice_back(c: Call) -> Any:
     """Zeros around each sample."""
-    dim = from_end(c.at["dim"], len(c.at["shape"]))
-    return c.run(self=c.whole("self"), shape=(c.level.size, *c.at["shape"]), dim=dim + 1 + len(c.at["shape"]))
+    shape = c.at["shape"]
+    return c.run(self=c.whole("self"), shape=(c.level.size, *shape), dim=behind(c.at["dim"], len(shape)))
