@@ -199,3 +199,25 @@ def test_what_is_planned_counts_by_its_work(between: int, planned: bool) -> None
     Novelty.note(False)
     Novelty.ran()
     assert (Novelty.unplanned < Novelty.CALM) is planned
+
+
+def test_planning_takes_no_longer_than_what_it_is_for() -> None:
+    """Episodes of forty lengths, each step of which reads a number: all come again, none at once."""
+    from flambeau.stream.flush import CACHE
+
+    w = torch.rand(4, requires_grad=True)
+
+    def episode(length: int) -> None:
+        steps = []
+        for n in range(length):
+            steps.append((w * n).sum())
+            steps[-1].item()
+        w.grad = None
+        torch.stack(steps).sum().backward()
+        w.grad.sum().item()
+
+    before = STATS["launches"]
+    for n in range(160):
+        episode(10 + n * 7 % 40)
+    planned = sum(known.size for known in CACHE.values() if known.size > 10)
+    assert planned * Novelty.PLANNING <= STATS["launches"] - before

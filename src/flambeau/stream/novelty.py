@@ -20,6 +20,7 @@ class Novelty:
     settled = 0  # new sequences since an instruction was planned for the first time
     flushes = 0  # those without a program so far
     launches, size = 0, 1  # of all flushes up to the end of the last of them, and of that one
+    earned = 0  # calls of programs that have paid for no planning yet
     HIGH, SETTLED = 0.3, 64
     # Planning an instruction takes as long as so many calls of small programs; a sequence that comes again within a few
     # flushes is expected to go on doing so for some thousand.
@@ -30,8 +31,9 @@ class Novelty:
         """A key without a program came, a new one or not; the number of this flush."""
         cls.level += ((1.0 if new else 0.0) - cls.level) * 0.02
         cls.settled += new
-        planned = (STATS["launches"] - cls.launches) / cls.size
-        cls.unplanned *= 0.9 ** min(max(planned, 0), 100)
+        planned = max(STATS["launches"] - cls.launches, 0)
+        cls.earned += planned
+        cls.unplanned *= 0.9 ** min(planned / cls.size, 100)
         cls.unplanned += (1 - cls.unplanned) * 0.1
         cls.launches = STATS["launches"]
         cls.flushes += 1
@@ -48,11 +50,14 @@ class Novelty:
         """Whether a sequence has come often enough: a program may be expected to earn what planning it takes.
 
         A loop of fixed shape brings its sequence again at once, and where most flushes of late had programs, one more
-        may cost what it wants. Any other has come as often as it may be expected to come (the rule of who rents
-        skis), or often within few flushes."""
+        may take as long as those did since another was paid for. Any other has come as often as it may be expected to
+        come (the rule of who rents skis), or often within few flushes."""
         if known.seen < (2 if cls.level < cls.HIGH else 12):
             return False
-        if now - known.last <= 2 or cls.unplanned < cls.CALM:
+        if now - known.last <= 2:
+            return True
+        if cls.unplanned < cls.CALM and cls.earned >= cls.PLANNING * known.size:
+            cls.earned -= cls.PLANNING * known.size
             return True
         uses = max(known.seen, cls.HORIZON * (known.seen - 1) // (now - known.first + cls.DOUBT))
         return uses * (known.calls + (pending >> 16)) >= cls.PLANNING * known.size
