@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,34 @@ INDICES: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def test_views_without_history_are_those_with() -> None:
+    """Numbers, slices, None and Ellipsis in one step or one by one, and as PyTorch's: geometry and errors."""
+    chance = random.Random(0)
+
+    def bound() -> int | None:
+        return chance.choice([None, *range(-6, 7)])
+
+    def item() -> Any:
+        part = slice(bound(), bound(), chance.choice([None, 1, 2, 3]))
+        return chance.choice([part, part, chance.randrange(-5, 5), None, ...])
+
+    def seen(t: Any, shape: list[int], order: list[int], index: Any, history: bool) -> Any:
+        x = t.arange(float(np.prod(shape))).reshape(shape).permute(order).requires_grad_(history)
+        try:
+            y = x[index]
+        except IndexError:
+            return IndexError
+        return tuple(y.shape), y.stride(), y.storage_offset(), y._base is not None or history
+
+    for _ in range(600):
+        shape = [chance.randrange(5) for _ in range(chance.randrange(1, 5))]
+        order = chance.sample(range(len(shape)), len(shape))
+        index = tuple(item() for _ in range(chance.randrange(5))) if chance.random() < 0.8 else item()
+        want = seen(torch, shape, order, index, False)
+        assert seen(flambeau, shape, order, index, False) == want, (shape, order, index)
+        assert seen(flambeau, shape, order, index, True) == want, (shape, order, index)
+
+
 @pytest.mark.parametrize("name", INDICES)
 def test_reading_writing_and_gradients(name: str) -> None:
     results = []
@@ -52,7 +81,7 @@ def test_reading_writing_and_gradients(name: str) -> None:
     [
         (3, IndexError, "index 3 is out of bounds for dimension 0 with size 3"),
         ((0, 0, 0), IndexError, "too many indices"),
-        ((..., 0, ...), IndexError, "single ellipsis"),
+        ((..., ..., 0), IndexError, "out of bounds for dimension 2 with size 0"),
         ("a", TypeError, "invalid data type"),
         (slice(None, None, -1), ValueError, "step must be greater than zero"),
         (1.5, IndexError, "only integers"),

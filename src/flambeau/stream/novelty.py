@@ -20,11 +20,12 @@ class Novelty:
     settled = 0  # new sequences since an instruction was planned for the first time
     flushes = 0  # those without a program so far
     launches, size = 0, 1  # of all flushes up to the end of the last of them, and of that one
-    earned = 0  # calls of programs that have paid for no planning yet
+    earned = 10_000  # calls of programs that have paid for no planning yet, and a credit
     HIGH, SETTLED = 0.3, 64
     # Planning an instruction takes as long as so many calls of small programs; a sequence that comes again within a few
-    # flushes is expected to go on doing so for some thousand.
-    PLANNING, HORIZON, DOUBT, CALM = 30, 3000, 40, 0.6
+    # flushes is expected to go on doing so for some thousand: most programs of ever other lengths (masks, episodes,
+    # beams) end before a plan has earned more than that, and their fragments serve them nearly as well.
+    PLANNING, HORIZON, DOUBT, CALM = 30, 2000, 40, 0.6
 
     @classmethod
     def note(cls, new: bool) -> int:

@@ -18,8 +18,9 @@ from ..errors import fail
 from ..ops.entry import FUNCTIONS
 from ..ops.view import _select, slice_, unsqueeze
 from ..ops.viewing import VIEWED
+from ..shapes import wrap_dim
 from ..stream.graph import Val
-from ..stream.value import LOCAL, NUMBERS, PLAIN, Tensor
+from ..stream.value import LOCAL, NUMBERS, PLAIN, Tensor, intern_meta
 
 BOUNDS = (int, type(None))  # the classes of a plain slice's numbers
 FIRST = (0,)  # the dimension of a single index tensor
@@ -66,11 +67,13 @@ def getitem(self: Any, index: Any) -> Any:
     return FUNCTIONS["alias"](view) if view is self and "alias" in FUNCTIONS else view
 
 
-VIEWS: dict[Any, tuple[Any, int]] = {}  # what numbers and slices of numbers give: metadata, offset
+VIEWS: dict[Any, tuple[Any, int]] = {}  # what numbers, slices, None and Ellipsis give: metadata, offset
 
 
 def plain_view(x: Tensor, index: Any) -> Tensor | None:
-    """The view that numbers and slices give of a tensor without history, in one step; None: something else is there."""
+    """The view that numbers, slices, None and Ellipsis give of a tensor without history, in one step.
+
+    None: something else is there, an error, or all of x."""
     S = LOCAL.s
     if S.depth:
         return None
@@ -79,20 +82,19 @@ def plain_view(x: Tensor, index: Any) -> Tensor | None:
         return None
     found = VIEWS.get(key)
     if found is None:
-        view, _ = apply_basic(x, list(index)) if type(index) is tuple else (first(x, index), ())
-        if view is x:
+        found = geometry(x._meta, index if type(index) is tuple else (index,))
+        if found is None or (found == (x._meta, 0) and type(index) is not slice):
             return None
         if len(VIEWS) > 8192:
             VIEWS.clear()
-        VIEWS[key] = view._meta, view._off - x._off
-        return view  # type: ignore[no-any-return]
+        VIEWS[key] = found
     return VIEWED[0](S, x, found[0], x._off + found[1], "")
 
 
 def key_of(meta: Any, index: Any) -> Any:
-    """What a view by numbers and slices of numbers depends on; None: something else is there."""
+    """What a view by numbers, slices of numbers, None and Ellipsis depends on; None: something else is there."""
     kind = type(index)
-    if kind is int:
+    if kind is int or index is Ellipsis or index is None:
         return meta, index
     if kind is slice:
         a, b, step = index.start, index.stop, index.step
@@ -107,11 +109,45 @@ def key_of(meta: Any, index: Any) -> Any:
             if not (type(i.start) in BOUNDS and type(i.stop) in BOUNDS and type(i.step) in BOUNDS):
                 return None
             key.append((i.start, i.stop, i.step))
-        elif type(i) is int:
+        elif type(i) is int or i is None or i is Ellipsis:
             key.append(i)
         else:
             return None
     return meta, tuple(key)
+
+
+def geometry(meta: Any, items: tuple[Any, ...]) -> tuple[Any, int] | None:
+    """Metadata and offset of what numbers, slices, None and Ellipsis take; None for what `apply_basic` refuses."""
+    shape, strides = tuple(meta.shape), meta.strides
+    new = sum(i is None for i in items)
+    dots = items.count(Ellipsis)
+    rest = len(shape) - (len(items) - new - dots)  # dimensions that no number and no slice takes
+    if rest < 0 or dots > 1:
+        return None
+    extents: list[int] = []
+    steps: list[int] = []
+    d = off = 0
+    for i in items:
+        if i is None:
+            extents.append(1)
+            steps.append(shape[d] * strides[d] if d < len(shape) else 1)
+        elif i is Ellipsis:
+            extents += shape[d : d + rest]
+            steps += strides[d : d + rest]
+            d += rest
+        else:
+            n, stride = shape[d], strides[d]
+            if type(i) is int:
+                if not -n <= i < n:
+                    return None
+                off += (i + n if i < 0 else i) * stride
+            else:
+                start, stop, step = bound(i, n)
+                extents.append(-(-(stop - start) // step))
+                steps.append(stride * step)
+                off += start * stride
+            d += 1
+    return intern_meta((*extents, *shape[d:]), (*steps, *strides[d:]), meta.dtype, meta.device), off
 
 
 def first(x: Any, index: Any) -> Any:
@@ -292,7 +328,7 @@ def number(x: Any) -> int:
 
 def cut(x: Any, dim: int, s: slice, always: bool = False) -> Any:
     """The view of a slice; always: also of one that takes everything."""
-    n = x.shape[dim]
+    n = x.shape[wrap_dim(dim, x.ndim, "slice")]
     start, stop, step = bound(s, n)
     if not always and start == 0 and stop == n and step == 1:
         return x
@@ -310,15 +346,15 @@ def consumed(i: Any) -> int:
 
 def apply_basic(x: Any, items: list[Any]) -> tuple[Any, list[tuple[int, Any]]]:
     """The view that numbers, slices and None give, and the index tensors left, with the dimensions they stand at."""
-    dots = sum(1 for i in items if i is Ellipsis)
-    if dots > 1:
-        raise IndexError("an index can only have a single ellipsis ('...')")
     total = sum(map(consumed, items))
     if total > x.ndim:
         if not x.ndim and len(items) == 1 and type(items[0]) is int:
             at(x, 0, 0)
         fail(IndexError, f"too many indices for tensor of dimension {x.ndim}")
-    dim = 0
+    dim, spare = (
+        0,
+        x.ndim - total,
+    )  # an Ellipsis takes those that no item takes, a second one takes them again
     picks: list[tuple[int, Any]] = []
     for i in items:
         if type(i) is int:
@@ -330,7 +366,7 @@ def apply_basic(x: Any, items: list[Any]) -> tuple[Any, list[tuple[int, Any]]]:
             x = unsqueeze(x, dim)
             dim += 1
         elif i is Ellipsis:
-            dim += x.ndim - dim - rest(items)
+            dim += spare
         elif not i.ndim and i.dtype in (bool_, uint8):
             x = unsqueeze(x, dim)
             picks.append((dim, i.reshape((1,))))
@@ -343,19 +379,10 @@ def apply_basic(x: Any, items: list[Any]) -> tuple[Any, list[tuple[int, Any]]]:
 
 def at_dim(x: Any, dim: int, i: int) -> Any:
     """The view at one place, counted from the end if negative. IndexError out of range."""
-    n = x.shape[dim]
+    n = x.shape[dim] if dim < x.ndim else 0
     if not -n <= i < n:
         fail(IndexError, f"index {i} is out of bounds for dimension {dim} with size {n}")
     return _select(x, dim, i + n if i < 0 else i)
-
-
-def rest(items: list[Any]) -> int:
-    """Dimensions taken by the items after the Ellipsis."""
-    k = next(k for k, i in enumerate(items) if i is Ellipsis)
-    count = 0
-    for i in items[k + 1 :]:
-        count += consumed(i)
-    return count
 
 
 # --- masks and index tensors

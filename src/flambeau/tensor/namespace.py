@@ -61,6 +61,7 @@ LAZY: dict[str, tuple[str, str]] = {
     "load": ("flambeau.io", "load"),
     "autocast": ("flambeau.amp", "autocast"),
     "compile": ("flambeau.compiler", "compile"),
+    "vmap": ("flambeau.func", "vmap"),
     "checkpoint": ("flambeau.utils.checkpoint", "checkpoint"),
     "explain": ("flambeau.stream.explain", "explain"),
     **{name: ("math", name) for name in ("e", "inf", "nan", "pi")},

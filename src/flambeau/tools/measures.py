@@ -47,7 +47,7 @@ BUDGET = {
     "stream": 6600,
     "ops": 16700,
     "autograd": 1700,
-    "tensor": 2700,
+    "tensor": 2750,
     "built from tensors": 16500,
     "faces": 5100,
     "tools": 2000,
