@@ -13,4 +13,4 @@ def nothing_is_new() -> None:
     """Nothing that other tests recorded is known, waits to be used again, or makes the stream wait before it plans."""
     for known in (CACHE, MET, retiring.STORAGES, retiring.BLOCKS):
         known.clear()
-    Novelty.level, Novelty.unplanned, Novelty.settled, Novelty.earned = 0.0, 1.0, 0, 10_000
+    Novelty.level, Novelty.unplanned, Novelty.settled, Novelty.earned = 0.0, 1.0, 0, 50_000

@@ -220,4 +220,4 @@ def test_planning_takes_no_longer_than_what_it_is_for() -> None:
     for n in range(160):
         episode(10 + n * 7 % 40)
     planned = sum(known.size for known in CACHE.values() if known.size > 10)
-    assert planned * Novelty.PLANNING <= STATS["launches"] - before
+    assert planned * Novelty.PRICE <= STATS["launches"] - before

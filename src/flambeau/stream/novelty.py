@@ -20,12 +20,13 @@ class Novelty:
     settled = 0  # new sequences since an instruction was planned for the first time
     flushes = 0  # those without a program so far
     launches, size = 0, 1  # of all flushes up to the end of the last of them, and of that one
-    earned = 10_000  # calls of programs that have paid for no planning yet, and a credit
+    earned = 50_000  # calls of programs that have paid for no planning yet, and a credit
     HIGH, SETTLED = 0.3, 64
     # Planning an instruction takes as long as so many calls of small programs; a sequence that comes again within a few
     # flushes is expected to go on doing so for some thousand: most programs of ever other lengths (masks, episodes,
     # beams) end before a plan has earned more than that, and their fragments serve them nearly as well.
     PLANNING, HORIZON, DOUBT, CALM = 30, 2000, 40, 0.6
+    PRICE = 120  # calls by programs for each instruction planned out of turn, which takes about as long
 
     @classmethod
     def note(cls, new: bool) -> int:
@@ -57,8 +58,8 @@ class Novelty:
             return False
         if now - known.last <= 2:
             return True
-        if cls.unplanned < cls.CALM and cls.earned >= cls.PLANNING * known.size:
-            cls.earned -= cls.PLANNING * known.size
+        if cls.unplanned < cls.CALM and cls.earned >= cls.PRICE * known.size:
+            cls.earned -= cls.PRICE * known.size
             return True
         uses = max(known.seen, cls.HORIZON * (known.seen - 1) // (now - known.first + cls.DOUBT))
         return uses * (known.calls + (pending >> 16)) >= cls.PLANNING * known.size
