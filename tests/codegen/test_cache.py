@@ -153,19 +153,6 @@ def test_the_oldest_entries_go_first(tmp_path: Path) -> None:
     assert sum(p.stat().st_size for p in Path(store.folder).iterdir()) <= 20_000
 
 
-def test_one_process_in_so_many_goes_through_the_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Which ones is drawn, so that those that add little do it seldom and the bound holds all the same."""
-    looked = []
-    monkeypatch.setattr(cache.Cache, "trim", lambda self: looked.append(self))
-    for share in range(16):
-        monkeypatch.setattr(os, "urandom", lambda n, share=share: bytes([0] * (n - 1) + [share << 4]))
-        store = cache.Cache(str(tmp_path / "objects"), 1 << 20)
-        store.put(f"k{share}", bytes(4000))
-    assert len(looked) == 2  # 4,000 bytes of 32 Ki: an eighth of them
-
-
 WRITER = """
 import sys
 from flambeau.codegen import cache

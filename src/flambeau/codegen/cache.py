@@ -2,8 +2,8 @@
 
 The folder must belong to the user, with mode 0700, and not be a link; otherwise the cache is off, with one warning.
 An entry is a magic word, the SHA-256 of the content, and the content; one that does not fit is removed. Entries are
-written under a temporary name and renamed, so that processes can share the folder. When the folder is seen to have
-grown beyond its bound, the entries that were not used for longest are removed."""
+written under a temporary name and renamed, so that processes can share the folder. When the folder grows beyond its
+bound, the entries that were not used for longest are removed."""
 
 from __future__ import annotations
 
@@ -24,18 +24,15 @@ _USE_DIR_FD = {os.open, os.unlink, os.stat, os.rename, os.utime, os.access} <= o
     os.rename
 }
 _DAY, _HOUR = 86400.0, 3600.0
-_SELDOM = 32  # processes that add a part of the bound look at the folder once for each such part, on average
 _counter = itertools.count()
 
 
 class Cache:
-    """A folder of about `limit` bytes of entries at most; every method does nothing if the folder cannot be trusted."""
+    """A folder of at most `limit` bytes of entries; every method does nothing if the folder cannot be trusted."""
 
     def __init__(self, folder: str, limit: int):
         self.folder, self.limit = folder, limit
-        # Bytes that may be added before the folder is looked at: to go through a full one takes half a second, which
-        # not every process that compiles a kernel or two should wait for. One in so many does.
-        self.room = int.from_bytes(os.urandom(4), "little") * limit // _SELDOM >> 32
+        self.size = -1  # bytes in the folder, as far as this process knows; -1: not looked at
         self.fd: int | None = None
         self.usable = False
         try:
@@ -112,8 +109,9 @@ class Cache:
         except OSError:
             self._quietly(os.unlink, temporary, dir_fd=self.fd)
             return
-        self.room -= _HEADER + len(content)
-        if self.room < 0:
+        if self.size >= 0:
+            self.size += _HEADER + len(content)
+        if not 0 <= self.size <= self.limit:
             self.trim()
 
     def discard(self, key: str) -> None:
@@ -143,7 +141,7 @@ class Cache:
                     break
                 self._quietly(os.unlink, self._at(name), dir_fd=self.fd)
                 total -= size
-        self.room = self.limit - total
+        self.size = total
 
     def _quietly(self, call, *args, **kwargs) -> None:  # type: ignore[no-untyped-def]
         try:
