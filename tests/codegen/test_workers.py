@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from flambeau.loop import ir
 from flambeau.loop.build import Builder
 
 HERE = Path(__file__).parent
+prototype = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and /proc")
 
 
@@ -102,7 +104,7 @@ def answered_after_leaving(crew: workers.Crew, given: Order) -> bytes | None:
 def test_without_processes_everything_is_compiled_in_place(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], crew: workers.Crew
 ) -> None:
-    def refuse() -> None:
+    def refuse(nice: int) -> None:
         raise OSError("no more processes")
 
     monkeypatch.setattr(workers, "start_process", refuse)
@@ -118,6 +120,54 @@ def test_without_processes_everything_is_compiled_in_place(
     assert "no more processes; kernels are compiled in place" in capfd.readouterr().err
     monkeypatch.setattr(sys, "executable", "/usr/sbin/some-server")
     assert not workers.may_start() and not workers.Crew().hire(1)
+
+
+@posix
+def test_what_may_take_its_time_stands_back() -> None:
+    crew = workers.Crew(workers.BACK)
+    try:
+        crew.hire(1)
+        assert answered(crew, order(2.0)) == objects.compiled(order(2.0))
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        assert os.getpriority(os.PRIO_PROCESS, crew.workers[0].process.pid) == min(own + workers.BACK, 19)
+    finally:
+        crew.dismiss()
+
+
+def test_a_text_that_was_begun_ahead_is_not_compiled_again(
+    monkeypatch: pytest.MonkeyPatch, crew: workers.Crew
+) -> None:
+    text = "define i64 @early(i64 %x) {\n  %y = mul i64 %x, FACTOR\n  ret i64 %y\n}\n"
+    monkeypatch.setattr(workers, "CREW", crew)
+    monkeypatch.setattr(engine, "_in_place", never)
+    number = time.time_ns() % 10**9
+    first, other = (text.replace("FACTOR", str(number + k)) for k in range(2))
+    engine.compile_ir_ahead(first, ["early"], 1)
+    assert not crew.workers  # there is one processor
+    for _ in range(2):
+        engine.compile_ir_ahead(first, ["early"], 2)
+    assert len(engine._ahead) == 1 and len(crew.workers) == 1
+    until = time.monotonic() + 30
+    while crew.jobs and time.monotonic() < until:
+        time.sleep(0.01)
+    (address,) = engine.compile_ir(first, ["early"], keep=False)
+    assert not engine._ahead and prototype(address)(3) == 3 * number
+    engine.compile_ir_ahead(first, ["early"], 2)
+    assert not engine._ahead  # it is there
+    monkeypatch.setattr(crew, "next", lambda: None)
+    monkeypatch.setattr(engine, "_in_place", objects.compiled)
+    engine.compile_ir_ahead(other, ["early"], 2)
+    (address,) = engine.compile_ir(other, ["early"], keep=False)  # nobody had begun
+    assert prototype(address)(3) == 3 * (number + 1)
+
+
+def test_processes_start_when_kernels_are_not_found(
+    monkeypatch: pytest.MonkeyPatch, crew: workers.Crew
+) -> None:
+    monkeypatch.setattr(workers, "CREW", crew)
+    assert engine.recall(["one", "two", "three"], 1) == [None] * 3 and not crew.workers
+    assert engine.recall(["one"], 4) == [None] and not crew.workers
+    assert engine.recall(["one", "two", "three"], 8) == [None] * 3 and len(crew.workers) == 2
 
 
 def test_workers_without_work_leave(monkeypatch: pytest.MonkeyPatch, crew: workers.Crew) -> None:
@@ -165,7 +215,7 @@ x = torch.randn(5, requires_grad=True)
 y = (x.exp().sum() + x.softmax(0)[0] + x.tanh().prod() + (x * x).mean())
 y.backward()
 print(y.item() == y.item(), x.grad.sum().item() < 1e9)
-pids = [w.process.pid for w in workers.CREW.workers if w.process is not None]
+pids = [w.process.pid for c in (workers.CREW, workers.LATER) for w in c.workers if w.process is not None]
 print(*pids)
 sys.stdout.flush()
 """
@@ -193,11 +243,25 @@ def test_a_program_without_a_main_guard_leaves_nothing_behind(tmp_path: Path) ->
     assert all(gone(int(pid)) for pid in pids.split())
 
 
+def test_builtins_are_made_when_something_comes_twice(tmp_path: Path) -> None:
+    lines = run_program(
+        tmp_path,
+        """
+import sys
+import flambeau as torch
+x = torch.randn(5)
+print((x * 2).sum().item() < 1e9, "flambeau.ops.builtins.flushing" in sys.modules)
+print((x * 3).sum().item() < 1e9, "flambeau.ops.builtins.flushing" in sys.modules)
+""",
+    )
+    assert lines == ["True False", "True True"]
+
+
 @posix
 def test_a_forked_child_has_workers_of_its_own(tmp_path: Path) -> None:
     child = """
 if not os.fork():
-    assert not workers.CREW.workers
+    assert not workers.CREW.workers and not workers.LATER.workers
     print((x.detach().cumsum(0).sort().values + 1).sum().item() < 1e9, flush=True)
     os._exit(0)
 print(os.wait()[1])

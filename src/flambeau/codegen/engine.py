@@ -21,6 +21,7 @@ from .target import Target
 if TYPE_CHECKING:
     from . import pipeline
     from .objects import Order
+    from .workers import Job
 
 _REFERENCE = b"see "
 _lock = threading.RLock()
@@ -29,6 +30,7 @@ _loaded: set[str] = set()
 _groups: dict[str, str] = {}  # the entries on disk that hold the code of kernels, by the kernels' keys
 _functions: dict[str, int] = {}  # of images
 _engine: list[Any] = []
+_ahead: dict[str, Job] = {}  # texts that another process compiles
 MODULE = 8000  # bytes of the keys' content up to which kernels are compiled as one module
 MANY = 8  # kernels compiled after which the C library's heap has much to give back
 _stats = {"compiled": 0, "from_disk": 0, "from_memory": 0, "emit_ms": 0.0, "llvm_ms": 0.0, "load_ms": 0.0}
@@ -42,13 +44,18 @@ class Known(NamedTuple):
     names: tuple[str, ...]
 
 
-def recall(texts: Sequence[str]) -> list[Known | None]:
-    """The kernels that earlier processes made of these launches' keys; None where the disk cache has none."""
+def recall(texts: Sequence[str], cores: int = 1) -> list[Known | None]:
+    """The kernels that earlier processes made of these launches' keys; None where the disk cache has none.
+
+    These will be compiled: with several cores, processes that help start now, while their loops are made."""
     with _lock:
         store, on = cache.current(), target.chosen()
         if store is None:
-            return [None] * len(texts)
-        return [_recalled(store, _launch_key(text, on)) for text in texts]
+            found: list[Known | None] = [None] * len(texts)
+        else:
+            found = [_recalled(store, _launch_key(text, on)) for text in texts]
+        _others(min(cores, found.count(None)) - 1)
+        return found
 
 
 def _recalled(store: cache.Cache, key: str) -> Known | None:
@@ -130,6 +137,7 @@ def _compile(kernels: dict[str, ir.Kernel], on: Target, cores: int, sizes: dict[
     named = {key: _symbol(key, kernel) for key, kernel in kernels.items()}
     limit = MODULE if len(kernels) > 2 * cores else 0  # every core has something to do first
     groups = list(_together({key: sizes[key] for key in kernels}, limit))
+    groups.sort(key=lambda some: -sum(sizes[key] for key in some))  # the others begin with what takes longest
 
     def emitted() -> Iterator[Order]:
         for some in groups:
@@ -137,8 +145,7 @@ def _compile(kernels: dict[str, ir.Kernel], on: Target, cores: int, sizes: dict[
             _run(unit, pipeline.PASSES[:-2])
             yield Order(*on.code, unit.text)
 
-    if cores > 1 and len(groups) > 1 and config.debug < 6:
-        workers.CREW.hire(min(cores - 1, len(groups) - 1))
+    if _others(min(cores, len(groups)) - 1):
         made = workers.CREW.compiled(emitted(), _in_place)
     else:
         made = [_in_place(order) for order in emitted()]
@@ -186,9 +193,31 @@ def compile_ir(text: str, names: Sequence[str], keep: bool = True) -> list[int]:
     with _lock:
         key, renamed = _text_key(text, names)
         if key not in _loaded and not (keep and _from_disk(key)):
-            _add_text(key, _in_place(_text_order(text, renamed)), len(names), keep)
+            _add_text(key, _text_made(key, _text_order(text, renamed)), len(names), keep)
         _loaded.add(key)
         return [_address(symbol) for symbol in renamed.values()]
+
+
+def _text_made(key: str, order: Order) -> bytes:
+    job = _ahead.pop(key, None)
+    if job is None:
+        return _in_place(order)
+    from . import workers
+
+    return workers.CREW.collected([job], _in_place)[0]
+
+
+def compile_ir_ahead(text: str, names: Sequence[str], cores: int) -> None:
+    """`compile_ir` will be called with this text soon: another process begins with it, if it has to be compiled."""
+    with _lock:
+        if target.is_new():
+            _others(min(cores - 1, 1))  # it starts while this process opens LLVM to look at the machine
+        key, renamed = _text_key(text, names)
+        if key not in _loaded and key not in _ahead and not _from_disk(key) and _others(min(cores - 1, 1)):
+            from . import workers
+
+            _ahead[key] = workers.Job(_text_order(text, renamed))
+            workers.CREW.give([_ahead[key]], True)
 
 
 def compile_ir_later(
@@ -198,7 +227,7 @@ def compile_ir_later(
     compile them; later, in another thread, if one can; None if that went wrong."""
     with _lock:
         key, renamed = _text_key(text, names)
-        if key in _loaded or _from_disk(key) or cores < 2 or config.debug >= 6 or not _others():
+        if key in _loaded or _from_disk(key) or not _others(cores - 1, True):
             now = compile_ir(text, names)
         else:
             now = None
@@ -218,14 +247,16 @@ def compile_ir_later(
         return
     from . import workers
 
-    workers.CREW.give([workers.Job(_text_order(text, renamed), finish)], False)
+    workers.LATER.give([workers.Job(_text_order(text, renamed), finish)], False)
 
 
-def _others() -> bool:
-    """Whether there is a process that compiles."""
+def _others(wanted: int, later: bool = False) -> bool:
+    """Have so many other processes that compile (later: one that takes its time), if at all; whether there are any."""
+    if wanted < 1 or config.debug >= 6:  # what they make is not shown
+        return False
     from . import workers
 
-    return workers.CREW.hire(1)
+    return workers.LATER.hire(1) if later else workers.CREW.hire(wanted)
 
 
 def _text_key(text: str, names: Sequence[str]) -> tuple[str, dict[str, str]]:
@@ -380,6 +411,7 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     global _lock
     _lock = threading.RLock()
+    _ahead.clear()  # the processes are the parent's
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,7 +1,8 @@
 """LLVM IR to object code, in this process or as a process of its own.
 
-`python objects.py FOLDER` (FOLDER: where llvmlite is found) answers requests on its input until that ends or nothing
-has come for a while. It is run as a file and imports nothing of the package: it must start fast."""
+`python objects.py FOLDER NICE` (FOLDER: where llvmlite is found) answers requests on its input until that ends or
+nothing has come for a while; NICE: how far it stands back for other processes. It is run as a file and imports nothing
+of the package: it must start fast."""
 
 from __future__ import annotations
 
@@ -161,6 +162,8 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)  # what LLVM prints is no answer
     sys.path.append(sys.argv[1])
+    if hasattr(os, "nice"):
+        os.nice(int(sys.argv[2]))
     import llvmlite.binding  # noqa: F401  before the first request, which it would delay
 
     serve(os.fdopen(0, "rb", buffering=0), answers)

@@ -97,6 +97,11 @@ def host() -> Target:
     return _targets["host"]
 
 
+def is_new() -> bool:
+    """Whether no process has looked at this machine yet: nothing is in the disk cache for it."""
+    return "host" not in _targets and _remembered() is None
+
+
 def _detected() -> tuple[str, str, str]:
     """Triple, CPU and features, as LLVM finds them; noted for later processes on this machine."""
     import llvmlite.binding as llvm

@@ -19,6 +19,7 @@ from . import objects
 from .objects import Order
 
 MOST = 15
+BACK = 5  # how far processes stand back that compile what nobody waits for yet
 _POSIX = {"process_group": 0} if os.name == "posix" else {}
 
 
@@ -51,7 +52,7 @@ class Worker(threading.Thread):
         """Hand over jobs until the crew is dismissed or the process is gone."""
         crew = self.crew
         try:
-            self.process = start_process()
+            self.process = start_process(crew.nice)
         except OSError as error:
             say(f"no process to compile in could be started: {error}")
         while self.process is not None and (job := crew.next()) is not None:
@@ -78,9 +79,10 @@ class Worker(threading.Thread):
 
 
 class Crew:
-    """The workers of this process, and the jobs that wait for them."""
+    """Workers of this process, and the jobs that wait for them. nice: how far they stand back for other processes."""
 
-    def __init__(self) -> None:
+    def __init__(self, nice: int = 0) -> None:
+        self.nice = nice
         self.lock = threading.Condition()
         self.workers: list[Worker] = []
         self.jobs: list[Job] = []
@@ -152,14 +154,18 @@ class Crew:
             for order in orders:
                 jobs.append(Job(order))
                 self.give(jobs[-1:], True)
-            while (job := self.mine(jobs)) is not None:
-                job.result, job.done = in_place(job.order), True
-            with self.lock:
-                while not all(job.done for job in jobs):
-                    self.lock.wait(1.0)
+            return self.collected(jobs, in_place)
         except BaseException:
             self.withdraw(jobs)
             raise
+
+    def collected(self, jobs: list[Job], in_place: Callable[[Order], bytes]) -> list[bytes]:
+        """The objects of jobs that were given; those that nobody has begun are compiled here."""
+        while (job := self.mine(jobs)) is not None:
+            job.result, job.done = in_place(job.order), True
+        with self.lock:
+            while not all(job.done for job in jobs):
+                self.lock.wait(1.0)
         return [job.result if job.result is not None else in_place(job.order) for job in jobs]
 
     def mine(self, jobs: list[Job]) -> Job | None:
@@ -195,7 +201,7 @@ def may_start() -> bool:
     return name.startswith(("python", "pypy")) and not getattr(sys, "frozen", False)
 
 
-def start_process() -> Any:
+def start_process(nice: int = 0) -> Any:
     """A process that compiles; OSError if there can be none."""
     import importlib.util
 
@@ -203,7 +209,7 @@ def start_process() -> Any:
     if found is None or found.origin is None:
         raise OSError("llvmlite is not a folder of files")
     folder = str(Path(found.origin).parents[1])
-    command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("objects.py")), folder]
+    command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("objects.py")), folder, str(nice)]
     return subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -220,22 +226,23 @@ def say(text: str) -> None:
         sys.stderr.write(f"flambeau: {text}; kernels are compiled in place\n")
 
 
-CREW = Crew()
+CREW, LATER = Crew(), Crew(BACK)  # whose jobs are waited for, and what may take its time
 
 
 def _after_fork_in_child() -> None:
     """The threads are not here, and the processes are the parent's: a child has its own."""
-    global CREW
-    for worker in CREW.workers:
+    global CREW, LATER
+    for worker in (*CREW.workers, *LATER.workers):
         if (process := worker.process) is not None:
             process.returncode = 0  # as far as this process is concerned
             process.stdin.close()
             process.stdout.close()
-    CREW = Crew()
+    CREW, LATER = Crew(), Crew(BACK)
 
 
 def _at_exit() -> None:
     CREW.dismiss()
+    LATER.dismiss()
 
 
 atexit.register(_at_exit)

@@ -163,6 +163,9 @@ class Device(ABC):
 
         texts: by what `recall` of a later process will find them."""
 
+    def expect(self) -> None:  # noqa: B027  most have nothing to prepare
+        """A sequence comes that is new to this process: kernels may have to be compiled soon."""
+
     def recall(self, texts: Sequence[str]) -> list[Any]:
         """For each text (handle, whether there is an epilogue, names of parameters) of a kernel that an earlier process
         made, or None."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 from . import limits
 from .base import Derived, Entry
 from .host import HostDevice
+from .pool import POOL
 from .runner import NativeProgram
 
 if TYPE_CHECKING:
@@ -37,7 +38,11 @@ class CPU(HostDevice):
         """What the disk cache has of these launches."""
         from ..codegen.engine import recall
 
-        return list(recall(texts))
+        return list(recall(texts, limits.available_cores()))
+
+    def expect(self) -> None:
+        """Have the native part compiled, if it has to be."""
+        POOL.expect()
 
     def program(self, entries: Sequence[Entry], slots: int, derived: Sequence[Derived] = ()) -> NativeProgram:
         """Prepare a sequence of kernel calls."""

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import config
-from . import memory, native, threads
+from . import limits, memory, native, threads
 
 
 class Pool:
@@ -36,6 +36,13 @@ class Pool:
         self._started = 1  # threads that exist or were asked to leave, the callers counted as one
         self._lock = threading.RLock()
 
+    def expect(self) -> None:
+        """`load` will be called soon: where the native part has to be compiled, another process begins with it."""
+        if not self._loaded:
+            from ..codegen.engine import compile_ir_ahead
+
+            compile_ir_ahead(_text(), native.NAMES, limits.available_cores())
+
     def load(self) -> None:
         """Compile (or fetch) the native part and bind it to its state."""
         with self._lock:
@@ -43,8 +50,8 @@ class Pool:
                 return
             from ..codegen.engine import compile_ir  # LLVM is loaded only when something is to run
 
-            machine, (text, addresses) = _machine(), _sleep()
-            found = dict(zip(native.NAMES, compile_ir(native.text(machine, text), native.NAMES), strict=True))
+            found = dict(zip(native.NAMES, compile_ir(_text(), native.NAMES), strict=True))
+            _, addresses = _sleep()
             self._functions = {
                 "bind": ctypes.CFUNCTYPE(None, ctypes.c_void_p)(found["flambeau_bind"]),
                 "worker": ctypes.CFUNCTYPE(None, ctypes.c_int64)(found["flambeau_worker"]),
@@ -130,6 +137,10 @@ class Pool:
         if self._words is not None:
             self._set(native.PAUSES, int(config.spin_us * self._pauses_per_us) + 1)
             self._set(native.TICKS, int(config.slice_ms * self._ticks_per_ms) or 1 << 62)
+
+
+def _text() -> str:
+    return native.text(_machine(), _sleep()[0])
 
 
 def _machine() -> str:

@@ -14,6 +14,7 @@ from ..stream.graph import Val
 from ..stream.host import from_bytes
 from ..stream.value import (
     AT_FIRST_KERNEL,
+    AT_FLUSH,
     COMPLEX_NUMBER,
     LOCAL,
     NUMBERS,
@@ -153,7 +154,8 @@ def _use_builtins() -> None:
     builtins.begin()
 
 
-AT_FIRST_KERNEL.append(_use_builtins)
+# Before the second flush: what comes only once is done sooner without them.
+AT_FIRST_KERNEL.append(lambda: AT_FLUSH.append(_use_builtins))
 
 
 def structured(form: Form, result: Any) -> Any:

@@ -19,6 +19,7 @@ from . import boundary, fragments, units
 from . import forks as _forks  # noqa: F401  (what recorded work becomes where the process forks)
 from . import live as _live  # noqa: F401  (tells what holds the memory when there is none left)
 from . import program as programs
+from .backend import current
 from .fragments import promised
 from .known import MET as MET
 from .known import Known
@@ -195,6 +196,7 @@ RUN = run  # where a tool has put another in its place, no builtin runs sequence
 def run_new(progress: Progress, slots: list[Any], pending: int) -> None:
     """As `run`, for a sequence without a program."""
     known = progress.known
+    current().expect()
     now = Novelty.note(known.seen == 1)
     single = known.single and known.code[0].kin is None
     whole = single or (known.seen >= known.later and Novelty.plans(known, now, pending))
