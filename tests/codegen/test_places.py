@@ -1,13 +1,14 @@
 """Where integer arithmetic goes: once, in front of loops that do not change it, and never out of a branch."""
 
 import re
+import time
 
 import llvmlite.binding
 import numpy as np
 import pytest
 from codegen_native import compare, run, runnable
 
-from flambeau.codegen import engine, llvm, target
+from flambeau.codegen import engine, llvm, objects, target
 from flambeau.loop.build import Builder
 from flambeau.loop.ir import Kernel
 
@@ -72,7 +73,15 @@ def test_the_search_of_llvm_is_on_again_for_others(monkeypatch):
         llvmlite.binding, "set_option", lambda name, option: (asked.append(option), real(name, option))
     )
     engine.emit([strided()], target.named("x86-64-v3"))
-    assert asked == ["-disable-lsr=true", "-disable-lsr=false"]
+    half = len(asked) // 2
+    assert asked[0] == "-disable-lsr=true" and asked[half] == "-disable-lsr=false"
+    assert [a.split("=")[0] for a in asked[:half]] == [a.split("=")[0] for a in asked[half:]]
+    asked.clear()
+    new = [divided(), strided()]
+    for kernel in new:
+        kernel.name = f"new_{time.time_ns()}"
+    engine.compile_kernels(new)
+    assert asked and len(asked) == len(set(asked)) and not objects._set[0]  # once for both
 
 
 def divided() -> Kernel:

@@ -122,6 +122,13 @@ def test_without_processes_everything_is_compiled_in_place(
     assert not workers.may_start() and not workers.Crew().hire(1)
 
 
+def test_code_does_not_depend_on_what_was_compiled_before() -> None:
+    kernel, text = (order(2.0)._replace(kernel=kind) for kind in ("kernel", ""))
+    first = objects.compiled(kernel), objects.compiled(text)
+    assert objects.compiled(text) == first[1] and objects.compiled(kernel) == first[0]
+    objects.prepare(False)
+
+
 @posix
 def test_what_may_take_its_time_stands_back() -> None:
     crew = workers.Crew(workers.BACK)

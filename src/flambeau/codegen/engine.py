@@ -131,7 +131,7 @@ def _together(sizes: dict[str, int], limit: int) -> Iterator[list[str]]:
 
 def _compile(kernels: dict[str, ir.Kernel], on: Target, cores: int, sizes: dict[str, int]) -> None:
     """Compile kernels by key, link their objects to one, keep it and load it. sizes: of all that was asked for."""
-    from . import pipeline, workers
+    from . import objects, pipeline, workers
     from .objects import Order
 
     named = {key: _symbol(key, kernel) for key, kernel in kernels.items()}
@@ -145,10 +145,13 @@ def _compile(kernels: dict[str, ir.Kernel], on: Target, cores: int, sizes: dict[
             _run(unit, pipeline.PASSES[:-2])
             yield Order(*on.code, unit.text)
 
-    if _others(min(cores, len(groups)) - 1):
-        made = workers.CREW.compiled(emitted(), _in_place)
-    else:
-        made = [_in_place(order) for order in emitted()]
+    try:
+        if _others(min(cores, len(groups)) - 1):
+            made = workers.CREW.compiled(emitted(), _in_place)
+        else:
+            made = [_in_place(order) for order in emitted()]
+    finally:
+        objects.prepare(False)
     for some, content in zip(groups, made):
         if called := undefined_symbols(content):
             names = ", ".join(named[key] for key in some)
@@ -286,9 +289,12 @@ def emit(kernels: Sequence[ir.Kernel], on: Target, what: str = "object") -> byte
     with _lock:
         symbols = [f"{_clean(kernel.name)}_{k}" for k, kernel in enumerate(kernels)]
         unit = pipeline.Unit(kernels, symbols, on, machine(on))
-        _run(unit, pipeline.PASSES if what != "llvm" else pipeline.PASSES[:-2])
-        if what == "assembly":
-            return objects.emitted(unit.module, unit.machine, True, "assembly")
+        try:
+            _run(unit, pipeline.PASSES if what != "llvm" else pipeline.PASSES[:-2])
+            if what == "assembly":
+                return objects.emitted(unit.module, unit.machine, True, "assembly")
+        finally:
+            objects.prepare(False)
         return unit.text if what == "llvm" else unit.object
 
 

@@ -17,10 +17,19 @@ from typing import Any, BinaryIO, NamedTuple
 # instructions (which its code generator does again) would only take time. What was written as text needs them.
 KERNEL = ("always_inliner", "sroa", "simplify_cfg", "dead_code_elimination")
 TEXT = (*KERNEL[:2], "instruction_combine", "simplify_cfg", "new_gvn", *KERNEL[2:])
-# Nor does it look for better addresses in the loops of kernels, which takes longer than everything else. The option is
-# one of the process, and ends it where it is unknown.
-_SEARCH = "-disable-lsr={}"
-_HAS_SEARCH = (22,)  # versions of LLVM
+# Nor does its code generator do to kernels what takes time and makes them no faster (it looked for better addresses in
+# loops, which took longer than everything else). Options are the process's, and end it where they are unknown; each has
+# what stands here for kernels, and the contrary for others.
+_NOT = (
+    *("lsr", "cgp", "select-optimize", "early-taildup", "tail-duplicate", "early-ifcvt"),
+    *("machine-sink", "postra-machine-sink", "postra-machine-licm"),
+)
+_OPTIONS = {f"disable-{name}": True for name in _NOT} | {
+    "combiner-store-merging": False,
+    "enable-shrink-wrap": False,
+}
+_HAVE_OPTIONS = (22,)  # versions of LLVM
+_set = [False]  # whether they are those for kernels
 IDLE = 20.0  # seconds after which a process without work ends
 _REQUEST, _ANSWER = struct.Struct("<5I"), struct.Struct("<?dI")
 _machines: dict[tuple[str, str, str], Any] = {}
@@ -74,18 +83,23 @@ def optimise(text: str, machine: Any, kernel: bool) -> Any:
     return module
 
 
-def emitted(module: Any, machine: Any, kernel: bool, what: str = "object") -> Any:
-    """The machine code of a module, as an object (bytes) or as assembly (text)."""
+def prepare(kernel: bool) -> None:
+    """Set LLVM's options for kernels, or for others, as it has them."""
+    if kernel == _set[0]:
+        return
     import llvmlite.binding as llvm
 
-    off = kernel and llvm.llvm_version_info[0] in _HAS_SEARCH
-    try:
-        if off:
-            llvm.set_option("flambeau", _SEARCH.format("true"))
-        return machine.emit_object(module) if what == "object" else machine.emit_assembly(module)
-    finally:
-        if off:
-            llvm.set_option("flambeau", _SEARCH.format("false"))
+    if llvm.llvm_version_info[0] in _HAVE_OPTIONS:
+        for name, value in _OPTIONS.items():
+            llvm.set_option("flambeau", f"-{name}={str(value == kernel).lower()}")
+        _set[0] = kernel
+
+
+def emitted(module: Any, machine: Any, kernel: bool, what: str = "object") -> Any:
+    """The machine code of a module, as an object (bytes) or as assembly (text). LLVM's options stay as they then are:
+    after kernels, whoever shares the process with others prepares for these."""
+    prepare(kernel)
+    return machine.emit_object(module) if what == "object" else machine.emit_assembly(module)
 
 
 def compiled(order: Order) -> bytes:
@@ -164,8 +178,7 @@ def main() -> None:
     sys.path.append(sys.argv[1])
     if hasattr(os, "nice"):
         os.nice(int(sys.argv[2]))
-    import llvmlite.binding  # noqa: F401  before the first request, which it would delay
-
+    prepare(True)  # before the first request, which this would delay: it opens LLVM
     serve(os.fdopen(0, "rb", buffering=0), answers)
 
 

@@ -56,6 +56,18 @@ def transpose(rows: list[str], size: int, element: str, line: Callable[[str], st
         lanes = ", ".join(f"i32 {k}" for k in order)
         return line(f"shufflevector {t} {a}, {t} {b}, <{width} x i32> <{lanes}>")
 
+    def fence(v: str) -> str:
+        # LLVM looks for a shorter way through all levels at once, for three times as long as all the rest takes.
+        if width * size < 64:
+            return v
+        name, kind = ("v{}f64", "double") if element == "double" else ("v{}f32", "float")
+        n = width * size // (8 if element == "double" else 4)
+        as_float = f"<{n} x {kind}>"
+        if as_float != t:
+            v = line(f"bitcast {t} {v} to {as_float}")
+        v = line(f"call {as_float} @llvm.arithmetic.fence.{name.format(n)}({as_float} {v})")
+        return v if as_float == t else line(f"bitcast {as_float} {v} to {t}")
+
     blocks = {(r, 0): v for r, v in enumerate(rows)}  # (first row, first column) of what a vector holds
     held = 1
     while held < group:
@@ -68,7 +80,7 @@ def transpose(rows: list[str], size: int, element: str, line: Callable[[str], st
         blocks, held = merged, 2 * held
     columns = [""] * width
     for c in range(group):
-        collected = _collect([blocks[r, c] for r in range(0, width, group)], group, shuffle)
+        collected = _collect([fence(blocks[r, c]) for r in range(0, width, group)], group, shuffle, fence)
         for k, v in enumerate(collected):
             columns[k * group + c] = v
     return columns
@@ -84,13 +96,20 @@ def _interleave(width: int, group: int, chunk: int, start: int) -> list[int]:
     return order
 
 
-def _collect(vectors: list[str], group: int, shuffle: Callable[[str, str, list[int]], str]) -> list[str]:
+def _collect(
+    vectors: list[str],
+    group: int,
+    shuffle: Callable[[str, str, list[int]], str],
+    fence: Callable[[str], str],
+) -> list[str]:
     """Vector k of the result is group k of every vector, in order; there are as many groups as vectors."""
     width = group * len(vectors)
 
     def split(level: list[str]) -> list[str]:
         if len(level) == 1:
             return level
+        if len(level) == 2 < len(vectors):
+            level = [fence(v) for v in level]
         halves = []
         for odd in (0, 1):
             order = [k * group + e for k in range(odd, 2 * width // group, 2) for e in range(group)]
