@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import rarer
+import rows_more
 from run import Side, machine, serve
 
 HERE = Path(__file__).resolve().parent
@@ -401,6 +402,7 @@ moves("256", 256)
 moves("1024", 1024)
 moves("4096", 4096)
 rarer.register(case, plain, gradient, given)
+rows_more.register(case, given)
 
 
 # --- one side -----------------------------------------------------------------------------------------------------

@@ -105,13 +105,21 @@ SHORT: dict[str, Callable[[Any], Any]] = {
     "softmax": lambda x: (x.softmax(1), x.log_softmax(1), x.logsumexp(1)),
     "places": lambda x: (x.argmax(1), x.argmin(1), x.max(1), (x > 0).all(1)),
     "moments": lambda x: (x.sum(1), x.var(1), x.norm(dim=1), F.layer_norm(x, x.shape[1:])),
+    "extrema": lambda x: (x.amax(1), x.double().aminmax(dim=1), x.bfloat16().amin(1).float(), x.prod(1)),
+    "whole": lambda x: (
+        (x * 9).long().sum(1),
+        (x > 3).any(1),
+        x.double().logsumexp(1),
+        x.relu().int().amax(1),
+    ),
+    "stored": lambda x: ((y := x * 2 - 1), y.sum(1), y - y.mean(1, keepdim=True), y.double().softmax(1)),
 }
 
 
 @pytest.mark.parametrize("name", SHORT)
-@pytest.mark.parametrize("n", [2, 5, 7, 12, 13, 21, 24, 25])
+@pytest.mark.parametrize("n", [2, 5, 7, 12, 13, 21, 24, 25, 64, 100, 256])
 def test_many_short_rows(name: str, n: int) -> None:
-    """Many rows of few elements, 16 rows at a time, have the bits of a few of them, each in a vector of its own."""
+    """Many rows of few elements, 16 rows at a time, have the bits of a few of them, one after the other."""
     x = data(4 * 64 + 3, n)
     x[7, 1], x[8], x[100, 0], x[101] = float("nan"), float("inf"), -0.0, -float("inf")
     x[200, :2] = x[200, 1]

@@ -17,8 +17,12 @@ from .sharing import parts, weight, work
 
 AROUND = 48 << 20  # bytes read and written that no cache holds until they are wanted again
 ROW = 64  # elements from which on that is asked for each row
-SHORT = 12  # elements of a row with a mathematical function or several passes that is no vector's work; half of a sum;
-# twice as many where such functions are taken of the only operand
+SHORT = 12  # elements of a row that is no vector's work; twice as many where functions are taken of the only operand
+BATCH, FEW = (
+    32 << 10,
+    8,
+)  # bytes of 16 rows that are near when they are wanted again; reductions that have scratch
+ALONG = ("row", "batch")  # schedules whose lanes are elements of a row
 BRIEF, SIMPLE = 24, 12  # so few rows have their sums in registers, if their elements take so little;
 NEAR = 512  # of so few columns more rows: memory cannot run ahead of many long ones at once
 
@@ -296,23 +300,22 @@ class NestBuilder:
         renumber = {a: k for k, (_, a) in enumerate(axes)} | {a: len(axes) + k for k, a in enumerate(reduced)}
         self.values = [("index", renumber[v[1]]) if v[0] == "index" else v for v in self.values]
         mode = self.mode(len(axes), len(reduced), columns, extents)
-        short = mode == "row" and self.short(extents, len(axes))
         mode = self.across(extents, len(axes)) if mode == "col" else mode
         bound = Bound()
         stash = self.stash(mode, len(axes), len(reduced), columns, extents)
-        mode = "col" if short else mode  # what is kept stays where the results are, in rows
+        mode = self.short(extents, columns, len(axes), bool(stash)) if mode == "row" else mode
         self.keep_values(stash, mode, extents, columns, bound)
         rows = [
             (a.type, "rw" if k in stash.values() else a.mode, a.alias) for k, a in enumerate(self.accesses)
         ]
         rows += [(kind, "rw", False) for kind, _ in bound.scratch]
         ints = list(extents)
-        lane = len(extents) - 1 if mode == "row" else len(axes) - 1
+        lane = len(extents) - 1 if mode in ALONG else len(axes) - 1
         together = self.bundles(columns, lane, stash.values()) if extents else []
         classes, numbers = classed(rows, columns, lane, {k for some in together for k in some}, points)
         ints += numbers + [n for v in sorted(self.take_ints) for pair in self.take_ints[v] for n in pair]
         mode = self.crossed(mode, tuple(classes), extents, len(axes))
-        bound.work = work(extents, -1 if mode == "row" else len(axes) - 1, self.values)
+        bound.work = work(extents, -1 if mode in ALONG else len(axes) - 1, self.values)
         bound.nest = Nest(
             mode,
             len(axes),
@@ -457,15 +460,23 @@ class NestBuilder:
                 found |= {v[1]} if v[0] == "take" else set()
         return found
 
-    def short(self, extents: list[int], kept: int) -> bool:
-        """Whether many rows are so short that 16 at a time, element by element, take less than each in a vector."""
+    def short(self, extents: list[int], columns: list[list[int]], kept: int, again: bool) -> str:
+        """The schedule of rows, many and short ones by 16: "batch", or "col" if they are no vector's work and have
+        functions that are wanted `again` in a later pass, or what "batch" does not know."""
         if not kept or len(extents) != kept + 1 or extents[kept - 1] < 4 * LANES:
-            return False
-        long = any(expensive(v) or (v[0] == "reduce" and v[1][:3] == "arg") for v in self.values)
-        if not long and sum(v[0] == "reduce" for v in self.values) == 1:
-            return extents[kept] <= SHORT // 2
+            return "row"
+        picky = any(v[0] == "take" or (v[0] == "reduce" and v[1][:3] == "arg") for v in self.values)
         dear = any(map(expensive, self.values)) and sum(v[0] in ("load", "take") for v in self.values) == 1
-        return extents[kept] <= (2 * SHORT if dear else SHORT)
+        if picky:
+            return "col" if extents[kept] <= (2 * SHORT if dear else SHORT) else "row"
+        if extents[kept] <= (SHORT if again else SHORT // 2):
+            return "col"
+        each = sum(a.buf.dtype.itemsize for a, strides in zip(self.accesses, columns) if strides[kept])
+        return "batch" if extents[kept] * each * LANES <= BATCH and self.reductions() <= FEW else "row"
+
+    def reductions(self) -> int:
+        """How many reductions there are."""
+        return sum(v[0] == "reduce" for v in self.values)
 
     def crossed(self, mode: str, classes: tuple[Any, ...], extents: list[int], kept: int) -> str:
         """ "tile" for a map that reads along another axis than it writes, if both are long enough."""
@@ -491,8 +502,8 @@ class NestBuilder:
         if plain and near and weight(self.values) <= SIMPLE:
             return "brief"
         plain = plain and all(v[0] != "take" for v in self.values)
-        few = sum(v[0] == "reduce" for v in self.values) <= 8  # they have scratch for each column
-        return "wide" if plain and few and extents[kept - 1] >= 64 and rows >= 16 else "col"
+        plain = plain and self.reductions() <= FEW
+        return "wide" if plain and extents[kept - 1] >= 64 and rows >= 16 else "col"
 
     def split(self, mode: str, extents: list[int], kept: int, few: int) -> str:
         """What parts share. It hardly depends on extents, so that one kernel serves many sizes."""
@@ -545,7 +556,7 @@ class NestBuilder:
         found = {}
         for i in sorted(later):
             kind = type_of(self.values[i], self.accesses)
-            lanes = len(extents) - 1 if mode == "row" else kept - 1
+            lanes = len(extents) - 1 if mode in ALONG else kept - 1
             home = next((a for a in free if self.is_home(a, kind, columns[a], extents, lanes)), -1)
             found[i] = home
             free = [a for a in free if a != home]
@@ -566,7 +577,7 @@ class NestBuilder:
             return
         kept = len(extents) - len(self.group.reduced or ())
         strides, step = [0] * len(extents), 1
-        lanes = [] if mode == "row" else [kept - 1]
+        lanes = [] if mode in ALONG else [kept - 1]
         for a in lanes + [a for a in reversed(range(len(extents))) if a not in lanes]:
             strides[a] = step
             step *= extents[a]

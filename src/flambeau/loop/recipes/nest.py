@@ -1,10 +1,11 @@
 """Kernels of elementwise operations and reductions: from a `Nest` (what to compute) to loops (how).
 
-A nest has kept axes and reduced axes, and values in order of dependence. Six schedules:
+A nest has kept axes and reduced axes, and values in order of dependence. Seven schedules:
 
     "map"  no reduced axes; the innermost kept axis is vectorised
     "tile" the same, where something is read along another axis than is written: tile.py
     "row"  the innermost reduced axis is vectorised, one row (a point of the kept axes) at a time
+    "batch" the same for short rows, what is known of them for 16 at a time: batch.py
     "col"  the innermost kept axis is vectorised: columns.py
     "brief" the same for few rows of simple elements: brief.py
     "wide" the same for many columns, as many rows at a time as a tile of columns has accumulators in scratch: wide.py
@@ -25,6 +26,7 @@ from ..build import Buffer, Builder, Register, Value, const, op, select
 from ..ir import Kernel
 from .accumulate import LANES, Lanes, Total
 from .analysis import Analysis, Nest, closure, dependencies
+from .batch import Batch
 from .brief import Brief
 from .columns import Columns
 from .tile import Tile
@@ -247,6 +249,8 @@ class _Lower:
             Columns(self).body(everything)
         elif nest.mode == "brief":
             Brief(self).body(everything)
+        elif nest.mode == "batch":
+            Batch(self).body()
         elif nest.mode == "wide":
             Wide(self).body()
         elif nest.mode == "tile":
