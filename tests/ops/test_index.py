@@ -288,3 +288,36 @@ def test_the_place_of_a_bad_index_in_any_layout(shape: Any, view: Any, bad: int)
     i.copy_(flambeau.tensor(a))
     with pytest.raises((IndexError, RuntimeError), match=f"index {bad} is .* at position {at};"):
         flambeau.zeros(9, *a.shape[1:]).scatter_add(0, i, flambeau.ones(*a.shape)).sum().item()
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8", "float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("count", [1, 3, 1000])
+def test_many_elements_that_meet_in_few_places(count: int, dtype: str) -> None:
+    """Where their order makes no difference all threads take some, each into a copy: as one after the other."""
+    rng, whole = np.random.default_rng(count), dtype[0] in "iu"
+    at, x = rng.integers(0, count, 100_001), rng.integers(0 if dtype == "uint8" else -50, 50, 100_001)
+    place, given = (
+        flambeau.tensor(at),
+        flambeau.tensor(x / 1.0 if whole else x / 3.0).to(getattr(flambeau, dtype)),
+    )
+    if not whole:
+        given[77], given[1] = float("nan"), -0.0
+    read: Callable[[Any], Any] = lambda t: t.numpy() if whole else t.double().numpy()
+    modes = {"amax": np.maximum, "amin": np.minimum} | ({"sum": np.add, "prod": np.multiply} if whole else {})
+    for mode, combine in modes.items():
+        start = flambeau.full((2 * count,), 3, dtype=given.dtype)[::2]
+        expected = read(start).copy()
+        with np.errstate(all="ignore"):
+            combine.at(expected, at, read(given))
+        found = start.scatter_reduce(0, place, given, mode)
+        assert np.array_equal(read(found), expected, equal_nan=not whole)
+        start.scatter_reduce_(0, place - 0, given, mode)
+        assert np.array_equal(read(start), expected, equal_nan=not whole)
+    many = flambeau.zeros(count, dtype=flambeau.int64)
+    many.index_put_((place - count,), flambeau.tensor(1), accumulate=True)
+    assert np.array_equal(many.numpy(), np.bincount(at, minlength=count))
+    assert np.array_equal(place.bincount(minlength=count + 5).numpy(), np.bincount(at, minlength=count + 5))
+    with pytest.raises(RuntimeError):
+        (place - count - 1).bincount()
+    with pytest.raises(RuntimeError):
+        many.scatter_reduce(0, place + 1, flambeau.ones_like(place), "sum").tolist()

@@ -48,3 +48,33 @@ def test_gradients_of_gradients() -> None:
     x = torch.tensor(np.random.default_rng(2).standard_normal((1, 2, 8, 8)), requires_grad=True)
     f = lambda x: F.avg_pool2d(x, 4) ** 2
     assert torch.autograd.gradcheck(f, (x,)) and torch.autograd.gradgradcheck(f, (x,))
+
+
+def test_the_largest_of_all() -> None:
+    """Windows that are the whole image, however it is asked for and in either order of memory: of equal elements the
+    first, of several NaN the last."""
+    a = np.round(np.random.default_rng(0).standard_normal((3, 4, 7, 9)) * 2).astype(np.float32)
+    a[0, 0, 3, 3] = a[0, 0, 6, 8] = np.nan
+    a[1, 1], a[1, 2] = -np.inf, 5
+    flat = a.reshape(3, 4, 63)
+    at = np.where(np.isnan(flat).any(2), 62, np.argmax(np.nan_to_num(flat, nan=-9, neginf=-8), 2))
+    x = torch.tensor(a)
+    for y in (
+        x,
+        x.contiguous(memory_format=torch.channels_last),
+        x.transpose(0, 1).contiguous().transpose(0, 1),
+    ):
+        y.requires_grad_()
+        for found, index in (
+            F.adaptive_max_pool2d(y, 1, return_indices=True),
+            F.max_pool2d(y, (7, 9), return_indices=True),
+            F.max_pool1d(y.flatten(2), 63, return_indices=True),
+        ):
+            assert np.array_equal(index.numpy().reshape(3, 4), at)
+            best = np.take_along_axis(flat, at[..., None], 2)
+            assert np.array_equal(found.detach().numpy().reshape(3, 4, 1), best, equal_nan=True)
+            (grad,) = torch.autograd.grad(found.sum(), y)
+            assert np.array_equal(np.flatnonzero(grad.numpy()), (np.arange(12) * 63 + at.reshape(-1)))
+    y = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: F.adaptive_max_pool2d(x, 1), y)
+    assert torch.autograd.gradgradcheck(lambda x: F.adaptive_max_pool2d(x, 1), y)

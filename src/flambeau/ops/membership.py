@@ -97,6 +97,8 @@ def unique_consecutive(
     return _chosen((out, from_values(inv), from_values(cnt)), return_inverse, return_counts)
 
 
+MANY = 1 << 15  # numbers from which on they are counted by all threads
+
 # --- counting ---------------------------------------------------------------------------------------------------------
 
 
@@ -119,6 +121,10 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
         fail(RuntimeError, "bincount: minlength should be >= 0")
     if weights is not None and tuple(weights.shape) != tuple(input.shape):
         fail(RuntimeError, "bincount: weights should be 1-d and have the same length as input")
+    if weights is None and input.shape[0] >= MANY and input.dtype is int64:
+        least, most = (int(v) for v in FUNCTIONS["stack"](FUNCTIONS["aminmax"](input)).tolist())
+        if least >= 0 and max(most + 1, minlength) * 16 <= input.shape[0]:
+            return _count_at(input, FUNCTIONS["full"]((), 1, dtype=int64), max(most + 1, minlength))
     a = values(input)
     if weights is None:  # the values are here already: NumPy counts them in one pass
         import numpy as np

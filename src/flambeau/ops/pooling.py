@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dtypes import int64
+from ..dtypes import bool_, int64
 from ..errors import fail
 from ..shapes import channels_last_strides, image_strides, is_channels_last, numel
-from ..stream.graph import Val, const, empty, expand, opaque, ordered, store
+from ..stream.graph import Val, const, empty, expand, index_, map_, opaque, ordered, store
 from .convolution import tuple_of
 from .elementwise import channels_innermost, into
 from .entry import FUNCTIONS, T, composite, op
+from .reduction import reduced
 
 Sizes = tuple[int, ...]
 
@@ -89,6 +90,9 @@ def _max_back(grads: Any, indices: Any, form: Any) -> Any:
 )
 def _max_pool(self: T, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
     shape = (*self.shape[:2], *out)
+    whole = not taps or (taps == tuple(self.shape[2:]) and not any(padding) and dilation == (1,) * len(out))
+    if whole and numel(out) == 1 and numel(self.shape):
+        return largest_of_all(self, shape)
     y, index = windows(
         "max",
         (self,),
@@ -97,6 +101,23 @@ def _max_pool(self: T, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, d
         channels_innermost(self),
     )
     return y, index
+
+
+def largest_of_all(x: Val, shape: Sizes) -> tuple[Val, Val]:
+    """(the largest element of each plane, its position: of equal ones the first, of several NaN the last)."""
+    last = channels_innermost(x)
+    x = innermost(x) if last else ordered(x, False)
+    planes = (*x.shape[:2], numel(x.shape[2:]))
+    x = x.view_as(planes, (*x.strides[:2], x.strides[-1]), x.off)
+    best, at = reduced("max", x, (2,), True), index_(planes, 2)
+    hit = map_("eq", x, best, out=bool_)
+    found = reduced("min", map_("select", hit, at, const(planes[2], int64)), (2,), True)
+    if x.dtype.is_floating_point:
+        lost = map_("ne", x, x, out=bool_)
+        nan = reduced("max", map_("select", lost, at, const(-1, int64)), (2,), True)
+        found = map_("select", map_("lt", nan, const(0, int64), out=bool_), found, nan)
+    strides = image_strides(shape, last)
+    return best.view_as(shape, strides, best.off), found.view_as(shape, strides, found.off)
 
 
 @op(

@@ -14,6 +14,7 @@ from .schedule import PNode, PVal
 
 SERIAL_WORK = 24000  # elements below which one thread is faster
 PARTS = 64
+MOST, MANY = 1 << 14, 16  # places of a dest that is copied; elements that come to each of them, at least
 
 
 def merged(axes: list[tuple[int, tuple[int, ...]]]) -> list[tuple[int, tuple[int, ...]]]:
@@ -58,6 +59,25 @@ def innermost(free: list[Any], ordered: list[Any]) -> str:
     return "free" if sum(map(abs, free[-1][1][1:])) < sum(map(abs, ordered[-1][1][1:])) else "serial"
 
 
+def copied(dest: PVal, mode: str, work: int) -> int:
+    """Bytes of copies of a dest that parts write into where their order makes no difference; 0: there are none."""
+    size, type = dest.shape[0], dest.buf.dtype
+    if work < SERIAL_WORK or size > MOST or size * MANY > work or not kernels.any_order(mode, type.short):
+        return 0
+    return kernels.COPIES * size * type.itemsize
+
+
+def integers(free: list[Any], ordered: list[Any], indices: int) -> dict[str, int]:
+    """Extents and strides of the axes, by their names in the kernel."""
+    ints: dict[str, int] = {}
+    for k, (n, s) in enumerate(free):
+        ints |= {f"r{k}": n, f"d_r{k}": s[0], f"s_r{k}": s[1]}
+        ints |= {f"i{j}_r{k}": s[2 + j] for j in range(indices)}
+    for k, (n, s) in enumerate(ordered):
+        ints |= {f"b{k}": n, f"s_b{k}": s[1]} | {f"i{j}_b{k}": s[2 + j] for j in range(indices)}
+    return ints
+
+
 @recipe("scatter")
 def scatter(node: PNode) -> Sequence[Launch]:
     """attrs: (writes, mode, indexed dims of dest, the axis each other dim follows, shape, serial axes, label)."""
@@ -82,6 +102,10 @@ def scatter(node: PNode) -> Sequence[Launch]:
     lines = rows or line == "free"
     split = "" if work < SERIAL_WORK or not free else "outer" if not lines or outer >= 16 else "last"
     alias = tuple(any(v.buf is w.buf for w in node.ins if w is not v) for v in node.ins)
+    bytes_ = (
+        copied(dest, mode, work) if not free and len(ordered) == 1 and len(at) == 1 == len(dest.shape) else 0
+    )
+    split = "copies" if bytes_ and not any(alias) else split
     first, second = free[-1][1][:2] if rows else ("s", "s")
     unit = (first if first in (0, 1) else "s", second if second in (0, 1) else "s")
     spec = kernels.Scatter(
@@ -98,18 +122,19 @@ def scatter(node: PNode) -> Sequence[Launch]:
         ones,
         label == "index",
     )
-    ints: dict[str, int] = {}
-    for k, (n, s) in enumerate(free):
-        ints |= {f"r{k}": n, f"d_r{k}": s[0], f"s_r{k}": s[1]} | {
-            f"i{j}_r{k}": s[2 + j] for j in range(len(index))
-        }
-    for k, (n, s) in enumerate(ordered):
-        ints |= {f"b{k}": n, f"s_b{k}": s[1]} | {f"i{j}_b{k}": s[2 + j] for j in range(len(index))}
-    for j, d in enumerate(at):
-        ints |= {f"e{j}": dest.shape[d], f"t{j}": dest.strides[d]}
+    ints = integers(free, ordered, len(index)) | {f"e{j}": dest.shape[d] for j, d in enumerate(at)}
+    ints |= {f"t{j}": dest.strides[d] for j, d in enumerate(at)}
     bufs = {"dest": dest, "src": src} | {f"i{j}": v for j, v in enumerate(index)}
     title = node.form.name if node.form is not None else "scatter"
     launches.append(
-        named_launch(spec, lambda: kernels.kernel(spec), PARTS if split else 1, title, bufs, ints, {})
+        named_launch(
+            spec,
+            lambda: kernels.kernel(spec),
+            PARTS if split else 1,
+            title,
+            bufs,
+            ints,
+            {"copies": bytes_} if split == "copies" else {},
+        )
     )
     return launches

@@ -11,14 +11,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from ..build import Buffer, Builder, Value, const, maximum, minimum, select
-from ..ir import Kernel
+from ..ir import FLOATS, Kernel
+from .accumulate import identity
+
+COPIES = 8  # of dest, where parts share elements whose order makes no difference
 
 
 @dataclass(frozen=True)
 class Scatter:
     """What makes a kernel: types, numbers of axes and indices, how an element is combined.
 
-    rows: the indices do not depend on the free axes; split: "outer" or "last" free axes are shared by parts.
+    rows: the indices do not depend on the free axes; split: "outer" or "last" free axes are shared by parts;
+    "copies": parts take stretches of the one serial axis, each into a copy of a small dest, where any order will do.
     unit: strides of dest and src along the last free axis where they are 0 or 1 ("s": any).
     line: the axis that is walked innermost where elements come one by one: the last "free" or the last "serial" one;
     ones: whether the stride of src and of each index along it, and of each indexed dimension, is 1.
@@ -73,6 +77,7 @@ class _Frame:
         self.step: list[Value] = [b.integer(f"t{j}") for j in range(spec.indices)]
         n = spec.indices
         self.step = [const("i64", 1) if x else t for x, t in zip(spec.ones[1 + n :], self.step)]
+        self.last_step = self.step[-1]
         inner = [(self.s_r, *self.i_r), (self.s_b, *self.i_b)][spec.line == "serial"]
         if not spec.rows:
             for x, strides in zip(spec.ones, inner):
@@ -113,10 +118,17 @@ class _Frame:
         return b.let(total, "to")
 
 
+def any_order(mode: str, type: str) -> bool:
+    """Whether the order in which elements are combined makes no difference."""
+    return type != "b1" and (mode in ("min", "max") or (mode in ("add", "mul") and type not in FLOATS))
+
+
 def kernel(spec: Scatter) -> Kernel:
     """The kernel of a scatter; indices are in range (see `check`), negative ones count from the end."""
     f = _Frame(spec)
-    if spec.rows and spec.free:
+    if spec.split == "copies":
+        copies(f)
+    elif spec.rows and spec.free:
         rows(f)
     elif spec.line == "free":
         lines(f)
@@ -162,6 +174,28 @@ def each(f: _Frame) -> None:
         with f.serial_loops([s, *i]) as (src, index):
             to = b.let(d + f.place(index), "to")
             f.dest[to] = combine(spec.mode, spec.dtype, f.dest[to], f.src[src])
+
+
+def copies(f: _Frame) -> None:
+    """Stretches of the elements, each combined in a copy of dest; the epilogue combines the copies with dest."""
+    b, spec, size, n = f.b, f.spec, f.extent[0], f.b_[0]
+    copy = b.buf("copies", spec.dtype, "rw")
+    start = const(spec.dtype, identity(spec.mode, spec.dtype))
+    lo, hi = b.partition(const("i64", COPIES))
+    f.step = [const("i64", 1)]
+    with b.for_("q", lo, hi) as q:
+        base = b.let(q * size, "base")
+        with b.vfor("v", 0, size, 16) as v:
+            copy[base + v] = start
+        with b.for_("b", b.let(q * n // COPIES, "first"), b.let((q + 1) * n // COPIES, "last")) as i:
+            to = b.let(base + f.place([b.let(i * f.i_b[0][0], "p")]), "to")
+            copy[to] = combine(spec.mode, spec.dtype, copy[to], f.src[i * f.s_b[0]])
+    with b.epilogue(), b.vfor("v", 0, size, 16) as v:
+        at = v * f.last_step
+        total = b.let(f.dest[at], "old")
+        for k in range(COPIES):
+            total = b.let(combine(spec.mode, spec.dtype, total, copy[size * k + v]), "both")
+        f.dest[at] = total
 
 
 def stride(kind: object, given: Value) -> Value:
