@@ -38,6 +38,7 @@ FAMILIES = [
     "rearrange",
     "gather",
     "bags",
+    "patches",
     "scatter",
     "index_write",
     "sort",

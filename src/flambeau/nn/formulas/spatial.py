@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from typing import Any
 
@@ -351,23 +350,27 @@ def unfold(input: Tensor, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
         )
     if any(edge):
         x = ops.pad(x, (edge[1], edge[1], edge[0], edge[0]))
-    columns = windows(x, kernel, step, dil).permute(0, 1, 4, 5, 2, 3)
+    if _sliced(kernel, step, dil):
+        columns = ops._patches(x, kernel, step, dil)
+    else:
+        columns = windows(x, kernel, step, dil).permute(0, 1, 4, 5, 2, 3)
     columns = columns.reshape(x.size(0), x.size(1) * math.prod(kernel), math.prod(counts))
     return columns if input.dim() == 4 else columns.squeeze(0)
+
+
+def _sliced(kernel: tuple, step: tuple, dil: tuple) -> bool:
+    """Whether patches are added up as slices: they have few taps, or do not meet."""
+    apart = dil == (1, 1) and all(k <= s for k, s in zip(kernel, step))
+    return apart or math.prod(kernel) <= FEW_TAPS
 
 
 def _added_up(patches: Tensor, size: list, step: tuple, dil: tuple) -> Tensor:
     """(N, C, taps..., windows...) as images: few taps one after the other as slices, many by the places of each; the
     order of additions is the same."""
     kernel, counts, place = patches.shape[2:4], patches.shape[4:], {"device": patches.device}
+    if _sliced(kernel, step, dil):
+        return ops._added_patches(patches, tuple(size), step, dil)
     image = patches.new_zeros((*patches.shape[:2], *size))
-    if math.prod(kernel) <= FEW_TAPS:
-        for r, c in itertools.product(*map(range, kernel)):
-            where = [
-                slice(k * d, k * d + (n - 1) * s + 1, s) for k, d, n, s in zip((r, c), dil, counts, step)
-            ]
-            image[:, :, *where] += patches[:, :, r, c]
-        return image
     rows = (torch.arange(kernel[0], **place) * dil[0]).view(-1, 1, 1, 1)
     rows = rows + (torch.arange(counts[0], **place) * step[0]).view(1, 1, -1, 1)
     columns = (torch.arange(kernel[1], **place) * dil[1]).view(1, -1, 1, 1)

@@ -1,0 +1,74 @@
+"""Patches of images, and patches added up into images: each is the other's gradient."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from ..shapes import contiguous_strides, numel
+from ..stream.graph import Val, blank, map_, store
+from .entry import T, op
+
+Pair = tuple[int, int]
+
+
+@op(
+    method=False,
+    node="Im2ColBackward0",
+    grad={
+        "self": lambda grad, self, kernel, step, dil: _added_patches(grad, tuple(self.shape[2:]), step, dil)
+    },
+)
+def _patches(self: T, kernel: Pair, step: Pair, dil: Pair) -> Any:
+    """(N, C, H, W) -> (N, C, kernel..., number of windows...)."""
+    counts = [(n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(self.shape[2:], kernel, step, dil)]
+    (a, b), (y, x) = self.strides[:2], self.strides[2:]
+    strides = (a, b, y * dil[0], x * dil[1], y * step[0], x * step[1])
+    return map_("copy", self.view_as((*self.shape[:2], *kernel, *counts), strides, self.off))
+
+
+@op(
+    method=False,
+    node="Col2ImBackward0",
+    grad={
+        "self": lambda grad, self, size, step, dil: _patches(grad, tuple(self.shape[2:4]), step, dil),
+    },
+)
+def _added_patches(self: T, size: Pair, step: Pair, dil: Pair) -> Any:
+    """(N, C, kernel..., number of windows...) -> (N, C, *size): at each place in the order of the kernel's elements."""
+    image = blank((*self.shape[:2], *size), self.dtype)
+    if not numel(self.shape):
+        return image
+    kernel = self.shape[2:4]
+    if dil == (1, 1) and all(k <= s for k, s in zip(kernel, step)):  # no two of them meet
+        a, b, y, x = contiguous_strides(image.shape)
+        where = image.view_as(tuple(self.shape), (a, b, y, x, y * step[0], x * step[1]), 0)
+        store(where, map_("add", where, self))
+        return image
+    for r, c in itertools.product(
+        *(range(s) for s in step)
+    ):  # rows and columns that windows begin at, and r and c after
+        taps = [[k for k in range(n) if k * d % s == p] for n, d, s, p in zip(kernel, dil, step, (r, c))]
+        if all(taps):
+            phase(image, self, taps, (r, c), step, dil)
+    return image
+
+
+def phase(image: Val, patches: Val, taps: list[list[int]], first: Pair, step: Pair, dil: Pair) -> None:
+    """The elements of an image at first, first + step, ...: what some taps add to them, side by side in memory."""
+    counts = patches.shape[4:]
+    shape = [-(-(n - p) // s) for n, p, s in zip(image.shape[2:], first, step)]
+    a, b, y, x = image.strides
+    whole = (*image.shape[:2], *shape)
+    into = image.view_as(whole, (a, b, y * step[0], x * step[1]), image.off + first[0] * y + first[1] * x)
+    total = into if step == (1, 1) else blank(whole, image.dtype)
+    a, b, y, x = total.strides
+    s = patches.strides
+    for r, c in itertools.product(*taps):
+        at = [k * d // n for k, d, n in zip((r, c), dil, step)]
+        part = (*image.shape[:2], *counts)
+        where = total.view_as(part, (a, b, y, x), total.off + at[0] * y + at[1] * x)
+        tap = patches.view_as(part, (*s[:2], *s[4:]), patches.off + r * s[2] + c * s[3])
+        store(where, map_("add", where, tap))
+    if total is not into:
+        store(into, total)
