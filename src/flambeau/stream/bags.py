@@ -28,7 +28,7 @@ def bags(node: PNode) -> Sequence[Launch]:
     table, index, starts = node.ins[0], *node.ins[-2:]
     rows: Any = node.ins[1] if back else whole(node.outs[0])
     n, count, size = index.shape[0], starts.shape[0], table.shape[1]
-    units = (unit(table.strides[1]), unit(rows.strides[1]))
+    units = (unit(table.strides[1]), unit(rows.strides[1]), unit(index.strides[0]))
     types = (table.buf.dtype.short, index.buf.dtype.short, starts.buf.dtype.short)
     spec = kernels.Bags(*types, back, mean, padding >= 0, units)
     ints = {"n": n, "count": count, "size": size, "rows": table.shape[0], "pad": padding}

@@ -21,7 +21,8 @@ INDEX, START = 1, 2  # what is checked: an index is a row of the table; bags beg
 @dataclass(frozen=True)
 class Bags:
     """What makes a kernel. back: rows of bags are added to those of the table; mean: they are divided by how many a bag
-    has; padded: one index does not count; units: column strides of table and bags, 0 or 1 ("s": any)."""
+    has; padded: one index does not count; units: column strides of table and bags and the stride of the indices, 0 or 1
+    ("s": any)."""
 
     type: str
     index: str
@@ -29,7 +30,7 @@ class Bags:
     back: bool
     mean: bool
     padded: bool
-    units: tuple[object, object]
+    units: tuple[object, object, object]
 
 
 def kernel(spec: Bags) -> Kernel:
@@ -65,11 +66,11 @@ class _Frame:
         self.bags = b.buf("bags", spec.type, "r" if spec.back else "w")
         self.index, self.starts = b.buf("index", spec.index), b.buf("starts", spec.start)
         self.n, self.count, self.size, self.rows = (b.integer(k) for k in ("n", "count", "size", "rows"))
-        self.i_s, self.s_s, self.pad = b.integer("i_s"), b.integer("s_s"), b.integer("pad")
+        self.s_s, self.pad = b.integer("s_s"), b.integer("pad")
         self.t_r, self.b_r = b.integer("t_r"), b.integer("b_r")
-        self.t_c, self.b_c = (
+        self.t_c, self.b_c, self.i_s = (
             b.integer(k) if unit == "s" else const("i64", unit)  # type: ignore[arg-type]
-            for k, unit in zip(("t_c", "b_c"), spec.units)
+            for k, unit in zip(("t_c", "b_c", "i_s"), spec.units)
         )
 
     def bounds(self, bag: Value) -> tuple[Value, Value]:
@@ -81,7 +82,8 @@ class _Frame:
         last = b.let(select((bag + 1).eq(self.count), self.n, end), "last")
         zero = first.eq(0) | (bag > 0)
         b.check((first >= 0) & (last <= self.n) & (first <= last) & zero, START, first, bag)
-        with b.for_("i", first, last) as i:
+        apart = self.spec.units[2] == "s"
+        with b.for_("i", first, last) if apart else b.vfor("i", first, last, LANES) as i:
             k = self.row(i)
             b.check((k >= 0) & (k < self.rows), INDEX, k, i)
         return first, last

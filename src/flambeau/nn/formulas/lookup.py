@@ -41,10 +41,10 @@ def bags_of_embeddings(
     """The sum, mean or maximum of weight[input] over bags that begin at `starts`; length: of each, 0 if they differ."""
     count, size = starts.numel(), weight.size(1)
     last = 1
-    if length and mode != "max":  # bags of one length are rows, which are read and added up in one pass
-        input, last = input.view(count, length), 2
     plain = per_sample_weights is None and not (scale_grad_by_freq or sparse or weight.is_complex())
-    if not length and mode != "max" and plain:
+    if length and mode != "max" and not plain:  # bags of one length are rows, which are added up in one pass
+        input, last = input.view(count, length), 2
+    if mode != "max" and plain:
         return ops._embedding_bag_sum(
             weight, input, starts, mode == "mean", -1 if padding_idx is None else padding_idx
         )
