@@ -3,6 +3,7 @@ row-major images."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -65,6 +66,50 @@ def test_convolution(x: Any, w: Any, options: Any, which: int) -> None:
         assert all(n == 1 or s == t for n, s, t in zip(t.shape, t.stride(), g.stride()))
     for a, b in zip(want, got):
         assert np.allclose(a.numpy(), b.numpy(), rtol=1e-5, atol=1e-5 * float(a.abs().max()))
+
+
+def some(seed: int) -> tuple[Any, Any, dict[str, Any], Any]:
+    """A convolution, or its transpose, of any shape and dtype."""
+    r = random.Random(seed)
+    dims, groups, turned = r.choice([2, 2, 2, 3]), r.choice([1, 1, 1, 2, 4]), r.random() < 0.3
+    cout, cin = (groups * r.choice(c) for c in ([4, 16, 17, 20, 32, 64], [3, 8, 16, 19, 32, 64]))
+    taps = [3] * dims if r.random() < 0.5 else [r.choice([2, 3, 4, 5]) for _ in range(dims)]
+    options = {"stride": r.randint(1, 3), "padding": r.randint(0, 1), "dilation": r.choice([1, 1, 2])}
+    size = [options["dilation"] * (k - 1) + 1 + r.randint(0, 14 if dims == 2 else 3) for k in taps]
+    w = (cin, cout // groups, *taps) if turned else (cout, cin // groups, *taps)
+    name = ("conv_transpose" if turned else "conv") + f"{dims}d"
+    dtype = r.choice([torch.float32, torch.float32, torch.float64, torch.bfloat16, torch.float16])
+    given = [image(r.randint(1, 4), cin, *size, last=False, dtype=dtype)]
+    given += [image(*w, last=False, dtype=dtype, seed=1), image(cout, last=False, dtype=dtype, seed=2)]
+    options["groups"] = groups
+    return getattr(F, name), given, options, LAST if dims == 2 else torch.channels_last_3d
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_convolutions_have_the_bits_of_row_major_images(seed: int) -> None:
+    """The result and all gradients; where one tap or depthwise kernels sum in another order they have tests above."""
+    op, given, options, order = some(seed)
+
+    def fn(*given: Any) -> Any:
+        return op(*given, **options)
+
+    want = gradients(fn, *given)
+    for both in (False, True):
+        turned = [t.to(memory_format=order) if k < 1 + both else t for k, t in enumerate(given)]
+        for a, b in zip(want, gradients(fn, *turned)):
+            assert np.array_equal(a.double().numpy(), b.double().numpy()), options
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_gradient_of_the_bias_beside_that_of_the_weights(dtype: Any) -> None:
+    """Both read the gradient of the output in float32, one in its own order and one row-major."""
+    given = [image(2, 6, 5, 7, dtype=dtype), image(8, 6, 3, 3, dtype=dtype, seed=1)]
+    x, w, b = [t.requires_grad_() for t in (*given, torch.zeros(8, dtype=dtype))]
+    y = F.conv2d(x, w, b)
+    grad = image(*y.shape, dtype=dtype, seed=2)
+    y.backward(grad)
+    want = grad.double().sum((0, 2, 3))
+    assert np.allclose(b.grad.double().numpy(), want.numpy(), rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.parametrize("x, w, options", [c for c in CONVOLUTIONS if c[1][0] < 32], ids=str)

@@ -1,16 +1,19 @@
 """Convolutions of images whose channels are innermost in memory, in that order from beginning to end.
 
-With one tap they are products of matrices, (positions of all images) x (channels); where each group has one channel there
-are kernels whose lanes are channels. Others go by row-major copies."""
+With one tap they are products of matrices, (positions of all images) x (channels); other kernels have channels as lanes.
+Groups of few channels, which fill no lanes, go by row-major copies."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..dtypes import bfloat16, float32
 from ..shapes import channels_last_strides, numel
-from ..stream.graph import Val, blank, cast, opaque, ordered, store, turned
+from ..stream.graph import Val, blank, cast, contiguous, opaque, ordered, store, turned
 
 Sizes = tuple[int, ...]
 TAPS = 121  # of a depthwise convolution, up to which its kernels serve
+LEAST = 16  # channels of a group that are made, from which on they are lanes
 
 
 def convolve(
@@ -32,16 +35,28 @@ def convolve(
         if a.dtype.itemsize >= 4 or (a.dtype is bfloat16 and min(w_shape[:2]) >= 16):
             return cast(_product(kind, a, b, out, stride), a.dtype)
         return None
-    single = len(x_shape) == 4 and groups == x_shape[1] == w_shape[0] and groups > 1
-    if not single or numel(w_shape[2:]) > TAPS or a.dtype.itemsize < 4:
+    if a.dtype.itemsize < 4:
         return None
-    given = (ordered(a, True), ordered(b, True) if kind == "weight" else b)
+    single = len(x_shape) == 4 and groups == x_shape[1] == w_shape[0] and groups > 1
     made = channels_last_strides(out)
+    attrs = (kind, tuple(x_shape), tuple(w_shape), stride, padding, dilation)
+    if single and numel(w_shape[2:]) <= TAPS:
+        return _lanes("depthwise", kind, a, b, out, (*attrs, made))
+    if (w_shape[1] if kind == "data" else w_shape[0] // groups) < LEAST:
+        return None
+    return _lanes("convolve", kind, a, b, out, (*attrs, groups, made))
+
+
+def _lanes(name: str, kind: str, a: Val, b: Val, out: Sizes, attrs: Any) -> Val:
+    """By a kernel whose lanes are channels; the last of attrs are the strides of the result."""
+    if kind == "weight":
+        b = ordered(b, True)
+    elif 0 in b.strides:
+        b = contiguous(b)
     images, channels, *sizes = out
     shape = tuple(out) if kind == "weight" else (images, numel(sizes), channels)
-    attrs = (kind, tuple(x_shape), tuple(w_shape), stride, padding, dilation, made)
-    result = opaque("depthwise", given, [(shape, a.dtype)], attrs)[0]
-    return result.view_as(tuple(out), made, 0)
+    result = opaque(name, (ordered(a, True), b), [(shape, a.dtype)], attrs)[0]
+    return result.view_as(tuple(out), attrs[-1], 0)
 
 
 def _product(kind: str, a: Val, b: Val, out: Sizes, stride: Sizes) -> Val:

@@ -106,11 +106,15 @@ VIEWS = {"forward": ("x", "w", "y"), "data": ("y", "w", "x"), "weight": ("x", "y
 
 @recipe("convolve")
 def convolve(node: PNode, tail: Any = None, then: Any = None) -> Sequence[Launch]:
-    """attrs: (kind, x shape, w shape, stride, padding, dilation, groups); inputs and result as in conv_planning."""
-    kind, x_shape, w_shape, stride, padding, dilation, groups = node.attrs
+    """attrs: (kind, x shape, w shape, stride, padding, dilation, groups); inputs and result as in conv_planning.
+
+    Of images whose channels are innermost the strides of the result follow; they are made as (images, positions,
+    channels)."""
+    kind, x_shape, w_shape, stride, padding, dilation, groups, *made = node.attrs
     g = conv_planning.geometry(x_shape, w_shape, stride, padding, dilation, groups)
     out = whole(node.outs[0])
-    strides = dict(zip(VIEWS[kind], [five(v.strides) for v in (*node.ins, out)]))
+    lie = (*[v.strides for v in node.ins], made[0] if made else out.strides)
+    strides = dict(zip(VIEWS[kind], [five(s) for s in lie]))
     p = conv_planning.plan(
         kind,
         g,
@@ -122,6 +126,7 @@ def convolve(node: PNode, tail: Any = None, then: Any = None) -> Sequence[Launch
         current().get_num_threads(),
         plain=tail is None,
         staged=tail is not None and tail.tail.weight > LONG,
+        last=bool(made),
     )
     return _convolution(node, tail, then, p, conv_planning.build, conv_planning.constants(p.spec))
 

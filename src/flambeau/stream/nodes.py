@@ -204,7 +204,9 @@ class Builder:
             g.kind == "opaque" and (opaque_writes(g) or not g.outs)
         )
         if pure and not any(p is not None and (p.kept or p.sid in self.written) for p in promised):
-            key = (g.kind, g.op, g.attrs, tuple(shape), g.outs[0].dtype, *[v.key for v in ins])
+            # views of a result are those of its strides: one that is laid out in another order is not its equal
+            made_as = (tuple(shape), tuple(g.outs[0].strides), g.outs[0].dtype)
+            key = (g.kind, g.op, g.attrs, *made_as, *[v.key for v in ins])
             if g.kind == "const":
                 key = (*key, repr(g.attrs), type(g.attrs[0]))
             same = self.seen.get(key)

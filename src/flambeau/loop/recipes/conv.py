@@ -14,9 +14,11 @@ from ..ir import Kernel
 from .contraction import Epilogue
 from .conv_channels import conv_channels
 from .conv_image import ConvSpec, Image, integers
+from .conv_innermost import Innermost, InnermostChannels
 from .conv_pixels import Nest
 from .conv_planes import conv_planes
 from .winograd import winograd
+from .winograd_channels import WinogradChannels
 
 
 def conv(spec: ConvSpec, epilogue: Epilogue | None = None, name: str = "conv") -> Kernel:
@@ -25,11 +27,11 @@ def conv(spec: ConvSpec, epilogue: Epilogue | None = None, name: str = "conv") -
     Buffers: x, w, y (without an epilogue), work, table, then the epilogue's. An epilogue is called as
     emit(acc, image, channel, position in the output plane, counted row-major)."""
     if spec.by == "channels":
-        return conv_channels(spec, epilogue, name)
+        return conv_channels(spec, epilogue, name, (Innermost, InnermostChannels) if spec.last else None)
     if spec.by == "planes":
         return conv_planes(spec, epilogue, name)
     if spec.by == "winograd":
-        return winograd(spec, epilogue, name)
+        return winograd(spec, epilogue, name, WinogradChannels if spec.last else None)
     b = Builder(name)
     x, w = b.buf("x", spec.dtype), b.buf("w", spec.dtype)
     y = b.buf("y", spec.dtype, "w") if epilogue is None else None

@@ -44,23 +44,29 @@ def block_room(spec: ConvSpec, k: int) -> int:
     return tiles * (k * positions_pitch(spec) + 16) if spec.direct else 0
 
 
-def conv_channels(spec: ConvSpec, epilogue: Epilogue | None, name: str) -> Kernel:
+def conv_channels(
+    spec: ConvSpec,
+    epilogue: Epilogue | None,
+    name: str,
+    made: tuple[type[Image], type[Channels]] | None = None,
+) -> Kernel:
     """As `conv.conv`; a unit is a few images (or a piece of the positions) of a group and piece of the output
     channels, with all residues."""
+    copy, loops = made or (Image, Channels)
     b = Builder(name)
     x, w = b.buf("x", spec.dtype), b.buf("w", spec.dtype)
     y = b.buf("y", spec.dtype, "w") if epilogue is None else None
     work, table = b.buf("work", spec.dtype, "rw"), b.buf("table", "i64", "rw")
     ints = integers(b, spec)
-    image = Image(b, ints, spec, work, b.let(b.tid * ints["ws"], "at"))
+    image = copy(b, ints, spec, work, b.let(b.tid * ints["ws"], "at"))
     out = b.alloc(
         "sums", spec.dtype, round_up(block_size(spec), spec.block) * spec.lanes * panels_at_once(spec)
     )
-    nest = Channels(b, spec, ints, image, w, table, out, epilogue(b) if epilogue else None, y)
+    nest = loops(b, spec, ints, image, w, table, out, epilogue(b) if epilogue else None, y)
     nest.source = x if spec.direct else work
-    size = b.let(ints["ci"] * image.volume, "size")
+    size = b.let(image.whole(), "size")
     if not spec.direct:
-        image.clear(ints["ci"] * ints["pg"], 16)
+        image.clear(ints["pg"] if spec.last else ints["ci"] * ints["pg"], 16)
     cells = b.let(ints["go"] * ints["g"], "cells")
     turns = b.let((ints["n"] + ints["pg"] - 1) // ints["pg"], "turns")
     lo, hi = b.partition(cells * turns * ints["gk"])
@@ -103,7 +109,8 @@ class Channels(Nest):
         super().__init__(b, spec, ints, image, *others)  # type: ignore[arg-type]
         self.size = block_size(spec)
         self.wide = round_up(self.size, spec.block)
-        self.turned = b.alloc("turned", spec.dtype, self.wide * spec.lanes)
+        if not spec.last:
+            self.turned = b.alloc("turned", spec.dtype, self.wide * spec.lanes)
         self.split = spec.kind == "data" and spec.strided
         self.residues = b.let(ints["td"] * ints["th"] * ints["tw"]) if self.split else const("i64", 1)
         self.every = b.let(self.all_taps * ints["ci"], "every")
@@ -178,8 +185,9 @@ class Channels(Nest):
                 from_ = b.let(m * i["xn"] + z * i["xd"] + y * i["xh"])
                 across = i["xw"]
             else:
-                from_ = m * i["ci"] * image.volume + z * step[0] * image.slice + y * step[1] * image.pitch
+                from_ = m * image.whole() + z * step[0] * image.slice + y * step[1] * image.pitch
                 from_ = b.let(image.at + from_)
+                across = across * image.pixel
             with b.vfor("x", 0, wide, 8) as x:
                 self.table[line + x] = from_ + x * across
 
@@ -190,6 +198,9 @@ class Channels(Nest):
         with b.for_("p", self.p0, self.p1) as p:
             at = b.let(self.packed + (p - self.p0) * self.panel_size(k))
             o0 = b.let(p * spec.lanes)
+            if spec.narrow == "turn":
+                self.turned_panel(b.let(w0 + o0 * i["wo"]), o0, at)
+                return
             if spec.narrow == "no":
                 window = packing.Window(o0, i["co"], const("i64", 0), k, k)
                 packing.transposed_panel(
@@ -202,6 +213,20 @@ class Channels(Nest):
                 source = b.let(w0 + o0 * step + self.table[self.t1 + kk])
                 with b.vfor("r", 0, minimum(left, spec.lanes), spec.block) as r:
                     work[at + kk * spec.lanes + r] = self.w[source + r * step]
+
+    def turned_panel(self, from_: Value, o0: Value, at: Value) -> None:
+        """A panel of weights whose channels are neighbours, in blocks of `block` channels in and out."""
+        b, i, size, lanes = self.b, self.ints, self.spec.block, self.spec.lanes
+        taps = b.let(self.all_taps, "taps")
+        with b.for_("v", 0, minimum(lanes, i["co"] - o0), size) as v, b.for_("t", 0, taps) as t:
+            first = b.let(minimum(v, i["co"] - o0 - size))
+            tap = b.let(from_ + first * i["wo"] + self.table[self.t1 + t])
+            with b.for_("c", 0, i["ci"], size) as begin:
+                c = b.let(minimum(begin, i["ci"] - size))
+                to = b.let(at + (c * taps + t) * lanes + first)
+                packing.transposed(
+                    b, self.w, b.let(tap + c), i["wo"], size, self.image.work, to, taps * lanes
+                )
 
     def panels(self) -> None:
         """All outputs of this unit and residue."""
@@ -229,8 +254,9 @@ class Channels(Nest):
                         to = b.let(sums + (q - p) * lanes)
                         self.rows(weights, kb, to, q, last, b.let(self.packed_tile(p, q)))
                 with b.for_("panel", pa, pb) as panel:
-                    self.turn(b.let((panel - pa) * (self.wide * lanes)), b.let(stop - p))
-                    self.hand_on(b.let(panel * lanes, "o0"), p, stop)
+                    self.finish_block(
+                        b.let((panel - pa) * (self.wide * lanes)), b.let(panel * lanes, "o0"), p, stop
+                    )
 
     def tile_size(self) -> Value:
         """Elements from one packed tile to the next: not a power of two, whose lines would share places."""
@@ -282,6 +308,11 @@ class Channels(Nest):
                 place = to + r * spec.lanes + x
                 self.out[place] = select(kb > 0, self.out[place] + a.get(), a.get())
 
+    def finish_block(self, sums: Value, o0: Value, p: Value, stop: Value) -> None:
+        """Turn the sums of a panel and hand them on."""
+        self.turn(sums, self.b.let(stop - p))
+        self.lines(sums, o0, p, stop)
+
     def turn(self, sums: Value, count: Value) -> None:
         """Transpose the sums of a panel: [lane][position]."""
         b, spec = self.b, self.spec
@@ -291,8 +322,8 @@ class Channels(Nest):
                 ld = const("i64", spec.lanes)
                 packing.transposed(b, self.out, from_, ld, spec.block, self.turned, to, self.wide)
 
-    def hand_on(self, o0: Value, p: Value, stop: Value) -> None:
-        """Hand the sums to the epilogue: plane by plane, or row by row where the output is made by residues."""
+    def lines(self, sums: Value, o0: Value, p: Value, stop: Value) -> None:
+        """Hand positions p.. to the epilogue: plane by plane, or row by row where the output is made by residues."""
         b, i = self.b, self.ints
         depth, high, wide = self.extent
         line_size = wide if self.split else b.let(depth * high * wide)
@@ -304,16 +335,28 @@ class Channels(Nest):
                 image = self.first + line // (depth * high)
                 z, y = line // high % depth * i["td"] + self.phase[0], line % high * i["th"] + self.phase[1]
                 base, step = (z * i["oh"] + y) * i["ow"] + self.phase[2], i["tw"]
-            image, base = b.let(image), b.let(base)
-            with b.for_("r", 0, minimum(i["co"] - o0, self.spec.lanes)) as r:
-                channel = b.let(self.group * i["co"] + o0 + r)
-                from_ = b.let(r * self.wide + start)
-                if self.y is not None:
-                    plane = b.let(image * i["yn"] + channel * i["yc"] + base)
-                    even_steps(b, self.y, plane, step, self.turned, from_, (lo, hi), self.spec.block)
-                elif self.emit is not None:
-                    with b.vfor("x", lo, hi, self.spec.block) as x:
-                        self.emit(self.turned[from_ + x], image, channel, base + x * step)
+            self.hand_on((sums, o0, start), b.let(image), b.let(base), step, (lo, hi))
+
+    def hand_on(
+        self,
+        block: tuple[Value, Value, Value],
+        image: Value,
+        base: Value,
+        step: Value,
+        ends: tuple[Value, Value],
+    ) -> None:
+        """Positions `ends` of a line, which is at `start` in the block: channel by channel."""
+        b, i = self.b, self.ints
+        _, o0, start = block
+        with b.for_("r", 0, minimum(i["co"] - o0, self.spec.lanes)) as r:
+            channel = b.let(self.group * i["co"] + o0 + r)
+            from_ = b.let(r * self.wide + start)
+            if self.y is not None:
+                plane = b.let(image * i["yn"] + channel * i["yc"] + base)
+                even_steps(b, self.y, plane, step, self.turned, from_, ends, self.spec.block)
+            elif self.emit is not None:
+                with b.vfor("x", *ends, self.spec.block) as x:
+                    self.emit(self.turned[from_ + x], image, channel, base + x * step)
 
 
 def channels_workspace(spec: ConvSpec, ints: dict[str, int], channel: int, area: int) -> dict[str, int]:

@@ -54,7 +54,8 @@ class ConvSpec(NamedTuple):
     outputs; narrow: taps are not neighbours).
     direct (by channels): there is one tap and no padding; positions are packed as [tile][k][row] out of the source
     itself, which needs no copy. large (by channels): the positions of a few small images are one block. own (by
-    pixels): weights, in the order of k, are read where they lie."""
+    pixels): weights, in the order of k, are read where they lie. last: images have their channels innermost, and their
+    lanes are channels (by "channels" or "winograd")."""
 
     kind: str
     dtype: str
@@ -72,6 +73,7 @@ class ConvSpec(NamedTuple):
     large: bool = False
     own: bool = False
     window: Window | None = None
+    last: bool = False
 
     def describe(self) -> str:
         """The choice in words: "tile 6x16, lanes are output channels"."""
@@ -82,6 +84,7 @@ class ConvSpec(NamedTuple):
             "winograd": f"{self.block}x{self.block} outputs (Winograd)",
         }
         found = "output channels" if self.kind == "weight" else lanes[self.by]
+        found += ", innermost" if self.last else ""
         return f"tile {self.rows}x{self.lanes}, lanes are {found}"
 
 
@@ -133,7 +136,13 @@ class Image:
         self.pitch = ints["ew"]
         self.plane = b.let(ints["eh"] * ints["ew"], "plane")
         self.slice = b.let(self.fh * self.fw * self.plane, "slice")  # from one depth to the next
-        self.volume = b.let(ints["ed"] * self.slice, "volume")  # from one channel to the next
+        self.volume = b.let(ints["ed"] * self.slice, "volume")
+        self.channel = self.volume  # from one channel to the next
+        self.pixel: Value = const("i64", 1)  # from one column to the next
+
+    def whole(self) -> Value:
+        """Elements of the copy of an image."""
+        return self.ints["ci"] * self.volume
 
     def clear(self, channels: Operand, slack: int) -> None:
         """Zero the copy of that many channels, if there is padding."""

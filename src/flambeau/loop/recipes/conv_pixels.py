@@ -107,7 +107,7 @@ class Nest:
                 self._reversed((kz, ky, kx), weight)
         count = b.let(self.count.get(), "taps")
         with b.for_("c", 1, i["ci"]) as c, b.vfor("t", 0, count, 16) as t:
-            table[self.t0 + c * count + t] = table[self.t0 + t] + c * image.volume
+            table[self.t0 + c * count + t] = table[self.t0 + t] + c * image.channel
             table[self.t1 + c * count + t] = table[self.t1 + t] + c * i["wc"]
         self.count.set(count * i["ci"])
 

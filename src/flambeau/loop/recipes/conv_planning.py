@@ -12,6 +12,7 @@ from .contraction import Epilogue, Spec, ceil_div, round_up
 from .conv import conv
 from .conv_channels import BLOCK, LARGE, channels_workspace
 from .conv_image import AXES, ConvSpec, Window, fixed_ints
+from .conv_innermost import Innermost, InnermostWeights, pixel_pitch
 from .conv_pixels import weight_pitch
 from .conv_planes import TAPS, planes_tile
 from .conv_weight import LANES, THIN, conv_weight, thin_workspace, workspace
@@ -90,12 +91,16 @@ def plan(
     threads: int = 1,
     plain: bool = True,
     staged: bool = False,
+    last: bool = False,
 ) -> ConvPlan:
     """The plan of a convolution: x, w, y are the strides (n, c, d, h, w), (o, c, d, h, w), (n, c, d, h, w) of the
     input (or its gradient), the weights and the output (or its gradient).
 
     "forward": reads x and w, writes y. "data": reads y and w, writes x. "weight": reads x and y, writes w; the planes
-    of y must be dense. plain, staged: as in planning.plan."""
+    of y must be dense. plain, staged: as in planning.plan. last: images have their channels innermost; an epilogue is
+    called as emit(acc, image, position, channel)."""
+    if last:
+        return _last(kind, g, x, w, y, dtype, target, threads)
     own = kind == "forward" and target.vector_bits == 512
     if (
         not (own and _vast(g, w))
@@ -220,6 +225,7 @@ def _winograd(
     dtype: str,
     target: Vectors,
     threads: int,
+    last: bool = False,
 ) -> ConvPlan:
     """By tiles of Winograd's; the gradient of the data is the convolution with taps reversed and padding 2 - p."""
     data = kind == "data"
@@ -232,21 +238,27 @@ def _winograd(
     ints |= dict(zip(("wc", "wo") if data else ("wo", "wc"), w[:2], strict=True))
     ints |= {"nh": ceil_div(extent[1], tiles.out), "nw": ceil_div(extent[2], tiles.out)}
     vector = target.vector_bits // 8 // SIZE[dtype]
-    few = kind != "weight" and ints["n"] * ints["nh"] * ints["nw"] <= vector
+    many = ints["n"] * ints["nh"] * ints["nw"]
+    few = kind != "weight" and many <= vector and not last
     # a vector of AVX-512 is a tile that the first cache holds with what is transformed; narrower ones go by two
-    lanes = vector if few or target.vector_bits == 512 else 2 * vector
-    narrow = "no" if tuple(w[3:]) == (3, 1) else "yes"
+    lanes = max(vector if few or target.vector_bits == 512 else 2 * vector, 8)
+    narrow = "no" if tuple(w[3:]) == (3, 1) else "turn" if last and ints["wc"] == 1 and ci >= 8 else "yes"
+    rows = 6 if registers(target) == 16 else 8
+    if last:
+        lanes = 8 if min(ci, co) < lanes else lanes
+        rows = rows if kind == "weight" else even_rows(many, rows, 1)
     spec = ConvSpec(
         kind,
         dtype,
-        6 if registers(target) == 16 else 8,
-        max(lanes, 8),
+        rows,
+        lanes,
         tiles.out,
         source[4] == 1,
         out[4] == 1,
         strided=strided,
         narrow=narrow,
         by="winograd",
+        last=last,
     )
     work = ints["n"] * ints["nh"] * ints["nw"] * ci * co
     parts = max(1, min(threads, work >> 11))
@@ -265,6 +277,34 @@ def _ends(
 ) -> tuple[Sequence[int], Sequence[int], tuple[int, int, int], tuple[int, int, int]]:
     """Strides of the source and of the output of a kind, and the extents of their planes."""
     return (y, x, g.out, g.size) if kind == "data" else (x, y, g.size, g.out)
+
+
+def _last(
+    kind: str,
+    g: Geometry,
+    x: Sequence[int],
+    w: Sequence[int],
+    y: Sequence[int],
+    dtype: str,
+    target: Vectors,
+    threads: int,
+) -> ConvPlan:
+    """Of images whose channels are innermost."""
+    if tiles := by_winograd(kind, g, dtype):
+        return _winograd(kind, tiles, g, x, w, y, dtype, target, threads, True)
+    if kind == "data":
+        return _data(g, x, w, y, dtype, target, threads, True)
+    x, y, g = _flattened(*_read(x, y, g))
+    ints = _shared(g) | _axes("s", g.size) | _axes("o", g.out) | _axes("p", g.padding)
+    ints |= {"ci": g.cin // g.groups, "co": g.cout // g.groups}
+    extent = _copied(g, (1, 1, 1))
+    ints |= _axes("e", extent) | _strides(x, y)
+    ints |= {"wg": g.cout // g.groups * w[0], "wo": w[0], "wc": w[1]} | _axes("w", w[2:])
+    ints["zero"] = int(any(g.padding) or any(e > n for e, n in zip(extent, g.size, strict=True)))
+    spec = ConvSpec(kind, dtype, 1, 1, 1, False, False, by="channels", last=True, **_flags(g))
+    if kind == "weight":
+        return _weights(spec, ints, math.prod(extent) * pixel_pitch(ints["ci"]), target, threads)
+    return _channel_tiles(spec, ints, math.prod(extent), target, threads)
 
 
 def _by_planes(kind: str, g: Geometry) -> bool:
@@ -393,21 +433,23 @@ def _data(
     dtype: str,
     target: Vectors,
     threads: int,
+    last: bool = False,
 ) -> ConvPlan:
-    x, y, g = _flattened(x, y, g)
+    x, y, g = (x, y, g) if last else _flattened(x, y, g)
     before = [max(0, ceil_div((g.taps[a] - 1) * g.dilation[a] - g.padding[a], g.stride[a])) for a in range(3)]
     extent = [
         ceil_div(g.size[a], g.stride[a]) + (g.stride[a] - 1 + g.padding[a]) // g.stride[a] + before[a]
         for a in range(3)
     ]
-    by = "channels" if _by_channels(g.cin // g.groups, target, dtype, x, g.size) else "pixels"
-    extent = list(_apart((extent[0], extent[1], extent[2])))
+    by = "channels" if last or _by_channels(g.cin // g.groups, target, dtype, x, g.size) else "pixels"
+    extent = extent if last else list(_apart((extent[0], extent[1], extent[2])))
     ints = _shared(g) | _axes("s", g.out) | _axes("o", g.size) | _axes("p", before) | _axes("e", extent)
     ints |= {"ci": g.cout // g.groups, "co": g.cin // g.groups, "zero": 1}
     ints |= _strides(y, x) | {"wg": g.cout // g.groups * w[0], "wo": w[1], "wc": w[0]} | _axes("w", w[2:])
     strided = max(g.stride) > 1
     how = _flags(g)
-    spec = ConvSpec("data", dtype, 1, 1, 1, y[4] == 1, x[4] == 1 and not strided, by=by, **how)
+    ends = (y[4] == 1, x[4] == 1 and not strided)
+    spec = ConvSpec("data", dtype, 1, 1, 1, *ends, by=by, last=last, **how)
     return _tiles(spec, ints, extent[0] * extent[1] * extent[2], target, threads)
 
 
@@ -481,10 +523,15 @@ def _channel_tiles(
     for a, s in zip(AXES, steps, strict=True):
         area *= ceil_div(ints["o" + a], s)
     lanes = 2 * vector
+    if spec.last:  # elements of a copy, as many for each channel
+        channel = ceil_div(channel * pixel_pitch(ints["ci"]), ints["ci"])
+        lanes = lanes if ints["co"] * 5 >= round_up(ints["co"], lanes) * 4 else vector
     panels, work = ceil_div(ints["co"], lanes), _units(spec, ints)[1]
     # the gradient of data that were padded has no zeros before it, but begins further on
-    direct = all(ints[n + a] == 1 for n in "kt" for a in AXES) and not any(
-        ints[n + a] for n in "pa" for a in AXES
+    direct = (
+        not spec.last
+        and all(ints[n + a] == 1 for n in "kt" for a in AXES)
+        and not any(ints[n + a] for n in "pa" for a in AXES)
     )
     k = ints["ci"] * ints["kd"] * ints["kh"] * ints["kw"]
     # each part copies the images of its channels, or packs the weights of its images: the larger is shared out
@@ -508,6 +555,8 @@ def _channel_tiles(
         least = max(ceil_div(PIECE, lanes * k * size), ceil_div(COPIED * images * panels, max(work, 1)))
         ints["go"] = parts * max(1, panels // (parts * least)) if heavy else parts
     narrow = "unit" if ints["wo"] == 1 else "yes"
+    if spec.kind == "forward" and ints["wc"] == 1 and min(ints["ci"], ints["co"]) >= vector:
+        narrow = "turn"
     if _rowwise(spec, ints) and k >= vector:
         narrow = "no"
     spec = spec._replace(rows=rows, lanes=lanes, block=vector, narrow=narrow)
@@ -522,7 +571,7 @@ def _weights(spec: ConvSpec, ints: dict[str, int], channel: int, target: Vectors
     taps, plane = ints["kd"] * ints["kh"] * ints["kw"], ints["od"] * ints["oh"] * ints["ow"]
     weights = ints["ci"] * taps
     work = ints["n"] * ints["g"] * ints["co"] * weights * plane
-    if ints["co"] <= THIN and ints["g"] > 1:
+    if ints["co"] <= THIN and ints["g"] > 1 and not spec.last:
         ints |= thin_workspace(ints, channel)
         most = (registers(target) - 2) // max(1, LANES // vector)  # a sum for each, and the gradient's vector
         spec = spec._replace(kind="thin", rows=even_rows(weights, max(1, min(9, most)), 1))
@@ -546,9 +595,9 @@ def build(spec: ConvSpec | Spec, epilogue: Epilogue | None = None, name: str = "
     """The kernel of a spec."""
     if isinstance(spec, Spec):
         return planning.build(spec, epilogue, name)
-    return (
-        conv_weight(spec, epilogue, name) if spec.kind in ("weight", "thin") else conv(spec, epilogue, name)
-    )
+    if spec.kind not in ("weight", "thin"):
+        return conv(spec, epilogue, name)
+    return conv_weight(spec, epilogue, name, (Innermost, InnermostWeights) if spec.last else None)
 
 
 def constants(spec: ConvSpec | Spec) -> dict[str, int]:

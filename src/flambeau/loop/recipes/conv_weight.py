@@ -10,16 +10,22 @@ of a row, whose sums are combined at the end of each image."""
 
 from __future__ import annotations
 
-from ..build import Buffer, Builder, Register, Value, minimum, select
+from ..build import Buffer, Builder, Operand, Register, Value, minimum, select
 from ..ir import SIZE, Kernel
 from . import packing
-from .contraction import KC, Epilogue, ceil_div, muladd
+from .contraction import KC, Emit, Epilogue, ceil_div, muladd
 from .conv_image import ConvSpec, Image, integers
 from .packing import SPARE
+from .winograd_channels import InnermostFilters
 from .winograd_weight import winograd_weight
 
 
-def conv_weight(spec: ConvSpec, epilogue: Epilogue | None = None, name: str = "conv_weight") -> Kernel:
+def conv_weight(
+    spec: ConvSpec,
+    epilogue: Epilogue | None = None,
+    name: str = "conv_weight",
+    made: tuple[type[Image], type[Weights]] | None = None,
+) -> Kernel:
     """The kernel of a "weight" spec.
 
     Buffers: x, y (the gradient of the output), w (the result, without an epilogue), work, table, then the epilogue's.
@@ -27,40 +33,31 @@ def conv_weight(spec: ConvSpec, epilogue: Epilogue | None = None, name: str = "c
     if spec.kind == "thin":
         return _thin(spec, epilogue, name)
     if spec.by == "winograd":
-        return winograd_weight(spec, epilogue, name)
+        return winograd_weight(spec, epilogue, name, InnermostFilters if spec.last else None)
     b = Builder(name)
     x, y = b.buf("x", spec.dtype), b.buf("y", spec.dtype)
     w = b.buf("w", spec.dtype, "w") if epilogue is None else None
     work, table = b.buf("work", spec.dtype, "rw"), b.buf("table", "i64", "rw")
     i = integers(b, spec)
-    image = Image(b, i, spec, work, b.let(b.tid * i["ws"], "at"))
+    copy, loops = made or (Image, Weights)
+    image = copy(b, i, spec, work, b.let(b.tid * i["ws"], "at"))
     emit = epilogue(b) if epilogue else None
-    nest = _Nest(b, spec, i, image, table, y)
+    nest = loops(b, spec, i, image, table, y)
     lo, hi = b.partition(i["g"] * i["gk"] * i["go"])
     with b.for_("u", lo, hi) as u:
         nest.place(u)
-        image.clear(nest.channels, spec.lanes)
+        image.clear(1 if spec.last else nest.channels, spec.lanes)
         nest.offsets()
         source = b.let((nest.group * i["ci"] + nest.c0) * i["xc"])
         with b.for_("n", 0, i["n"]) as n:
             image.copy(x, b.let(source + n * i["xn"]), nest.channels)
             with b.for_("z", 0, i["od"]) as z, b.for_("y0", 0, i["oh"], i["pg"]) as y0:
                 nest.rows(n, z, y0)
-        with b.for_("q", nest.q0, nest.q1) as q:
-            o0 = b.let(q * spec.lanes)
-            with b.for_("o", o0, minimum(o0 + spec.lanes, i["co"])) as o:
-                place = b.let(nest.sums(q) + (o - o0))
-                with b.vfor("r", nest.r0, nest.r1, spec.block) as r:
-                    acc = work[place + (r - nest.r0) * spec.lanes]
-                    channel = nest.group * i["co"] + o
-                    if w is not None:
-                        w[channel * i["wo"] + r] = acc
-                    elif emit is not None:
-                        emit(acc, b.let(0), channel, r)
+        nest.results(w, emit)
     return b.kernel()
 
 
-class _Nest:
+class Weights:
     """The loops over one unit: a group, a range of weights r0..r1-1 and panels q0..q1-1 of output channels."""
 
     group: Value
@@ -188,6 +185,10 @@ class _Nest:
                 spec.lanes,
             )
 
+    def steps(self) -> tuple[Value, Operand]:
+        """How far the rows and positions of the output lie apart in the copy of the image."""
+        return self.image.pitch, 1
+
     def tile(self, r: Value, sums: Value, z: Value, y0: Value, y1: Value, first: Value) -> None:
         """Sums of `rows` weights times `lanes` channels over rows y0..y1-1."""
         b, i, spec, image = self.b, self.i, self.spec, self.image
@@ -195,16 +196,32 @@ class _Nest:
         local = b.let(self.t0 + r - self.c0 * self.taps)
         rows = [b.let(base + self.table[local + k], "row") for k in range(spec.rows)]
         acc = [b.reg("acc", 0, spec.dtype, spec.lanes) for _ in range(spec.rows)]
+        down, across = self.steps()
         with b.for_("y", y0, y1) as y:
-            line = b.let(y * image.pitch)
+            line = b.let(y * down)
             packed = b.let(self.packed + (y - y0) * i["ow"] * spec.lanes)
             with b.for_("p", 0, i["ow"]) as p:
-                at, from_ = b.let(line + p), b.let(packed + p * spec.lanes)
+                at, from_ = b.let(line + p * across), b.let(packed + p * spec.lanes)
                 with b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
                     value = b.let(image.work[from_ + x])
                     for a, row in zip(acc, rows, strict=True):
                         a.set(muladd(image.work[row + at], value, a.get()))
         self._add(acc, r, sums, first)
+
+    def results(self, w: Buffer | None, emit: Emit | None) -> None:
+        """Hand the sums of the unit on."""
+        b, i, spec = self.b, self.i, self.spec
+        with b.for_("q", self.q0, self.q1) as q:
+            o0 = b.let(q * spec.lanes)
+            with b.for_("o", o0, minimum(o0 + spec.lanes, i["co"])) as o:
+                place = b.let(self.sums(q) + (o - o0))
+                with b.vfor("r", self.r0, self.r1, spec.block) as r:
+                    acc = self.image.work[place + (r - self.r0) * spec.lanes]
+                    channel = self.group * i["co"] + o
+                    if w is not None:
+                        w[channel * i["wo"] + r] = acc
+                    elif emit is not None:
+                        emit(acc, b.let(0), channel, r)
 
     def _add(self, acc: list[Register], r: Value, sums: Value, first: Value) -> None:
         b, spec, work = self.b, self.spec, self.image.work
@@ -228,7 +245,7 @@ def _thin(spec: ConvSpec, epilogue: Epilogue | None, name: str) -> Kernel:
     i = integers(b, spec)
     emit = epilogue(b) if epilogue else None
     image = Image(b, i, spec, work, b.let(b.tid * i["ws"], "at"))
-    nest = _Nest(b, spec, i, image, table, y)
+    nest = Weights(b, spec, i, image, table, y)
     nest.whole()
     lo, hi = b.partition(i["g"])
     image.clear(i["ci"], LANES)
@@ -268,6 +285,8 @@ def workspace(ints: dict[str, int], spec: ConvSpec, channel: int) -> dict[str, i
     panels = ceil_div(ceil_div(ints["co"], spec.lanes), ints["go"])
     channels = min(ints["ci"], ceil_div(rows, taps) + 1)
     image = channels * channel + spec.lanes
+    if spec.last:
+        channels, image = ints["ci"], channel + spec.lanes
     depth = rows_at_once(ints["ow"]) * ints["ow"] + 3 * SPARE
     total = image + (depth + panels * rows) * spec.lanes + 64 // SIZE[spec.dtype]
     return {"pg": rows_at_once(ints["ow"]), "wp": image, "ws": total, "ts": channels * taps + spec.rows}

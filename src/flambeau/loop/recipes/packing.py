@@ -26,7 +26,7 @@ def transposed(
     size: int,
     dst: Buffer,
     at: Value,
-    pitch: int,
+    pitch: Value | int,
     turn: Turn | None = None,
 ) -> None:
     """dst[at + u*pitch + lane] = src[base + lane*ld + u] for u, lane in 0..size-1."""

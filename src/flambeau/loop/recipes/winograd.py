@@ -15,6 +15,8 @@ by the unit where several blocks of filters pass it."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..build import Buffer, Builder, Value, const, maximum, minimum, select
 from ..ir import SIZE, Kernel
 from . import packing
@@ -47,22 +49,51 @@ def chains(
     k0: Value,
     k1: Value,
     before: Value,
+    step: tuple[int, Value | int, Value | int] = (WIDE, 1, 0),
 ) -> None:
     """One register tile, steps k0..k1-1: rows of a panel by lanes of a strip, `CHAIN` steps a sum, added in order to
-    what `before` steps and those before k0 gave. at: where panel, strip and sums begin."""
+    what `before` steps and those before k0 gave. at: where panel, strip and sums begin; step: from one k and from one
+    row of the panel to the next, and from one row of the sums to the next, if they do not follow each other."""
     panel, strip, to = at
+    along, across, down = step
+    down = down if isinstance(down, Value) else spec.lanes
     with b.for_("kb", k0, k1, CHAIN) as kb:
         acc = [b.reg("acc", 0, spec.dtype, spec.lanes) for _ in range(spec.rows)]
         with b.for_("k", kb, minimum(kb + CHAIN, k1)) as k:
-            one, many = b.let(panel + k * WIDE), b.let(strip + k * spec.lanes)
+            one, many = b.let(panel + k * along), b.let(strip + k * spec.lanes)
             with b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
                 value = b.let(work[many + x])
                 for r, a in enumerate(acc):
-                    a.set(muladd(work[one + r], value, a.get()))
+                    a.set(muladd(work[one + r * across], value, a.get()))
         with b.vfor("x", 0, spec.lanes, spec.lanes, full=True) as x:
             for r, a in enumerate(acc):
-                place = to + r * spec.lanes + x
+                place = to + r * down + x
                 work[place] = select(kb + before > 0, work[place] + a.get(), a.get())
+
+
+def by_rows(spec: ConvSpec) -> bool:
+    """Whether the rows of a register tile are tiles, not output channels."""
+    return spec.last and spec.kind != "weight"
+
+
+def outputs_of(spec: ConvSpec) -> int:
+    """Output channels of a panel."""
+    return spec.lanes if by_rows(spec) else spec.rows
+
+
+def strip_of(spec: ConvSpec) -> int:
+    """Tiles of a strip: whole rows of register tiles where tiles are rows."""
+    return max(1, 16 // spec.rows) * spec.rows if by_rows(spec) else spec.lanes
+
+
+def filters_pitch(spec: ConvSpec) -> int:
+    """From one channel of transformed filters to the next."""
+    return spec.lanes if by_rows(spec) else WIDE
+
+
+def source_pitch(spec: ConvSpec, channels: Any) -> Any:
+    """From one tile of the transformed source to the next: not a power of two, whose lines would share places."""
+    return channels + 16 if by_rows(spec) else channels
 
 
 class Panels:
@@ -73,28 +104,29 @@ class Panels:
 
     def begin(self, panel: Value) -> Value:
         """The first output channel of a panel: the last one goes back to be whole."""
-        return minimum(panel * self.spec.rows, self.i["co"] - self.spec.rows)
+        width = outputs_of(self.spec)
+        return minimum(panel * width, self.i["co"] - width)
 
     def first(self, panel: Value) -> Value:
         """The first output channel that is read with a panel."""
-        return minimum(panel * self.spec.rows, self.i["co"] - WIDE)
+        return minimum(panel * outputs_of(self.spec), self.i["co"] - filters_pitch(self.spec))
 
 
-def winograd(spec: ConvSpec, epilogue: Epilogue | None, name: str) -> Kernel:
+def winograd(spec: ConvSpec, epilogue: Epilogue | None, name: str, made: type[Nest] | None = None) -> Kernel:
     """As `conv.conv`."""
     b = Builder(name)
     x, w = b.buf("x", spec.dtype), b.buf("w", spec.dtype)
     y = b.buf("y", spec.dtype, "w") if epilogue is None else None
     work, table = b.buf("work", spec.dtype, "rw"), b.buf("table", "i64", "rw")
     ints = integers(b, spec, INTS)
-    nest = _Nest(b, spec, ints, (x, w, y, work, table), epilogue)
+    nest = (made or Nest)(b, spec, ints, (x, w, y, work, table), epilogue)
     lo, hi = b.partition(ints["go"] * ints["gp"])
     with b.for_("u", lo, hi) as u:
         nest.unit(u)
     return b.kernel()
 
 
-class _Nest(Panels):
+class Nest(Panels):
     """The loops over one unit; attributes are what the enclosing loops have fixed so far."""
 
     p0: Value  # panels of the block of output channels
@@ -117,41 +149,46 @@ class _Nest(Panels):
         self.tiles = tiles = tiles_of(spec)
         # channels that are transformed at a time: their columns stay in the first cache
         self.together = TOGETHER * WIDE // tiles.width
-        self.stage = b.alloc("stage", spec.dtype, self.together * tiles.points * spec.lanes * tiles.width)
-        self.half = b.alloc("half", spec.dtype, tiles.out * tiles.points * WIDE)
-        self.tile = b.alloc("tile", spec.dtype, tiles.out * tiles.out * WIDE)
+        self.rooms()
         self.u = b.let(b.tid * ints["ws"], "u")
         self.at = b.let(b.tid * ints["ts"], "at")
         self.m = b.let(self.u + ints["wm"], "m")
         self.lines = b.let(self.m + self.products_plane() * tiles.products, "lines")
         self.pitch = b.let(ints["tb"] * tiles.out, "pitch")
 
+    def rooms(self) -> None:
+        """Scratch."""
+        b, spec, tiles = self.b, self.spec, self.tiles
+        self.stage = b.alloc("stage", spec.dtype, self.together * tiles.points * spec.lanes * tiles.width)
+        self.half = b.alloc("half", spec.dtype, tiles.out * tiles.points * WIDE)
+        self.tile = b.alloc("tile", spec.dtype, tiles.out * tiles.out * WIDE)
+
     # where things lie
 
     def filters_plane(self) -> Value:
         """Elements of the transformed filters of one point."""
-        return self.i["ob"] * self.i["ci"] * WIDE + 16
+        return self.i["ob"] * self.i["ci"] * filters_pitch(self.spec) + 16
 
     def source_plane(self) -> Value:
         """Elements of the transformed source of one point."""
-        return self.i["tb"] * self.i["ci"] + 16
+        return self.i["tb"] * source_pitch(self.spec, self.i["ci"]) + 16
 
     def products_plane(self) -> Value:
         """Elements of the products of one point."""
-        return self.i["tb"] * self.i["ob"] * self.spec.rows + 16
+        return self.i["tb"] * self.i["ob"] * outputs_of(self.spec) + 16
 
     # the loops
 
     def unit(self, u: Value) -> None:
         """A piece of the output channels and a piece of the tiles."""
-        b, i, rows = self.b, self.i, self.spec.rows
+        b, i, width, strip = self.b, self.i, outputs_of(self.spec), strip_of(self.spec)
         o, p = b.let(u // i["gp"]), b.let(u % i["gp"])
-        panels = b.let((i["co"] + (rows - 1)) // rows)
+        panels = b.let((i["co"] + (width - 1)) // width)
         tiles = b.let(i["n"] * i["nh"] * i["nw"], "tiles")
-        strips = b.let((tiles + (self.spec.lanes - 1)) // self.spec.lanes)
+        strips = b.let((tiles + (strip - 1)) // strip)
         first, last = b.let(panels * o // i["go"]), b.let(panels * (o + 1) // i["go"])
-        begin = b.let(strips * p // i["gp"] * self.spec.lanes, "begin")
-        end = b.let(minimum(strips * (p + 1) // i["gp"] * self.spec.lanes, tiles), "end")
+        begin = b.let(strips * p // i["gp"] * strip, "begin")
+        end = b.let(minimum(strips * (p + 1) // i["gp"] * strip, tiles), "end")
         with b.for_("p", first, last, i["ob"]) as p0:
             self.p0, self.p1 = p0, b.let(minimum(p0 + i["ob"], last), "p1")
             self.filters()
@@ -165,30 +202,54 @@ class _Nest(Panels):
                 self.results()
 
     def filters(self) -> None:
-        """Transform the filters of the block."""
+        """Transform the filters of the block, eight at a time."""
         b, i, spec = self.b, self.i, self.spec
-        with b.for_("p", self.p0, self.p1) as p, b.for_("c", 0, i["ci"]) as c:
-            base = b.let(self.first(p) * i["wo"] + c * i["wc"])
-            to = b.let(self.u + ((p - self.p0) * i["ci"] + c) * WIDE)
-            for o in range(WIDE):
-                b.prefetch(self.w, base + o * i["wo"] + AHEAD * i["wc"])
-            with b.vfor("t", 0, WIDE, WIDE, full=True) as t:
-                if spec.narrow == "no":  # taps are neighbours
-                    row = b.let(base + t * i["wo"])
-                    taps = [b.let(self.w[row + k]) for k in range(8)]
-                    row = b.let(base + 1 + t * i["wo"])
-                    taps.append([b.let(self.w[row + k]) for k in range(8)][-1])
-                else:
-                    place = b.let(base + t * i["wo"])
-                    taps = [
-                        b.let(self.w[place + k * i["wh"] + j * i["ww"]]) for k in range(3) for j in range(3)
-                    ]
-                if spec.kind == "data":
-                    taps.reverse()
-                columns = [self.tiles.filters(b, taps[k::3]) for k in range(3)]
-                for r in range(self.tiles.taps):
-                    for k, value in enumerate(self.tiles.filters(b, [column[r] for column in columns])):
-                        self.work[to + (r * self.tiles.taps + k) * self.filters_plane() + t] = value
+        pitch = filters_pitch(spec)
+        with b.for_("p", self.p0, self.p1) as p:
+            first = b.let(self.first(p))
+            to = b.let(self.u + (p - self.p0) * i["ci"] * pitch)
+            if spec.narrow == "turn":
+                self.turned(first, to)
+                return
+            with b.for_("c", 0, i["ci"]) as c:
+                for half in range(0, pitch, WIDE):
+                    base = b.let((first + half) * i["wo"] + c * i["wc"])
+                    for o in range(WIDE):
+                        b.prefetch(self.w, base + o * i["wo"] + AHEAD * i["wc"])
+                    with b.vfor("t", 0, WIDE, WIDE, full=True) as t:
+                        self.filter(self.taps(b.let(base + t * i["wo"])), b.let(to + c * pitch + half), t)
+
+    def taps(self, row: Value) -> list[Value]:
+        """The taps of a filter of each lane."""
+        b, i = self.b, self.i
+        if self.spec.narrow == "no":  # taps are neighbours
+            found = [b.let(self.w[row + k]) for k in range(8)]
+            row = b.let(row + 1)
+            return [*found, [b.let(self.w[row + k]) for k in range(8)][-1]]
+        return [b.let(self.w[row + k * i["wh"] + j * i["ww"]]) for k in range(3) for j in range(3)]
+
+    def turned(self, first: Value, to: Value) -> None:
+        """Filters whose channels of the source are neighbours: eight of those at a time are turned."""
+        b, i, w, stage = self.b, self.i, self.w, self.stage
+        pitch = filters_pitch(self.spec)
+        with b.for_("c0", 0, i["ci"], WIDE) as begin, b.for_("half", 0, pitch, WIDE) as half:
+            c0 = b.let(minimum(begin, i["ci"] - WIDE), "c0")
+            with b.for_("k", 0, 3) as k, b.for_("j", 0, 3) as j:
+                base = b.let((first + half) * i["wo"] + k * i["wh"] + j * i["ww"] + c0)
+                put = b.let((k * 3 + j) * (WIDE * WIDE))
+                packing.transposed(b, w, base, i["wo"], WIDE, stage, put, WIDE)
+            with b.for_("c", 0, WIDE) as c, b.vfor("t", 0, WIDE, WIDE, full=True) as t:
+                taps = [b.let(stage[c * WIDE + t + k * (WIDE * WIDE)]) for k in range(9)]
+                self.filter(taps, b.let(to + half + (c0 + c) * pitch), t)
+
+    def filter(self, taps: list[Value], to: Value, t: Value) -> None:
+        """Transform a filter in each lane."""
+        if self.spec.kind == "data":
+            taps.reverse()
+        columns = [self.tiles.filters(self.b, taps[k::3]) for k in range(3)]
+        for r in range(self.tiles.taps):
+            for k, value in enumerate(self.tiles.filters(self.b, [column[r] for column in columns])):
+                self.work[to + (r * self.tiles.taps + k) * self.filters_plane() + t] = value
 
     def places(self) -> None:
         """Tables: of each tile where it lies in the source, its first row and column."""
@@ -338,8 +399,8 @@ def winograd_pieces(
     least memory.
 
     Pieces of channels transform all of the source each, pieces of tiles all filters: multiply-adds as measured."""
-    tiles, panels = ints["n"] * ints["nh"] * ints["nw"], ceil_div(ints["co"], spec.rows)
-    strips = ceil_div(tiles, spec.lanes)
+    tiles, panels = ints["n"] * ints["nh"] * ints["nw"], ceil_div(ints["co"], outputs_of(spec))
+    strips = ceil_div(tiles, strip_of(spec))
     of = tiles_of(spec)
     filters, source, out = of.costs
     sums = of.products * tiles * ints["co"] + out * tiles * ints["co"] // ints["ci"]
@@ -364,31 +425,32 @@ def winograd_blocks(
     """The blocks of pieces: filters are one block if they take up to eight times the second cache, else blocks that
     take it twice; then the source of a unit is kept, at most `KEPT` bytes."""
     size, of = SIZE[spec.dtype], tiles_of(spec)
-    tiles, panels = ints["n"] * ints["nh"] * ints["nw"], ceil_div(ints["co"], spec.rows)
-    strips = ceil_div(tiles, spec.lanes)
-    each = of.taps**2 * ints["ci"] * WIDE * size
+    tiles, panels = ints["n"] * ints["nh"] * ints["nw"], ceil_div(ints["co"], outputs_of(spec))
+    strips = ceil_div(tiles, strip_of(spec))
+    each = of.taps**2 * ints["ci"] * filters_pitch(spec) * size
     ob = panels if panels * each <= 8 * caches[1] else max(2, 2 * caches[1] // each)
     least = 1 if ob >= panels else ceil_div(of.products * ints["ci"] * tiles * size, KEPT)
     gp = min(strips, round_up(least, gp))
-    tb = min(of.strips, ceil_div(strips, gp)) * spec.lanes
+    tb = min(of.strips, ceil_div(strips, gp)) * strip_of(spec)
     if ceil_div(strips, gp) <= of.strips:
         # the source of a unit is one block anyway: filters stay in half of the second cache
         ob = min(ob, max(2, caches[1] // (2 * each)))
     planes = ints["ci"] * ints["sh"] * ints["sw"] + ints["co"] * ints["oh"] * ints["ow"]
     if parts * min(ob, ceil_div(panels, go)) * each * 2 > 3 * planes * ints["n"] * size:
         # of one small image, to which blocks of the filters are large: as little as costs no time
-        tb, ob = spec.lanes, min(ob, 2)
+        tb, ob = strip_of(spec), min(ob, 2)
     return {"tb": tb, "ob": min(ob, ceil_div(panels, go)), "go": go, "gp": gp}
 
 
 def winograd_workspace(spec: ConvSpec, ints: dict[str, int]) -> dict[str, int]:
     """The sizes of a kernel, from what `winograd_pieces` found."""
-    of, strips = tiles_of(spec), ceil_div(ints["n"] * ints["nh"] * ints["nw"], spec.lanes)
-    blocks = ceil_div(ceil_div(strips, ints["gp"]) * spec.lanes, ints["tb"])
-    filters = of.taps**2 * (ints["ob"] * ints["ci"] * WIDE + 16)
-    source = of.products * (ints["tb"] * ints["ci"] + 16)
-    products = of.products * (ints["tb"] * ints["ob"] * spec.rows + 16)
-    kept = blocks if ceil_div(ceil_div(ints["co"], spec.rows), ints["go"]) > ints["ob"] else 1
+    of, strip, width = tiles_of(spec), strip_of(spec), outputs_of(spec)
+    strips = ceil_div(ints["n"] * ints["nh"] * ints["nw"], strip)
+    blocks = ceil_div(ceil_div(strips, ints["gp"]) * strip, ints["tb"])
+    filters = of.taps**2 * (ints["ob"] * ints["ci"] * filters_pitch(spec) + 16)
+    source = of.products * (ints["tb"] * source_pitch(spec, ints["ci"]) + 16)
+    products = of.products * (ints["tb"] * ints["ob"] * width + 16)
+    kept = blocks if ceil_div(ceil_div(ints["co"], width), ints["go"]) > ints["ob"] else 1
     total = filters + kept * source + products + of.out**2 * ints["tb"]
     return {
         "vs": source if kept > 1 else 0,

@@ -28,7 +28,7 @@ SUMS = 4 << 20  # bytes that the sums of a unit may take
 INTS = (
     *("n", "ci", "co", "sh", "sw", "oh", "ow", "ph", "pw"),
     *(f"{a}{b}" for a in "xy" for b in "nchw"),
-    *("wo", "nh", "nw", "go", "gk", "tb", "ob", "cb", "wp", "wm", "ws", "ts"),
+    *("wo", "wh", "ww", "nh", "nw", "go", "gk", "tb", "ob", "cb", "wp", "wm", "ws", "ts"),
 )
 """As in winograd; go, gk: pieces of the output and input channels; ob, cb: panels and strips of the largest one."""
 
@@ -49,21 +49,23 @@ def taps(b: Builder, m: Sequence[Value]) -> list[Value]:
     return [b.let(m[0] + s + u), b.let(t + v), b.let(fma(s, 2.0, fma(u, 0.5, m[5])))]
 
 
-def winograd_weight(spec: ConvSpec, epilogue: Epilogue | None, name: str) -> Kernel:
+def winograd_weight(
+    spec: ConvSpec, epilogue: Epilogue | None, name: str, made: type[Nest] | None = None
+) -> Kernel:
     """As `conv_weight.conv_weight`."""
     b = Builder(name)
     x, y = b.buf("x", spec.dtype), b.buf("y", spec.dtype)
     w = b.buf("w", spec.dtype, "w") if epilogue is None else None
     work, table = b.buf("work", spec.dtype, "rw"), b.buf("table", "i64", "rw")
     ints = integers(b, spec, INTS)
-    nest = _Nest(b, spec, ints, (x, y, w, work, table), epilogue)
+    nest = (made or Nest)(b, spec, ints, (x, y, w, work, table), epilogue)
     lo, hi = b.partition(ints["go"] * ints["gk"])
     with b.for_("u", lo, hi) as u:
         nest.unit(u)
     return b.kernel()
 
 
-class _Nest(Panels):
+class Nest(Panels):
     """The loops over one unit; attributes are what the enclosing loops have fixed so far."""
 
     p0: Value  # panels of output channels
@@ -84,9 +86,7 @@ class _Nest(Panels):
         self.b, self.spec, self.i = b, spec, ints
         self.x, self.y, self.w, self.work, self.table = bufs
         self.emit = epilogue(b) if epilogue else None
-        self.stage = b.alloc("stage", spec.dtype, WIDE * IN * WIDE * WIDE)
-        self.half = b.alloc("half", spec.dtype, TAPS * IN * WIDE)
-        self.found = b.alloc("found", spec.dtype, spec.lanes * TAPS * TAPS)
+        self.rooms()
         self.at = b.let(b.tid * ints["ts"], "at")
         self.v = b.let(b.tid * ints["ws"], "v")
         self.p = b.let(self.v + ints["wp"], "p")
@@ -95,6 +95,13 @@ class _Nest(Panels):
         self.inputs = b.let(i["cb"] * i["tb"] * spec.lanes + 16)  # from one point to the next
         self.gradients = b.let(i["ob"] * i["tb"] * WIDE + 16)
         self.sums = b.let(i["cb"] * i["ob"] * (spec.rows * spec.lanes) + 16)
+
+    def rooms(self) -> None:
+        """Scratch."""
+        b, spec = self.b, self.spec
+        self.stage = b.alloc("stage", spec.dtype, WIDE * IN * WIDE * WIDE)
+        self.half = b.alloc("half", spec.dtype, TAPS * IN * WIDE)
+        self.found = b.alloc("found", spec.dtype, spec.lanes * TAPS * TAPS)
 
     def unit(self, u: Value) -> None:
         """A piece of the output and of the input channels."""
@@ -202,17 +209,21 @@ class _Nest(Panels):
             b.for_("s", self.s0, self.s1) as s,
         ):
             panel = b.let(o // rows)
-            at = b.let(self.m + self.place(s, panel) + (o - self.begin(panel)) * lanes)
-            for first in range(0, lanes, WIDE):
-                self.back(b.let(at + first), first)
-            c0 = b.let(s * lanes)
-            count = b.let(minimum(i["ci"] - c0, lanes) * (TAPS * TAPS))
-            with b.vfor("x", 0, count, WIDE) as x:
-                value, k = self.found[x], c0 * (TAPS * TAPS) + x
-                if self.w is not None:
-                    self.w[o * i["wo"] + k] = value
-                elif self.emit is not None:
-                    self.emit(value, const("i64", 0), o, k)
+            self.filters(o, s, b.let(self.m + self.place(s, panel) + (o - self.begin(panel)) * lanes))
+
+    def filters(self, o: Value, s: Value, at: Value) -> None:
+        """The filters of an output channel and a strip."""
+        b, i, lanes = self.b, self.i, self.spec.lanes
+        for first in range(0, lanes, WIDE):
+            self.back(b.let(at + first), first)
+        c0 = b.let(s * lanes)
+        count = b.let(minimum(i["ci"] - c0, lanes) * (TAPS * TAPS))
+        with b.vfor("x", 0, count, WIDE) as x:
+            value, k = self.found[x], c0 * (TAPS * TAPS) + x
+            if self.w is not None:
+                self.w[o * i["wo"] + k] = value
+            elif self.emit is not None:
+                self.emit(value, const("i64", 0), o, k)
 
     def back(self, at: Value, first: int) -> None:
         """Eight filters of one output channel, taps side by side."""
