@@ -112,6 +112,25 @@ def test_gradient_of_the_bias_beside_that_of_the_weights(dtype: Any) -> None:
     assert np.allclose(b.grad.double().numpy(), want.numpy(), rtol=1e-2, atol=1e-2)
 
 
+def test_filled_like_another() -> None:
+    x = image(2, 6, 5, 7)
+    for name, value in (("zeros_like", 0), ("ones_like", 1)):
+        y = getattr(torch, name)(x)
+        assert y.stride() == x.stride() and bool((y == value).all())
+        assert getattr(torch, name)(x, memory_format=torch.contiguous_format).is_contiguous()
+        assert getattr(torch, name)(x, requires_grad=True).is_leaf
+    y = torch.full_like(x.transpose(0, 2), 2.5, dtype=torch.float64)
+    assert y.stride() == x.transpose(0, 2).stride() and bool((y == 2.5).all()) and y.dtype is torch.float64
+
+
+def test_volumes_that_are_resized() -> None:
+    x = torch.arange(2 * 3 * 2 * 3 * 4).float().reshape(2, 3, 2, 3, 4)
+    last = x.to(memory_format=torch.channels_last_3d)
+    for mode in ("nearest", "trilinear"):
+        y, z = (F.interpolate(v, scale_factor=2, mode=mode) for v in (x, last))
+        assert z.is_contiguous(memory_format=torch.channels_last_3d) and torch.equal(y, z)
+
+
 @pytest.mark.parametrize("x, w, options", [c for c in CONVOLUTIONS if c[1][0] < 32], ids=str)
 def test_gradients_of_convolution(x: Any, w: Any, options: Any) -> None:
     """First and second order, against differences."""
@@ -164,6 +183,8 @@ HANDED_ON: dict[str, Callable[[Any], Any]] = {
     "adaptive average of all": lambda x: F.adaptive_avg_pool2d(x, 1),
     "adaptive maximum": lambda x: F.adaptive_max_pool2d(x, (3, 5)),
     "nearest": lambda x: F.interpolate(x, scale_factor=2),
+    "nearest by less": lambda x: F.interpolate(x, size=(5, 13), mode="nearest-exact"),
+    "nearest of the same size": lambda x: F.interpolate(x, size=(8, 12)),
     "bilinear": lambda x: F.interpolate(x, size=(5, 13), mode="bilinear"),
     "bicubic": lambda x: F.interpolate(x, size=(5, 13), mode="bicubic"),
     "pad": lambda x: F.pad(x, (1, 2, 0, 1), value=3.0),

@@ -172,3 +172,17 @@ def test_threads_do_not_share_short_rows(rows: int, columns: int, most: int) -> 
     back()
     torch.synchronize()
     assert [k.parts for k in torch.explain(back).kernels] == [most]
+
+
+@pytest.mark.parametrize(("size", "kernels"), [(16, 2), (72, 3)])
+def test_large_images_are_not_written_in_another_order_by_their_convolution(size: int, kernels: int) -> None:
+    """Groups of few channels are row-major: one kernel copies the source, and the result is written in the other order
+    by the convolution itself only if it is small."""
+    x, w = torch.ones(1, 32, size, size).to(memory_format=torch.channels_last), torch.ones(32, 4, 3, 3)
+
+    def f() -> Any:
+        return F.conv2d(x, w, padding=1, groups=8).relu()
+
+    f()
+    torch.synchronize()
+    assert len(torch.explain(f).kernels) == kernels

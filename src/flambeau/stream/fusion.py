@@ -16,6 +16,7 @@ from .order import hastened
 from .sharing import PARTS, SERIAL_WORK
 
 SMALL = 32768  # elements that one thread reduces after a kernel rather than in a kernel of their own
+SCATTERED = 1 << 19  # bytes of an image up to which its elements are written one by one, in another order
 WINDOW = 8  # launches that a call may be moved across to join its list
 WEIGHT = {"contract": 120, "convolve": 60, "depthwise": 60}  # operations of a tail for each element
 
@@ -104,6 +105,9 @@ def tail_of(node: PNode, reader: Group) -> TailBound | None:
         0 if n == 1 else s for n, s in zip(dims, (dims[1] * dims[2], dims[2], 1))
     ):
         return None
+    large = node.op == "convolve" and dims[1] * dims[2] * out.dtype.itemsize > SCATTERED
+    if large and any(t[2] > 1 for t in triples):  # type: ignore[index]
+        return None  # lanes that lie apart: each line would be fetched for each of its elements
     stores = list(builder.stores)
     overwritten = any(i == mine[0] for _, i in stores)
     if not overwritten and (out.kept or any(g is not reader for g, _, _ in out.reads)):

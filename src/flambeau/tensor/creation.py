@@ -294,8 +294,11 @@ def like(name: str, value: int | None) -> Any:
         if type(input) not in PLAIN and input.is_sparse:  # type: ignore[attr-defined]
             refuse(name, input)
         d = dtype or input.dtype  # type: ignore[attr-defined]
-        if value is None and (LOCAL.s.capture is None or not input._meta.contiguous):
-            t = empty_of(tuple(input._meta.shape), d, _strides_like(input._meta, memory_format))
+        strides = _strides_like(input._meta, memory_format)
+        if value is not None and strides != contiguous_strides(input._meta.shape):
+            t = empty_of(tuple(input._meta.shape), d, strides).fill_(value)  # type: ignore[attr-defined]
+        elif value is None and (LOCAL.s.capture is None or not input._meta.contiguous):
+            t = empty_of(tuple(input._meta.shape), d, strides)
         else:
             t = _full(tuple(input.shape), value or 0, d)  # type: ignore[attr-defined]
         return finish(t, requires_grad)
@@ -309,9 +312,19 @@ empty_like, zeros_like, ones_like = like("empty_like", None), like("zeros_like",
 
 
 def full_like(
-    input: Tensor, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False, **rest: Any
+    input: Tensor,
+    fill_value: Any,
+    *,
+    dtype: Any = None,
+    memory_format: Any = None,
+    requires_grad: bool = False,
+    **rest: Any,
 ) -> Tensor:
-    """A number in the shape and dtype of input."""
+    """A number in the shape, dtype and order of input."""
+    strides = _strides_like(input._meta, memory_format)
+    if strides != contiguous_strides(input._meta.shape):
+        t = empty_of(tuple(input._meta.shape), dtype or input.dtype, strides)  # type: ignore[attr-defined]
+        return finish(t.fill_(fill_value), requires_grad)
     t = OPS["full"](tuple(input.shape), fill_value, dtype=dtype or input.dtype)  # type: ignore[attr-defined]
     return finish(t, requires_grad)
 

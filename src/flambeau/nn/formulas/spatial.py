@@ -24,7 +24,11 @@ def resize(
     if input.dtype == torch.uint8 and mode not in ("nearest", "nearest-exact"):
         real = resize(input.float(), size, mode, align_corners, scales, antialias)
         return real.round().clamp(0, 255).to(input.dtype)
-    result = input
+    last = torch.channels_last if input.dim() == 4 else torch.channels_last_3d
+    innermost = input.dim() > 3 and input.is_contiguous(memory_format=last) and not input.is_contiguous()
+    copied = innermost and mode in ("nearest", "nearest-exact")  # as they lie in memory
+    start = input.permute(0, *range(2, input.dim()), 1) if copied else input
+    result, first = start, 1 if copied else 2
     for d, count in enumerate(size):
         if count <= 0 or input.size(2 + d) == 0:
             raise RuntimeError(
@@ -37,18 +41,20 @@ def resize(
         key = (length, count, scale, bool(align_corners), how, input.dtype == torch.float64)
         if antialias and max(len(_taps_of(*key)[0]), len(_readers(*key)[0])) > MANY:
             matrix = torch.tensor(_matrix(*key)).to(input.dtype)
-            result = torch.matmul(result.transpose(2 + d, -1), matrix.t()).transpose(2 + d, -1)
+            turned = result.transpose(first + d, -1)
+            result = torch.matmul(turned, matrix.t()).transpose(first + d, -1)
         elif mode not in ("nearest", "nearest-exact"):
-            result = _weighted(result, 2 + d, *key)
+            result = _weighted(result, first + d, *key)
         elif (index := _nearest(length, count, scale, mode == "nearest-exact")) != list(range(length)):
             if input.requires_grad:
-                result = _weighted(result, 2 + d, *key)
+                result = _weighted(result, first + d, *key)
             else:
-                result = result.index_select(2 + d, torch.tensor(index))
-    innermost = input.dim() == 4 and input.is_contiguous(memory_format=torch.channels_last)
-    if innermost and not input.is_contiguous():
-        result = result.contiguous(memory_format=torch.channels_last)
-    return result.clone() if result is input else result
+                result = result.index_select(first + d, torch.tensor(index))
+    if result is start:
+        return input.clone()
+    if copied:
+        result = result.permute(0, -1, *range(1, input.dim() - 1))
+    return result.contiguous(memory_format=last) if innermost else result
 
 
 def _nearest(length: int, count: int, scale: float | None, exact: bool) -> list[int]:
