@@ -3,7 +3,8 @@
 usage: python bench/suite.py [-k REGEX] [--rounds 5] [--best] [--jax] [--write] [--keep FILE]
 
 models.py (training steps and inference), dynamic.py (what changes at each step), operations.py (single operations),
-halves.py (bfloat16 and float16), zoo_*.py (30 models as users write them; not part of the mean).
+halves.py (bfloat16 and float16), zoo_*.py (30 models as users write them, and some with their channels innermost;
+neither is part of the mean).
 Each side and mode is a process of its own with two threads; they take turns round by round and medians are compared.
 Between two rounds there is a pause, in which the threads of the side before fall asleep.
 --best adds PyTorch with `torch.compile` on model and loss, and flambeau with `flambeau.compile` on the whole step

@@ -13,7 +13,7 @@ from operations import OPERATIONS
 from workloads import Step
 from zoo_language import LANGUAGE
 from zoo_other import OTHER
-from zoo_vision import VISION
+from zoo_vision import INNERMOST, VISION
 
 DIFFERENT = (
     5  # calls one after the other that have operands of their own: the same expressions would be merged
@@ -24,6 +24,7 @@ TABLES: dict[str, dict[str, tuple[Callable[..., Step], str, int]]] = {
     "operations": OPERATIONS,
     "halves": HALVES,
     "zoo": {**VISION, **LANGUAGE, **OTHER},
+    "innermost": INNERMOST,
 }
 
 

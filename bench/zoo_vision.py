@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from models import classifier, trained
+from models import classifier, inference, residual_net, trained
 from workloads import Step, step_of
 
 
@@ -36,7 +37,26 @@ def vit(torch: Any, best: bool) -> Step:
     return classifier(torch, best, model, torch.randn(16, 3, 32, 32), 10, optimizer)
 
 
-def unet(torch: Any, best: bool) -> Step:
+def ordered(torch: Any, last: bool, *things: Any) -> Any:
+    """Models or pictures with the channels innermost in memory, if they shall be."""
+    return [t.to(memory_format=torch.channels_last) if last else t for t in things]
+
+
+def resnet(images: int, train: bool) -> Callable[[Any, bool, bool], Step]:
+    """ResNet-18 on 32x32: a training step or inference."""
+
+    def make(torch: Any, best: bool, last: bool) -> Step:
+        torch.manual_seed(0)
+        model, x = ordered(torch, last, residual_net(torch), torch.randn(images, 3, 32, 32))
+        if not train:
+            return inference(torch, best, model, x)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+        return classifier(torch, best, model, x, 10, optimizer)
+
+    return make
+
+
+def unet(torch: Any, best: bool, last: bool = False) -> Step:
     """Segmentation (Ronneberger and others 2015): 16 to 128 channels on 1x64x64, batch of 4."""
     torch.manual_seed(0)
     nn, F = torch.nn, torch.nn.functional
@@ -67,8 +87,8 @@ def unet(torch: Any, best: bool) -> Step:
                 x = join(torch.cat([kept.pop(), up(x)], dim=1))
             return self.out(x)
 
-    model = UNet()
-    x, y = torch.randn(4, 1, 64, 64), torch.randint(0, 2, (4, 64, 64))
+    model, x = ordered(torch, last, UNet(), torch.randn(4, 1, 64, 64))
+    y = torch.randint(0, 2, (4, 64, 64))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     return trained(torch, best, lambda x, y: F.cross_entropy(model(x), y), optimizer, x, y)
 
@@ -137,7 +157,7 @@ def diffusion(torch: Any, best: bool) -> Step:
     return trained(torch, best, loss, optimizer, torch.randn(8, 3, 32, 32))
 
 
-def mobilenet(torch: Any, best: bool) -> Step:
+def mobilenet(torch: Any, best: bool, last: bool = False) -> Step:
     """Inverted residuals with squeeze and excitation (Howard and others 2019): 3x64x64, batch of 16."""
     torch.manual_seed(0)
     nn, F = torch.nn, torch.nn.functional
@@ -177,8 +197,9 @@ def mobilenet(torch: Any, best: bool) -> Step:
         nn.Dropout(0.2),
         nn.Linear(80, 100),
     )
+    model, x = ordered(torch, last, model, torch.randn(16, 3, 64, 64))
     optimizer = torch.optim.RMSprop(model.parameters(), lr=1e-3, momentum=0.9)
-    return classifier(torch, best, model, torch.randn(16, 3, 64, 64), 100, optimizer)
+    return classifier(torch, best, model, x, 100, optimizer)
 
 
 def densenet(torch: Any, best: bool) -> Step:
@@ -284,7 +305,7 @@ def swin(torch: Any, best: bool) -> Step:
     return classifier(torch, best, model, torch.randn(8, 3, 32, 32), 10, optimizer)
 
 
-def dcgan(torch: Any, best: bool) -> Step:
+def dcgan(torch: Any, best: bool, last: bool = False) -> Step:
     """Two nets against each other (Radford and others 2015): 3x32x32, batch of 16, two optimisers."""
     torch.manual_seed(0)
     nn, F = torch.nn, torch.nn.functional
@@ -300,9 +321,10 @@ def dcgan(torch: Any, best: bool) -> Step:
         nn.Conv2d(64, 128, 4, 2, 1, bias=False), nn.BatchNorm2d(128), nn.LeakyReLU(0.2, True),
         nn.Conv2d(128, 1, 4), nn.Flatten(0),
     )  # fmt: skip
+    maker, judge, real = ordered(torch, last, maker, judge, torch.randn(16, 3, 32, 32))
     o1 = torch.optim.Adam(maker.parameters(), lr=2e-4, betas=(0.5, 0.999))
     o2 = torch.optim.Adam(judge.parameters(), lr=2e-4, betas=(0.5, 0.999))
-    real, yes, no = torch.randn(16, 3, 32, 32), torch.ones(16), torch.zeros(16)
+    yes, no = torch.ones(16), torch.zeros(16)
     loss = F.binary_cross_entropy_with_logits
 
     def step() -> Any:
@@ -346,4 +368,15 @@ VISION: dict[str, tuple[Callable[[Any, bool], Step], str, int]] = {
     "swin": (swin, "Swin, two blocks of 96, batch 8", 1),
     "dcgan": (dcgan, "DCGAN 32x32, batch 16", 1),
     "contrastive": (contrastive, "contrastive loss, 2 x 64", 5),
+}
+INNERMOST: dict[str, tuple[Callable[[Any, bool], Step], str, int]] = {
+    "resnet_last": (partial(resnet(32, True), last=True), "ResNet-18 on 32x32, batch 32", 1),
+    "resnet_infer_last": (
+        partial(resnet(32, False), last=True),
+        "ResNet-18 on 32x32, batch 32, inference",
+        1,
+    ),
+    "unet_last": (partial(unet, last=True), VISION["unet"][1], 1),
+    "mobilenet_last": (partial(mobilenet, last=True), VISION["mobilenet"][1], 1),
+    "dcgan_last": (partial(dcgan, last=True), VISION["dcgan"][1], 1),
 }
