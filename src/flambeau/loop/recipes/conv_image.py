@@ -51,7 +51,7 @@ class ConvSpec(NamedTuple):
     output's gradient in blocks of `block` ("unit": weights of neighbouring output channels are neighbours). flat: no
     depth. grouped: more than one group. by: what the lanes of a forward or data tile are, "pixels", "channels" or
     "planes" (positions, several rows of them: depthwise, of this window), or "winograd" (tiles of `block` x `block`
-    outputs; narrow: taps are not neighbours).
+    outputs; narrow: taps are not neighbours; "unit": output channels are, "turn": channels of the source are).
     direct (by channels): there is one tap and no padding; positions are packed as [tile][k][row] out of the source
     itself, which needs no copy. large (by channels): the positions of a few small images are one block. own (by
     pixels): weights, in the order of k, are read where they lie. last: images have their channels innermost, and their

@@ -242,7 +242,8 @@ def _winograd(
     few = kind != "weight" and many <= vector and not last
     # a vector of AVX-512 is a tile that the first cache holds with what is transformed; narrower ones go by two
     lanes = max(vector if few or target.vector_bits == 512 else 2 * vector, 8)
-    narrow = "no" if tuple(w[3:]) == (3, 1) else "turn" if last and ints["wc"] == 1 and ci >= 8 else "yes"
+    turned = last and ints["wc"] == 1 and ci >= 8
+    narrow = "no" if tuple(w[3:]) == (3, 1) else "unit" if ints["wo"] == 1 else "turn" if turned else "yes"
     rows = 6 if registers(target) == 16 else 8
     if last:
         lanes = 8 if min(ci, co) < lanes else lanes

@@ -214,10 +214,21 @@ class Nest(Panels):
             with b.for_("c", 0, i["ci"]) as c:
                 for half in range(0, pitch, WIDE):
                     base = b.let((first + half) * i["wo"] + c * i["wc"])
-                    for o in range(WIDE):
-                        b.prefetch(self.w, base + o * i["wo"] + AHEAD * i["wc"])
+                    self.ask(base)
+                    step = 1 if spec.narrow == "unit" else i["wo"]
                     with b.vfor("t", 0, WIDE, WIDE, full=True) as t:
-                        self.filter(self.taps(b.let(base + t * i["wo"])), b.let(to + c * pitch + half), t)
+                        self.filter(self.taps(b.let(base + t * step)), b.let(to + c * pitch + half), t)
+
+    def ask(self, base: Value) -> None:
+        """Have the lines of eight filters `AHEAD` channels further on brought near."""
+        b, i = self.b, self.i
+        far = b.let(base + AHEAD * i["wc"])
+        if self.spec.narrow == "unit":  # a line for each tap
+            for k in range(9):
+                b.prefetch(self.w, far + k // 3 * i["wh"] + k % 3 * i["ww"])
+            return
+        for o in range(WIDE):
+            b.prefetch(self.w, far + o * i["wo"])
 
     def taps(self, row: Value) -> list[Value]:
         """The taps of a filter of each lane."""
@@ -236,6 +247,8 @@ class Nest(Panels):
             c0 = b.let(minimum(begin, i["ci"] - WIDE), "c0")
             with b.for_("k", 0, 3) as k, b.for_("j", 0, 3) as j:
                 base = b.let((first + half) * i["wo"] + k * i["wh"] + j * i["ww"] + c0)
+                for o in range(WIDE):
+                    b.prefetch(w, base + o * i["wo"] + 2 * AHEAD)
                 put = b.let((k * 3 + j) * (WIDE * WIDE))
                 packing.transposed(b, w, base, i["wo"], WIDE, stage, put, WIDE)
             with b.for_("c", 0, WIDE) as c, b.vfor("t", 0, WIDE, WIDE, full=True) as t:
