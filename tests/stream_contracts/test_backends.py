@@ -76,6 +76,24 @@ def pooled() -> list[Any]:
     return [y, x.grad, F.avg_pool2d(x, 3, stride=2), F.adaptive_avg_pool2d(r(2, 3, 8, 9), (4, 1))]
 
 
+def sampled() -> list[Any]:
+    found = []
+    for mode, padding, sizes in (
+        ("bilinear", "zeros", (5, 6)),
+        ("bilinear", "reflection", (3, 4, 5)),
+        ("nearest", "border", (5, 6)),
+        ("bicubic", "reflection", (5, 6)),
+    ):
+        x, g = (
+            r(2, 3, *sizes).requires_grad_(),
+            r(2, 19, *(1,) * (len(sizes) - 1), len(sizes)).requires_grad_(),
+        )
+        y = F.grid_sample(x, g, mode, padding, align_corners=mode == "nearest")
+        y.square().sum().backward()
+        found += [y, x.grad, g.grad]
+    return found
+
+
 def written() -> list[Any]:
     x = r(6, 4)
     x[1:3].mul_(2)
@@ -148,6 +166,7 @@ PROGRAMS: dict[str, Callable[[], list[Any]]] = {
     "recurrence": recurrent,
     "pooling": pooled,
     "bags": bags,
+    "sampled": sampled,
     "cross entropy": lambda: [F.cross_entropy(r(6, 10), ints(1, 2, 3, 4, 5, 9), label_smoothing=0.1)],
     "training step": trained,
     "random": random_numbers,

@@ -275,10 +275,10 @@ def mixed(c: Call) -> Any:
     return c.run(self=c.whole("self"), dim=c.at["dim"] + 1)
 
 
-@rule("_read_at")
-def read_at(c: Call) -> Any:
+@rule("_grid_sampled_2d", "_grid_sampled_3d")
+def grid_sampled(c: Call) -> Any:
     """Samples as images."""
-    return as_samples(c.run(**{p: c.whole(p).flatten(0, 1) for p in ("input", "y", "x")}), c.level.size)
+    return as_samples(c.run(**{p: c.whole(p).flatten(0, 1) for p in ("input", "grid")}), c.level.size)
 
 
 @rule("_conv_data")

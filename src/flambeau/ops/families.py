@@ -48,6 +48,7 @@ FAMILIES = [
     "added",
     "convolution",
     "pooling",
+    "sampled",
     "random",
     "dropouts",
     "attention",

@@ -110,45 +110,6 @@ def index_select(self: T, dim: int, index: T) -> Any:
     return take(self, {d: along}, shape, [None if e == d else e for e in range(self.ndim)], INDEX)
 
 
-def _read_at_back(grad: Any, form: Any, *places: Any) -> Any:
-    """What was read goes back to where it stood; what comes together is added in order."""
-    shape, zero = base_shape(form), FUNCTIONS["_where"]
-    flat: Any = None
-    valid: Any = None
-    for p, n in zip(places, shape[2:]):
-        here = (p >= 0) & (p <= n - 1)
-        index = zero(here, p, 0).to(int64)
-        flat = index if flat is None else flat * n + index
-        valid = here if valid is None else valid & here
-    batch, channels, rest = *shape[:2], numel(shape[2:])
-    rows = zero(valid.unsqueeze(1), grad, 0).reshape((batch, channels, -1))
-    at = flat.reshape((batch, 1, -1)).expand((batch, channels, rows.shape[2]))
-    return FUNCTIONS["scatter_add"](zeros((batch, channels, rest), grad), 2, at, rows).reshape(shape)
-
-
-@op(
-    method=False,
-    grad={"input": lambda grad, y, x, form: _read_at_back(grad, form, y, x)},
-)
-def _read_at(input: T, y: T, x: T) -> Any:
-    """The images (N, C, H, W) at whole positions (N, ...) in every channel, 0 outside."""
-    shape, size = (*input.shape[:2], *y.shape[1:]), numel(input.shape[2:])
-    whole = int32 if size < 1 << 31 else int64  # AVX2 converts to the former, as opposed to the latter
-    flat: Any = None
-    valid: Any = None
-    for p, n in zip((y, x), input.shape[2:]):
-        p = p.view_as((p.shape[0], 1, *p.shape[1:]), (p.strides[0], 0, *p.strides[1:]), p.off)
-        zero, last = const(0, p.dtype), const(n - 1, p.dtype)
-        here = map_("and", map_("ge", p, zero, out=bool_), map_("le", p, last, out=bool_))
-        at = cast(map_("select", here, p, zero), whole)
-        flat = at if flat is None else map_("add", map_("mul", flat, const(n, whole)), at)
-        valid = here if valid is None else map_("and", valid, here)
-    images = contiguous(input)
-    images = images.view_as((*input.shape[:2], size), (input.shape[1] * size, size, 1), images.off)
-    read = take(images, {2: flat}, shape, [0, 1, None], INDEX)
-    return map_("select", expand(valid, shape), read, const(0, input.dtype))
-
-
 @op(
     name="_mixed",
     method=False,

@@ -21,6 +21,7 @@ FILES = (
     "pooling",
     "recurrence",
     "rows",
+    "sampled",
     "scatter",
     "external",
 )  # loaded when the first recipe is wanted

@@ -93,7 +93,7 @@ def scatter(node: PNode) -> Sequence[Launch]:
     columns = [(n, (along[a], src.strides[a], *[i.strides[a] for i in index])) for a, n in enumerate(shape)]
     free = merged([c for a, c in enumerate(columns) if a not in serial])
     ordered = merged([c for a, c in enumerate(columns) if a in serial])
-    rows = bool(free) and not any(any(s[2:]) for _, s in free)
+    rows = bool(free) and not any(any(s[2:]) for _, s in free) and max(map(abs, free[-1][1][:2])) <= 1
     line = innermost(free, ordered)
     inner = (free if line == "free" else ordered)[-1][1] if free or ordered else (0,) * (2 + len(at))
     ones = tuple(s == 1 and not rows for s in (*inner[1:], *[dest.strides[d] for d in at]))

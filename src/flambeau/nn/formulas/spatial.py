@@ -217,83 +217,13 @@ def grid_sample(
         )
     if mode == "bicubic" and n != 2:
         raise RuntimeError("grid_sampler(): bicubic interpolation only supports 4D input")
-    places = []
-    for d in range(n):  # the grid names the last dimension first
-        length = input.size(2 + d)
-        g = grid[..., n - 1 - d]
-        at = (g + 1) / 2 * (length - 1) if align_corners else ((g + 1) * length - 1) / 2
-        places.append(at if mode == "bicubic" else _inside(at, length, padding_mode, bool(align_corners)))
-    taps = [_taps(at, mode) for at in places]
-    total = None
-    for choice in _products(taps):
-        offsets = [c[0] for c in choice]
-        part = _read(input, offsets, padding_mode, bool(align_corners), mode == "bicubic")
-        for _, weight in choice:
-            if weight is not None:
-                part = part * weight.unsqueeze(1)
-        total = part if total is None else total + part
-    if mode == "nearest" and grid.requires_grad:  # its gradient is zero, as opposed to none
-        total = torch.where(torch.ones((), dtype=torch.bool), total, grid[..., 0].unsqueeze(1))
-    return total
-
-
-def _taps(at: Tensor, mode: str) -> list[tuple[Tensor, Any]]:
-    """(position, weight) of the neighbours that take part in one dimension."""
-    if mode == "nearest":
-        return [(torch.round(at).detach(), None)]
-    low = torch.floor(at).detach()
-    t = at - low
-    if mode == "bicubic":
-        return [(low + offset, weight) for offset, weight in _cubic(t, -0.75)]
-    return [(low, 1 - t), (low + 1, t)]
-
-
-def _products(taps: list[list]) -> list[list]:
-    found: list[list] = [[]]
-    for options in taps:
-        found = [[*chosen, option] for chosen in found for option in options]
-    return found
-
-
-def _inside(at: Tensor, length: int, padding_mode: str, align_corners: bool) -> Tensor:
-    """Coordinates brought into the input by clipping or reflecting."""
-    if padding_mode == "border":
-        return _clipped(at, length)
-    if padding_mode == "reflection":
-        low, span = (0.0, float(length - 1)) if align_corners else (-0.5, float(length))
-        if span == 0:
-            return torch.zeros_like(at)
-        offset = torch.abs(at - low)
-        flips = torch.floor(offset / span).detach()
-        rest = offset - flips * span
-        folded = torch.where(torch.remainder(flips, 2) == 0, rest + low, span - rest + low)
-        return _clipped(folded, length)
-    return at
-
-
-def _clipped(at: Tensor, length: int) -> Tensor:
-    """Coordinates brought to 0 or length - 1; there, also on the border itself, they have no gradient."""
-    inside = (at > 0) & (at < length - 1)
-    return torch.where(inside, at, torch.clamp(at, 0, length - 1).detach())
-
-
-def _read(input: Tensor, at: list[Tensor], padding_mode: str, align_corners: bool, fold: bool) -> Tensor:
-    """The input at whole positions, 0 outside."""
-    sizes = input.shape[2:]
-    if fold:
-        at = [_inside(place, length, padding_mode, align_corners) for place, length in zip(at, sizes)]
-    if len(at) == 2:
-        return ops._read_at(input, *at)
-    flat, valid = None, None
-    for place, length in zip(at, sizes):
-        here = (place >= 0) & (place <= length - 1)
-        index = torch.clamp(torch.where(here, place, torch.zeros_like(place)), 0, length - 1).to(torch.int64)
-        flat = index if flat is None else flat * length + index
-        valid = here if valid is None else valid & here
-    batch, channels = input.shape[:2]
-    picked = input.flatten(2).gather(2, flat.reshape(batch, 1, -1).expand(-1, channels, -1))
-    picked = picked.reshape(batch, channels, *flat.shape[1:])
-    return torch.where(valid.unsqueeze(1), picked, torch.zeros((), dtype=input.dtype, device=input.device))
+    if 0 in input.shape[2:]:
+        raise RuntimeError(
+            "grid_sampler(): expected input to have non-empty spatial dimensions, but input has sizes "
+            f"{list(input.shape)}"
+        )
+    sampled = ops._grid_sampled_2d if n == 2 else ops._grid_sampled_3d
+    return sampled(input, grid, mode, padding_mode, bool(align_corners))
 
 
 def fractional_max_pool(
