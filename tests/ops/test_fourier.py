@@ -171,3 +171,49 @@ def test_the_convolution_theorem() -> None:
     found = flambeau.fft.irfft(flambeau.fft.rfft(x) * flambeau.fft.rfft(y), n=6)
     wanted = sum(x[:, [(i - k) % 6 for i in range(6)]] * y[:, k : k + 1] for k in range(6))
     assert flambeau.allclose(found, wanted)
+
+
+SIZES = [1, 2, 7, 12, 13, 16, 22, 30, 48, 64, 100, 121, 194, 400, 1000, 2048]  # 194: NumPy's
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_sizes_and_layouts(n: int) -> None:
+    """Lanes that are points and lanes that are columns, more of both than fill vectors, strided and turned ones."""
+    gen = np.random.default_rng(n)
+    z = gen.standard_normal((2, 19, n)) + 1j * gen.standard_normal((2, 19, n))
+    F = flambeau.fft
+    for d, tolerance in ((np.complex64, 1e-6), (np.complex128, 2e-15)):
+        x = z.astype(d)
+        t, exact = flambeau.tensor(x), x.astype(np.complex128)
+        whole, half = np.fft.fft(exact), exact[..., : n // 2 + 1]
+        found = [
+            (F.fft(t), whole),
+            (
+                F.ifft(t.transpose(1, 2), dim=1, norm="forward"),
+                np.fft.ifft(exact, norm="forward").swapaxes(1, 2),
+            ),
+            (
+                F.fft(t.transpose(1, 2).contiguous(), dim=1, norm="ortho"),
+                np.fft.fft(exact, norm="ortho").swapaxes(1, 2),
+            ),
+            (F.fft(t[:, ::3]), whole[:, ::3]),
+            (F.rfft(t.real), np.fft.rfft(exact.real)),
+            (F.irfft(t[..., : n // 2 + 1], n=n), np.fft.irfft(half, n=n)),
+        ]
+        for got, want in found:
+            assert abs(got.numpy() - want).max() <= tolerance * np.log2(n + 1) * abs(want).max()
+
+
+def test_ends_of_real_spectra_are_real() -> None:
+    x = flambeau.fft.rfft(flambeau.randn(5, 96))
+    assert (x.imag[:, [0, -1]] == 0).all()
+    turned = x.clone()
+    turned.imag[:, [0, -1]] = 3.0  # what is not of a real signal is not looked at
+    assert (flambeau.fft.irfft(turned) == flambeau.fft.irfft(x)).all()
+
+
+def test_rows_do_not_meet() -> None:
+    x = flambeau.randn(4, 40)
+    want = flambeau.fft.rfft(x)
+    x[1] = float("inf")
+    assert (flambeau.fft.rfft(x)[[0, 2, 3]] == want[[0, 2, 3]]).all()

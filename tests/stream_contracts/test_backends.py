@@ -94,6 +94,19 @@ def sampled() -> list[Any]:
     return found
 
 
+def transformed() -> list[Any]:
+    x, found = r(3, 40).requires_grad_(), []
+    for y in (
+        torch.fft.fft(x.double()),
+        torch.fft.rfft(x),
+        torch.fft.fft2(x[:, ::2]),
+        torch.fft.irfft(torch.fft.rfft(x[:, :26])),
+    ):
+        part = torch.view_as_real(y) if y.is_complex() else y
+        found += [part, *torch.autograd.grad(part.square().sum(), x)]
+    return [*found, torch.view_as_real(torch.fft.ifft(torch.fft.fft(r(35, 18), dim=0), dim=0))]
+
+
 def written() -> list[Any]:
     x = r(6, 4)
     x[1:3].mul_(2)
@@ -166,6 +179,7 @@ PROGRAMS: dict[str, Callable[[], list[Any]]] = {
     "recurrence": recurrent,
     "pooling": pooled,
     "bags": bags,
+    "Fourier": transformed,
     "sampled": sampled,
     "cross entropy": lambda: [F.cross_entropy(r(6, 10), ints(1, 2, 3, 4, 5, 9), label_smoothing=0.1)],
     "training step": trained,

@@ -18,6 +18,7 @@ FILES = (
     "bags",
     "contraction",
     "draws",
+    "fourier",
     "pooling",
     "recurrence",
     "rows",
