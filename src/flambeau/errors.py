@@ -87,6 +87,10 @@ def place(where: Site | None) -> str:
     return f"{code.co_filename}:{line}"
 
 
+class LinAlgError(RuntimeError):
+    """A matrix for which a routine has no answer (singular, not positive-definite)."""
+
+
 class Deferred:
     """An error that can be found only when a recorded operation runs, or that was found then.
 

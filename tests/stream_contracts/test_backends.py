@@ -107,6 +107,18 @@ def transformed() -> list[Any]:
     return [*found, torch.view_as_real(torch.fft.ifft(torch.fft.fft(r(35, 18), dim=0), dim=0))]
 
 
+def eliminated() -> list[Any]:
+    x, y = r(2, 11, 11), r(2, 11, 19, seed=1)
+    s = (x @ x.mT + 11 * torch.eye(11)).requires_grad_()
+    made = [
+        torch.linalg.solve(s, y),
+        torch.linalg.cholesky(s),
+        torch.linalg.solve_triangular(s, y, upper=True),
+    ]
+    (grad,) = torch.autograd.grad(sum(t.square().sum() for t in made), s)
+    return [*made, grad, *torch.linalg.lu_factor_ex(x[:, :9]), torch.linalg.det(x)]
+
+
 def written() -> list[Any]:
     x = r(6, 4)
     x[1:3].mul_(2)
@@ -179,6 +191,7 @@ PROGRAMS: dict[str, Callable[[], list[Any]]] = {
     "recurrence": recurrent,
     "pooling": pooled,
     "bags": bags,
+    "elimination": eliminated,
     "Fourier": transformed,
     "sampled": sampled,
     "cross entropy": lambda: [F.cross_entropy(r(6, 10), ints(1, 2, 3, 4, 5, 9), label_smoothing=0.1)],

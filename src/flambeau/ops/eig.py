@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..stream.external import routine
-from .entry import T, composite, op
+from .entry import NONE, T, composite, op
 from .linalg import FACE, LinAlgError, _over, _solve, external, linalg, mH, outputs, square
 from .structures import named
 
@@ -15,10 +15,25 @@ def eigen_of_any(A: Any, name: str) -> Any:
     """(eigenvalues, eigenvectors of length 1)."""
     import numpy as np
 
+    return _found(np.linalg.eig, A, name)
+
+
+@routine
+def eigenvalues_of_any(A: Any, name: str) -> Any:
+    """The eigenvalues."""
+    import numpy as np
+
+    return _found(np.linalg.eigvals, A, name)
+
+
+def _found(decompose: Any, A: Any, name: str) -> Any:
+    import numpy as np
+
     if not np.isfinite(A).all():
         raise RuntimeError(f"{name}: input tensor should not contain infs or NaNs.")
     try:
-        return tuple(np.linalg.eig(A))
+        found = decompose(A)
+        return tuple(found) if isinstance(found, tuple) else found
     except np.linalg.LinAlgError:
         raise LinAlgError(
             f"{name}: The algorithm failed to converge because the input matrix is ill-conditioned."
@@ -61,7 +76,14 @@ def eig(A: Any, *, out: Any = None) -> Any:
     return outputs(_eig(A, "torch.linalg.eig"), out)
 
 
+@op(**linalg("_eigenvalues_of_any"), grad=NONE)
+def _eigenvalues_of_any(A: T, name: str) -> Any:
+    return external("eigenvalues_of_any", [A], [(tuple(A.shape[:-1]), A.dtype.to_complex())], name)[0]
+
+
 @composite(**FACE, faces={"linalg": "eigvals"})
 def eigvals(A: Any, *, out: Any = None) -> Any:
     """The eigenvalues of square matrices, complex and in no order."""
-    return outputs(_eig(A, "torch.linalg.eigvals")[0], out)
+    name = "torch.linalg.eigvals"
+    square(name, A)
+    return outputs(_eig(A, name)[0] if A.requires_grad else _eigenvalues_of_any(A, name), out)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..dtypes import int32
-from ..errors import fail
+from ..errors import LinAlgError, fail
 from ..stream.external import routine
-from ..stream.graph import Val, opaque
+from ..stream.graph import Val, expand, map_, opaque, reduce_
+from . import elimination
 from .compare import _where
 from .elementwise import into
 from .entry import FACES, FUNCTIONS, NONE, T, composite, op
@@ -15,10 +16,6 @@ from .rules import SCALAR_NAMES
 from .structures import named
 
 FACE = {"method": False, "function": False}
-
-
-class LinAlgError(RuntimeError):
-    """A matrix for which a routine has no answer (singular, not positive-definite)."""
 
 
 FACES.setdefault("linalg", {})["LinAlgError"] = LinAlgError
@@ -144,6 +141,8 @@ def inverse(A: Any, name: str, check: bool) -> Any:
 def inv(A: T) -> Any:
     """The inverse of square matrices."""
     square("linalg.inv", A)
+    if elimination.own(A):
+        return elimination.solved(A, elimination.identity(A), "linalg.inv")
     return external("inverse", [A], [(tuple(A.shape), A.dtype)], "linalg.inv", True)[0]
 
 
@@ -165,6 +164,8 @@ def singular_at(A: Any) -> Any:
 
 @op(**linalg("_singular"), grad=NONE)
 def _singular(A: T) -> Any:
+    if elimination.own(A):
+        return elimination.factors(A)[3]
     return external("singular_at", [A], [(tuple(A.shape[:-2]), int32)])[0]
 
 
@@ -242,6 +243,10 @@ def _cofactors_back(A: T, G: T) -> Any:
 def det(A: T) -> Any:
     """The determinant of square matrices."""
     square("linalg.det", A)
+    if elimination.own(A):
+        lu, pivots, _, _ = elimination.factors(A)
+        size = reduce_("mul", elimination.diagonal(lu), (A.ndim - 2,))
+        return map_("mul", size, elimination.parity(pivots, A.dtype))
     return external("determinant", [A], [(tuple(A.shape[:-2]), A.dtype)])[0]
 
 
@@ -279,6 +284,11 @@ def linalg_slogdet(A: T) -> Any:
     """(sign, log |determinant|) of square matrices; of complex ones the sign is a number of absolute value 1."""
     square("linalg.slogdet", A)
     shape = tuple(A.shape[:-2])
+    if elimination.own(A):
+        lu, pivots, _, _ = elimination.factors(A)
+        d, last = elimination.diagonal(lu), (A.ndim - 2,)
+        sign = map_("mul", reduce_("mul", map_("sign", d), last), elimination.parity(pivots, A.dtype))
+        return SignAndLog(sign, reduce_("add", map_("log", map_("abs", d)), last))
     return SignAndLog(*external("sign_and_log", [A], [(shape, A.dtype), (shape, A.dtype.part)]))
 
 
@@ -330,6 +340,8 @@ def _solve(A: T, B: T) -> Any:
             f"{B.shape[-2]}x{B.shape[-1]})",
         )
     batch = broadcast("linalg.solve", tuple(A.shape[:-2]), tuple(B.shape[:-2]))
+    if elimination.own(A) and elimination.own(B) and A.dtype is B.dtype:
+        return elimination.solved(A, expand(B, (*batch, *B.shape[-2:])), "torch.linalg.solve")
     return external("solution", [A, B], [((*batch, *B.shape[-2:]), A.dtype)], "torch.linalg.solve")[0]
 
 
@@ -354,56 +366,6 @@ SolveEx = named("linalg_solve_ex", ["result", "info"])
 def solve_ex(A: Any, B: Any, *, left: bool = True, check_errors: bool = False, out: Any = None) -> Any:
     """(X of A X = B, info): info is 0 where A is invertible."""
     return outputs(SolveEx(solve(A, B, left=left), _singular(A.detach())), out)
-
-
-def _masked(A: Any, upper: bool, unitriangular: bool) -> Any:
-    part = A.triu(1 if unitriangular else 0) if upper else A.tril(-1 if unitriangular else 0)
-    return part + FUNCTIONS["eye"](A.shape[-1], dtype=A.dtype) if unitriangular else part
-
-
-@composite(**FACE, faces={"linalg": "solve_triangular"})
-def solve_triangular(
-    A: Any, B: Any, *, upper: bool, left: bool = True, unitriangular: bool = False, out: Any = None
-) -> Any:
-    """X of A X = B (X A = B if not left) for a triangular A."""
-    part = _masked(A, upper, unitriangular)
-    return outputs(_solve(part, B) if left else mT(_solve(mT(part), mT(B))), out)
-
-
-TriangularSolve = named("triangular_solve", ["solution", "cloned_coefficient"])
-
-
-@composite()
-def triangular_solve(
-    b: Any,
-    A: Any,
-    upper: bool = True,
-    transpose: bool = False,
-    unitriangular: bool = False,
-    *,
-    out: Any = None,
-) -> Any:
-    """(X of A X = b for a triangular A, a copy of A)."""
-    part = _masked(A, upper, unitriangular)
-    return outputs(TriangularSolve(_solve(mT(part) if transpose else part, b), A.clone()), out)
-
-
-def _gram(L: Any, upper: bool) -> Any:
-    """L L^H (U^H U if upper) of a triangle; its gradient is that of a full matrix, as in PyTorch."""
-    part = (L.triu() if upper else L.tril()).detach() + (L - L.detach())
-    return mH(part) @ part if upper else part @ mH(part)
-
-
-@composite()
-def cholesky_solve(B: Any, L: Any, upper: bool = False, *, out: Any = None) -> Any:
-    """X of L L^H X = B (U^H U X = B if upper)."""
-    return outputs(_solve(_gram(L, upper), B), out)
-
-
-@composite()
-def cholesky_inverse(L: Any, upper: bool = False, *, out: Any = None) -> Any:
-    """The inverse of L L^H (of U^H U if upper)."""
-    return outputs(inv(_gram(L, upper)), out)
 
 
 # --- decompositions -----------------------------------------------------------------------------------------------
@@ -437,6 +399,9 @@ def _cholesky_back(grads: Any, L: Any, upper: bool) -> Any:
         L, g = mH(L), mH(g)
     phi = mH(L) @ g
     phi = (phi.tril() + mH(phi.tril(-1))) * 0.5
+    if elimination.own(L):
+        half = FUNCTIONS["_triangular"](mT(L), phi, True, False)
+        return mT(FUNCTIONS["_triangular"](mT(L), mT(half), True, False))
     inverse = inv(L)
     return mH(inverse) @ phi @ inverse
 
@@ -455,6 +420,9 @@ def cholesky_ex(self: T, *, upper: bool = False, check_errors: bool = False) -> 
     """(L, info): info is 0 where the matrix is positive-definite."""
     square("linalg.cholesky", self)
     outs = [(tuple(self.shape), self.dtype), (tuple(self.shape[:-2]), int32)]
+    if elimination.own(self):
+        check = "linalg.cholesky" if check_errors else ""
+        return CholeskyEx(*elimination.cholesky(self, upper, check))
     return CholeskyEx(*external("cholesky_factor", [self], outs, upper, check_errors))
 
 
@@ -524,10 +492,26 @@ def eigh(A: Any, UPLO: str = "L", *, out: Any = None) -> Any:
     return outputs(_eigh(A, UPLO), out)
 
 
+@routine
+def eigenvalues(A: Any, uplo: Any) -> Any:
+    """The eigenvalues of symmetric matrices."""
+    import numpy as np
+
+    return np.linalg.eigvalsh(A, uplo)
+
+
+@op(**linalg("_eigenvalues"), grad=NONE)
+def _eigenvalues(A: T, UPLO: str) -> Any:
+    return external("eigenvalues", [A], [(tuple(A.shape[:-1]), A.dtype.part)], UPLO.upper())[0]
+
+
 @composite(**FACE, faces={"linalg": "eigvalsh"})
 def eigvalsh(A: Any, UPLO: str = "L", *, out: Any = None) -> Any:
     """The eigenvalues of symmetric matrices, ascending."""
-    return outputs(_eigh(A, UPLO)[0], out)
+    square("linalg.eigh", A)
+    if A.requires_grad or UPLO.upper() not in ("L", "U"):  # the gradient needs the vectors
+        return outputs(_eigh(A, UPLO)[0], out)
+    return outputs(_eigenvalues(A, UPLO), out)
 
 
 @routine
@@ -596,10 +580,25 @@ def linalg_svd(A: Any, full_matrices: bool = True, *, driver: Any = None, out: A
     return outputs(_svd(A, full_matrices), out)
 
 
+@routine
+def singular_values_alone(A: Any) -> Any:
+    """S."""
+    import numpy as np
+
+    return np.linalg.svd(A, compute_uv=False)
+
+
+@op(**linalg("_singular_values"), grad=NONE)
+def _singular_values(A: T) -> Any:
+    outs = [((*A.shape[:-2], min(A.shape[-2:])), A.dtype.part)]
+    return external("singular_values_alone", [A], outs)[0]
+
+
 @composite(**FACE, faces={"linalg": "svdvals"})
 def svdvals(A: Any, *, driver: Any = None, out: Any = None) -> Any:
     """The singular values, descending."""
-    return outputs(_svd(A, False)[1], out)
+    matrices("linalg.svd", A)
+    return outputs(_svd(A, False)[1] if A.requires_grad else _singular_values(A), out)
 
 
 SvdV = named("svd", ["U", "S", "V"])

@@ -5,11 +5,23 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..dtypes import int32
+from ..dtypes import int32, int64
 from ..errors import fail
 from ..stream.external import routine
+from . import elimination
 from .entry import FUNCTIONS, NONE, T, composite, op
-from .linalg import FACE, LinAlgError, _solve, external, matrices, mH, mT, outputs, reflected
+from .linalg import (
+    FACE,
+    LinAlgError,
+    _solve,
+    external,
+    matrices,
+    mH,
+    mT,
+    outputs,
+    reflected,
+)
+from .solutions import solve_triangular
 from .structures import named
 
 
@@ -54,13 +66,13 @@ def _order(pivots: Any, m: int) -> Any:
 
 @routine
 def lu_compact(A: Any, pivot: bool, check: bool) -> Any:
-    """(LU in one matrix, pivots, info); LinAlgError for a zero pivot if asked to check."""
+    """(LU in one matrix, pivots, info, the order of rows); LinAlgError for a zero pivot if asked to check."""
     LU, pivots, info = _eliminate(A, pivot)
     if check and info.any():
         raise LinAlgError(
             f"torch.linalg.lu_factor: U[{info.max()},{info.max()}] is zero and using it on lu_solve would result in a division by zero."
         )
-    return LU, pivots, info
+    return LU, pivots, info, _order(pivots, A.shape[-2])
 
 
 @routine
@@ -115,36 +127,45 @@ LuUnpack = named("lu_unpack", ["P", "L", "U"])
     method=False,
     function=False,
     node="LinalgLuFactorExBackward0",
-    results=("LU", "pivots", "info"),
+    results=("LU", "pivots", "info", "order"),
     grad={"A": _lu_back},
 )
 def _lu_factor(A: T, pivot: bool, check: bool) -> Any:
     matrices("torch.linalg.lu_factor", A)
     *batch, m, n = A.shape
-    outs = [(tuple(A.shape), A.dtype), ((*batch, min(m, n)), int32), (tuple(batch), int32)]
-    return LuFactorEx(*external("lu_compact", [A], outs, pivot, check))
+    if elimination.own(A):
+        LU, pivots, order, info = elimination.factors(A, pivot, "torch.linalg.lu_factor" if check else "")
+        return LU, pivots, info, order
+    outs = [
+        (tuple(A.shape), A.dtype),
+        ((*batch, min(m, n)), int32),
+        (tuple(batch), int32),
+        ((*batch, m), int64),
+    ]
+    return tuple(external("lu_compact", [A], outs, pivot, check))
 
 
 @composite(**FACE, faces={"linalg": "lu_factor_ex"})
 def lu_factor_ex(A: Any, *, pivot: bool = True, check_errors: bool = False, out: Any = None) -> Any:
     """(L and U in one matrix, pivots, info)."""
-    return outputs(_lu_factor(A, pivot, check_errors), out)
+    return outputs(LuFactorEx(*_lu_factor(A, pivot, check_errors)[:3]), out)
 
 
 @composite(**FACE, faces={"linalg": "lu_factor"})
 def lu_factor(A: Any, *, pivot: bool = True, out: Any = None) -> Any:
     """(L and U in one matrix, pivots)."""
-    LU, pivots, _ = _lu_factor(A, pivot, False)
+    LU, pivots, *_ = _lu_factor(A, pivot, False)
     return outputs(LuFactor(LU, pivots), out)
 
 
 @composite(name="_linalg_lu", **FACE, faces={"linalg": "lu"})
 def linalg_lu(A: Any, *, pivot: bool = True, out: Any = None) -> Any:
     """(P, L, U): A = P L U."""
-    LU, pivots, _ = _lu_factor(A, pivot, False)
+    LU, _, _, order = _lu_factor(A, pivot, False)
     L, U = _factors(LU)
+    rows = FUNCTIONS["arange"](A.shape[-2]).unsqueeze(-1)
     P = (
-        _permutation(pivots, A.shape[-2], LU.detach())
+        (order.unsqueeze(-2) == rows).to(LU.dtype)
         if pivot
         else FUNCTIONS["zeros_like"](LU.detach().narrow(-1, 0, 0).reshape([-1])[:0])
     )
@@ -154,7 +175,7 @@ def linalg_lu(A: Any, *, pivot: bool = True, out: Any = None) -> Any:
 @composite()
 def lu(self: Any, pivot: bool = True, get_infos: bool = False, out: Any = None) -> Any:
     """(L and U in one matrix, pivots[, info])."""
-    LU, pivots, info = _lu_factor(self, pivot, False)
+    LU, pivots, info, _ = _lu_factor(self, pivot, False)
     result: Any = LuFactorEx(LU, pivots, info) if get_infos else LuFactor(LU, pivots)
     if out is not None:
         from .elementwise import into
@@ -184,10 +205,18 @@ def linalg_lu_solve(
     LU: Any, pivots: Any, B: Any, *, left: bool = True, adjoint: bool = False, out: Any = None
 ) -> Any:
     """X of A X = B (X A = B if not left; of A^H if adjoint) for A given by its compact factors."""
+    if not left:
+        return outputs(mH(linalg_lu_solve(LU, pivots, mH(B), adjoint=not adjoint)), out)
     L, U = _factors(LU)
-    A = _permutation(pivots, LU.shape[-2], LU.detach()) @ L @ U
+    P = _permutation(pivots, LU.shape[-2], LU.detach())
+    if elimination.own(LU) and elimination.own(B):
+        solve = solve_triangular
+        if adjoint:
+            return outputs(P @ solve(mT(L), solve(mT(U), B, upper=False), upper=True), out)
+        return outputs(solve(U, solve(L, mT(P) @ B, upper=False, unitriangular=True), upper=True), out)
+    A = P @ L @ U
     A = mH(A) if adjoint else A
-    return outputs(_solve(A, B) if left else mT(_solve(mT(A), mT(B))), out)
+    return outputs(_solve(A, B), out)
 
 
 @composite()

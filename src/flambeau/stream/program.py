@@ -587,13 +587,15 @@ def run_segment(program: Program, segment: Any, values: Sequence[Any], position:
 
 
 def check_error(program: Program, at: int, error: tuple[int, int, int], progress: Any = None) -> Exception:
-    """The exception of a failed check: IndexError with the value, its position and the valid range."""
+    """The exception of a failed check: that of its launch, or IndexError with the value, its position and its range."""
     launch = program.launches[at]
     code, value, position = error
     label, extent, form, *dim = launch.checks.get(code, ("index", 0, None))
     name = (form.name if form is not None else launch.title).strip("_").removesuffix("_direct")
     if progress is not None:
         progress.failed = form
+    if callable(label):
+        return Deferred(*label(value, position)).error()
     where = f" {dim[0]}" if dim else ""
     text = (
         f"{name}: {label} {value} is out of bounds for dimension{where} with size {extent}; got "

@@ -18,6 +18,7 @@ FILES = (
     "bags",
     "contraction",
     "draws",
+    "elimination",
     "fourier",
     "pooling",
     "recurrence",
