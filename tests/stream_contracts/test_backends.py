@@ -119,6 +119,14 @@ def eliminated() -> list[Any]:
     return [*made, grad, *torch.linalg.lu_factor_ex(x[:, :9]), torch.linalg.det(x)]
 
 
+def aligned() -> list[Any]:
+    x = r(7, 2, 5).requires_grad_()
+    loss = F.ctc_loss(
+        x.log_softmax(-1), torch.tensor([[1, 1, 4], [2, 3, 3]]), [7, 5], [3, 2], reduction="none"
+    )
+    return [loss, *torch.autograd.grad(loss.sum(), x)]
+
+
 def written() -> list[Any]:
     x = r(6, 4)
     x[1:3].mul_(2)
@@ -191,6 +199,7 @@ PROGRAMS: dict[str, Callable[[], list[Any]]] = {
     "recurrence": recurrent,
     "pooling": pooled,
     "bags": bags,
+    "alignment": aligned,
     "elimination": eliminated,
     "Fourier": transformed,
     "sampled": sampled,

@@ -59,6 +59,7 @@ FAMILIES = [
     "lowrank",
     "eig",
     "sampling",
+    "alignment",
     "spectral",
     "operators",
     "lists",

@@ -30,7 +30,7 @@ from ..shapes import (
 from ..symbols import Real, Whole
 from .value import COMPLEX_NUMBER, LOCAL, Meta, intern_meta
 
-LOOKING = ("scatter", "bags", "cholesky", "lu")  # opaque nodes that check indices or what they compute
+LOOKING = ("scatter", "bags", "cholesky", "lu", "ctc")  # opaque nodes that check indices or what they compute
 
 
 class Buffer:

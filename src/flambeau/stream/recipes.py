@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .program import Launch
 
 FILES = (
+    "alignment",
     "attention",
     "bags",
     "contraction",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import flambeau as torch
 
+from ...ops.alignment import OP_BY_OP
 from ..functional.loss import reduced
+from ..functional.table import ops
 
 Tensor = Any
 
@@ -62,7 +65,7 @@ def ctc_loss(
     reduction: str = "mean",
     zero_infinity: bool = False,
 ) -> Tensor:
-    """-log of the summed probability of all alignments, by the forward recursion over 2 S + 1 states."""
+    """-log of the summed probability of all alignments, over 2 S + 1 states."""
     batched = log_probs.dim() == 3
     if not batched:
         log_probs = log_probs.unsqueeze(1)
@@ -71,39 +74,54 @@ def ctc_loss(
     in_lengths, out_lengths = (_lengths(v) for v in (input_lengths, target_lengths))
     longest = max(out_lengths, default=0)
     labels = _padded_targets(targets, out_lengths, longest, blank)
-    steps, batch, _ = log_probs.shape
     place = {"device": log_probs.device}
-    states = torch.full((batch, 2 * longest + 1), blank, dtype=torch.int64, **place)
+    states = torch.full((log_probs.shape[1], 2 * longest + 1), blank, dtype=torch.int64, **place)
     if longest:
         states[:, 1::2] = labels
-    never = torch.full((batch, 2 * longest + 3), float("-inf"), dtype=log_probs.dtype, **place)
-    emitted = log_probs.gather(2, states.unsqueeze(0).expand(steps, -1, -1))
-    skips = torch.zeros_like(states, dtype=torch.bool)
-    if longest > 1:
-        skips[:, 3::2] = labels[:, 1:] != labels[:, :-1]
-    outside = never[:, : states.size(1)]
-    first = torch.arange(states.size(1), **place) < 2
-    alpha = torch.where(first, emitted[0], outside)
-    ends = torch.tensor(in_lengths, **place).unsqueeze(1)
-    for t in range(1, steps):
-        padded = torch.cat([never[:, :2], alpha], 1)
-        ways = torch.stack([alpha, padded[:, 1:-1], torch.where(skips, padded[:, :-2], outside)])
-        alpha = torch.where(ends > t, _log_sum(ways) + emitted[t], alpha)
-    last = 2 * torch.tensor(out_lengths, **place).unsqueeze(1)
-    before = torch.where(last > 0, alpha.gather(1, (last - 1).clamp(min=0)), never[:, :1])
-    loss = -_log_sum(torch.cat([alpha.gather(1, last), before], 1).t())
-    # PyTorch's gradient takes log_probs for the result of log_softmax: it is exp(log_probs) larger.
-    running = (torch.arange(steps, **place).view(-1, 1) < ends.view(1, -1)).unsqueeze(2)
-    extra = torch.where(running, log_probs.detach().exp() * log_probs, torch.zeros_like(log_probs)).sum(
-        (0, 2)
-    )
-    loss = loss + (extra - extra.detach())
+    ends = torch.tensor(in_lengths, **place)
+    wide = log_probs.float() if log_probs.dtype.itemsize < 4 else log_probs
+    loss = ops._ctc(wide, states, ends, 2 * torch.tensor(out_lengths, **place), zero_infinity)[0]
+    loss = loss.to(log_probs.dtype)
     if zero_infinity:
         loss = torch.where(torch.isinf(loss), torch.zeros_like(loss), loss)
     if reduction == "mean":
         return (loss / torch.tensor(out_lengths, dtype=loss.dtype, **place).clamp(min=1)).mean()
     loss = reduced(loss, reduction)
     return loss if batched or reduction == "sum" else loss.squeeze(0)
+
+
+def _op_by_op(
+    grad: Tensor, log_probs: Tensor, states: Tensor, ends: Tensor, lasts: Tensor, zero_infinity: bool
+) -> Tensor:
+    """The gradient as that of the forward recursion over states, which has a gradient itself."""
+    with torch.enable_grad():
+        loss = _recursion(log_probs, states, ends.unsqueeze(1), lasts.unsqueeze(1))
+        (found,) = torch.autograd.grad(loss, log_probs, grad, create_graph=True)
+        # PyTorch's gradient takes log_probs for the result of log_softmax: it is exp(log_probs) larger.
+        steps = torch.arange(log_probs.size(0), device=log_probs.device).view(-1, 1)
+        found = torch.where((steps < ends).unsqueeze(2), found + log_probs.exp() * grad.view(-1, 1), 0.0)
+        none = torch.isinf(loss).view(-1, 1)
+        return torch.where(none & (steps < ends).unsqueeze(2), 0.0 if zero_infinity else math.nan, found)
+
+
+OP_BY_OP.append(_op_by_op)
+
+
+def _recursion(log_probs: Tensor, states: Tensor, ends: Tensor, last: Tensor) -> Tensor:
+    steps, batch, _ = log_probs.shape
+    place, count = {"device": log_probs.device}, states.size(1)
+    never = torch.full((batch, count + 2), float("-inf"), dtype=log_probs.dtype, **place)
+    emitted = log_probs.gather(2, states.unsqueeze(0).expand(steps, -1, -1))
+    skips = torch.zeros_like(states, dtype=torch.bool)
+    skips[:, 2:] = states[:, 2:] != states[:, :-2]
+    outside = never[:, :count]
+    alpha = torch.where(torch.arange(count, **place) < 2, emitted[0], outside)
+    for t in range(1, steps):
+        padded = torch.cat([never[:, :2], alpha], 1)
+        ways = torch.stack([alpha, padded[:, 1:-1], torch.where(skips, padded[:, :-2], outside)])
+        alpha = torch.where(ends > t, _log_sum(ways) + emitted[t], alpha)
+    before = torch.where(last > 0, alpha.gather(1, (last - 1).clamp(min=0)), never[:, :1])
+    return -_log_sum(torch.cat([alpha.gather(1, last), before], 1).t())
 
 
 def _lengths(value: Any) -> list[int]:
