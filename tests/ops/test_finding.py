@@ -143,3 +143,14 @@ def _right(edges: Any, v: Any) -> list[int]:
         else:
             count = step
     return steps
+
+
+def test_histograms_without_bins_are_refused() -> None:
+    x = torch.randn(10)
+    for bins, text in (
+        (torch.tensor([1.0]), "bins must be > 0"),
+        (torch.zeros(0), "at least 1 element"),
+        (0, "must be > 0"),
+    ):
+        with pytest.raises(RuntimeError, match=text):
+            torch.histogram(x, bins)

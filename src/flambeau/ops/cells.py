@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import fail
 from ..stream.graph import map_
-from .entry import FUNCTIONS, T, op
+from .entry import FUNCTIONS, T, composite, op
 from .view import slice_
 
 
@@ -112,3 +112,43 @@ def _gru_gates(x_gates: T, h_gates: T, h0: T) -> Any:
     r, z = map_("sigmoid", map_("add", r_x, r_h)), map_("sigmoid", map_("add", z_x, z_h))
     n = map_("tanh", map_("add", n_x, map_("mul", r, n_h)))
     return map_("add", n, map_("mul", z, map_("sub", h0, n))), joined([r, z, n])
+
+
+# --- cells as functions --------------------------------------------------------------------------------------------
+
+
+def _gates_of(input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any) -> tuple[Any, Any]:
+    """What the input and what the state give to the gates."""
+    for what, x, w in (("input", input, w_ih), ("hidden0", hx, w_hh)):
+        if x.shape[-1] != w.shape[1]:
+            size = f"{'input' if what == 'input' else 'hidden'}_size"
+            fail(RuntimeError, f"{what} has inconsistent {size}: got {x.shape[-1]}, expected {w.shape[1]}")
+    linear = FUNCTIONS["linear"]
+    return linear(input, w_ih, b_ih), linear(hx, w_hh, b_hh)
+
+
+@composite(method=False)
+def lstm_cell(input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None) -> Any:
+    """(h, c) after a step of an LSTM from the states hx = (h, c)."""
+    own, of_state = _gates_of(input, hx[0], w_ih, w_hh, b_ih, b_hh)
+    return FUNCTIONS["_lstm_gates"](own + of_state, hx[1])[:2]
+
+
+@composite(method=False)
+def gru_cell(input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None) -> Any:
+    """The state after a step of a GRU."""
+    return FUNCTIONS["_gru_gates"](*_gates_of(input, hx, w_ih, w_hh, b_ih, b_hh), hx)[0]
+
+
+@composite(method=False)
+def rnn_tanh_cell(input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None) -> Any:
+    """The state after a step of a simple recurrent cell: tanh of what input and state give."""
+    own, of_state = _gates_of(input, hx, w_ih, w_hh, b_ih, b_hh)
+    return (own + of_state).tanh()
+
+
+@composite(method=False)
+def rnn_relu_cell(input: Any, hx: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None) -> Any:
+    """The state after a step of a simple recurrent cell: what input and state give, where it is positive."""
+    own, of_state = _gates_of(input, hx, w_ih, w_hh, b_ih, b_hh)
+    return (own + of_state).relu()

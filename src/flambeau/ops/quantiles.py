@@ -190,6 +190,12 @@ def _edges(x: Any, bins: Any, range_: Any, k: int) -> Any:
     import numpy as np
 
     if not isinstance(bins, int):
+        if bins.numel() == 0:
+            fail(
+                RuntimeError,
+                "torch.histogramdd: bins tensor should have at least 1 element, but got 0 elements in the bins tensor for "
+                f"dimension {k}",
+            )
         return np.asarray(bins.numpy())
     if range_ is not None:
         low, high = range_[2 * k : 2 * k + 2]
@@ -209,6 +215,9 @@ def _histogram(input: Any, bins: Any, range_: Any, weight: Any, density: bool) -
     x = input.detach().reshape(-1, input.shape[-1])
     edges = [_edges(x, b, range_, k) for k, b in enumerate(bins)]
     counts = tuple([len(e) - 1 for e in edges])
+    for k, n in enumerate(counts):
+        if n < 1:
+            fail(RuntimeError, f"torch.histogram(): bins must be > 0, but got {n} for dimension {k}")
     total, cells, inside = math.prod(counts), 0, True
     for k, e in enumerate(edges):
         column = x[:, k]
