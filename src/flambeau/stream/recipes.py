@@ -23,6 +23,7 @@ FILES = (
     "fourier",
     "pooling",
     "recurrence",
+    "reflections",
     "rows",
     "sampled",
     "scatter",
