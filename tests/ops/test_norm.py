@@ -168,3 +168,13 @@ def test_large_mean_keeps_its_variance() -> None:
     x = np.random.default_rng(0).normal(1000.0, 1.0, (4, 256)).astype(np.float32)
     y = flambeau.nn.functional.layer_norm(flambeau.from_numpy(x), (256,)).numpy()
     assert abs(y.std() - 1) < 1e-2
+
+
+@pytest.mark.parametrize("shape", [(2, 1), (17, 3), (40, 20)])
+def test_distances_of_all_pairs(agree: Any, shape: tuple[int, int]) -> None:
+    """More points than lanes, two of them equal."""
+    x = sample(*shape).detach()
+    x[1] = x[0] if shape[0] > 2 else x[1]
+    agree(lambda t, x: t.pdist(x), x.requires_grad_())
+    points = flambeau.randn(5, 3, dtype=flambeau.float64).requires_grad_()
+    assert flambeau.autograd.gradgradcheck(flambeau.pdist, (points,))

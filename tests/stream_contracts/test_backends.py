@@ -127,6 +127,12 @@ def aligned() -> list[Any]:
     return [loss, *torch.autograd.grad(loss.sum(), x)]
 
 
+def paired() -> list[Any]:
+    x = r(21, 5).requires_grad_()
+    y = F.pdist(x)
+    return [y, *torch.autograd.grad(y.square().sum(), x)]
+
+
 def written() -> list[Any]:
     x = r(6, 4)
     x[1:3].mul_(2)
@@ -199,6 +205,7 @@ PROGRAMS: dict[str, Callable[[], list[Any]]] = {
     "recurrence": recurrent,
     "pooling": pooled,
     "bags": bags,
+    "pairs": paired,
     "alignment": aligned,
     "elimination": eliminated,
     "Fourier": transformed,

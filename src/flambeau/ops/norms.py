@@ -8,7 +8,7 @@ from typing import Any
 from ..dtypes import bool_, dtype
 from ..errors import fail
 from ..shapes import wrap_dim, wrap_dims
-from ..stream.graph import Val, cast, const, map_
+from ..stream.graph import Val, cast, const, contiguous, map_, opaque, permuted
 from .activation import number
 from .compare import _where
 from .elementwise import into
@@ -333,9 +333,34 @@ def pdist(input: Any, p: float = 2) -> Any:
     """The p-norm distances of all pairs of rows, in the order (0, 1), (0, 2), ..., (1, 2), ..."""
     if input.ndim != 2:
         fail(RuntimeError, f"pdist only supports 2D tensors, got: {input.ndim}D")
-    n = input.shape[0]
+    n, m = input.shape
+    if p == 2 and n > 1 and m and input.dtype.is_floating_point and input.dtype.itemsize >= 4:
+        return FUNCTIONS["_pairs"](input)
     i, j = FUNCTIONS["triu_indices"](n, n, 1)
     return _distances(input, input, p).reshape(-1).index_select(0, i * n + j)
+
+
+def _pairs_back(grad: Any, self: Any, result: Any) -> Any:
+    n, m = self.shape
+    if type(self) is Val:
+        given = [_points(self), contiguous(result), contiguous(grad)]
+        found = opaque("pdist", given, [((m, n), self.dtype)], (True,))[0]
+        return permuted(found, (1, 0))
+    i, j = FUNCTIONS["triu_indices"](n, n, 1)
+    same = result == 0
+    moved = (self[i] - self[j]) * _where(same, 0, grad / _where(same, 1, result)).unsqueeze(-1)
+    return (self * 0).index_add(0, i, moved).index_add(0, j, -moved)
+
+
+def _points(x: Val) -> Val:
+    return contiguous(permuted(x, (1, 0)))
+
+
+@op(method=False, function=False, node="PdistBackward0", grad={"self": _pairs_back})
+def _pairs(self: T) -> Any:
+    """The Euclidean distances of all pairs of rows."""
+    n = self.shape[0]
+    return opaque("pdist", [_points(self)], [((n * (n - 1) // 2,), self.dtype)], (False,))[0]
 
 
 @composite(method=False, function=False, nn=True)

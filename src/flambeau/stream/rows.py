@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..loop.recipes import distances
 from ..loop.recipes import runs as find_runs
 from ..loop.recipes import scan as scans
 from ..loop.recipes import select as selects
@@ -141,3 +142,17 @@ def scan(node: PNode) -> Sequence[Launch]:
             spec, lambda: scans.kernel(spec), parts_of(rows, numel(out.shape)), f"cum{kind}", bufs, ints, {}
         )
     ]
+
+
+@recipe("pdist")
+def pdist(node: PNode) -> Sequence[Launch]:
+    """attrs: (backward,); x (m, n) with points as columns, backward distances and their gradients too."""
+    (backward,) = node.attrs
+    bufs = dict(zip(("x", "dist", "grad") if backward else ("x",), node.ins)) | {"out": whole(node.outs[0])}
+    m, n = bufs["x"].shape
+    dtype = bufs["x"].buf.dtype.short
+    parts = parts_of(n, m * n * n)
+    work = {"row": parts * n * bufs["x"].buf.dtype.itemsize} if backward else {}
+    make = lambda: distances.kernel(dtype, backward)
+    key = ("pdist", dtype, backward)
+    return [named_launch(key, make, parts, "pdist", bufs, {"m": m, "n": n}, work)]
