@@ -404,6 +404,18 @@ CALLS |= {
     "grid_sample": lambda s: torch.nn.functional.grid_sample(
         s.x(1, 2, 4, 5), s.x(1, 3, 3, 2), align_corners=False
     ),
+    "grid_sample of volumes": lambda s: torch.nn.functional.grid_sample(
+        s.x(1, 2, 3, 4, 5), s.x(1, 2, 3, 2, 3), align_corners=False
+    ),
+    "ctc_loss": lambda s: torch.nn.functional.ctc_loss(
+        s.x(6, 2, 4).log_softmax(-1), torch.tensor([[1, 2], [3, 3]]), [6, 5], [2, 2]
+    ),
+    "distances of pairs": lambda s: torch.pdist(s.x(5, 3)),
+    "triangles": lambda s: torch.linalg.solve_triangular(s.x(3, 3) + 4 * torch.eye(3), s.x(3, 2), upper=True),
+    "by a factor": lambda s: torch.cholesky_solve(s.x(3, 2), s.x(3, 3) + 4 * torch.eye(3)),
+    "eigenvalues alone": lambda s: torch.linalg.eigvalsh(s.x(3, 3).detach()) + s.x(3),
+    "eigenvalues of any matrix alone": lambda s: torch.linalg.eigvals(s.x(3, 3).detach()).abs() + s.x(3),
+    "singular values alone": lambda s: torch.linalg.svdvals(s.x(3, 3).detach()) + s.x(3),
 }
 CALLS |= {  # the transforms are NumPy's, or SciPy's
     "_fft_c2c": lambda s: torch.view_as_real(
