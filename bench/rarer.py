@@ -28,6 +28,7 @@ def register(
     for m, k in ((64, 1024), (512, 512), (4096, 1024), (1024, 4096)):
         vectors(m, k, case, given)
     distances(case, given)
+    transforms(case, given)
     for label, images in (
         ("4x16x32x32", (4, 16, 32, 32)),
         ("8x64x56x56", (8, 64, 56, 56)),
@@ -287,6 +288,30 @@ def vectors(m: int, k: int, case: Callable[..., None], given: Any) -> None:
     case(f"linear one row {label}", size, of(lambda torch, a, v: torch.nn.functional.linear(v[None], a), k))
     case(f"A @ (v, v) {label}", size, of(lambda torch, a, v: a @ torch.stack([v, v], 1), k))
     case(f"outer {label}", size, of(lambda torch, a, v: torch.outer(a[:, 0], v), k))
+
+
+def transforms(case: Callable[..., None], given: Any) -> None:
+    """Fourier transforms, factors of matrices, images at places of a grid, alignments."""
+
+    def add(label: str, f: Callable[..., Any], *shapes: tuple[int, ...]) -> None:
+        def make(torch: Any) -> Callable[[], Any]:
+            tensors = [given(torch, *shape, seed=k) for k, shape in enumerate(shapes)]
+            return lambda: f(torch, *tensors)
+
+        case(label, sum(8 * int(np.prod(shape)) for shape in shapes), make)
+
+    for shape in ((64, 400), (256, 256), (8, 64, 64, 64)):
+        label = "x".join(map(str, shape))
+        add(f"rfft {label}", lambda torch, x: torch.fft.rfft(x), shape)
+        add(f"fft2 {label}", lambda torch, x: torch.fft.fft2(x), shape)
+    for shape in ((1024, 4, 4), (64, 64, 64), (512, 512)):
+        label = "x".join(map(str, shape))
+        add(f"qr {label}", lambda torch, x: torch.linalg.qr(x)[1], shape)
+        add(f"lu_factor {label}", lambda torch, x: torch.linalg.lu_factor(x)[0], shape)
+        add(f"solve {label}", lambda torch, x, y: torch.linalg.solve(x, y), shape, shape)
+    for shape in ((4, 16, 32, 32), (1, 3, 224, 224)):
+        sample = lambda torch, x, g: torch.nn.functional.grid_sample(x, g.clamp(-1, 1), align_corners=False)
+        add(f"grid_sample {'x'.join(map(str, shape))}", sample, shape, (shape[0], *shape[2:], 2))
 
 
 def distances(case: Callable[..., None], given: Any) -> None:
