@@ -16,7 +16,7 @@ import programs
 from flambeau.autograd import engine
 from flambeau.ops import builtins, record
 from flambeau.ops.builtins import walking
-from flambeau.stream import flush, fragments, nests, nodes, placing, schedule
+from flambeau.stream import flush, fragments, nests, nodes, placing, ranges
 from flambeau.stream import program as planning
 from flambeau.stream.value import Node
 
@@ -45,15 +45,15 @@ def give_bytes() -> None:
 @bug
 def views_of_one_memory_are_taken_for_disjoint() -> None:
     """A wrong alias decision."""
-    right = schedule.overlap
-    schedule.overlap = lambda a, b: right(a, b) and a.view == b.view  # type: ignore[assignment]
+    right = ranges.overlap
+    ranges.overlap = lambda a, b: right(a, b) and a.view == b.view  # type: ignore[assignment]
 
 
 @bug
 def offsets_known_at_run_time_are_taken_for_different() -> None:
     """`x[i].mul_(2); x[j]` as if i were never j."""
-    right = schedule.overlap
-    schedule.overlap = lambda a, b: a.offslot == b.offslot and right(a, b)  # type: ignore[assignment]
+    right = ranges.overlap
+    ranges.overlap = lambda a, b: a.offslot == b.offslot and right(a, b)  # type: ignore[assignment]
 
 
 @bug

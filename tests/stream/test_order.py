@@ -130,11 +130,11 @@ def test_a_product_lets_a_kernel_go_first_that_frees_memory(monkeypatch: pytest.
 
 def test_many_writes_to_one_buffer_are_planned_in_linear_time(monkeypatch):
     """The ranges of a view and its own twin are not computed, whatever the number of writes."""
-    from flambeau.stream import nodes
+    from flambeau.stream import ranges
 
     asked = []
-    extent_bytes = nodes.extent_bytes
-    monkeypatch.setattr(nodes, "extent_bytes", lambda *view: asked.append(1) or extent_bytes(*view))
+    extent_bytes = ranges.extent_bytes
+    monkeypatch.setattr(ranges, "extent_bytes", lambda *view: asked.append(1) or extent_bytes(*view))
     total = torch.zeros(3)
     total.tolist()
     for _ in range(3):

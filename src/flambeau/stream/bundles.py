@@ -27,7 +27,7 @@ def read_here_alone(group: Group) -> set[int]:
         if node.kind == "store":
             dest = node.ins[0]
             stored.setdefault(dest.buf.id, set()).add(dest.view)
-            buf, own = dest.buf, all(w[0] is group for w in dest.buf.writes)
+            buf, own = dest.buf, dest.buf.writes.groups == {group.index}
             if buf.kept or buf.bytes_exist or buf.reads or not own:
                 seen.add(buf.id)
     return stored.keys() - seen

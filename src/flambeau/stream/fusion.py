@@ -11,7 +11,7 @@ from ..loop.recipes.analysis import Nest
 from ..loop.recipes.tail import Tail
 from ..shapes import numel
 from .nests import Access, Bound, NestBuilder
-from .nodes import Group, PNode, PVal, opaque_writes
+from .nodes import Group, PNode, PVal
 from .order import hastened
 from .sharing import PARTS, SERIAL_WORK
 
@@ -47,7 +47,7 @@ def join_products(groups: list[Group]) -> list[tuple[Group, TailBound | None]]:
         if node is None or node.op not in WEIGHT or (node.op != "contract" and node.attrs[0] != "forward"):
             continue
         reader = first_reader(node)
-        if reader is None or reader.index in absorbed or not movable(group, reader, groups):
+        if reader is None or reader.index in absorbed or not movable(group, reader):
             continue
         tail = tail_of(node, reader)
         if tail is not None and tail.tail.weight <= WEIGHT[node.op]:
@@ -58,26 +58,18 @@ def join_products(groups: list[Group]) -> list[tuple[Group, TailBound | None]]:
 
 def first_reader(node: PNode) -> Group | None:
     """The earliest group that reads a node's result, or None."""
-    readers = [g for g, _, _ in node.outs[0].reads]
-    return min(readers, key=lambda g: g.index, default=None)
+    return min([g for g, *_ in node.outs[0].reads], key=lambda g: g.index, default=None)
 
 
-def movable(group: Group, reader: Group, groups: list[Group]) -> bool:
+def movable(group: Group, reader: Group) -> bool:
     """Whether the product may be computed as late as its reader: nothing up to it writes its inputs, and nothing
     before it writes into the product."""
     if reader.opaque is not None or reader.reduced is not None:
         return False
     product: PNode = group.opaque  # type: ignore[assignment]
-    kept = {v.buf.id for v in product.ins}
-    written = kept | {out.id for out in product.outs}
-    for g in groups[group.index + 1 : reader.index + 1]:
-        if g.opaque is not None:
-            stored = {g.opaque.ins[i].buf.id for i in opaque_writes(g.opaque)}
-        else:
-            stored = {n.ins[0].buf.id for n, _ in g.nodes if n.kind == "store"}
-        if stored & (kept if g is reader else written):
-            return False
-    return True
+    first, end = group.index + 1, reader.index
+    read = any(v.buf.writes.between(first, end + 1) for v in product.ins)
+    return not read and not any(out.writes.between(first, end) for out in product.outs)
 
 
 def tail_of(node: PNode, reader: Group) -> TailBound | None:
@@ -110,7 +102,7 @@ def tail_of(node: PNode, reader: Group) -> TailBound | None:
         return None  # lanes that lie apart: each line would be fetched for each of its elements
     stores = list(builder.stores)
     overwritten = any(i == mine[0] for _, i in stores)
-    if not overwritten and (out.kept or any(g is not reader for g, _, _ in out.reads)):
+    if not overwritten and (out.kept or not out.reads.groups <= {reader.index}):
         stores.append((result, mine[0]))
     return bind(builder, reader, result, mine[0], stores, triples)  # type: ignore[arg-type]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import Any
 
-from ..shapes import extent_bytes, numel
 from .graph import LOOKING, GNode, Val
+from .ranges import Accesses
 
 PAIRS = 1 << 40  # added to the slot of an offset that counts pairs of elements: of complex numbers
 
@@ -46,8 +46,8 @@ class PBuf:
         self.at: tuple[int, ...] = ()  # the axis of each dimension, in its group
         self.level = 2
         self.version = 0
-        self.reads: list[tuple[Group, PVal, tuple[int, ...] | None]] = []  # None: at an index
-        self.writes: list[tuple[Group, PVal, tuple[int, ...], PVal | None]] = []
+        self.reads = Accesses()  # (group, view, axes of its dimensions or None: at an index)
+        self.writes = Accesses()  # (group, view, axes, value)
         self.uses = 0
 
 
@@ -189,7 +189,7 @@ class Builder:
         new = self.bufs[self.old :]
         for buf in (*new, *self.used):
             buf.node = buf.group = None
-            buf.reads, buf.writes = [], []
+            buf.reads, buf.writes = Accesses(), Accesses()
         self.bufs[self.old :] = [b for b in new if b.sid >= 0]
         self.old, self.used = len(self.bufs), []
         self.nodes, self.seen = [], {}
@@ -270,32 +270,6 @@ def drop_dead(nodes: list[PNode]) -> list[PNode]:
                 needed.add(v.buf.id)
     alive.reverse()
     return alive
-
-
-def overlap(a: PVal, b: PVal) -> bool:
-    """Whether two views of one buffer may share memory (by their ranges; offsets unknown at planning time: yes)."""
-    if a.offslot != b.offslot:
-        return True
-    if a.off == b.off and a.shape == b.shape and a.strides == b.strides:
-        return 0 not in a.shape
-    lo_a, hi_a = a.off, extent_bytes(a.shape, a.strides, a.off)
-    lo_b, hi_b = b.off, extent_bytes(b.shape, b.strides, b.off)
-    if hi_a <= lo_b or hi_b <= lo_a:
-        return False
-    if a.strides == b.strides and a.strides and numel(a.shape) and numel(b.shape):
-        # slices of one tensor along one dimension: disjoint columns of the same rows
-        for d, s in enumerate(a.strides):
-            inner = 1 + sum(
-                (n - 1) * t for e, (n, t) in enumerate(zip(a.shape, a.strides)) if e != d and t < s
-            )
-            if s >= inner and all(t >= s * 1 for e, t in enumerate(a.strides) if e < d):
-                rest_a, rest_b = a.off % s, b.off % s
-                width_a = 1 + sum((n - 1) * t for n, t in zip(a.shape, a.strides) if t < s)
-                width_b = 1 + sum((n - 1) * t for n, t in zip(b.shape, b.strides) if t < s)
-                fits = rest_a + width_a <= s and rest_b + width_b <= s
-                if fits and (rest_a + width_a <= rest_b or rest_b + width_b <= rest_a):
-                    return False
-    return True
 
 
 def alignment(v: PVal) -> tuple[int, ...] | None:

@@ -13,7 +13,7 @@ The work is linear in the number of nodes.
 from __future__ import annotations
 
 from ..shapes import numel
-from .nodes import Group, PBuf, PNode, PVal, alignment, opaque_writes, overlap
+from .nodes import Group, PBuf, PNode, PVal, alignment, opaque_writes
 from .order import Proofs
 
 MAX_NODES = 160
@@ -207,17 +207,15 @@ class Scheduler:
     def after_writes(self, v: PVal) -> int:
         """The first group that may read v."""
         lo = v.buf.group.index + 1 if v.buf.group is not None and not v.buf.writes else 0
-        for group, w, _, _ in v.buf.writes:
-            if group.index + 1 > lo and overlap(w, v):
-                lo = group.index + 1
+        for group, *_ in v.buf.writes.meeting(v, lo, rising=True):
+            lo = max(lo, group.index + 1)
         return lo
 
     def after_accesses(self, v: PVal) -> int:
         """The first group that may write v."""
         lo = self.after_writes(v)
-        for group, r, _ in v.buf.reads:
-            if group.index + 1 > lo and overlap(r, v):
-                lo = group.index + 1
+        for group, *_ in v.buf.reads.meeting(v, lo, rising=True):
+            lo = max(lo, group.index + 1)
         return lo
 
     # --- map, reduce, take, store ---------------------------------------------------------------------------------
@@ -260,7 +258,7 @@ class Scheduler:
         product = (
             made is not None and made.kind == "opaque" and made.op == "contract" and group.reduced is None
         )
-        if product and not buf.kept and all(g is group for g, _, _ in buf.reads):
+        if product and not buf.kept and buf.reads.groups <= {group.index}:
             return False
         return buf.mat or buf.bytes_exist
 
@@ -270,7 +268,7 @@ class Scheduler:
         for v in self.reading(node):
             group = v.buf.group
             if v.buf.writes:
-                group = max((w[0] for w in v.buf.writes), key=lambda g: g.index)
+                group = v.buf.writes.latest
             if group is not None and (latest is None or group.index > latest.index):
                 latest = group
         return latest
@@ -358,10 +356,8 @@ class Scheduler:
             return group.reduced == removed
         if node.kind == "take" and (node.ins[0].buf.group is group or group.index <= self.stored):
             return False
-        if node.kind == "take" and any(
-            w[0] is group or w[0].index >= group.index for w in node.ins[0].buf.writes
-        ):
-            return False
+        if node.kind == "take" and node.ins[0].buf.writes:
+            return bool(node.ins[0].buf.writes.latest.index < group.index)
         if node.kind == "store":
             return self.store_fits(node, group, axis)
         return True
@@ -380,16 +376,10 @@ class Scheduler:
             dims = alignment(dest)
             if dims is None or axis != [dest.buf.at[d] if d >= 0 else -1 for d in dims]:
                 return False
-        for other, v, at in dest.buf.reads:
-            if other.index > group.index and overlap(v, dest):
-                return False
-            if other is group and overlap(v, dest) and not (v.view == dest.view and at == tuple(axis)):
-                return False
-        for other, w, at, _ in dest.buf.writes:
-            if other.index > group.index and overlap(w, dest):
-                return False
-            if other is group and overlap(w, dest) and not (w.view == dest.view and at == tuple(axis)):
-                return False
+        for accesses in (dest.buf.reads, dest.buf.writes):
+            for other, v, at, *_ in accesses.meeting(dest, group.index):
+                if other is not group or v.view != dest.view or at != tuple(axis):
+                    return False
         return True
 
     def link(self, v: PVal, group: Group, node: PNode) -> tuple[int, ...] | None:
@@ -398,16 +388,12 @@ class Scheduler:
         nothing = (-1,) * len(v.shape)
         taken_from = node.kind == "take" and v is node.ins[0]
         if buf.writes:
-            last = max((w for w in buf.writes if overlap(w[1], v)), key=lambda w: w[0].index, default=None)
-            if last is None or last[0].index < group.index:
+            last = None
+            for last in buf.writes.meeting(v, group.index):
+                if last[0] is not group or last[1].view != v.view or taken_from:
+                    return None
+            if last is None:
                 return () if taken_from else nothing
-            if last[0] is not group or last[1].view != v.view or taken_from:
-                return None
-            if any(
-                w[0] is group and w is not last and overlap(w[1], v) and w[1].view != v.view
-                for w in buf.writes
-            ):
-                return None
             return tuple([a if n > 1 else -1 for a, n in zip(last[2], v.shape)])
         if buf.group is None or buf.group.index < group.index:
             return () if taken_from else nothing
@@ -449,7 +435,7 @@ class Scheduler:
             if buf.inline:
                 self.inline_reads(buf, group)
                 continue
-            if not (buf.group is group or any(w[0] is group for w in buf.writes)):
+            if not (buf.group is group or group.index in buf.writes.groups):
                 if buf.group is not None and not buf.mat:
                     buf.mat = True
                 elsewhere = node.kind == "take" and k == 0  # no store fits beside what is read at an index
