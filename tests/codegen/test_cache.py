@@ -31,7 +31,7 @@ def test_what_is_put_is_got(store: cache.Cache) -> None:
     assert store.get("a") == b"content" and store.get("b") == b"" and store.get("c") is None
     store.put("a", b"other")
     assert store.get("a") == b"other"
-    assert sorted(os.listdir(store.folder)) == ["a.object", "b.object"]
+    assert sorted(os.listdir(store.folder)) == ["a.object", "b.object", "sizes"]
 
 
 @posix
@@ -170,7 +170,50 @@ def test_processes_may_write_at_once(tmp_path: Path) -> None:
     running = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
     errors = [process.communicate(timeout=60)[1].decode() for process in running]
     assert not any(errors), errors
-    assert os.listdir(folder) == ["same.object"]
+    assert sorted(os.listdir(folder)) == ["same.object", "sizes"]
+
+
+def test_a_process_looks_at_no_entry_that_it_does_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first entry that a process writes takes as many calls, however many there are."""
+    folder = tmp_path / "objects"
+    first = cache.Cache(str(folder), 1 << 20)
+    for k in range(200):
+        first.put(f"k{k}", bytes(100))
+    later = cache.Cache(str(folder), 1 << 20)
+    looks: list[object] = []
+    for name in ("stat", "listdir", "scandir"):
+        right = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, _f=right, **k: looks.append(a) or _f(*a, **k))
+    later.put("more", bytes(100))
+    assert not looks
+    assert later.size == first.size + 132 + len(cache._MAGIC)
+    assert later.size == sum(p.stat().st_size for p in folder.iterdir() if p.suffix == ".object")
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 16, b"short", None])
+def test_where_sizes_are_not_known_they_are_counted(tmp_path: Path, content: bytes | None) -> None:
+    folder = tmp_path / "objects"
+    for k in range(20):
+        cache.Cache(str(folder), 20_000).put(f"k{k}", bytes(900))
+    ledger = folder / "sizes"
+    ledger.unlink()
+    if content is not None:
+        ledger.write_bytes(content)
+    store = cache.Cache(str(folder), 20_000)
+    store.put("more", bytes(2000))
+    left = sum(p.stat().st_size for p in folder.iterdir() if p.suffix == ".object")
+    assert left <= 20_000 and left == store.size == cache.Cache(str(folder), 20_000).counted()
+
+
+def test_many_sizes_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "objects"
+    monkeypatch.setattr(cache, "_RECORDS", 8)
+    for k in range(40):
+        cache.Cache(str(folder), 1 << 20).put(f"k{k}", bytes(100))
+    assert (folder / "sizes").stat().st_size <= 8 * 10
+    assert cache.Cache(str(folder), 1 << 20).counted() == 40 * (132 + len(cache._MAGIC))
 
 
 def kernel(name: str, factor: float) -> ir.Kernel:
