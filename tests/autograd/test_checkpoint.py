@@ -143,3 +143,67 @@ def test_less_memory() -> None:
             model.zero_grad()
             del y
     assert max(peaks[3:]) < 0.6 * min(peaks[:3]), peaks
+
+
+def deep(checkpointed: bool, depth: int, hooked: bool = False) -> list[torch.Tensor]:
+    """A chain of calls of one layer: its weight is reached through every call before."""
+    torch.manual_seed(0)
+    layer, x = torch.nn.Linear(4, 4), torch.ones(2, 4, requires_grad=True)
+    z = x
+    for _ in range(depth):
+        z = checkpoint(layer, z, use_reentrant=False) if checkpointed else layer(z)
+        if hooked:
+            z.register_hook(lambda g: g * 1.5)
+    if hooked:
+        layer.weight.register_hook(lambda g: g * 2)
+        x.register_hook(lambda g: g * 3)
+    (z * z).sum().backward()
+    return [layer.weight.grad, layer.bias.grad, x.grad]
+
+
+@pytest.mark.parametrize("hooked", [False, True])
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_gradients_of_what_all_calls_of_a_chain_share(depth: int, hooked: bool) -> None:
+    """What lies before the arguments of a call is the business of the walk that comes there later; so are hooks."""
+    for a, b in zip(deep(True, depth, hooked), deep(False, depth, hooked)):
+        torch.testing.assert_close(a, b)
+
+
+def test_second_gradients_of_what_all_calls_of_a_chain_share() -> None:
+    w = torch.randn(3, 3, dtype=torch.float64, requires_grad=True)
+
+    def chain(x: torch.Tensor, checkpointed: bool) -> torch.Tensor:
+        for _ in range(3):
+            x = (
+                checkpoint(lambda y: torch.tanh(y @ w), x, use_reentrant=False)
+                if checkpointed
+                else torch.tanh(x @ w)
+            )
+        return x
+
+    found = []
+    for checkpointed in (True, False):
+        x = torch.ones(2, 3, dtype=torch.float64, requires_grad=True)
+        (first,) = torch.autograd.grad(chain(x, checkpointed).sum(), w, create_graph=True)
+        found.append(torch.autograd.grad(first.pow(2).sum(), [w, x]))
+    for a, b in zip(*found):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_long_chain_is_walked_without_recursion() -> None:
+    """Each call is done a second time, and no more."""
+    calls = 0
+
+    def step(x: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return x * w
+
+    w = torch.ones(3, requires_grad=True)
+    for n in (300, 1200):
+        calls, w.grad = 0, None
+        z = torch.ones(3, requires_grad=True)
+        for _ in range(n):
+            z = checkpoint(step, z, use_reentrant=False)
+        z.sum().backward()
+        assert calls == 2 * n and w.grad.tolist() == [n] * 3

@@ -117,7 +117,8 @@ class CheckpointBackward(Node):
             return (None,) * len(self.edges)
         tops, starts = [t for t, _ in pairs], [g for _, g in pairs]
         inputs = [at_edge(e) for e in self.edges if e is not None]
-        return tuple(engine.run(tops, starts, True, create, inputs, accumulate=False))
+        ends = {e[0] for e in self.edges if e is not None}  # the walk that has come here goes on from there
+        return tuple(engine.run(tops, starts, True, create, inputs, accumulate=False, ends=ends))
 
 
 def checkpoint(

@@ -6,7 +6,7 @@ import importlib
 import struct
 import sys
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 from ..errors import fail
@@ -27,21 +27,26 @@ def run(
     create_graph: bool,
     inputs: Sequence[Tensor] | None = None,
     accumulate: bool = True,
+    ends: Set[Node] = frozenset(),
 ) -> list[Grad]:
-    """Push gradients from `tensors` to the leaves (accumulate) or to `inputs` (their gradients are returned)."""
+    """Push gradients from `tensors` to the leaves (accumulate) or to `inputs` (their gradients are returned).
+
+    ends: nodes of inputs that another walk goes on from, which runs their hooks."""
     S = LOCAL.s
     before, S.grad = S.grad, create_graph
     S.backward += 1
     try:
-        return _Walk(tensors, grads, retain_graph, inputs, accumulate).walk()
+        return _Walk(tensors, grads, retain_graph, inputs, accumulate, ends).walk()
     finally:
         S.grad = before
         S.backward -= 1
 
 
 class _Walk:
-    def __init__(self, tensors: Any, grads: Any, retain: bool, inputs: Any, accumulate: bool):
-        self.retain, self.accumulate = retain, accumulate
+    def __init__(
+        self, tensors: Any, grads: Any, retain: bool, inputs: Any, accumulate: bool, ends: Set[Node]
+    ):
+        self.retain, self.accumulate, self.ends = retain, accumulate, ends
         self.buffers: dict[
             Node, Any
         ] = {}  # node -> its gradient, or a list of them if it has several outputs
@@ -88,7 +93,7 @@ class _Walk:
     def count(self) -> dict[Node, int]:
         """How many edges lead to each node that can be reached; with inputs, only nodes on a way to one matter."""
         native = BOOK.get("count")
-        counts = self.counted() if native is None else native(self.roots, set(self.roots))
+        counts = self.counted() if native is None or self.ends else native(self.roots, set(self.roots))
         session = LOCAL.s.capture
         if session is not None:
             session.walked([*counts, *self.roots])
@@ -100,8 +105,8 @@ class _Walk:
 
     def counted(self) -> dict[Node, int]:
         counts: dict[Node, int] = {}
-        todo = list(self.roots)
-        seen = set(todo)
+        todo = [node for node in self.roots if node not in self.ends]
+        seen = {*self.roots, *self.ends}
         while todo:
             for e in todo.pop().edges:
                 if e is None:
@@ -151,6 +156,8 @@ class _Walk:
         given = tuple(held) if type(held) is list else (held,)
         if self.captured:
             given = self.capture(node, given)
+            if node in self.ends:
+                return
             if node not in self.limit:  # type: ignore[operator]
                 self.skip(node)
                 return
@@ -202,10 +209,12 @@ class _Walk:
             wanted = self.captured.get((node, nr), ())
             if wanted:
                 g = grads[nr]
-                if node.hooks is not None and g is not None:
+                hooked = node not in self.ends
+                if hooked and node.hooks is not None and g is not None:
                     g = tensor_hooks(node, nr, g)
                 if (
-                    not self.accumulate
+                    hooked
+                    and not self.accumulate
                     and type(node) is AccumulateGrad
                     and g is not None
                     and extras(node.variable).hooks
