@@ -111,7 +111,7 @@ class _Builder:
             e.scope[f"c{i}"] = x
         self.head: list[str] = []
         self.rows: dict[str, list[tuple[Any, ...]]] = {}  # tests of many alike: see `every`
-        self.moving: list[str] = []  # names of the storages that may be others in each call
+        self.moving: set[str] = set()  # names of the storages that may be others in each call
 
     def build(self) -> Callable[..., Any]:
         r, e = self.r, self.e
@@ -131,17 +131,21 @@ class _Builder:
     def needed(self) -> list[Before]:
         """The tensors that were there before and have to do with the call: operands, and leaves whose .grad it sets."""
         r = self.r
-        return [b for b in r.tensors.values() if id(b.tensor._st) in r.sids or self.touched(b)]
+        copied, given = set(r.copies.values()), {id(t) for _, t in r.inputs.tensors}
+        return [
+            b
+            for b in r.tensors.values()
+            if id(b.tensor._st) in r.sids
+            or id(b.tensor._st) in copied
+            or id(b.tensor) in given
+            or self.touched(b)
+        ]
 
     def touched(self, b: Before) -> bool:
-        t, r = b.tensor, self.r
+        """Whether the call writes to a tensor or gives it another gradient."""
+        t = b.tensor
         grad = None if t._x is None else t._x.grad
-        return (
-            grad is not b.grad
-            or (0 if t._ver is None else t._ver.n) != b.n
-            or id(t._st) in r.copies.values()
-            or any(t is x for _, x in r.inputs.tensors)
-        )
+        return grad is not b.grad or (0 if t._ver is None else t._ver.n) != b.n
 
     def sources(self) -> None:
         """Names and tests of the tensors that were there before."""
@@ -195,7 +199,7 @@ class _Builder:
             made.append((name, b))
         fixed = [(name, b.tensor) for name, b in made if e.names[id(b.tensor)] in e.scope]
         fixed = fixed if len(fixed) >= MANY else []
-        together = [name for name, _ in fixed]
+        together = dict(fixed)
         if fixed:
             owners = e.constant(tuple([t for _, t in fixed]))
             self.head.append(f"{', '.join(together)} = [x0._x.grad for x0 in {owners}]")
@@ -276,12 +280,12 @@ class _Builder:
         elif self.r.sids.get(id(st)) in self.r.written:
             self.test([f"(s_{name}.info is None or not s_{name}.info.readonly)"])
         e.storages.setdefault(id(st), f"s_{name}")
-        self.moving.append(f"s_{name}")
+        self.moving.add(f"s_{name}")
         self.test(self.gradient(name, t, b))
 
     def outside(self, name: str, meta: str, t: Tensor, b: Before) -> list[str]:
         """Tests of what a tensor is, by its name and that of its metadata."""
-        e, moving = self.e, self.r.moving()
+        e, moving = self.e, self.r.moving
         st, _, off, rg, gf, _, base = b.fields
         return [
             f"type({name}) is {type(t).__name__}"

@@ -127,7 +127,7 @@ class Emitter:
         name = self.names[id(t)] = self.fresh("t")
         self.kept.append(t)
         offset = str(t._off)
-        source = self.r.moving().get(id(t._st))
+        source = self.r.moving.get(id(t._st))
         if source is not None:
             offset = f"{self.names[id(source)]}._off + {t._off - source._off}"
         st = self.storage(t._st)
@@ -158,8 +158,7 @@ class Emitter:
         """A number of writes as it would be now: counters that were there before have gone on since."""
         if v is None:
             return str(n)
-        then = next((b for b in self.r.tensors.values() if b.tensor._ver is v), None)
-        if then is None:
+        if id(v) not in self.r.counters:
             return str(n)
         return f"{self.names[id(v)]}.n + {n - v.n}"
 

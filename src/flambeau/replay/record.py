@@ -6,6 +6,7 @@ import ast
 import gc
 import weakref
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from .. import dtypes
@@ -201,6 +202,11 @@ class Recording:
             gc.collect()
         return not set(alive(self.S.slots, self.promised)) <= used
 
+    @cached_property
+    def counters(self) -> set[int]:
+        """The counters of writes that were there before, by identity."""
+        return {id(b.tensor._ver) for b in self.tensors.values()}
+
     def foreign(self) -> dict[int, Any]:
         """Storages of the code that are neither promised nor a known tensor's: by slot, to compare two recordings."""
         known = {id(b.tensor._st) for b in self.tensors.values()} | self.copies.keys()
@@ -212,6 +218,7 @@ class Recording:
                 found[n] = weakref.ref(x), bytes(memory_of(x)) if small else None
         return found
 
+    @cached_property
     def moving(self) -> dict[int, Tensor]:
         """The arguments whose offset may be another in each call, by storage: those that share theirs with no other."""
         owners: dict[int, list[Tensor]] = {}
@@ -223,7 +230,7 @@ class Recording:
 
     def offsets(self) -> dict[int, tuple[int, int]]:
         """The slots that hold offsets of arguments: (id of the argument, what is added to its own)."""
-        moving = self.moving()
+        moving = self.moving
         found: dict[int, tuple[int, int]] = {}
         if moving:
             slots = self.S.slots
@@ -242,7 +249,7 @@ class Recording:
     def strip(self) -> None:
         """Let go of everything but what the next recording is compared with."""
         self.result = self.state = self.inputs = None
-        self.tensors = {}
+        self.tensors, self.moving = {}, {}
 
     def agrees(self, other: Recording) -> bool:
         """Whether two recordings are of the same replay."""

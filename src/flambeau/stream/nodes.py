@@ -189,7 +189,8 @@ class Builder:
         new = self.bufs[self.old :]
         for buf in (*new, *self.used):
             buf.node = buf.group = None
-            buf.reads, buf.writes = Accesses(), Accesses()
+            if buf.reads or buf.writes:
+                buf.reads, buf.writes = Accesses(), Accesses()
         self.bufs[self.old :] = [b for b in new if b.sid >= 0]
         self.old, self.used = len(self.bufs), []
         self.nodes, self.seen = [], {}

@@ -1,0 +1,129 @@
+"""What the framework does for each of n things does not depend on n: calls are counted, not time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import flambeau as torch
+
+nn = torch.nn
+
+
+def calls(fn: Callable[[], Any]) -> int:
+    """How many functions of Python or C a call runs, in this thread."""
+    count = 0
+
+    def note(frame: Any, event: str, arg: Any) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        fn()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def model(n: int) -> tuple[nn.Module, Any]:
+    made = nn.Sequential(*[nn.Linear(3, 3) for _ in range(n)])
+    optimizer = torch.optim.SGD(made.parameters(), 0.01, momentum=0.9)
+    x = torch.ones(2, 3)
+
+    def step() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = made(x).pow(2).mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return made, step
+
+
+def trained(n: int) -> Callable[[], Any]:
+    step = model(n)[1]
+    return lambda: step().item()
+
+
+def captured(n: int) -> Callable[[], Any]:
+    step = torch.compile(model(n)[1])
+    return lambda: step().item()
+
+
+def adam(n: int) -> Callable[[], Any]:
+    parameters = [nn.Parameter(torch.ones(3)) for _ in range(n)]
+    optimizer = torch.optim.Adam(parameters)
+    for p in parameters:
+        p.grad = torch.ones(3)
+
+    def step() -> Any:
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        return parameters[-1][0].item()
+
+    return step
+
+
+def joined(n: int) -> Callable[[], Any]:
+    pieces = [torch.ones(3, requires_grad=True) for _ in range(n)]
+
+    def step() -> Any:
+        torch.stack([p * 2 for p in pieces], 1).pow(2).sum().backward()
+        return pieces[-1].grad[0].item()
+
+    return step
+
+
+def picked(n: int) -> Callable[[], Any]:
+    def step() -> Any:
+        x = torch.ones(n, 3, requires_grad=True)
+        torch.stack([torch.tanh(row) for row in x.unbind(0)]).sum().backward()
+        return x.grad[0, 0].item()
+
+    return step
+
+
+def added(n: int) -> Callable[[], Any]:
+    x = torch.ones(3, requires_grad=True)
+
+    def step() -> Any:
+        x.grad = None
+        y = x * 2
+        sum([(y * float(i)).sum() for i in range(n)]).backward()
+        return x.grad[0].item()
+
+    return step
+
+
+def rows(n: int) -> Callable[[], Any]:
+    def step() -> Any:
+        x = torch.zeros(n, 3)
+        for i, v in enumerate([x[i] for i in range(n)]):
+            v.add_(i)
+        for i in range(1, n):
+            x[i] = x[i - 1] * 0.5
+        return x.sum().item()
+
+    return step
+
+
+def tree(n: int) -> Callable[[], Any]:
+    leaves = {str(i): torch.ones(3) for i in range(n)}
+    grads = torch.func.grad(lambda p: sum([(v * v).sum() for v in p.values()]))
+    return lambda: grads(leaves)["0"][0].item()
+
+
+@pytest.mark.parametrize("make", [trained, captured, adam, joined, picked, added, rows, tree])
+def test_calls_for_each_thing(make: Callable[[int], Callable[[], Any]]) -> None:
+    """The first four times: recorded, planned, captured, replayed."""
+    counts = []
+    for n in (60, 240):
+        step = make(n)
+        counts.append([calls(step) / n for _ in range(4)])
+    few, many = counts
+    assert max(many) <= 1.5 * max(few), counts
+    assert sum(many) <= 1.3 * sum(few), counts
