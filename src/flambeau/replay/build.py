@@ -21,12 +21,12 @@ from ..stream.backend import current
 from ..stream.gradient import grad_fn
 from ..stream.value import INFERENCE, STREAMS, Storage, Tensor
 from .emit import Emitter
+from .lists import MANY, Lists, in_order
 from .record import Before, Recording, Refused
 from .scalars import fits
 from .state import holds, same
 
 MISS = object()
-MANY = 8  # tests of one kind from which on they are a loop
 
 
 class Failed(Exception):
@@ -111,6 +111,7 @@ class _Builder:
             e.scope[f"c{i}"] = x
         self.head: list[str] = []
         self.rows: dict[str, list[tuple[Any, ...]]] = {}  # tests of many alike: see `every`
+        self.lists = Lists(e)
         self.moving: set[str] = set()  # names of the storages that may be others in each call
 
     def build(self) -> Callable[..., Any]:
@@ -186,7 +187,7 @@ class _Builder:
     def gradients(self, needed: set[int]) -> None:
         """Names and tests of the gradients that were there before, of which `needed` holds the ids."""
         r, e = self.r, self.e
-        made: list[tuple[str, Before]] = []
+        found: list[Before] = []
         for b in list(r.tensors.values()):
             if (
                 b.grad is None
@@ -195,31 +196,39 @@ class _Builder:
                 or id(b.tensor) not in e.names
             ):
                 continue
-            name = e.names[id(b.grad)] = e.fresh("g")
-            made.append((name, b))
-        fixed = [(name, b.tensor) for name, b in made if e.names[id(b.tensor)] in e.scope]
+            e.names[id(b.grad)] = ""
+            found.append(b)
+        fixed = [b for b in found if e.names[id(b.tensor)] in e.scope]
         fixed = fixed if len(fixed) >= MANY else []
-        together = dict(fixed)
+        all_fixed = e.fresh("g")
+        for i, b in enumerate(fixed):
+            e.names[id(b.grad)] = f"{all_fixed}[{i}]"
         if fixed:
-            owners = e.constant(tuple([t for _, t in fixed]))
-            self.head.append(f"{', '.join(together)} = [x0._x.grad for x0 in {owners}]")
-        apart = [(name, b) for name, b in made if name not in together]
-        self.head += [f"{name} = {e.names[id(b.tensor)]}._x.grad" for name, b in apart]
+            owners = e.constant(tuple([b.tensor for b in fixed]))
+            self.head.append(f"{all_fixed} = [x0._x.grad for x0 in {owners}]")
+            self.lists.note(all_fixed, len(fixed))
+        apart = [b for b in found if not e.names[id(b.grad)]]
+        for b in apart:
+            e.names[id(b.grad)] = e.fresh("g")
+        self.head += [f"{e.names[id(b.grad)]} = {e.names[id(b.tensor)]}._x.grad" for b in apart]
+        made = [(e.names[id(b.grad)], b) for b in found]
         before, self.head = self.head, []
         alike: dict[str, list[Any]] = {}
         for name, b in made:
             self.argument(name, b.grad, r.tensors[id(b.grad)], alike)
         rest, self.head = self.head, before
-        for test, found in alike.items():
-            if len(found) < MANY:
-                self.test([test.replace("x0", name).replace("x1", e.constant(m)) for name, m in found])
+        for test, rows in alike.items():
+            if len(rows) < MANY:
+                self.test([test.replace("x0", name).replace("x1", e.constant(m)) for name, m in rows])
                 continue
-            tensors, metas = "".join(f"{name}, " for name, _ in found), e.constant(tuple(m for _, m in found))
+            tensors, metas = (
+                self.lists.listed([name for name, _ in rows]),
+                e.constant(tuple(m for _, m in rows)),
+            )
             self.head += [f"for x0, x1 in zip(({tensors}), {metas}):", f" if not ({test}): return MISS"]
         if fixed:
-            storages = ", ".join(f"s_{name}" for name in together)
-            self.head.append(f"{storages} = [x0._st for x0 in ({', '.join(together)})]")
-        self.head += [f"s_{name} = {name}._st" for name, _ in apart]
+            self.head.append(f"s_{all_fixed} = [x0._st for x0 in {all_fixed}]")
+        self.head += [f"s_{e.names[id(b.grad)]} = {e.names[id(b.grad)]}._st" for b in apart]
         self.head += rest
 
     def loosened(self, tests: list[str]) -> list[str]:
@@ -354,7 +363,7 @@ class _Builder:
             self.test([f"{first} is {other}" for other in names[1:]])
         firsts = [names[0] for st, names in groups.items() if st not in fixed]
         if len(firsts) > 1 or (fixed and firsts):
-            self.head.append(f"ids = {{{', '.join(f'id({n})' for n in firsts)}}}")
+            self.head.append(f"ids = {{{self.lists.listed(firsts, 'id')}}}")
             self.test([f"len(ids) == {len(firsts)}"])
         if fixed and firsts:
             self.test([f"{e.constant(frozenset(fixed))}.isdisjoint(ids)"])
@@ -458,9 +467,9 @@ class _Builder:
                     lines.append(f"s{sid} = snapshot({at})")
                 continue
             names[sid] = places.get(sid) or self.stranger(sid, slots[sid])
-        watched = sorted({n for sid, n in names.items() if sid not in ours})
+        watched = sorted({n for sid, n in names.items() if sid not in ours}, key=in_order)
         fixed = e.constant(tuple([e.scope[n] for n in watched if n in e.scope]))
-        moving = "".join(f"{n}, " for n in watched if n not in e.scope)
+        moving = self.lists.listed([n for n in watched if n not in e.scope])
         lines.append(f"if POISONED[0] or len(STREAMS) > 1: settle((*{fixed}, {moving}))")
         for sid, nbytes in program.outputs:
             if sid not in used:
@@ -563,7 +572,7 @@ class _Builder:
             lines += [
                 "try: f = idle.pop()",
                 "except IndexError: f = frame_of()",
-                f"pack(f.table, 8, {', '.join(values)})" if values else "pass",
+                f"pack(f.table, 8, {', '.join(self.lists.addresses(values))})" if values else "pass",
                 "r = native.run(f)",
                 "if r >= 0: return replay.failed(r, f.error)",
                 "idle.append(f)",
