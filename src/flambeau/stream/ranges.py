@@ -6,7 +6,7 @@ are looked at."""
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 from ..shapes import extent_bytes
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .nodes import PVal
 
 FEW = 8  # accesses up to which all are looked at
+_NO_GROUPS: frozenset[int] = frozenset()
 WIDE = 4  # cells of a level up to which their accesses are looked at, not those of the whole level
 
 
@@ -89,13 +90,15 @@ class Accesses:
 
     __slots__ = ("all", "groups", "latest", "lines", "ordered", "tops")
 
-    def __init__(self) -> None:
-        self.all: list[Any] = []
-        self.groups: set[int] = set()  # their numbers
-        self.ordered: list[int] = []  # the same, sorted when somebody asked last
+    def __init__(
+        self,
+    ) -> None:  # most buffers have an access or two: what more would need is made when it comes
+        self.all: Sequence[Any] = ()
+        self.groups: Set[int] = _NO_GROUPS  # their numbers
+        self.ordered: Sequence[int] = ()  # the same, sorted when somebody asked last
         self.latest: Any = None  # the latest of these groups
         self.lines: dict[int, dict[int, Line]] | None = None  # by slot of an offset and length of rows
-        self.tops: dict[int, Any] = {}  # the access of the latest group, for two slots of offsets at the most
+        self.tops: dict[int, Any] | None = None  # the access of the latest group, for two slots at the most
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.all)
@@ -106,8 +109,11 @@ class Accesses:
     def append(self, access: Any) -> None:
         """Enter an access."""
         group = access[0]
-        self.all.append(access)
-        self.groups.add(group.index)
+        if self.latest is None:
+            self.all, self.groups = [access], {group.index}
+        else:
+            self.all.append(access)  # type: ignore[attr-defined]
+            self.groups.add(group.index)  # type: ignore[attr-defined]
         if self.latest is None or group.index > self.latest.index:
             self.latest = group
         if self.lines is not None:
@@ -129,6 +135,8 @@ class Accesses:
         if row not in by_row:
             by_row[row] = Line()
         by_row[row].add(lo, hi, access)
+        if self.tops is None:
+            self.tops = {}
         tops = self.tops
         if slot not in tops or access[0].index > tops[slot][0].index:
             tops[slot] = access
@@ -162,7 +170,7 @@ class Accesses:
             for access in self.all:
                 self.enter(lines, access)
             self.lines = lines
-        for slot, access in self.tops.items():
+        for slot, access in (self.tops or {}).items():
             if slot != v.offslot:
                 yield [(access[0].index, 0, 1, access)]
         row, lo, hi = lying(v)
