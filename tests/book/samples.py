@@ -410,6 +410,11 @@ CALLS |= {
     "ctc_loss": lambda s: torch.nn.functional.ctc_loss(
         s.x(6, 2, 4).log_softmax(-1), torch.tensor([[1, 2], [3, 3]]), [6, 5], [2, 2]
     ),
+    "patches": lambda s: torch.nn.functional.unfold(
+        s.x(1, 2, 5, 4), (3, 2), dilation=(1, 2), stride=2, padding=1
+    ),
+    "patches that meet": lambda s: torch.nn.functional.fold(s.x(1, 8, 12), (4, 5), 2),
+    "patches apart": lambda s: torch.nn.functional.fold(s.x(1, 8, 4), (4, 4), 2, stride=2),
     "distances of pairs": lambda s: torch.pdist(s.x(5, 3)),
     "triangles": lambda s: torch.linalg.solve_triangular(s.x(3, 3) + 4 * torch.eye(3), s.x(3, 2), upper=True),
     "by a factor": lambda s: torch.cholesky_solve(s.x(3, 2), s.x(3, 3) + 4 * torch.eye(3)),
