@@ -64,22 +64,6 @@ def cholesky(a: Val, upper: bool, check: str) -> tuple[Val, Val]:
     return made if upper else transposed(made), info
 
 
-def orthogonal(a: Val, columns: int) -> tuple[Val, Val | None]:
-    """(R, so many columns of Q, None for 0) of a = Q R."""
-    *batch, m, n = a.shape
-    k, d = min(m, n), a.dtype
-    outs = [((*batch, m, n), d), ((*batch, k, m), d), ((*batch, k), d)]
-    made, v, tau = opaque("qr", [a], outs, ("factors",))
-    rows = max(columns, k) if columns else k
-    top = made.view_as((*batch, rows, n), made.strides, made.off)
-    shape = tuple(top.shape)
-    above = map_("le", index_(shape, len(shape) - 2), index_(shape, len(shape) - 1), out=bool_)
-    R = map_("select", above, top, const(0, d))
-    if not columns:
-        return R, None
-    return R, opaque("qr", [v, tau], [((*batch, m, columns), d)], ("applied",))[0]
-
-
 def diagonal(x: Val) -> Val:
     """The diagonals of matrices."""
     k = min(x.shape[-2:])

@@ -7,7 +7,7 @@ from typing import Any
 from ..dtypes import int32
 from ..errors import LinAlgError, fail
 from ..stream.external import routine
-from ..stream.graph import Val, empty, expand, map_, opaque, reduce_
+from ..stream.graph import Val, expand, map_, opaque, reduce_
 from . import elimination
 from .compare import _where
 from .elementwise import into
@@ -673,10 +673,9 @@ def _qr(A: T, mode: str) -> Any:
     *batch, m, n = A.shape
     k = m if mode == "complete" else min(m, n)
     r = ((*batch, k, n), A.dtype)
-    if elimination.own(A):
-        R, Q = elimination.orthogonal(A, 0 if mode == "r" else k)
-        return Qr(empty((0,), A.dtype) if Q is None else Q, R)
     if mode == "r":
+        from ..stream.graph import empty
+
         return Qr(empty((0,), A.dtype), external("orthogonal", [A], [r], mode)[0])
     return Qr(*external("orthogonal", [A], [((*batch, m, k), A.dtype), r], mode))
 

@@ -23,7 +23,6 @@ FILES = (
     "fourier",
     "pooling",
     "recurrence",
-    "reflections",
     "rows",
     "sampled",
     "scatter",
