@@ -94,19 +94,6 @@ def sampled() -> list[Any]:
     return found
 
 
-def transformed() -> list[Any]:
-    x, found = r(3, 40).requires_grad_(), []
-    for y in (
-        torch.fft.fft(x.double()),
-        torch.fft.rfft(x),
-        torch.fft.fft2(x[:, ::2]),
-        torch.fft.irfft(torch.fft.rfft(x[:, :26])),
-    ):
-        part = torch.view_as_real(y) if y.is_complex() else y
-        found += [part, *torch.autograd.grad(part.square().sum(), x)]
-    return [*found, torch.view_as_real(torch.fft.ifft(torch.fft.fft(r(35, 18), dim=0), dim=0))]
-
-
 def eliminated() -> list[Any]:
     x, y = r(2, 11, 11), r(2, 11, 19, seed=1)
     s = (x @ x.mT + 11 * torch.eye(11)).requires_grad_()
@@ -208,7 +195,6 @@ PROGRAMS: dict[str, Callable[[], list[Any]]] = {
     "pairs": paired,
     "alignment": aligned,
     "elimination": eliminated,
-    "Fourier": transformed,
     "sampled": sampled,
     "cross entropy": lambda: [F.cross_entropy(r(6, 10), ints(1, 2, 3, 4, 5, 9), label_smoothing=0.1)],
     "training step": trained,

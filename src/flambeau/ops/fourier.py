@@ -11,7 +11,6 @@ from typing import Any
 
 from ..dtypes import default_dtype, float32, float64
 from ..errors import fail
-from ..loop.recipes.fourier import factors
 from ..shapes import numel, wrap_dim
 from ..stream import pairs
 from ..stream.backend import current
@@ -69,39 +68,6 @@ def fourier_to_real(x: Any, dims: Dims, normalization: int, last: int) -> Any:
     return transformed("irfftn", x, s=sizes, axes=dims, norm=INVERSE[normalization])
 
 
-def _factor(normalization: int, points: int) -> float:
-    return (1.0, points**-0.5, 1 / points)[normalization]
-
-
-def _along(x: Val, kind: str, dim: int, n: int, sign: int, scale: float, out: tuple[Dims, Any]) -> Val | None:
-    """The transform along one dimension by a kernel, None if there is none for its extent n; out: shape and dtype."""
-    d = x.dtype.part
-    real = "real" in kind
-    if real and (n % 2 or dim != x.ndim - 1):
-        return None
-    found = factors(n // 2 if real else n, d.short)
-    if found is None:
-        return None
-    given = pairs.as_real(x) if x.dtype.is_complex else x
-    shape = (*out[0], 2) if out[1].is_complex else out[0]
-    attrs = ("columns" if kind == "rows" and dim != x.ndim - 1 else kind, dim, *found, sign, scale)
-    made = opaque("fourier", [given], [(shape, d)], attrs)[0]
-    return pairs.held(made.buf, out[0], out[1]) if out[1].is_complex else made
-
-
-def _complexes(x: Val, dims: Dims, normalization: int, sign: int, scale: float | None = None) -> Val | None:
-    """The transform of complex numbers, one dimension after the other."""
-    shape = tuple(x.shape)
-    factor = _factor(normalization, numel([shape[d] for d in dims])) if scale is None else scale
-    made: Val | None = x
-    for k, d in enumerate(reversed(dims)):
-        last = k == len(dims) - 1
-        made = _along(made, "rows", d, shape[d], sign, factor if last else 1.0, (shape, x.dtype))  # type: ignore[arg-type]
-        if made is None:
-            return None
-    return made
-
-
 def _external(name: str, x: Val, shape: Dims, d: Any, *args: Any) -> Val:
     from ..stream.graph import empty
 
@@ -124,12 +90,7 @@ FACTS: dict[str, Any] = {"method": False, "function": False, "wirtinger": True}
 )
 def _fft_c2c(self: T, dim: Dims, normalization: int, forward: bool) -> Any:
     """The transform of complex numbers."""
-    made = _complexes(self, dim, normalization, -1 if forward else 1) if numel(self.shape) else None
-    return (
-        made
-        if made is not None
-        else _external("fourier", self, tuple(self.shape), self.dtype, dim, normalization, forward)
-    )
+    return _external("fourier", self, tuple(self.shape), self.dtype, dim, normalization, forward)
 
 
 def _r2c_back(grad: Any, form: Any, dim: Dims, normalization: int, onesided: bool) -> Any:
@@ -146,20 +107,9 @@ def _fft_r2c(self: T, dim: Dims, normalization: int, onesided: bool) -> Any:
     d = self.dtype.to_complex()
     if not onesided:
         whole = pairs.in_memory(cast(self, d))
-        made = _complexes(whole, dim, normalization, -1) if numel(self.shape) else None
-        return (
-            made
-            if made is not None
-            else _external("fourier", whole, tuple(self.shape), d, dim, normalization, True)
-        )
+        return _external("fourier", whole, tuple(self.shape), d, dim, normalization, True)
     shape = _changed(self, dim[-1], self.shape[dim[-1]] // 2 + 1)
-    *rest, last = dim
-    factor = _factor(normalization, numel([self.shape[k] for k in dim]))
-    first = 1.0 if rest else factor
-    made = _along(self, "from_real", last, self.shape[last], -1, first, (shape, d)) if numel(shape) else None
-    if made is not None and rest:
-        made = _complexes(made, tuple(rest), normalization, -1, factor)
-    return made if made is not None else _external("fourier_of_real", self, shape, d, dim, normalization)
+    return _external("fourier_of_real", self, shape, d, dim, normalization)
 
 
 def _c2r_back(grad: Any, dim: Dims, normalization: int, last_dim_size: int) -> Any:
@@ -178,15 +128,6 @@ def _c2r_back(grad: Any, dim: Dims, normalization: int, last_dim_size: int) -> A
 def _fft_c2r(self: T, dim: Dims, normalization: int, last_dim_size: int) -> Any:
     """The real transform of the first half of what is Hermitian; last_dim_size: the extent of the result there."""
     shape = _changed(self, dim[-1], last_dim_size)
-    *rest, last = dim
-    made: Val | None = self if numel(shape) else None
-    if made is not None and rest:
-        made = _complexes(made, tuple(rest), 0, 1, 1.0)
-    if made is not None:
-        factor = _factor(normalization, numel([shape[k] for k in dim]))
-        made = _along(made, "to_real", last, last_dim_size, 1, factor, (shape, self.dtype.part))
-    if made is not None:
-        return made
     return _external("fourier_to_real", self, shape, self.dtype.part, dim, normalization, last_dim_size)
 
 

@@ -197,10 +197,10 @@ def empty_(shape: Shape, d: dtype, strides: Shape) -> Val:
     """Memory for complex numbers."""
     shape = tuple(shape)
     made = graph.empty((*shape, 2), d.part, (*[2 * s for s in strides], 1)).buf
-    return held(made, shape, d, strides)
+    return _held(made, shape, d, strides)
 
 
-def held(memory: Buffer, shape: Shape, d: dtype, strides: Shape | None = None) -> Val:
+def _held(memory: Buffer, shape: Shape, d: dtype, strides: Shape | None = None) -> Val:
     """The complex value whose parts lie in turn in memory of real numbers, dense unless there are strides."""
     strides = strides or contiguous_strides(shape)
     return Val(Buffer(memory.src, shape, strides, d, memory), shape, strides, 0)
@@ -230,7 +230,7 @@ def _external(ins: Sequence[Val], outs: Sequence[tuple[Shape, dtype]], attrs: An
     wanted = [((*s, 2), d.part) if d.is_complex else (s, d) for s, d in outs]
     which = tuple([d.is_complex for d in (*[v.dtype for v in ins], *[d for _, d in outs])])
     made = opaque("external", given, wanted, (*attrs, which))
-    return [held(v.buf, tuple(s), d) if d.is_complex else v for v, (s, d) in zip(made, outs)]
+    return [_held(v.buf, tuple(s), d) if d.is_complex else v for v, (s, d) in zip(made, outs)]
 
 
 def _rows(x: Val) -> Val:
@@ -264,10 +264,10 @@ def _matmul(a: Val, b: Val, out: tuple[Shape, dtype], attrs: Any) -> Val:
     if m * (k + 2 * n) >= k * n:
         right = _below(b, (b, pair(*turned(parts(b)))), d, False)
         made = opaque("contract", (_rows(a), _rows(right)), [((*batch, m, 2 * n), d.part)], attrs)[0]
-        return held(made.buf, out[0], d)
+        return _held(made.buf, out[0], d)
     left = _below(a, parts(a), d.part, True)
     made = opaque("contract", (left, _rows(b)), [((*batch, 2 * m, 2 * n), d.part)], attrs)[0]
-    made = held(made.buf, (*batch, 2 * m, n), d)
+    made = _held(made.buf, (*batch, 2 * m, n), d)
     re, im = (made.view_as(out[0], made.strides, made.off + at * m * n) for at in (0, 1))
     return map_("add", re, pair(*turned(parts(im))))
 

@@ -20,7 +20,6 @@ FILES = (
     "contraction",
     "draws",
     "elimination",
-    "fourier",
     "pooling",
     "recurrence",
     "rows",
