@@ -123,6 +123,24 @@ def test_filled_like_another() -> None:
     assert y.stride() == x.transpose(0, 2).stride() and bool((y == 2.5).all()) and y.dtype is torch.float64
 
 
+def test_filled_like_another_in_a_captured_call() -> None:
+    """In that order too, and in memory of each call's own."""
+    x = image(2, 6, 5, 7)
+    step = torch.compile(lambda x: torch.ones_like(x))
+    for _ in range(3):
+        y = step(x)
+        assert y.stride() == x.stride() and bool((y == 1).all())
+        y.zero_()
+
+
+def test_filled_like_what_a_body_was_given() -> None:
+    """The gradient of an empty diagonal, whose values lie apart: no memory is taken while a body is traced."""
+    x, y = torch.zeros(10, 10, 10, requires_grad=True), torch.zeros(10, 8, requires_grad=True)
+    made = torch.diagonal_scatter(x, y, 2, 0, 1)
+    found = torch.autograd.grad(made.sum(), (x, y))
+    assert float(found[0].sum()) == 1000 - 80 and float(found[1].sum()) == 80
+
+
 def test_volumes_that_are_resized() -> None:
     x = torch.arange(2 * 3 * 2 * 3 * 4).float().reshape(2, 3, 2, 3, 4)
     last = x.to(memory_format=torch.channels_last_3d)

@@ -16,7 +16,7 @@ from ..ops.elementwise import _full, into
 from ..ops.entry import FUNCTIONS as OPS
 from ..ops.entry import N, op
 from ..shapes import Size, channels_last_strides, contiguous_strides, dense_strides_like
-from ..stream.graph import cast, const, index_, map_
+from ..stream.graph import Val, cast, const, index_, map_
 from ..stream.value import LOCAL, PLAIN, Tensor
 from .create import check_device, empty_of, from_data, tensor
 from .sparse import refuse
@@ -278,6 +278,19 @@ def _strides_like(meta: Any, memory_format: Any) -> tuple[int, ...]:
     )
 
 
+def _in_order_of(input: Any, memory_format: Any, made: Tensor) -> Tensor:
+    """A new tensor of one number in the order in memory of input, or of the format; within a body as it is."""
+    if type(input) is Val:
+        return made
+    strides = _strides_like(input._meta, memory_format)
+    if strides == made._meta.strides:
+        return made
+    if LOCAL.s.capture is None:
+        return empty_of(tuple(made._meta.shape), made._meta.dtype, strides).copy_(made)  # type: ignore[attr-defined,no-any-return]
+    order = sorted(range(len(strides)), key=lambda d: (-strides[d], d))  # memory that is made in each replay
+    return made.permute(order).contiguous().permute([order.index(d) for d in range(len(order))])  # type: ignore[attr-defined,no-any-return]
+
+
 def like(name: str, value: int | None) -> Any:
     """The constructor of tensors in another's shape."""
 
@@ -294,13 +307,10 @@ def like(name: str, value: int | None) -> Any:
         if type(input) not in PLAIN and input.is_sparse:  # type: ignore[attr-defined]
             refuse(name, input)
         d = dtype or input.dtype  # type: ignore[attr-defined]
-        strides = _strides_like(input._meta, memory_format)
-        if value is not None and strides != contiguous_strides(input._meta.shape):
-            t = empty_of(tuple(input._meta.shape), d, strides).fill_(value)  # type: ignore[attr-defined]
-        elif value is None and (LOCAL.s.capture is None or not input._meta.contiguous):
-            t = empty_of(tuple(input._meta.shape), d, strides)
+        if value is None and (LOCAL.s.capture is None or not input._meta.contiguous):
+            t = empty_of(tuple(input._meta.shape), d, _strides_like(input._meta, memory_format))
         else:
-            t = _full(tuple(input.shape), value or 0, d)  # type: ignore[attr-defined]
+            t = _in_order_of(input, memory_format, _full(tuple(input.shape), value or 0, d))  # type: ignore[attr-defined]
         return finish(t, requires_grad)
 
     make.__name__ = make.__qualname__ = name
@@ -321,12 +331,8 @@ def full_like(
     **rest: Any,
 ) -> Tensor:
     """A number in the shape, dtype and order of input."""
-    strides = _strides_like(input._meta, memory_format)
-    if strides != contiguous_strides(input._meta.shape):
-        t = empty_of(tuple(input._meta.shape), dtype or input.dtype, strides)  # type: ignore[attr-defined]
-        return finish(t.fill_(fill_value), requires_grad)
     t = OPS["full"](tuple(input.shape), fill_value, dtype=dtype or input.dtype)  # type: ignore[attr-defined]
-    return finish(t, requires_grad)
+    return finish(_in_order_of(input, memory_format, t), requires_grad)
 
 
 def new(make: Any) -> Any:
