@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from ..loop.recipes.alignment import PAD
 from ..stream.graph import Val, contiguous, opaque
-from .entry import T, op
+from .entry import FUNCTIONS, T, op
 
-OP_BY_OP: list[
-    Callable[..., Any]
-] = []  # the gradient as ops that have one themselves; nn/formulas/loss.py knows it
+# The gradient as ops that have one themselves: a formula of the layers above, which give it before they call the op.
+OP_BY_OP: dict[str, Callable[..., Any]] = {}
+FUNCTIONS["_ctc_op_by_op"] = functools.partial(OP_BY_OP.__setitem__, "ctc")
 
 
 def _back(
     grads: Any, log_probs: Any, states: Any, ends: Any, lasts: Any, forgiving: bool, loss: Any, alpha: Any
 ) -> Any:
     if type(log_probs) is not Val:
-        return OP_BY_OP[0](grads[0], log_probs, states, ends, lasts, forgiving)
+        return OP_BY_OP["ctc"](grads[0], log_probs, states, ends, lasts, forgiving)
     given = [contiguous(x) for x in (log_probs, states, ends, lasts, alpha, loss, grads[0])]
     return opaque("ctc", given, [(tuple(log_probs.shape), log_probs.dtype)], (True, forgiving))[0]
 

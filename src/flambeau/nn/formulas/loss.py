@@ -7,7 +7,6 @@ from typing import Any
 
 import flambeau as torch
 
-from ...ops.alignment import OP_BY_OP
 from ..functional.loss import reduced
 from ..functional.table import ops
 
@@ -80,7 +79,7 @@ def ctc_loss(
         states[:, 1::2] = labels
     ends = torch.tensor(in_lengths, **place)
     wide = log_probs.float() if log_probs.dtype.itemsize < 4 else log_probs
-    loss = ops._ctc(wide, states, ends, 2 * torch.tensor(out_lengths, **place), zero_infinity)[0]
+    loss = _losses(wide, states, ends, 2 * torch.tensor(out_lengths, **place), zero_infinity)
     loss = loss.to(log_probs.dtype)
     if zero_infinity:
         loss = torch.where(torch.isinf(loss), torch.zeros_like(loss), loss)
@@ -104,7 +103,12 @@ def _op_by_op(
         return torch.where(none & (steps < ends).unsqueeze(2), 0.0 if zero_infinity else math.nan, found)
 
 
-OP_BY_OP.append(_op_by_op)
+def _losses(log_probs: Tensor, states: Tensor, ends: Tensor, lasts: Tensor, zero_infinity: bool) -> Tensor:
+    """-log of the probability of each sequence: by kernels where there are some."""
+    if getattr(ops, "_ctc", None) is None:
+        return _recursion(log_probs, states, ends.unsqueeze(1), lasts.unsqueeze(1))
+    ops._ctc_op_by_op(_op_by_op)
+    return ops._ctc(log_probs, states, ends, lasts, zero_infinity)[0]
 
 
 def _recursion(log_probs: Tensor, states: Tensor, ends: Tensor, last: Tensor) -> Tensor:
