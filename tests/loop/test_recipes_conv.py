@@ -72,6 +72,16 @@ def five(a: np.ndarray) -> np.ndarray:
     return a.reshape(*a.shape[:2], *[1] * (5 - a.ndim), *a.shape[2:])
 
 
+def innermost(a: np.ndarray) -> np.ndarray:
+    """With channels innermost, extents of 1 with the strides that they would have."""
+    moved = np.moveaxis(a, 1, -1)
+    moved = np.array(moved.ravel()).reshape(moved.shape)
+    strides = [moved.itemsize]
+    for n in reversed(moved.shape[1:]):
+        strides.insert(0, strides[0] * n)
+    return np.moveaxis(np.lib.stride_tricks.as_strided(moved, moved.shape, strides), -1, 1)
+
+
 def arrays(case: Case, dtype: str = "f32") -> dict[str, np.ndarray]:
     rng = np.random.default_rng(7)
     g = case.geometry()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tests.loop.recipe_runner import NARROW, SMALL, WIDE, Machine, bits, elements, random, run
-from tests.loop.test_recipes_conv import KINDS, RESULT, Case, close, five, reference
+from tests.loop.test_recipes_conv import KINDS, RESULT, Case, close, five, innermost, reference
 from tests.loop.test_recipes_conv import compute as by_planes
 
 from flambeau.loop.recipes import depthwise
@@ -18,10 +18,6 @@ CASES = [
     Case((1, 3, 2, 2), (3, 1, 7, 9), padding=4, groups=3),
     Case((2, 20, 6, 5), (20, 1, 1, 1), stride=2, groups=20),
 ]
-
-
-def innermost(a: np.ndarray) -> np.ndarray:
-    return np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1)
 
 
 def arrays(case: Case, dtype: str) -> dict[str, np.ndarray]:

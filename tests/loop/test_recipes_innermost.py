@@ -9,7 +9,7 @@ import random
 import numpy as np
 import pytest
 from tests.loop.recipe_runner import NARROW, SMALL, WIDE, Machine, bits, elements, run
-from tests.loop.test_recipes_conv import KINDS, RESULT, Case, arrays, five
+from tests.loop.test_recipes_conv import KINDS, RESULT, Case, arrays, five, innermost
 from tests.loop.test_recipes_conv import compute as row_major
 from tests.loop.test_recipes_winograd import WAYS, go_by, named
 
@@ -19,16 +19,6 @@ from flambeau.loop.recipes.contraction import Emit, Epilogue
 from flambeau.loop.recipes.winograd_tiles import Tiles
 
 ON = ((WIDE, 1), (NARROW, 2), (SMALL, 3))
-
-
-def innermost(a: np.ndarray) -> np.ndarray:
-    """With channels innermost, extents of 1 with the strides that they would have."""
-    moved = np.moveaxis(a, 1, -1)
-    moved = np.array(moved.ravel()).reshape(moved.shape)
-    strides = [moved.itemsize]
-    for n in reversed(moved.shape[1:]):
-        strides.insert(0, strides[0] * n)
-    return np.moveaxis(np.lib.stride_tricks.as_strided(moved, moved.shape, strides), -1, 1)
 
 
 def compute(

@@ -15,7 +15,7 @@ def eigen_of_any(A: Any, name: str) -> Any:
     """(eigenvalues, eigenvectors of length 1)."""
     import numpy as np
 
-    return _found(np.linalg.eig, A, name)
+    return tuple(_found(np.linalg.eig, A, name))
 
 
 @routine
@@ -32,8 +32,7 @@ def _found(decompose: Any, A: Any, name: str) -> Any:
     if not np.isfinite(A).all():
         raise RuntimeError(f"{name}: input tensor should not contain infs or NaNs.")
     try:
-        found = decompose(A)
-        return tuple(found) if isinstance(found, tuple) else found
+        return decompose(A)
     except np.linalg.LinAlgError:
         raise LinAlgError(
             f"{name}: The algorithm failed to converge because the input matrix is ill-conditioned."

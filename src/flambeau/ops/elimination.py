@@ -6,19 +6,13 @@ from typing import Any
 
 from ..dtypes import bool_, int32, int64
 from ..shapes import numel
-from ..stream.graph import Val, cast, const, empty, expand, index_, map_, opaque, reduce_, store
+from ..stream.graph import Val, cast, const, empty, expand, index_, map_, opaque, reduce_, store, turned
 from .entry import FUNCTIONS, T, op
 
 
 def own(x: Any) -> bool:
     """Whether there are kernels for these matrices."""
     return not x.dtype.is_complex and bool(numel(x.shape))
-
-
-def transposed(x: Val) -> Val:
-    """The matrices, transposed."""
-    at, strides = tuple(x.shape), tuple(x.strides)
-    return x.view_as((*at[:-2], at[-1], at[-2]), (*strides[:-2], strides[-1], strides[-2]), x.off)
 
 
 def _stack(x: Val, batch: tuple[int, ...]) -> Val:
@@ -61,13 +55,7 @@ def cholesky(a: Val, upper: bool, check: str) -> tuple[Val, Val]:
     """(the factor, info)."""
     outs = [(tuple(a.shape), a.dtype), (tuple(a.shape[:-2]), int32)]
     made, info = opaque("cholesky", [a], outs, (upper, check))
-    return made if upper else transposed(made), info
-
-
-def diagonal(x: Val) -> Val:
-    """The diagonals of matrices."""
-    k = min(x.shape[-2:])
-    return x.view_as((*x.shape[:-2], k), (*x.strides[:-2], x.strides[-2] + x.strides[-1]), x.off)
+    return made if upper else turned(made), info
 
 
 def parity(pivots: Val, dtype: Any) -> Val:
@@ -109,5 +97,5 @@ def _solved_back(grad: Any, B: Any, L: Any, upper: bool, result: Any) -> Any:
 @op(method=False, function=False, node="CholeskySolveBackward0", grad={"B, L": _solved_back})
 def _cholesky_solved(B: T, L: T, upper: bool) -> Any:
     """X of L L^T X = B (U^T U X = B if upper) for real triangles, of the same stack as B."""
-    first, second = (transposed(L), L) if upper else (L, transposed(L))
+    first, second = (turned(L), L) if upper else (L, turned(L))
     return triangular(second, triangular(first, B, False, False), True, False)

@@ -10,6 +10,7 @@ from ..stream.external import routine
 from ..stream.graph import Val, expand, map_, opaque, reduce_
 from . import elimination
 from .compare import _where
+from .diagonal import _diagonal
 from .elementwise import into
 from .entry import FACES, FUNCTIONS, NONE, T, composite, op
 from .rules import SCALAR_NAMES
@@ -245,7 +246,7 @@ def det(A: T) -> Any:
     square("linalg.det", A)
     if elimination.own(A):
         lu, pivots, _, _ = elimination.factors(A)
-        size = reduce_("mul", elimination.diagonal(lu), (A.ndim - 2,))
+        size = reduce_("mul", _diagonal(lu, 0, -2, -1), (A.ndim - 2,))
         return map_("mul", size, elimination.parity(pivots, A.dtype))
     return external("determinant", [A], [(tuple(A.shape[:-2]), A.dtype)])[0]
 
@@ -286,7 +287,7 @@ def linalg_slogdet(A: T) -> Any:
     shape = tuple(A.shape[:-2])
     if elimination.own(A):
         lu, pivots, _, _ = elimination.factors(A)
-        d, last = elimination.diagonal(lu), (A.ndim - 2,)
+        d, last = _diagonal(lu, 0, -2, -1), (A.ndim - 2,)
         sign = map_("mul", reduce_("mul", map_("sign", d), last), elimination.parity(pivots, A.dtype))
         return SignAndLog(sign, reduce_("add", map_("log", map_("abs", d)), last))
     return SignAndLog(*external("sign_and_log", [A], [(shape, A.dtype), (shape, A.dtype.part)]))

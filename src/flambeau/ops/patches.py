@@ -45,9 +45,7 @@ def _added_patches(self: T, size: Pair, step: Pair, dil: Pair) -> Any:
         where = image.view_as(tuple(self.shape), (a, b, y, x, y * step[0], x * step[1]), 0)
         store(where, map_("add", where, self))
         return image
-    for r, c in itertools.product(
-        *(range(s) for s in step)
-    ):  # rows and columns that windows begin at, and r and c after
+    for r, c in itertools.product(*map(range, step)):  # rows and columns that windows begin at, r and c after
         taps = [[k for k in range(n) if k * d % s == p] for n, d, s, p in zip(kernel, dil, step, (r, c))]
         if all(taps):
             phase(image, self, taps, (r, c), step, dil)

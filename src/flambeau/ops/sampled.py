@@ -29,13 +29,8 @@ class _Composed:
     """The gradients op by op, where they must be differentiable themselves."""
 
     def __init__(self, grad: Any, grid: Any, shape: Any, mode: str, padding: str, align: bool):
-        self.grad, self.shape, self.mode, self.padding, self.align = (
-            grad.flatten(2),
-            shape,
-            mode,
-            padding,
-            align,
-        )
+        self.grad, self.shape = grad.flatten(2), shape
+        self.mode, self.padding, self.align = mode, padding, align
         dims, places = len(shape) - 2, grid.flatten(1, -2)
         found = [self.taps(places[..., dims - 1 - d], n) for d, n in enumerate(shape[2:])]
         self.corners = list(itertools.product(*[taps for taps, _ in found]))

@@ -17,6 +17,12 @@ def _masked(A: Any, upper: bool, unitriangular: bool) -> Any:
     return part + FUNCTIONS["eye"](A.shape[-1], dtype=A.dtype) if unitriangular else part
 
 
+def _one_stack(name: str, A: Any, B: Any) -> tuple[Any, Any]:
+    """Two stacks of matrices, broadcast."""
+    batch = broadcast(name, tuple(A.shape[:-2]), tuple(B.shape[:-2]))
+    return A.expand((*batch, *A.shape[-2:])), B.expand((*batch, *B.shape[-2:]))
+
+
 @composite(**FACE, faces={"linalg": "solve_triangular"})
 def solve_triangular(
     A: Any, B: Any, *, upper: bool, left: bool = True, unitriangular: bool = False, out: Any = None
@@ -36,9 +42,7 @@ def _triangular_solution(A: Any, B: Any, upper: bool, left: bool, unitriangular:
                 "linalg.solve_triangular: Incompatible shapes of A and B for the equation AX = B "
                 f"({A.shape[-2]}x{A.shape[-1]} and {B.shape[-2]}x{B.shape[-1]})",
             )
-        batch = broadcast("linalg.solve_triangular", tuple(A.shape[:-2]), tuple(B.shape[:-2]))
-        A, B = (x.expand((*batch, *x.shape[-2:])) for x in (A, B))
-        return FUNCTIONS["_triangular"](A, B, upper, unitriangular)
+        return FUNCTIONS["_triangular"](*_one_stack("linalg.solve_triangular", A, B), upper, unitriangular)
     return _solve(_masked(A, upper, unitriangular), B)
 
 
@@ -73,8 +77,7 @@ def cholesky_solve(B: Any, L: Any, upper: bool = False, *, out: Any = None) -> A
     if not (elimination.own(L) and elimination.own(B)) or L.dtype is not B.dtype:
         return outputs(_solve(_gram(L, upper), B), out)
     square("cholesky_solve", L)
-    batch = broadcast("cholesky_solve", tuple(L.shape[:-2]), tuple(B.shape[:-2]))
-    B, L = (x.expand((*batch, *x.shape[-2:])) for x in (B, L))
+    L, B = _one_stack("cholesky_solve", L, B)
     return outputs(FUNCTIONS["_cholesky_solved"](B, L, upper), out)
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from ..loop.ir import SIZE
 from ..loop.recipes import alignment as kernels
-from .backend import current
 from .contraction import named_launch, whole
 from .nodes import PNode
 from .program import Launch
 from .recipes import recipe
+from .rows import parts_of
 
 SERIAL_WORK = 1000  # states of all steps below which one thread is faster
 
@@ -29,7 +29,7 @@ def ctc(node: PNode) -> Sequence[Launch]:
     bufs = dict(zip(names, (*node.ins, *map(whole, node.outs))))
     (steps, batch, classes), count = bufs["log_probs"].shape, bufs["states"].shape[1]
     ints = {"steps": steps, "batch": batch, "classes": classes, "count": count}
-    parts = 1 if steps * batch * count < SERIAL_WORK else min(batch, 4 * current().get_num_threads())
+    parts = parts_of(batch, steps * batch * count, SERIAL_WORK)
     spec = kernels.Alignment(bufs["log_probs"].buf.dtype.short, backward, forgiving)
     work = {"work": 4 * parts * (count + kernels.PAD) * SIZE[spec.dtype]} if backward else {}
     launch = named_launch(spec, lambda: kernels.kernel(spec), parts, "ctc", bufs, ints, work)

@@ -8,11 +8,11 @@ from typing import Any
 from ..errors import LinAlgError
 from ..loop.recipes import elimination as kernels
 from ..shapes import numel
-from .backend import current
 from .contraction import named_launch, whole
 from .nodes import PNode
 from .program import Launch
 from .recipes import recipe
+from .rows import parts_of
 from .scatter import merged
 
 SERIAL_WORK = 8000  # multiplications below which one thread is faster
@@ -58,7 +58,7 @@ def launched(
     units = numel(out.shape[:-2])
     if kind == "triangular":
         units *= -(-out.shape[-1] // spec.width)
-    parts = 1 if numel(out.shape) * size < SERIAL_WORK else min(units, 4 * current().get_num_threads())
+    parts = parts_of(units, numel(out.shape) * size, SERIAL_WORK)
     launch = named_launch(spec, lambda: kernels.kernel(spec), parts, kind, bufs, ints, {})
     if check:
         launch.checks = {kernels.FAILED: (refusal(check, count > 0), 0, node.form)}

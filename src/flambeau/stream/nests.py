@@ -18,10 +18,8 @@ from .sharing import parts, weight, work
 AROUND = 48 << 20  # bytes read and written that no cache holds until they are wanted again
 ROW = 64  # elements from which on that is asked for each row
 SHORT = 12  # elements of a row that is no vector's work; twice as many where functions are taken of the only operand
-BATCH, FEW = (
-    32 << 10,
-    8,
-)  # bytes of 16 rows that are near when they are wanted again; reductions that have scratch
+BATCH = 32 << 10  # bytes of 16 rows that are near when they are wanted again
+FEW = 8  # reductions that have scratch
 ALONG = ("row", "batch")  # schedules whose lanes are elements of a row
 BRIEF, SIMPLE = 24, 12  # so few rows have their sums in registers, if their elements take so little;
 NEAR = 512  # of so few columns more rows: memory cannot run ahead of many long ones at once

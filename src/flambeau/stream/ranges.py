@@ -90,9 +90,8 @@ class Accesses:
 
     __slots__ = ("all", "groups", "latest", "lines", "ordered", "tops")
 
-    def __init__(
-        self,
-    ) -> None:  # most buffers have an access or two: what more would need is made when it comes
+    def __init__(self) -> None:
+        # Most buffers have an access or two: what more would need is made when it comes.
         self.all: Sequence[Any] = ()
         self.groups: Set[int] = _NO_GROUPS  # their numbers
         self.ordered: Sequence[int] = ()  # the same, sorted when somebody asked last

@@ -29,9 +29,9 @@ def axes_of(x: Any, out: Any, dim: int) -> list[tuple[int, tuple[int, ...]]]:
     return merged([(n, (x.strides[d], out.strides[d])) for d, n in enumerate(out.shape) if d != dim])
 
 
-def parts_of(rows: int, work: int) -> int:
-    """How many parts rows are divided into for so much work."""
-    return 1 if work < SERIAL_WORK else max(1, min(rows, 4 * current().get_num_threads()))
+def parts_of(rows: int, work: int, least: int = SERIAL_WORK) -> int:
+    """How many parts rows are divided into for so much work; least: below which one thread is faster."""
+    return 1 if work < least else max(1, min(rows, 4 * current().get_num_threads()))
 
 
 def can_pack(dtype: Any, n: int) -> bool:

@@ -292,17 +292,13 @@ def from_list(data: Any) -> Any:
 
 def at(x: Any, dim: int, i: int) -> Any:
     """The view at one place of a dimension. IndexError out of range."""
-    shape = x.shape
-    if not shape:
+    if not x.shape:
         fail(
             IndexError,
             "invalid index of a 0-dim tensor. Use `tensor.item()` in Python or `tensor.item<T>()` in "
             "C++ to convert a 0-dim tensor to a number",
         )
-    n = shape[dim]
-    if not -n <= i < n:
-        fail(IndexError, f"index {i} is out of bounds for dimension {dim} with size {n}")
-    return _select(x, dim, i + n if i < 0 else i)
+    return at_dim(x, dim, i)
 
 
 def bound(s: slice, n: int) -> tuple[int, int, int]:
@@ -351,10 +347,8 @@ def apply_basic(x: Any, items: list[Any]) -> tuple[Any, list[tuple[int, Any]]]:
         if not x.ndim and len(items) == 1 and type(items[0]) is int:
             at(x, 0, 0)
         fail(IndexError, f"too many indices for tensor of dimension {x.ndim}")
-    dim, spare = (
-        0,
-        x.ndim - total,
-    )  # an Ellipsis takes those that no item takes, a second one takes them again
+    spare = x.ndim - total  # what an Ellipsis takes, and a second one again
+    dim = 0
     picks: list[tuple[int, Any]] = []
     for i in items:
         if type(i) is int:

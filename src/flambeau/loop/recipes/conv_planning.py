@@ -128,7 +128,7 @@ def plan(
     ints |= {"ci": g.cin // g.groups, "co": g.cout // g.groups}
     steps = (1, 1, 1) if by == "channels" else (1, g.stride[1], g.stride[2])
     ints |= _axes("e", _apart(_copied(g, steps)))
-    ints |= _strides(x, y) | {"wg": g.cout // g.groups * w[0], "wo": w[0], "wc": w[1]} | _axes("w", w[2:])
+    ints |= _strides(x, y) | _weights_lie(g, w)
     ints["zero"] = int(
         any(g.padding) or any(ints["e" + a] * s > n for a, s, n in zip(AXES, steps, g.size, strict=True))
     )
@@ -300,7 +300,7 @@ def _last(
     ints |= {"ci": g.cin // g.groups, "co": g.cout // g.groups}
     extent = _copied(g, (1, 1, 1))
     ints |= _axes("e", extent) | _strides(x, y)
-    ints |= {"wg": g.cout // g.groups * w[0], "wo": w[0], "wc": w[1]} | _axes("w", w[2:])
+    ints |= _weights_lie(g, w)
     ints["zero"] = int(any(g.padding) or any(e > n for e, n in zip(extent, g.size, strict=True)))
     spec = ConvSpec(kind, dtype, 1, 1, 1, False, False, by="channels", last=True, **_flags(g))
     if kind == "weight":
@@ -346,7 +346,7 @@ def _planes(
     copy = [ceil_div((high[a] - 1) * g.stride[a] + apart[a] + 1, g.stride[a]) for a in range(3)]
     ints = _shared(g) | _axes("s", size) | _axes("o", extent) | _axes("p", before) | _axes("e", copy)
     ints |= {"ci": 1, "co": g.cout // g.groups, "zero": 1} | _strides(source, out)
-    ints |= {"wg": g.cout // g.groups * w[0], "wo": w[0], "wc": w[1]} | _axes("w", w[2:])
+    ints |= _weights_lie(g, w)
     ints["wp"] = copy[1] * copy[2] * g.stride[1] * g.stride[2] + lanes
     ints["ws"] = ints["wp"] + taps + 64 // SIZE[dtype]
     parts = max(1, min(threads, g.images * g.groups, _units(spec, ints)[1] >> 16))
@@ -388,6 +388,11 @@ def _strides(x: Sequence[int], y: Sequence[int]) -> dict[str, int]:
     return {"x" + k: v for k, v in zip(names, x, strict=True)} | {
         "y" + k: v for k, v in zip(names, y, strict=True)
     }
+
+
+def _weights_lie(g: Geometry, w: Sequence[int]) -> dict[str, int]:
+    """Strides of the weights: of a group's, of output channels, of input channels, of taps."""
+    return {"wg": g.cout // g.groups * w[0], "wo": w[0], "wc": w[1]} | _axes("w", w[2:])
 
 
 def _copied(g: Geometry, steps: tuple[int, int, int]) -> tuple[int, int, int]:
