@@ -198,6 +198,7 @@ class device:
 
     index: int | None
     type: str
+    mode: Any = None  # the class that sees the calls of constructors (tensor/factories.py)
     _known = ("cpu", "cuda", "mps", "xpu", "xla", "meta", "hpu", "mtia")
 
     def __init__(self, type: Any = "cpu", index: int | None = None):
@@ -235,8 +236,16 @@ class device:
     def __reduce__(self) -> tuple[Any, ...]:
         return (device, (self.type,) if self.index is None else (self.type, self.index))
 
+    def __enter__(self) -> device:
+        """Within `with device(...):`, constructors make their tensors there."""
+        device.mode(self).__enter__()
+        return self
 
-CPU = device("cpu")
+    def __exit__(self, *error: object) -> None:
+        device.mode.leave()
+
+
+CPU, META = device("cpu"), device("meta")
 
 
 class layout:

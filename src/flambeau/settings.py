@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from . import config
 from .device.threads import get_num_threads as get_num_threads
 from .device.threads import set_num_threads as set_num_threads
-from .dtypes import device as Device
 from .errors import fail
 from .stream import value
 from .stream.access import synchronize as synchronize
@@ -72,18 +69,3 @@ def set_float32_matmul_precision(precision: str) -> None:
 def get_float32_matmul_precision() -> str:
     """What `set_float32_matmul_precision` was told last."""
     return _precision
-
-
-def get_default_device() -> Any:
-    """The device of new tensors."""
-    return Device("cpu")
-
-
-def set_default_device(device: Any) -> None:
-    """Accepts the CPU (or None); NotImplementedError for another device."""
-    if device is not None and str(device).partition(":")[0] != "cpu":
-        fail(
-            NotImplementedError,
-            "set_default_device: there is no other device than the CPU yet",
-            device=str(device),
-        )

@@ -9,12 +9,13 @@ from collections import OrderedDict
 from collections.abc import Sequence, Set
 from typing import Any
 
+from ..dtypes import META
 from ..errors import fail
 from ..ops.entry import FUNCTIONS
 from ..shapes import contiguous_strides, is_dense, same_order
 from ..stream.gradient import BOOK, AccumulateGrad, edge
 from ..stream.host import from_bytes
-from ..stream.value import LOCAL, PLAIN, Node, Tensor, extras
+from ..stream.value import LOCAL, PLAIN, Node, Tensor, absent_tensor, extras
 
 Grad = Tensor | None
 CHECK: list[Any] = [None]  # the watch of anomaly detection, which runs the nodes while it is on
@@ -328,6 +329,8 @@ _ONE["bf16"] = _ONE["f32"][2:] if sys.byteorder == "little" else _ONE["f32"][:2]
 def unit(meta: Any) -> Tensor:
     """A tensor of one 1: kept, since most backward passes begin with it. Nobody may write to it."""
     one = _ONES.get(meta)
+    if one is None and meta.device is META:
+        return absent_tensor(meta.shape, meta.strides, meta.dtype)
     if one is None:
         one = _ONES[meta] = from_bytes(_ONE[meta.dtype.short], meta.dtype, meta.shape)
     return one

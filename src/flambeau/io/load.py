@@ -121,6 +121,8 @@ class Loader:
                 f"load: record {record!r} has {archive.nbytes(record)} bytes, but its storage claims {count} elements "
                 f"of {kind}; the file is damaged",
             )
+        if isinstance(self.map_location, (str, torch.device)) and str(self.map_location) == "meta":
+            return LoadedStorage(torch.empty(count, dtype=kind, device="meta"), "meta")
         start = archive.offset(record) if whole is not None and count else None
         if start is not None and little:
             part = memoryview(whole)[start : start + nbytes]
@@ -182,6 +184,8 @@ class Loader:
             location = str(torch.device(wanted))
         if location.partition(":")[0] == "cpu":
             return storage
+        if location == "meta":
+            return LoadedStorage(torch.empty(len(storage), dtype=storage.dtype, device="meta"), location)
         fail(
             RuntimeError,
             f"load: Attempting to deserialize object on device {location!r}, which is not available. If you are "

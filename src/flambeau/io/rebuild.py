@@ -91,6 +91,11 @@ def rebuild_tensor_v3(
     return tensor
 
 
+def rebuild_meta_tensor(dtype: Any, size: Any, stride: Any, requires_grad: bool) -> Any:
+    """A tensor on the device meta: it has no storage in the file."""
+    return torch.empty_strided(size, stride, dtype=dtype, device="meta", requires_grad=requires_grad)
+
+
 def _check(storage: Any) -> None:
     if not isinstance(storage, LoadedStorage):
         fail(
@@ -165,6 +170,7 @@ FUNCTIONS = {
     "torch._utils._rebuild_tensor": rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": rebuild_tensor_v2,
     "torch._utils._rebuild_tensor_v3": rebuild_tensor_v3,
+    "torch._utils._rebuild_meta_tensor_no_storage": rebuild_meta_tensor,
     "torch._utils._rebuild_parameter": rebuild_parameter,
     "torch._utils._rebuild_parameter_with_state": rebuild_parameter_with_state,
     "torch._utils._rebuild_sparse_tensor": rebuild_sparse_tensor,
@@ -193,6 +199,9 @@ def described(tensor: Any, storages: Any) -> tuple[Any, ...]:
 
 
 def _plain(tensor: Any, storages: Any) -> tuple[Any, tuple[Any, ...]]:
+    if tensor.is_meta:
+        place = (tensor.dtype, (*tensor.size(),), (*tensor.stride(),), bool(tensor.requires_grad))
+        return name("torch._utils", "_rebuild_meta_tensor_no_storage"), place
     dtype = str(tensor.dtype).removeprefix("torch.")
     reference = storages.reference(tensor, storage_type(STORAGES.get(dtype, "UntypedStorage")))
     place = (reference, tensor.storage_offset(), (*tensor.size(),), (*tensor.stride(),))

@@ -50,6 +50,11 @@ class Conversion:
             if device is None and target is None and not more:
                 return t
             target = t.dtype if target is None else target
+            if t.is_meta and device is not None and device.type != "meta":
+                raise NotImplementedError(
+                    "Cannot copy out of meta tensor; no data! Please use torch.nn.Module.to_empty() instead of "
+                    "torch.nn.Module.to() when moving module from meta to a different device."
+                )
             return t.to(t.device if device is None else device, target, non_blocking, **more)
 
         return self._apply(convert)

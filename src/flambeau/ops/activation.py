@@ -251,9 +251,11 @@ def _scaled_by(self: T, noise: T) -> Any:
 
 def _rrelu_noise(x: Any, lower: float, upper: float, generator: Any) -> Any:
     """A slope for each element that is not positive, 1 for the others."""
+    from .absent import placed
     from .random import fresh
 
-    drawn = fresh("uniform", tuple(x.shape), x.dtype, (float(lower), float(upper)), generator)
+    with placed(x.device):
+        drawn = fresh("uniform", tuple(x.shape), x.dtype, (float(lower), float(upper)), generator)
     return _where(x.detach() <= 0, drawn, 1)
 
 

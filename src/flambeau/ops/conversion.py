@@ -11,6 +11,7 @@ from ..dtypes import device as device_type
 from ..dtypes import dtype as dtype_type
 from ..dtypes import memory_format as format_type
 from ..shapes import is_channels_last
+from .absent import on
 from .elementwise import _to_copy, clone
 from .entry import composite
 
@@ -47,9 +48,11 @@ def to(self: Any, *args: Any, **options: Any) -> Any:
     if other is not None:
         dtype, where = other.dtype, other.device
     if where is not None:
-        check(where)
+        where = check(where)
     if dtype is not None and dtype is not self.dtype:
         self, copy = converted(self, dtype), False
+    if where is not None and hasattr(self, "_st") and where is not self._meta.device:
+        return on(self, where)
     if copy:
         return clone(self, memory_format=order)
     meta = self._meta
@@ -66,11 +69,11 @@ def converted(self: Any, target: dtype_type) -> Any:
     return _to_copy(self, target)
 
 
-def check(where: Any) -> None:
-    """RuntimeError for a device that is not there yet."""
+def check(where: Any) -> Any:
+    """The device; RuntimeError for one that is not there yet."""
     from ..stream.host import check_device
 
-    check_device(where, "to")
+    return check_device(where, "to")
 
 
 def conversion(name: str, target: dtypes.dtype) -> None:
@@ -108,8 +111,8 @@ def type_as(self: Any, other: Any) -> Any:
 
 @composite(function=False)
 def cpu(self: Any, memory_format: Any = None) -> Any:
-    """The tensor on the CPU: itself."""
-    return self
+    """The tensor on the CPU: itself if it is there."""
+    return to(self, "cpu")
 
 
 @composite(function=False)

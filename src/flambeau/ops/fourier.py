@@ -136,7 +136,7 @@ def _fft_c2r(self: T, dim: Dims, normalization: int, last_dim_size: int) -> Any:
 
 def _padded(x: Any, dim: int, more: int) -> Any:
     shape = [*x.shape[:dim], more, *x.shape[dim + 1 :]]
-    return FUNCTIONS["cat"]([x, FUNCTIONS["full"](shape, 0, dtype=x.dtype)], dim)
+    return FUNCTIONS["cat"]([x, FUNCTIONS["full"](shape, 0, dtype=x.dtype, device=x.device)], dim)
 
 
 def _resized(x: Any, dims: Dims, sizes: Any) -> Any:

@@ -74,7 +74,7 @@ def mH(x: Any) -> Any:
 def reflected(input: Any, tau: Any) -> Any:
     """The product of the reflections I - tau_i v_i v_i^H; v_i lies below the diagonal of column i, where it is 1."""
     m, k = input.shape[-2], tau.shape[-1]
-    eye = FUNCTIONS["eye"](m, dtype=input.dtype)
+    eye = FUNCTIONS["eye"](m, dtype=input.dtype, device=input.device)
     v = input.narrow(-1, 0, k).tril(-1) + eye.narrow(-1, 0, k)
     Q = eye.expand([*input.shape[:-2], m, m])
     for i in range(k):

@@ -92,7 +92,7 @@ def _factors(LU: Any) -> tuple[Any, Any]:
     """(L with a unit diagonal, U) of the compact form."""
     m, n = LU.shape[-2:]
     k = min(m, n)
-    eye = FUNCTIONS["eye"](m, k, dtype=LU.dtype)
+    eye = FUNCTIONS["eye"](m, k, dtype=LU.dtype, device=LU.device)
     return LU.narrow(-1, 0, k).tril(-1) + eye, LU.narrow(-2, 0, k).triu()
 
 

@@ -156,7 +156,7 @@ def matrix_power(input: Any, n: int, *, out: Any = None) -> Any:
             f"linalg.matrix_power: A must be batches of square matrices, but they are {tuple(input.shape[-2:])} matrices",
         )
     if n == 0:
-        eye = FUNCTIONS["eye"](input.shape[-1], dtype=input.dtype)
+        eye = FUNCTIONS["eye"](input.shape[-1], dtype=input.dtype, device=input.device)
         return outputs(eye.expand(tuple(input.shape)).clone() + input * 0, out)
     base, result = (inv(input) if n < 0 else input), None
     k = abs(n)

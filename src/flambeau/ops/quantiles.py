@@ -46,7 +46,11 @@ def _quantile(
     d = 0 if dim is None else wrap_dim(dim, max(ndim, 1), name)
     x = FUNCTIONS["sort"](x.transpose(d, -1), -1)[0]
     single = not hasattr(q, "shape") or q.ndim == 0
-    qs = FUNCTIONS["full"]((1,), float(q), dtype=input.dtype) if not hasattr(q, "shape") else q.reshape([-1])
+    qs = (
+        FUNCTIONS["full"]((1,), float(q), dtype=input.dtype, device=input.device)
+        if not hasattr(q, "shape")
+        else q.reshape([-1])
+    )
     found = (x == x).sum(-1, keepdim=True)
     n = x.shape[-1]
     if skip_nan:

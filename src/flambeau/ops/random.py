@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..dtypes import dtype, int64, uint64
+from ..dtypes import META, dtype, int64, uint64
 from ..errors import fail
 from ..shapes import is_contiguous, is_dense, memory_order, numel
 from ..stream.graph import Val, cast, contiguous, map_, opaque
@@ -178,7 +178,7 @@ def fill_random(t: Any, kind: str, values: tuple[float, ...], generator: Any, bi
         kind = "normal_serial"
     state = state_of(generator)
     made = shape if order is None else tuple(shape[d] for d in order)
-    if meta.numel == 0:
+    if meta.numel == 0 or meta.device is META:
         return t
     if len(values) == 2:
         x = _draw2(state, kind, made, meta.dtype, *values, bits)
@@ -195,7 +195,7 @@ def fresh(
     kind: str, shape: tuple[int, ...], d: dtype, values: tuple[float, ...], generator: Any, bits: int = 0
 ) -> Any:
     """A new tensor of random numbers."""
-    if numel(shape) == 0:
+    if numel(shape) == 0 or LOCAL.s.place is not None:
         from ..stream.host import empty_of
 
         return empty_of(shape, d)

@@ -15,6 +15,7 @@ from ..stream import gradient
 from ..stream.access import settle
 from ..stream.graph import LOOKING, Buffer, GNode, Trace, Val
 from ..stream.value import (
+    ABSENT,
     ENTERING,
     LOCAL,
     NUMBERS,
@@ -29,6 +30,7 @@ from ..stream.value import (
     new_object,
     version_of,
 )
+from . import absent
 from .rules import SCALAR_NAMES
 
 
@@ -150,6 +152,8 @@ def _bytes(buf: Buffer) -> int:
 
 def commit(S: Stream, form: Form, operands: tuple[Any, ...]) -> Any:
     """Append one instruction; the new tensors (a tuple if the op has several), or () for an in-place form."""
+    if S.place is not None:
+        return absent.results(S, form, operands)
     code = S.code  # before the name table: see `late`
     slots = S.slots
     line: list[Any] = [form]
@@ -163,6 +167,8 @@ def commit(S: Stream, form: Form, operands: tuple[Any, ...]) -> Any:
             sid = st.sid  # before its home: see `enter`
             if st.home is not slots:
                 sid = enter(S, st)
+        elif st.info is ABSENT:
+            return absent.results(S, form, operands)
         else:
             sid = guarded(S, form, len(line) - 1, st)
         if a._off:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import fail
+from ..tensor.factories import factory
 from . import windows
 
 
@@ -14,11 +15,13 @@ def _made(name: str, make: Any, length: int, periodic: bool, options: dict[str, 
     return make(length, sym=not periodic, **options)
 
 
+@factory
 def hann_window(window_length: int, periodic: bool = True, **options: Any) -> Any:
     """sin^2 over one period (see signal.windows.hann)."""
     return _made("hann_window", windows.hann, window_length, periodic, options)
 
 
+@factory
 def hamming_window(
     window_length: int, periodic: bool = True, alpha: float = 0.54, beta: float = 0.46, **options: Any
 ) -> Any:
@@ -30,16 +33,19 @@ def hamming_window(
     return _made("hamming_window", made, window_length, periodic, options)
 
 
+@factory
 def blackman_window(window_length: int, periodic: bool = True, **options: Any) -> Any:
     """0.42 - 0.5 cos + 0.08 cos of twice the angle (see signal.windows.blackman)."""
     return _made("blackman_window", windows.blackman, window_length, periodic, options)
 
 
+@factory
 def bartlett_window(window_length: int, periodic: bool = True, **options: Any) -> Any:
     """A triangle (see signal.windows.bartlett)."""
     return _made("bartlett_window", windows.bartlett, window_length, periodic, options)
 
 
+@factory
 def kaiser_window(window_length: int, periodic: bool = True, beta: float = 12.0, **options: Any) -> Any:
     """Bessel functions of a circle (see signal.windows.kaiser)."""
     made = lambda M, **rest: windows.kaiser(M, beta=beta, **rest)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .value import LOCAL, STREAMS, Storage
+from .value import ABSENT, LOCAL, STREAMS, Storage
 
 
 def pointer(t: Any) -> int:
@@ -18,8 +18,11 @@ def pointer(t: Any) -> int:
         st.pend.flush_for_other()
     elif st.home:  # a name table that was run is empty
         settle(st)
-    if st.info is not None and st.info.poison is not None:
-        raise st.info.poison.with_traceback(None)
+    if st.info is not None:
+        if st.info is ABSENT:
+            raise NotImplementedError("Cannot copy out of meta tensor; no data!")
+        if st.info.poison is not None:
+            raise st.info.poison.with_traceback(None)
     return st.ptr + t._off * t._meta.dtype.itemsize
 
 

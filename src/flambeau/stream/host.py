@@ -14,11 +14,22 @@ else:
     from ..late import np
 
 from .. import dtypes
-from ..dtypes import CPU, dtype
+from ..dtypes import CPU, META, dtype
 from ..errors import fail
+from ..shapes import contiguous_strides, extent_bytes
 from .access import pointer
 from .backend import current
-from .value import Storage, StorageInfo, Tensor, fresh_meta, fresh_tensor, intern_meta
+from .value import (
+    ABSENT,
+    LOCAL,
+    Storage,
+    StorageInfo,
+    Tensor,
+    absent_tensor,
+    fresh_meta,
+    fresh_tensor,
+    intern_meta,
+)
 
 
 def check_device(device: Any, name: str = "tensor") -> Any:
@@ -30,19 +41,27 @@ def check_device(device: Any, name: str = "tensor") -> Any:
         raise AssertionError(
             "Torch not compiled with CUDA enabled: CUDA is not there yet in flambeau; use device='cpu'"
         )
-    if d.type not in ("cpu",):
+    if d.type == "meta":
+        return META
+    if d.type != "cpu":
         fail(NotImplementedError, f"{name}: the device {d} is not there yet; use device='cpu'")
     return CPU
 
 
 def new_storage(nbytes: int) -> Storage:
     """Memory of nbytes on the current device."""
+    if LOCAL.s.place is not None:
+        st = Storage(nbytes)
+        st.info = ABSENT
+        return st
     block = current().alloc(nbytes)
     return Storage(nbytes, block, block.ptr)
 
 
 def from_bytes(data: np.ndarray | bytes, d: dtype, shape: Sequence[int]) -> Tensor:
     """A fresh tensor holding a copy of bytes, or of those of a C-contiguous array."""
+    if LOCAL.s.place is not None:
+        return absent_tensor(tuple(shape), contiguous_strides(shape), d)
     if isinstance(data, bytes):
         nbytes = len(data)
         source: bytes | int = data
@@ -257,5 +276,10 @@ def returned(memory: Any) -> None:
 
 def empty_of(shape: Sequence[int], d: dtype, strides: Sequence[int] | None = None) -> Tensor:
     """Uninitialised memory."""
-    meta = intern_meta(tuple(shape), tuple(strides), d) if strides else fresh_meta(tuple(shape), d)
-    return fresh_tensor(new_storage(meta.nbytes), meta)
+    if LOCAL.s.place is not None:
+        return absent_tensor(tuple(shape), tuple(strides or contiguous_strides(shape)), d)
+    if not strides:
+        meta = fresh_meta(tuple(shape), d)
+        return fresh_tensor(new_storage(meta.nbytes), meta)
+    meta = intern_meta(tuple(shape), tuple(strides), d)
+    return fresh_tensor(new_storage(extent_bytes(shape, strides) * d.itemsize), meta)

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .. import config
-from ..dtypes import CPU, device, dtype
-from ..shapes import Shape, Size, contiguous_strides, is_channels_last, is_contiguous, numel
+from ..dtypes import CPU, META, device, dtype
+from ..shapes import Shape, Size, contiguous_strides, extent_bytes, is_channels_last, is_contiguous, numel
 from ..symbols import Real, Whole
 
 
@@ -188,6 +188,29 @@ class StorageInfo:
         return (
             not self.exported and self.owner is self.poison is None and not self.readonly and self.resizable
         )
+
+
+class _Absent(StorageInfo):
+    """What is unusual about the storages of tensors on the device meta: they have a size, and never bytes."""
+
+    __slots__ = ()
+
+    def plain(self) -> bool:
+        """They never get bytes."""
+        return False
+
+
+ABSENT = _Absent()
+
+
+def absent_tensor(shape: Shape, strides: Shape, d: dtype, off: int = 0, nbytes: int | None = None) -> Tensor:
+    """A tensor on the device meta; off, nbytes: where it begins in its storage, and the size of that."""
+    meta = intern_meta(tuple(shape), tuple(strides), d, META)
+    if nbytes is None:
+        nbytes = extent_bytes(shape, strides, off) * d.itemsize
+    st = Storage(nbytes)
+    st.info = ABSENT
+    return fresh_tensor(st, meta, off)
 
 
 class Extras:
@@ -378,6 +401,7 @@ class Stream:
             "looked",
             "modes",
             "pending_bytes",
+            "place",
             "progress",
             "running",
             "sites",
@@ -399,6 +423,7 @@ class Stream:
         self.fresh: Any = None
         self.backward = 0  # depth of backward passes under way
         self.modes: list[Any] = []
+        self.place: Any = None  # META while a constructor makes a tensor there
         self.lock = threading.RLock()
         self.busy = False  # it is being flushed by the definition in Python, under the lock
         self.thread = threading.current_thread()

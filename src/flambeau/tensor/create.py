@@ -31,7 +31,6 @@ def tensor(
 
     The dtype is that of the data: bool, int64, or the default floating-point type for Python numbers.
     """
-    check_device(device)
     if isinstance(data, Tensor):
         t = FUNCTIONS["clone"](data.detach())  # type: ignore[attr-defined]
         t = t.to(dtype) if dtype is not None else t

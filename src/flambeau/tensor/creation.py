@@ -18,7 +18,8 @@ from ..ops.entry import N, op
 from ..shapes import Size, channels_last_strides, contiguous_strides, dense_strides_like
 from ..stream.graph import Val, cast, const, index_, map_
 from ..stream.value import LOCAL, PLAIN, Tensor
-from .create import check_device, empty_of, from_data, tensor
+from .create import empty_of, from_data, tensor
+from .factories import factory
 from .sparse import refuse
 
 
@@ -68,8 +69,6 @@ def filler(name: str, value: int) -> Any:
         *size: Any, out: Any = None, dtype: Any = None, layout: Any = None, device: Any = None, **rest: Any
     ) -> Tensor:
         shape = shape_of((rest.pop("size"),) if "size" in rest else size, name)
-        if device is not None:
-            check_device(device)
         if layout is not None:
             check_layout(name, layout)
         t = _full(shape, value, dtype or dtypes.default_dtype())
@@ -90,7 +89,6 @@ def empty(
 ) -> Tensor:
     """A tensor of uninitialised memory."""
     shape = shape_of((rest.pop("size"),) if "size" in rest else size, "empty")
-    check_device(device)
     check_layout("empty", rest.get("layout"))
     if out is not None:
         return out.resize_(shape)
@@ -108,15 +106,8 @@ def empty_strided(
     size: Any, stride: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **rest: Any
 ) -> Tensor:
     """Uninitialised memory with the given strides."""
-    from ..stream.value import fresh_tensor, intern_meta
-    from .create import new_storage
-
-    d = dtype or dtypes.default_dtype()
-    span = 0 if 0 in size else 1 + sum((n - 1) * s for n, s in zip(size, stride))
-    return finish(
-        fresh_tensor(new_storage(span * d.itemsize), intern_meta(tuple(size), tuple(stride), d)),
-        requires_grad,
-    )
+    made = empty_of(tuple(size), dtype or dtypes.default_dtype(), tuple(stride))
+    return finish(made, requires_grad)
 
 
 def empty_permuted(
@@ -172,7 +163,6 @@ def arange(
     elif "step" in rest:
         given = [*([0] if len(given) == 1 else []), *given, rest["step"]]
     start, end, step = (0, given[0], 1) if len(given) == 1 else (*given, 1) if len(given) == 2 else given
-    check_device(device)
     if math.isinf(start) or math.isinf(end):
         fail(RuntimeError, f"arange: unsupported range: {start} -> {end}")
     if step == 0:
@@ -303,7 +293,6 @@ def like(name: str, value: int | None) -> Any:
         requires_grad: bool = False,
         **rest: Any,
     ) -> Tensor:
-        check_device(device)
         if type(input) not in PLAIN and input.is_sparse:  # type: ignore[attr-defined]
             refuse(name, input)
         d = dtype or input.dtype  # type: ignore[attr-defined]
@@ -348,6 +337,13 @@ def new(make: Any) -> Any:
     return method
 
 
+def new_full(
+    self: Tensor, size: Any, fill_value: Any, *, dtype: Any = None, requires_grad: bool = False, **rest: Any
+) -> Tensor:
+    """As torch.full, in this tensor's dtype."""
+    return finish(OPS["full"](size, fill_value, dtype=dtype or self._meta.dtype), requires_grad)
+
+
 def new_tensor(
     self: Tensor,
     data: Any,
@@ -359,6 +355,11 @@ def new_tensor(
 ) -> Tensor:
     """As torch.tensor, in this tensor's dtype."""
     return tensor(data, dtype=dtype or self._meta.dtype, requires_grad=requires_grad)
+
+
+def scalar_tensor(s: Any, *, dtype: Any = None, device: Any = None, **rest: Any) -> Tensor:
+    """A tensor without dimensions, of the default floating-point type if dtype is not given."""
+    return tensor(s, dtype=dtype or dtypes.default_dtype(), **rest)
 
 
 def tri_indices(name: str) -> Any:
@@ -430,15 +431,25 @@ CLASSES = {
     }.items()
 }
 FUNCTIONS: dict[str, Any] = {
-    "tensor": tensor,
-    "scalar_tensor": lambda s, *, dtype=None, **rest: tensor(s, dtype=dtype or dtypes.default_dtype()),
     **{
-        f.__name__: f
-        for f in (zeros, ones, empty, empty_strided, empty_permuted, arange, linspace, logspace, eye)
+        f.__name__: factory(f)
+        for f in (
+            *(
+                zeros,
+                ones,
+                empty,
+                OPS["full"],
+                empty_strided,
+                empty_permuted,
+                arange,
+                linspace,
+                logspace,
+                eye,
+            ),
+            *(tensor, scalar_tensor, tri_indices("tril_indices"), tri_indices("triu_indices")),
+        )
     },
-    **{f.__name__: f for f in (empty_like, zeros_like, ones_like, full_like)},
-    "tril_indices": tri_indices("tril_indices"),
-    "triu_indices": tri_indices("triu_indices"),
+    **{f.__name__: factory(f, like=True) for f in (empty_like, zeros_like, ones_like, full_like)},
     **{name: typed(name, d) for name, d in CLASSES.items()},
 }
 
@@ -465,12 +476,9 @@ def begin(self: Tensor, *args: Any, **rest: Any) -> None:
 def install() -> None:
     """Bind the constructors' methods."""
     for make in (zeros, ones, empty):
-        setattr(Tensor, "new_" + make.__name__, new(make))
-    Tensor.new_full = lambda self, size, value, *, dtype=None, requires_grad=False, **rest: finish(  # type: ignore[attr-defined]
-        OPS["full"](size, value, dtype=dtype or self._meta.dtype), requires_grad
-    )
-    Tensor.new_tensor = new_tensor  # type: ignore[attr-defined]
-    Tensor.new_empty_strided = new_empty_strided  # type: ignore[attr-defined]
+        setattr(Tensor, "new_" + make.__name__, factory(new(make), like=True))
+    for method in (new_full, new_tensor, new_empty_strided):
+        setattr(Tensor, method.__name__, factory(method, like=True))
     Tensor.new = lambda self, *args, **rest: legacy(args, self._meta.dtype)  # type: ignore[attr-defined]
     Tensor.type = kind  # type: ignore[attr-defined]
     Tensor.__new__ = lambda cls, *args, **rest: (

@@ -13,12 +13,25 @@ else:
     from ..late import np
 
 from .. import dtypes
+from ..dtypes import META
 from ..errors import fail
+from ..ops.entry import FUNCTIONS as OPS
 from ..stream.access import pointer
 from ..stream.capture import outside
-from ..stream.value import Storage, StorageInfo, Tensor, fresh_meta, fresh_tensor, intern_meta
+from ..stream.value import (
+    ABSENT,
+    LOCAL,
+    Storage,
+    StorageInfo,
+    Tensor,
+    absent_tensor,
+    fresh_meta,
+    fresh_tensor,
+    intern_meta,
+)
 from . import display
 from .create import as_numpy, from_data
+from .factories import factory
 
 
 def item(self: Tensor) -> Any:
@@ -31,6 +44,8 @@ def item(self: Tensor) -> Any:
             "take one element first, or use tolist()",
             self=self,
         )
+    if self._st.info is ABSENT:
+        raise RuntimeError("Tensor.item() cannot be called on meta tensors")
     number = NUMBERS.get(meta.dtype)
     if number is None:
         return display.readable(self).item()
@@ -88,6 +103,10 @@ def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
     if self._rg and not force:
         raise RuntimeError(
             "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
+        )
+    if self._st.info is ABSENT:
+        raise TypeError(
+            "can't convert meta device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first."
         )
     if self._meta.dtype.name == "bfloat16":
         raise TypeError("Got unsupported ScalarType BFloat16")
@@ -189,7 +208,9 @@ def frombuffer(
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """data as a tensor, without a copy where that is possible."""
     if isinstance(data, Tensor):
-        return data.to(dtype) if dtype is not None else data  # type: ignore[attr-defined]
+        return data.to(device, dtype)  # type: ignore[attr-defined,no-any-return]
+    if LOCAL.s.place is not None:
+        return OPS["tensor"](data, dtype=dtype)  # type: ignore[no-any-return]
     alone = sys.getrefcount(data) == _TEMPORARY
     if isinstance(data, np.ndarray):
         outside("a NumPy array is read")
@@ -227,6 +248,8 @@ def index(self: Tensor) -> int:
 def readonly(self: Tensor) -> Tensor:
     """Protect the tensor's memory: from now on every write in place fails, also through views."""
     st = self._st
+    if st.info is ABSENT:
+        return self
     if st.home is not None:
         pointer(self)
     st.info = st.info or StorageInfo()
@@ -235,12 +258,16 @@ def readonly(self: Tensor) -> Tensor:
 
 
 def data_ptr(self: Tensor) -> int:
-    """The address of the first element; its bytes exist then."""
-    return pointer(self) if self._meta.numel else 0
+    """The address of the first element (its bytes exist then); 0 for an empty tensor, and on the device meta."""
+    return pointer(self) if self._meta.numel and self._st.info is not ABSENT else 0
 
 
 def reduce_ex(self: Tensor, protocol: int) -> Any:
     """Pickling by value, for copies and processes (files are written by flambeau.save)."""
+    meta = self._meta
+    if meta.device is META:
+        place = type(self), tuple(meta.shape), meta.strides, meta.dtype
+        return rebuild_absent, (*place, self._rg and self._gf is None, dict(self.__dict__))
     a = np.ascontiguousarray(as_numpy(self.detach()))  # type: ignore[attr-defined]
     return rebuild, (
         type(self),
@@ -271,10 +298,29 @@ def rebuild(
     return t
 
 
+def rebuild_absent(
+    cls: type,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    d: dtypes.dtype,
+    requires_grad: bool,
+    attributes: dict[str, Any],
+) -> Tensor:
+    """A tensor on the device meta from what pickling kept of it."""
+    t = absent_tensor(shape, strides, d)
+    t.__class__ = cls
+    t.__dict__.update(attributes)
+    t._rg = requires_grad
+    return t
+
+
 def copied_storage(self: Tensor, memo: dict[int, Any]) -> Storage:
     """A copy of the tensor's storage; tensors that shared one share its copy."""
     st = self._st
     found = memo.get(id(st))
+    if found is None and st.info is ABSENT:
+        found = memo[id(st)] = Storage(st.nbytes)
+        found.info = ABSENT
     if found is None:
         from ..stream.backend import current
 
@@ -390,7 +436,7 @@ METHODS = {
 FUNCTIONS = {
     "from_numpy": from_numpy,
     "frombuffer": frombuffer,
-    "as_tensor": as_tensor,
+    "as_tensor": factory(as_tensor),
     "set_printoptions": display.set_printoptions,
 }
 

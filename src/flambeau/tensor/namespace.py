@@ -91,11 +91,12 @@ LAZY |= {
             "get_num_threads",
             "set_num_threads",
         ),
-        *("get_num_interop_threads", "set_num_interop_threads", "get_default_device", "set_default_device"),
+        *("get_num_interop_threads", "set_num_interop_threads"),
         *("use_deterministic_algorithms", "are_deterministic_algorithms_enabled"),
         *("get_float32_matmul_precision", "set_float32_matmul_precision"),
     )
 }
+LAZY |= {name: ("flambeau.tensor.factories", name) for name in ("get_default_device", "set_default_device")}
 LAZY |= {
     f"{name}_window": ("flambeau.signal.older", f"{name}_window")
     for name in ("bartlett", "blackman", "hamming", "hann", "kaiser")

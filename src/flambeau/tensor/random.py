@@ -8,13 +8,14 @@ from typing import Any
 from .. import dtypes
 from ..errors import fail
 from ..ops import random as ops
+from ..ops.absent import placed
 from ..ops.elementwise import into
 from ..ops.entry import FUNCTIONS as OPS
 from ..ops.random import Generator, default_generator, fresh
 from ..shapes import is_contiguous
 from ..stream.value import Tensor
-from .create import check_device
 from .creation import finish, shape_of
+from .factories import factory
 
 
 def sampler(name: str, kind: str, values: tuple[float, float]) -> Any:
@@ -23,7 +24,6 @@ def sampler(name: str, kind: str, values: tuple[float, float]) -> Any:
     def make(
         *size: Any, generator: Any = None, out: Any = None, dtype: Any = None, device: Any = None, **rest: Any
     ) -> Tensor:
-        check_device(device)
         shape = shape_of((rest.pop("size"),) if "size" in rest else size, name)
         d = dtype or dtypes.default_dtype()
         if not d.is_inexact:
@@ -87,7 +87,6 @@ def randint(
     **rest: Any,
 ) -> Tensor:
     """Whole numbers, uniform in [low, high): randint(high, size) or randint(low, high, size)."""
-    check_device(device)
     given = list(args)
     for name in ("low", "high"):
         if name in rest:
@@ -156,7 +155,8 @@ def normal(
 
         like = mean if isinstance(mean, Tensor) else std
         shape = broadcast("normal", *[tuple(v.shape) for v in (mean, std) if isinstance(v, Tensor)])  # type: ignore[attr-defined]
-        z = fresh("normal", shape, like.dtype, (0.0, 1.0), generator)
+        with placed(like.device):
+            z = fresh("normal", shape, like.dtype, (0.0, 1.0), generator)
         t = OPS["_normal_of"](z, mean, std)
     return into(out, t) if out is not None else finish(t, rest.get("requires_grad", False))
 
@@ -188,8 +188,10 @@ def set_rng_state(new_state: Tensor) -> None:
 
 FUNCTIONS: dict[str, Any] = {
     "Generator": Generator,
-    "rand_like": sampler_like("rand_like", rand),
-    "randn_like": sampler_like("randn_like", randn),
-    **{f.__name__: f for f in (rand, randn, randint, randint_like, randperm, normal)},
+    **{f.__name__: factory(f) for f in (rand, randn, randint, randperm, normal)},
+    **{
+        f.__name__: factory(f, like=True)
+        for f in (sampler_like("rand_like", rand), sampler_like("randn_like", randn), randint_like)
+    },
     **{f.__name__: f for f in (manual_seed, seed, initial_seed, get_rng_state, set_rng_state)},
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dtypes import CPU, dtype, uint8
+from ..dtypes import CPU, META, dtype, uint8
 from ..errors import fail
 from ..ops import record
 from ..ops.entry import FUNCTIONS
@@ -14,6 +14,7 @@ from ..stream.access import pointer
 from ..stream.backend import current
 from ..stream.graph import Val
 from ..stream.value import (
+    ABSENT,
     LOCAL,
     Storage,
     StorageInfo,
@@ -45,12 +46,12 @@ class UntypedStorage:
             else typed(self._st, self._kind)
         )
 
-    device = property(lambda self: CPU)
+    device = property(lambda self: META if self._st.info is ABSENT else CPU)
     is_cuda = False
 
     def data_ptr(self) -> int:
         """The address of the first byte."""
-        if not self._st.nbytes:
+        if not self._st.nbytes or self._st.info is ABSENT:
             return 0
         return pointer(make_tensor(self._st, intern_meta((1,), (1,), uint8)))
 
@@ -133,7 +134,7 @@ class UntypedStorage:
         return id(self._st)
 
     def __repr__(self) -> str:
-        return f"[torch.storage.{type(self).__name__}(device=cpu) of size {self.size()}]"
+        return f"[torch.storage.{type(self).__name__}(device={self.device}) of size {self.size()}]"
 
 
 class TypedStorage(UntypedStorage):
@@ -153,6 +154,9 @@ def typed(st: Storage, kind: dtype) -> Tensor:
 
 def resize_storage(st: Storage, nbytes: int) -> None:
     """Give a storage another size; what fits is kept."""
+    if st.info is ABSENT:
+        st.nbytes = nbytes
+        return
     settle(st)
     if not st.resizable():
         fail(RuntimeError, "resize_: Trying to resize storage that is not resizable")

@@ -139,7 +139,7 @@ def _weighted(x: Tensor, dim: int, *key: Any) -> Tensor:
     places, weights = _taps_of(*key)
     back, back_weights = _readers(*key)
     if len(back) <= MANY:
-        tables = (torch.tensor(a) for a in (places, weights, back, back_weights))
+        tables = (torch.tensor(a, device=x.device) for a in (places, weights, back, back_weights))
         return torch._mixed(x, *tables, dim)
     shape = [1] * x.dim()
     shape[dim] = places.shape[1]
