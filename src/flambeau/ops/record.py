@@ -198,22 +198,26 @@ def commit(S: Stream, form: Form, operands: tuple[Any, ...]) -> Any:
     elif not outs:
         result = ()
     else:
-        result = []
-        for meta, off, nbytes in outs:
-            st = Storage(nbytes)
-            st.pend, st.home, st.sid = S, slots, len(slots)
-            line.append(st.sid)
-            slots.append(st)
-            S.pending_bytes += nbytes
-            t = make_tensor(st, meta, off)
-            t._ver = S.fresh
-            result.append(t)
+        result = [promised(S, slots, out, line) for out in outs]
     code += line
     if S.code is not code:
         return late(S, form, operands, code, result)
     if len(code) > S.bound or S.pending_bytes > S.byte_bound or S.eager or S.flush_after:
         S.flush_at_bound()
     return result
+
+
+def promised(S: Stream, slots: list[Any], out: tuple[Meta, int, int], line: list[Any]) -> Tensor:
+    """A new tensor of several that an instruction makes."""
+    meta, off, nbytes = out
+    st = Storage(nbytes)
+    st.pend, st.home, st.sid = S, slots, len(slots)
+    line.append(st.sid)
+    slots.append(st)
+    S.pending_bytes += nbytes
+    t = make_tensor(st, meta, off)
+    t._ver = S.fresh
+    return t
 
 
 def late(S: Stream, form: Form, operands: tuple[Any, ...], code: list[Any], result: Any) -> Any:
