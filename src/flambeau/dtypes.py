@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from .late import np
@@ -106,12 +107,17 @@ def default_dtype() -> dtype:
     return _default
 
 
+AT_DEFAULT: list[Callable[[], None]] = []  # what is to be done when the default dtype changes
+
+
 def set_default_dtype(d: dtype) -> None:
     """Set the type of new floating-point tensors (float32 at the start)."""
     global _default
     if not (isinstance(d, dtype) and d.is_floating_point):
         raise TypeError("only floating-point types are supported as the default type")
     _default = d
+    for forget in AT_DEFAULT:
+        forget()
 
 
 def promote_types(a: dtype, b: dtype) -> dtype:

@@ -199,11 +199,18 @@ def fresh(
         from ..stream.host import empty_of
 
         return empty_of(shape, d)
+    made, *arguments = draw(kind, shape, d, values, generator, bits)
+    return made(*arguments)
+
+
+def draw(
+    kind: str, shape: tuple[int, ...], d: dtype, values: tuple[float, ...], generator: Any, bits: int = 0
+) -> tuple[Any, ...]:
+    """The op that draws a new tensor, and its arguments."""
     if kind == "normal" and numel(shape) < 16:
         kind = "normal_serial"
-    state = state_of(generator)
-    make = (_draw0, _draw1, _draw2)[len(values)]
-    return make(state, kind, shape, d, *values, bits) if values else make(state, kind, shape, d)
+    made = (_draw0, _draw1, _draw2)[len(values)]
+    return (made, state_of(generator), kind, shape, d, *values, *([bits] if values else []))
 
 
 # --- in-place methods ---------------------------------------------------------------------------------------------

@@ -14,11 +14,13 @@ else:
     from ..late import np
 
 from .. import dtypes
+from ..device.memory import _lists
 from ..dtypes import CPU, META, dtype
 from ..errors import fail
 from ..shapes import contiguous_strides, extent_bytes
 from .access import pointer
 from .backend import current
+from .storages import BUILTINS, fresh
 from .value import (
     ABSENT,
     LOCAL,
@@ -54,6 +56,9 @@ def new_storage(nbytes: int) -> Storage:
         st = Storage(nbytes)
         st.info = ABSENT
         return st
+    home = _lists.get(nbytes)
+    if home is not None:
+        return BUILTINS.get("fresh", fresh)(home, nbytes, nbytes)  # type: ignore[no-any-return]
     block = current().alloc(nbytes)
     return Storage(nbytes, block, block.ptr)
 
@@ -101,6 +106,8 @@ def infer_dtype(data: Any) -> dtype | None:
 def from_data(data: Any, d: Any = None) -> Tensor:
     """A tensor of nested lists, numbers, arrays or tensors; d: its dtype (default: that of the data)."""
     kind, plain = type(data), None
+    if d is None and kind in CELLS and LOCAL.s.place is None:
+        return from_number(data)
     if kind in (list, tuple):
         plain = from_numbers(data, d, (len(data),))
     elif kind in CODES:
@@ -148,6 +155,22 @@ def from_data(data: Any, d: Any = None) -> Tensor:
     return from_bytes(encode(array, d), d, array.shape)
 
 
+def from_number(x: float) -> Tensor:
+    """A tensor of one Python number, in the dtype that it has by itself."""
+    d = KINDS[type(x)]()
+    cell = CELLS[type(x)].get(d.name)
+    if cell is None or (type(x) is int and not -(1 << 63) <= x < 1 << 63):
+        return from_bytes(encode(plain_array(x, d), d), d, ())
+    st = new_storage(d.itemsize)
+    cell.from_address(st.ptr).value = x
+    return fresh_tensor(st, fresh_meta((), d))
+
+
+CELLS: dict[Any, dict[str, Any]] = {
+    float: {"float32": ctypes.c_float, "float64": ctypes.c_double},
+    int: {"int64": ctypes.c_int64},
+    bool: {"bool": ctypes.c_bool},
+}
 CODES: dict[Any, dict[str, str]] = {
     float: {"float32": "f", "float64": "d"},
     int: {"int64": "q", "float32": "f", "float64": "d"},

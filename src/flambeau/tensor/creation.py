@@ -15,10 +15,11 @@ from ..errors import fail
 from ..ops.elementwise import _full, into
 from ..ops.entry import FUNCTIONS as OPS
 from ..ops.entry import N, op
+from ..ops.sizes import instruction
 from ..shapes import Size, channels_last_strides, contiguous_strides, dense_strides_like
 from ..stream.graph import Val, cast, const, index_, map_
-from ..stream.value import LOCAL, PLAIN, Tensor
-from .create import empty_of, from_data, tensor
+from ..stream.value import LOCAL, PLAIN, Tensor, fresh_meta, fresh_tensor
+from .create import empty_of, from_data, new_storage, tensor
 from .factories import factory
 from .sparse import refuse
 
@@ -81,6 +82,11 @@ def filler(name: str, value: int) -> Any:
     return make
 
 
+def filled(size: Any, value: int, d: Any = None) -> Any:
+    """The instruction of such a constructor."""
+    return instruction(_full, tuple(size), value, d or dtypes.default_dtype())
+
+
 zeros, ones = filler("zeros", 0), filler("ones", 1)
 
 
@@ -100,6 +106,11 @@ def empty(
 
         strides = channels_last_strides(shape)
     return finish(empty_of(shape, dtype or dtypes.default_dtype(), strides), rest.get("requires_grad", False))
+
+
+def blank(size: tuple[int, ...]) -> Any:
+    """The metadata of uninitialised memory."""
+    return fresh_meta(size, dtypes.default_dtype())
 
 
 def empty_strided(
@@ -431,25 +442,18 @@ CLASSES = {
     }.items()
 }
 FUNCTIONS: dict[str, Any] = {
-    **{
-        f.__name__: factory(f)
-        for f in (
-            *(
-                zeros,
-                ones,
-                empty,
-                OPS["full"],
-                empty_strided,
-                empty_permuted,
-                arange,
-                linspace,
-                logspace,
-                eye,
-            ),
-            *(tensor, scalar_tensor, tri_indices("tril_indices"), tri_indices("triu_indices")),
-        )
-    },
-    **{f.__name__: factory(f, like=True) for f in (empty_like, zeros_like, ones_like, full_like)},
+    "zeros": factory(zeros, short=lambda size: filled(size, 0)),
+    "ones": factory(ones, short=lambda size: filled(size, 1)),
+    "arange": factory(
+        arange, short=lambda size: instruction(_arange, *size, 0, 1, dtypes.int64), numbers=True
+    ),
+    "zeros_like": factory(zeros_like, True, lambda meta: filled(meta.shape, 0, meta.dtype)),
+    "ones_like": factory(ones_like, True, lambda meta: filled(meta.shape, 1, meta.dtype)),
+    "empty": factory(empty, short=blank, run=lambda found: fresh_tensor(new_storage(found.nbytes), found)),
+    **{f.__name__: factory(f) for f in (OPS["full"], empty_strided, empty_permuted)},
+    **{f.__name__: factory(f) for f in (linspace, logspace, eye, tensor, scalar_tensor)},
+    **{name: factory(tri_indices(name)) for name in ("tril_indices", "triu_indices")},
+    **{f.__name__: factory(f, like=True) for f in (empty_like, full_like)},
     **{name: typed(name, d) for name, d in CLASSES.items()},
 }
 

@@ -9,31 +9,67 @@ from typing import Any
 from ..dtypes import CPU, META, device
 from ..ops import modes
 from ..ops.absent import placed
+from ..ops.sizes import MOST, Sizes
+from ..ops.sizes import run as commit
 from ..stream.host import check_device
 from ..stream.value import LOCAL, PLAIN, Tensor
 
+Short = Callable[
+    [Any], Any
+]  # what `run` needs for a size, or for the metadata of a tensor; None: nothing does
 
-def factory(fn: Callable[..., Any], like: bool = False) -> Callable[..., Any]:
-    """A constructor as it is published. like: without device=, the tensor is made where the first argument is."""
+
+def factory(
+    fn: Callable[..., Any],
+    like: bool = False,
+    short: Short | None = None,
+    numbers: bool = False,
+    run: Callable[[Any], Any] = commit,
+) -> Callable[..., Any]:
+    """A constructor as it is published. like: without device=, the tensor is made where the first argument is.
+
+    short, run: what makes calls without options short. numbers: a size is given as numbers only."""
+    sizes, metas, name = Sizes(), dict[Any, Any](), fn.__name__
 
     @functools.wraps(fn)
     def made(*args: Any, **options: Any) -> Any:
+        if short is not None and not options and args:
+            if like:
+                x = args[0]
+                found = metas.get(x._meta) if type(x) in PLAIN and not LOCAL.s.depth else None
+            else:
+                found = sizes.look(args) if not numbers or type(args[0]) is int else None
+            if found is not None:
+                return run(found)
         S = LOCAL.s
         if S.trace is None and (S.modes or (like and type(args[0]) not in PLAIN)):
             result = modes.offer(S, made, args, args, options)
             if result is not modes.NOT_HANDLED:
                 return result
         where = options.get("device")
-        if where is None:
-            if not like or not isinstance(args[0], Tensor) or args[0]._meta.device is CPU:
-                return fn(*args, **options)
+        if where is None and like and isinstance(args[0], Tensor):
             where = args[0]._meta.device
-        where = check_device(where, fn.__name__)
-        options["device"] = None
-        if where is not META:
-            return fn(*args, **options)
-        with placed(where):
-            return fn(*args, **options)
+        if where is not None and check_device(where, name) is META:
+            options["device"] = None
+            with placed(META):
+                return fn(*args, **options)
+        result = fn(*args, **options)
+        if short is not None and not (options or S.depth or S.place):
+            keep(args[0]) if like else keep_size(result)
+        return result
+
+    def keep_size(result: Tensor) -> None:
+        size = tuple(result._meta.shape)
+        found = short(size) if short is not None else None
+        if found is not None:
+            sizes.keep(size, found)
+
+    def keep(x: Tensor) -> None:
+        found = short(x._meta) if short is not None and type(x) in PLAIN and x._meta.plain else None
+        if found is not None:
+            if len(metas) >= MOST:
+                metas.clear()
+            metas[x._meta] = found
 
     if not like:
         CONSTRUCTORS.add(made)

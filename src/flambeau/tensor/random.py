@@ -11,7 +11,8 @@ from ..ops import random as ops
 from ..ops.absent import placed
 from ..ops.elementwise import into
 from ..ops.entry import FUNCTIONS as OPS
-from ..ops.random import Generator, default_generator, fresh
+from ..ops.random import Generator, default_generator, draw, fresh
+from ..ops.sizes import instruction
 from ..shapes import is_contiguous
 from ..stream.value import Tensor
 from .creation import finish, shape_of
@@ -44,6 +45,13 @@ def drawn(kind: str, shape: tuple[int, ...], d: Any, values: tuple[float, float]
     if kind == "normal":
         values = mean, spread * math.sqrt(0.5)
     return OPS["view_as_complex"](fresh(kind, (*shape, 2), d.part, values, generator))
+
+
+def short_draw(kind: str, size: Any, d: Any) -> Any:
+    """The instruction that draws from the default generator, for calls without options; None for complex numbers."""
+    if not d.is_floating_point or 0 in size:
+        return None
+    return instruction(*draw(kind, tuple(size), d, (0.0, 1.0), None))
 
 
 rand, randn = sampler("rand", "uniform", (0.0, 1.0)), sampler("randn", "normal", (0.0, 1.0))
@@ -188,10 +196,15 @@ def set_rng_state(new_state: Tensor) -> None:
 
 FUNCTIONS: dict[str, Any] = {
     "Generator": Generator,
-    **{f.__name__: factory(f) for f in (rand, randn, randint, randperm, normal)},
-    **{
-        f.__name__: factory(f, like=True)
-        for f in (sampler_like("rand_like", rand), sampler_like("randn_like", randn), randint_like)
-    },
+    "rand": factory(rand, short=lambda size: short_draw("uniform", size, dtypes.default_dtype())),
+    "randn": factory(randn, short=lambda size: short_draw("normal", size, dtypes.default_dtype())),
+    "rand_like": factory(
+        sampler_like("rand_like", rand), True, lambda meta: short_draw("uniform", meta.shape, meta.dtype)
+    ),
+    "randn_like": factory(
+        sampler_like("randn_like", randn), True, lambda meta: short_draw("normal", meta.shape, meta.dtype)
+    ),
+    **{f.__name__: factory(f) for f in (randint, randperm, normal)},
+    "randint_like": factory(randint_like, like=True),
     **{f.__name__: f for f in (manual_seed, seed, initial_seed, get_rng_state, set_rng_state)},
 }

@@ -47,7 +47,7 @@ BUDGET = {
     "stream": 6900,
     "ops": 17200,
     "autograd": 1700,
-    "tensor": 2850,
+    "tensor": 2950,
     "built from tensors": 16500,
     "faces": 5100,
     "tools": 2000,

@@ -13,6 +13,7 @@ from ...device import memory
 from ...device.base import Frame
 from ...device.memory import Block, alloc
 from ...errors import site
+from ...shapes import Size
 from ...stream import flush as flushes
 from ...stream import fragments, gradient, rebind, storages
 from ...stream import program as programs
@@ -34,10 +35,12 @@ from ...stream.value import (
 from .. import calls, kin, places, record, viewing
 from ..entry import Entry
 from ..record import Form
+from ..sizes import Sizes
 
 BUILTINS = (
     "op",
     "write",
+    "known",
     "commit",
     "record_grad",
     "walk",
@@ -78,7 +81,7 @@ def objects() -> dict[str, Any]:
     others = [cls for cls in PLAIN if cls is not Tensor]
     return {
         **{"None": None, "True": True, "False": False, "zero": 0, "minus one": -1, "s": "s", "": ""},
-        **{c.__name__: c for c in (int, float, bool, list, tuple, Storage, Tensor, Block, Form, Meta)},
+        **{c.__name__: c for c in (int, float, bool, list, tuple, Size, Storage, Tensor, Block, Form, Meta)},
         **{"LOCAL": LOCAL, "Parameter": others[0] if others else Tensor, "entering": ENTERING.locked},
         **{"flush_at_bound": lambda S: S.flush_at_bound(), "edge": gradient.edge},
         **{
@@ -151,6 +154,7 @@ def module() -> Any:
         deriving,
         finding,
         flushing,
+        making,
         quick,
         ranges,
         reading,
@@ -172,6 +176,7 @@ def module() -> Any:
     deriving.results_like(m, o[Meta])
     deriving.derived(m, o[Form], o[kin.Kin])
     calling.declare(m, o)
+    making.known(m, o[Stream])
     for part in ("unpack", "gradients", "leaf", "receive", "distribute", "walk", "count"):
         getattr(walking, part)(m, o)
     cutting.declare(m, o)
@@ -250,7 +255,7 @@ def adopt(m: Any, addresses: list[int]) -> None:
     cpython.set_objects(address, [known[name] for name in m.objects])
     for name, function in zip((*BUILTINS, *READ), functions):
         ADDRESSES[name] = function
-    MADE.update({name: cpython.builtin(name, ADDRESSES[name], cpython.FAST) for name in BUILTINS[2:-3]})
+    MADE.update({name: cpython.builtin(name, ADDRESSES[name], cpython.FAST) for name in BUILTINS[3:-3]})
     MADE["flush"] = cpython.builtin("flush", ADDRESSES["flush"], cpython.ONE)
     MADE["quick"] = cpython.method(Stream, "flush", ADDRESSES["quick"], flushes.flush.__doc__)
     MADE["free"] = cpython.method(Block, "__del__", ADDRESSES["free"])
@@ -272,6 +277,8 @@ def install() -> None:
         return cpython.builtin("op", ADDRESSES["write" if inplace else "op"], cpython.FAST, context)
 
     calls.use(MADE["commit"], MADE["record_grad"], of_op)
+    for table in Sizes.every:
+        table.look = cpython.builtin("known", ADDRESSES["known"], cpython.FAST, table.found)
     gradient.BOOK["walk"], gradient.BOOK["count"] = MADE["walk"], MADE["count"]
     places.BUILTINS.update({name: MADE[name] for name in ("within", "places", "same")})
     fragments.BUILTINS.update({name: MADE[name] for name in ("survey", "piece", "drive")})
@@ -287,6 +294,8 @@ def install() -> None:
 def remove() -> None:
     """Let the Python definitions serve again."""
     calls.use(COMMIT, RECORD_GRAD, None)
+    for table in Sizes.every:
+        table.look = table.known
     for name in ("walk", "count"):
         gradient.BOOK.pop(name, None)
     places.BUILTINS.clear()

@@ -1,0 +1,88 @@
+"""Calls of constructors that come again take a short way: it gives what the long way gives, and refuses the same."""
+
+import numpy as np
+import pytest
+
+import flambeau as torch
+from flambeau.ops import builtins
+from flambeau.ops.sizes import Sizes
+
+MADE = {
+    "zeros": lambda: torch.zeros(2, 3),
+    "zeros of a tuple": lambda: torch.zeros((2, 3)),
+    "zeros of a size": lambda: torch.zeros(torch.Size((2, 3))),
+    "ones": lambda: torch.ones(4),
+    "no numbers at all": lambda: torch.zeros(0, 3),
+    "arange": lambda: torch.arange(5),
+    "zeros_like": lambda: torch.zeros_like(torch.full((3, 2), 7, dtype=torch.int16)),
+    "ones_like, turned": lambda: torch.ones_like(torch.zeros(2, 3).t()),
+    "rand": lambda: torch.rand(20),
+    "randn": lambda: torch.randn(3),
+    "many normal": lambda: torch.randn(5, 4),
+    "rand_like": lambda: torch.rand_like(torch.zeros(2, 2, dtype=torch.float64)),
+    "a float": lambda: torch.tensor(1.1),
+    "an int": lambda: torch.tensor(-3),
+    "a bool": lambda: torch.tensor(True),
+}
+
+
+@pytest.fixture(params=["builtins", "definitions"])
+def either(request):
+    if request.param == "builtins":
+        builtins.install()
+    else:
+        builtins.remove()
+    yield
+    builtins.install()
+
+
+@pytest.mark.parametrize("make", MADE.values(), ids=list(MADE))
+def test_the_second_call_gives_what_the_first_gives(make, either):
+    Sizes.forget()
+    made = []
+    for _ in range(3):
+        torch.manual_seed(1)
+        made.append(make())
+    for t in made:
+        assert (t.shape, t.stride(), t.dtype) == (made[0].shape, made[0].stride(), made[0].dtype)
+        assert np.array_equal(t.numpy(), made[0].numpy()) and not t.requires_grad
+
+
+def test_empty_tensors_are_new_each_time(either):
+    a, b = torch.empty(3, 2), torch.empty(3, 2)
+    a.fill_(1), b.fill_(2)
+    assert a.tolist() == [[1, 1]] * 3 and b.shape == (3, 2) and b.dtype is torch.float32
+
+
+def test_another_default_dtype(either):
+    assert torch.zeros(3).dtype is torch.float32
+    torch.set_default_dtype(torch.float64)
+    try:
+        made = (torch.zeros(3), torch.rand(3), torch.empty(3), torch.tensor(1.5), torch.arange(3))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert [t.dtype for t in made] == [torch.float64] * 4 + [torch.int64]
+    assert torch.zeros(3).dtype is torch.rand(3).dtype is torch.float32
+
+
+def test_wrong_sizes_are_refused_after_right_ones(either):
+    for _ in range(2):
+        torch.zeros(2), torch.arange(2), torch.zeros_like(torch.zeros(2))
+    for call in (lambda: torch.zeros(2.0), lambda: torch.zeros((2.0,)), lambda: torch.arange((2,))):
+        with pytest.raises(TypeError):
+            call()
+    with pytest.raises(RuntimeError, match="negative dimension"):
+        torch.zeros(-2)
+
+
+def test_a_captured_step_makes_them_anew():
+    step = torch.compile(lambda x: torch.zeros(4) + torch.ones_like(x) * x)
+    for k in range(4):
+        assert step(torch.full((4,), float(k))).tolist() == [k] * 4
+
+
+def test_numbers_at_the_ends_of_their_range():
+    assert torch.tensor(2**63 - 1).item() == 2**63 - 1 and torch.tensor(-(2**63)).item() == -(2**63)
+    assert torch.tensor(1e300).item() == float("inf")
+    with pytest.raises((RuntimeError, ValueError), match="Overflow"):
+        torch.tensor(2**63)
