@@ -134,7 +134,7 @@ class Entry:
     def form(self, values: tuple[Any, ...], into: bool = False) -> Form:
         """The form of a call, traced now if this combination is new."""
         _, parts = self.split(values)
-        key = (*parts, LOCAL.default) if hasattr(LOCAL, "default") else tuple(parts)
+        key = tuple(parts)
         cache = self.cache_inplace if into else self.cache
         form = cache.get(key)
         if form is None:
