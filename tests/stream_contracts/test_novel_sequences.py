@@ -179,3 +179,60 @@ def test_a_new_shape_is_derived_in_the_call() -> None:
             assert a.grad.shape == a.shape and a.grad.isfinite().all()
     finally:
         del torch.Tensor.gelu
+
+
+def test_one_storage_twice_and_offsets_plan_nothing_for_new_extents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An instruction whose operands are views of one storage, with offsets or not, has the program of its form, and a
+    new extent is derived: by the builtin and by its definition in Python, with the same bits."""
+    table = torch.arange(4000.0).reshape(1000, 4) * 0.37 + 1.0
+    rows = table.numpy()
+
+    def step(n: int) -> list[Any]:
+        a, b = table[:n], table[7 : 7 + n]
+        x, y = rows[:n], rows[7 : 7 + n]
+        found = [
+            a + a,
+            b * b[0] - b[3],
+            b[1:] - b[:-1],
+            (b[:, 2] - b[:, 0]) * (a[:, 3] - b[:, 1]),
+            b[2:].max(1).values,
+        ]
+        want = [
+            x + x,
+            y * y[0] - y[3],
+            y[1:] - y[:-1],
+            (y[:, 2] - y[:, 0]) * (x[:, 3] - y[:, 1]),
+            y[2:].max(1),
+        ]
+        assert all(np.array_equal(t.numpy(), w) for t, w in zip(found, want))
+        return [t.tolist() for t in found]
+
+    lengths = random.Random(2).sample(range(5, 900), 40)
+    for n in lengths[:20]:
+        step(n)
+    before = STATS["planned"], STATS["kernels"]
+    calls = watched(monkeypatch)
+    results = [step(n) for n in lengths[20:]]
+    assert STATS["planned"] - before[0] <= 2 and STATS["kernels"] == before[1]
+    assert sum(at == 0 and not left for at, left in calls) >= 18, calls
+    builtins.remove()
+    assert [step(n) for n in lengths[20:]] == results
+    assert STATS["planned"] - before[0] <= 2
+    builtins.install()
+
+
+def test_a_write_over_views_of_one_storage_is_another_program() -> None:
+    """Where an operand is what is written, the programs of distinct storages do not serve."""
+    for n in (5, 9, 13, 21):
+        x, other = torch.arange(float(n)), torch.arange(float(n)) * 2
+        want = x.numpy().copy()
+        for _ in range(3):
+            x[1:].add_(other[1:])
+            want[1:] += other.numpy()[1:]
+            x.mul_(x)
+            want *= want
+            x[: n // 2].sub_(x[n // 2 : 2 * (n // 2)])
+            want[: n // 2] -= want[n // 2 : 2 * (n // 2)]
+            assert np.array_equal(x.numpy(), want)
+            x /= 100.0
+            want /= np.float32(100)

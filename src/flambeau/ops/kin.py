@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..shapes import contiguous_strides, is_contiguous
 from ..stream import rebind
-from ..stream.value import Meta, fresh_meta, new_object
+from ..stream.value import Meta, Storage, fresh_meta, new_object
 from .record import Form
 from .registry import OPERANDS
 
@@ -81,19 +81,32 @@ class Kin:
                 values.append(stand_in(entry, p, part))
         return entry.trace(tuple(values), False)
 
-    def program(self, form: Form) -> Any:
-        """The program of one such instruction over distinct storages without offsets; None: it has to be planned."""
+    def program(self, form: Form, line: Sequence[int] = ()) -> Any:
+        """The program of one such instruction without offsets, or with this line; None: it has to be planned."""
         if self.family is not None:
-            return self.family.program(form, tuple(range(form.slots)))
-        at, extents = form.arity, memoryview(form.extents).cast("q")
-        if len(form.outs) == 1:
-            return rebind.program(self.pattern, extents, [(at, form.outs[0][2])])
-        return rebind.program(self.pattern, extents, [(at + i, out[2]) for i, out in enumerate(form.outs)])
+            return self.family.program(form, tuple(line) or tuple(range(form.slots)))
+        extents, count = memoryview(form.extents).cast("q"), len(form.outs)
+        at = len(line) - count if line else form.arity
+        outputs = [(at + i, out[2]) for i, out in enumerate(form.outs)]
+        made = rebind.program(self.pattern, extents, outputs)
+        return rebind.moved(made, self.pattern, line) if line and min(line) < 0 else made
 
 
 def unit(form: Form) -> Any:
-    """The program of a derived form's instruction, which the form keeps."""
+    """The program of a derived form's instruction without offsets, which the form keeps."""
     form.plain_unit = made = form.kin.program(form)
+    return made
+
+
+def moved_unit(form: Form, slots: list[Any]) -> Any:
+    """That of one whose tensors have all an offset (see `units.placed`). slots: what its slots hold."""
+    line: list[int] = []
+    for k, x in enumerate(slots):
+        if k and line[-1] < 0:
+            line.append(k)
+        else:
+            line.append(~k if type(x) is Storage and len(slots) - k > len(form.outs) else k)
+    form.moved_unit = made = form.kin.program(form, line)
     return made
 
 
@@ -258,7 +271,8 @@ def derived(kin: Kin, key: Any, extents: list[int], outs: Any = None) -> Form:
     else:
         shapes = [(tuple([1 if i < 0 else extents[i] for i in ids]), dtype) for ids, dtype in kin.outs]
         form.outs = single(*shapes[0]) if len(shapes) == 1 else [single(*shape)[0] for shape in shapes]
-    form.plans, form.backward, form.unit, form.plain_unit, form.fresh = first.plans, None, None, None, True
+    form.plans, form.backward, form.fresh = first.plans, None, True
+    form.unit = form.plain_unit = form.moved_unit = None
     form.kin, form.key, form.extents = kin, key, array("q", extents).tobytes()
     return form
 

@@ -53,6 +53,7 @@ class Form:
             "fresh",
             "into",
             "key",
+            "moved_unit",
             "name",
             "out_vals",
             "outs",
@@ -93,9 +94,8 @@ class Form:
         # (needs, metadata of the gradients) -> form of the gradient, where its results go; made when one is wanted
         self.backward: dict[Any, Any] | None = None
         self.unit: Any = None
-        self.plain_unit: Any = (
-            None  # the program of one such instruction over distinct storages without offsets
-        )
+        self.plain_unit: Any = None  # the program of one such instruction without offsets
+        self.moved_unit: Any = None  # that of one whose tensors have all an offset
         self.fresh = True  # it has stood in no sequence yet
         self.kin: Any = None
         written = {i for n in trace.nodes for i in written_operands(n)}
@@ -525,7 +525,7 @@ def forget_programs() -> None:
             holder.forget()
         for form in gc.get_referents(holder):  # the collector does not know the derived ones themselves
             if type(form) is Form:
-                form.unit = form.plain_unit = None
+                form.unit = form.plain_unit = form.moved_unit = None
 
 
 config.watch("backend", lambda name: forget_programs())

@@ -392,13 +392,7 @@ def run_each(known: Known, slots: list[Any], progress: Progress, freeing: bool) 
 
 def run_unit(form: Any, line: tuple[int, ...], slots: list[Any], at: int, progress: Progress) -> None:
     """One instruction."""
-    unit = form.plain_unit
-    if unit is None and form.kin is not None:
-        unit = form.plain_unit = form.kin.program(form)
-    if unit is not None and not form.writes and min(line) >= 0 and len(set(line)) == len(line):
-        local = [slots[s] for s in line]
-    else:
-        unit, local = units.unit_of(form, line, slots)
+    unit, local = units.unit_of(form, line, slots)
     programs.run(unit, local, progress)
     progress.done = at + 1
     progress.started = False

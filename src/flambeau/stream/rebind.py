@@ -33,10 +33,10 @@ SCRATCHES = 4  # that a kernel run by a recipe may have
 
 class Pattern:
     """A planned form's group and accesses. dims: for each access the slot it is of, and the dimension of each axis;
-    ids: for each slot the number of the extent of each dimension (-1: 1); quick: see `Recipe`, tried: it was made, or
-    cannot be."""
+    ids: for each slot the number of the extent of each dimension (-1: 1); arity: the slots that are operands; quick:
+    see `Recipe`, tried: it was made, or cannot be."""
 
-    __slots__ = ("axes", "builder", "dims", "group", "ids", "programs", "quick", "tried")
+    __slots__ = ("arity", "axes", "builder", "dims", "group", "ids", "programs", "quick", "tried")
 
     def __init__(
         self,
@@ -45,7 +45,9 @@ class Pattern:
         axes: list[tuple[int, int]],
         dims: list[Any],
         ids: list[tuple[int, ...]],
+        arity: int = 0,
     ):
+        self.arity = arity
         self.group, self.builder, self.axes, self.dims, self.ids = group, builder, axes, dims, ids
         self.programs: dict[Any, Any] = {}  # (nest, parts) -> native program, idle frames, launch
         self.quick: Recipe | None = None
@@ -60,6 +62,11 @@ class Pattern:
         """The shape of each slot."""
         return [tuple([1 if i < 0 else extents[i] for i in ids]) for ids in self.ids]
 
+    def scales(self, slots: Sequence[int]) -> list[int]:
+        """The bytes that the offsets of some operands count; 0 for results."""
+        sizes = {access.buf.sid: access.buf.dtype.itemsize for access in self.builder.accesses}
+        return [sizes[s] if s < self.arity else 0 for s in slots]
+
     def forget(self) -> None:
         """The device has changed."""
         self.programs.clear()
@@ -70,13 +77,13 @@ class Recipe:
     """What a small size takes: each integer of the kernel and each scratch as a product of extents, and the program.
 
     Found by planning for extents that are prime numbers: the factors of what comes out are the extents it is made of.
-    axes: the extents whose product is the number of elements. ready: what the builtins of ops/builtins/deriving.py
-    need, or None."""
+    axes: the extents whose product is the number of elements; scales: the bytes that an offset of each address counts.
+    ready: what the builtins of ops/builtins/deriving.py need, or None."""
 
-    __slots__ = ("axes", "ints", "known", "most", "ready", "scratch")
+    __slots__ = ("axes", "ints", "known", "most", "ready", "scales", "scratch")
 
-    def __init__(self, primes: Sequence[int], bound: Bound, known: Any):
-        self.known = known
+    def __init__(self, primes: Sequence[int], bound: Bound, known: Any, scales: list[int]):
+        self.known, self.scales = known, scales
         self.ints = [factors(n, primes) for n in bound.ints]
         self.scratch = [(SIZE[kind], factors(n, primes)) for kind, n in bound.scratch[: stashed(bound)]]
         self.axes = factors(numel(bound.extents), primes)
@@ -95,7 +102,7 @@ def recipe(p: Pattern, small: Bound, known: Any) -> Recipe | None:
     )
     if not same or len(small.scratch) != stashed(small):
         return None
-    return Recipe(primes, large, known)
+    return Recipe(primes, large, known, p.scales(known[2]))
 
 
 def stashed(bound: Bound) -> int:
@@ -115,7 +122,9 @@ def readied_anew(r: Recipe) -> tuple[bytes, list[Any]] | None:
     words += (len(r.scratch), r.most, len(r.axes), *r.axes)
     for size, ids in r.scratch:
         words += (size, len(ids), *ids)
-    words += (*bases, *floats, *wholes)
+    for slot, scale in zip(bases, r.scales):
+        words += (slot, scale)
+    words += (*floats, *wholes)
     for ids in r.ints:
         words += (len(ids), *ids)
     return array("q", words).tobytes(), idle
@@ -168,7 +177,7 @@ def pattern(form: Any, extents: Sequence[int]) -> Pattern | None:
         axes.append(found)
     numbers = {n: i for i, n in enumerate(extents)}
     ids = [tuple([-1 if n == 1 else numbers[n] for n in shapes[i]]) for i in range(count)]
-    return Pattern(groups[0], nests, axes, dims, ids) if len(numbers) <= len(PRIMES) else None
+    return Pattern(groups[0], nests, axes, dims, ids, form.arity) if len(numbers) <= len(PRIMES) else None
 
 
 def dims_of(access: Access, shape: Any, extents: Sequence[int]) -> list[int] | None:
@@ -231,6 +240,65 @@ def filled(known: Any, ints: list[int], sizes: list[int], outputs: list[tuple[in
             words = specification(pointers, floats, wholes, len(ints), len(launches), segments[0][0].forks)
         made.ready = readied(made, words + struct.pack(f"={len(ints)}q", *ints))
     return made
+
+
+class Moved(Program):
+    """A program whose operands have offsets. scales: of each address the bytes that its offset counts, or 0."""
+
+    __slots__ = ("scales",)
+
+    scales: list[int]
+
+
+def moved(plain: Program, p: Pattern, line: Sequence[int]) -> Program:
+    """A program that `program` has made, for an instruction whose tensors have all an offset, with this line."""
+    new: list[int] = []  # the slot of each operand and result
+    at = 0
+    while at < len(line):
+        new.append(~line[at] if line[at] < 0 else line[at])
+        at += 2 if line[at] < 0 else 1
+    made = new_object(Moved)
+    for name in (
+        "launches",
+        "segments",
+        "parts",
+        "blocks",
+        "born",
+        "cuts",
+        "native",
+        "constants",
+        "fill",
+        "fixed",
+    ):
+        setattr(made, name, getattr(plain, name))
+    for name in ("outputs", "kept", "arena", "pointers", "quick", "runs", "wanted"):
+        setattr(made, name, getattr(plain, name))
+    sizes = p.scales(plain.externals)
+    made.scales = sizes
+    made.externals = [new[s] for s in plain.externals]
+    made.floats, made.wholes = [new[s] for s in plain.floats], [new[s] for s in plain.wholes]
+    made.filler, made.ready = moved_table, None
+    native = plain.segments[0][0]
+    if plain.ready is not None:
+        words: list[int] = []
+        for s, size in zip(made.externals, sizes):
+            words += (s, 0, s + 1, size) if size else (s, 0, -1, 0)
+        words += [x for _, offset, _ in made.pointers for x in (-1, offset, -1, 0)]
+        count = len(made.constants)
+        spec = specification(words, made.floats, made.wholes, count, len(made.launches), native.forks)
+        made.ready = readied(made, spec + struct.pack(f"={count}q", *made.constants))
+    return made
+
+
+def moved_table(slots: list[Any], arena: int, program: Program) -> list[Any]:
+    """As `whole_table`."""
+    assert type(program) is Moved
+    values = [
+        slots[s].ptr + slots[s + 1] * n if n else slots[s].ptr
+        for s, n in zip(program.externals, program.scales)
+    ]
+    values += [arena + offset for _, offset, _ in program.pointers]
+    return values + [slots[s] for s in (*program.floats, *program.wholes)] + program.constants
 
 
 _NONE: list[Any] = []

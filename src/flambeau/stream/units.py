@@ -9,6 +9,7 @@ from . import program
 from .backend import current
 from .novelty import Novelty
 from .relief import LARGE, lessen
+from .value import Storage
 
 
 def renumbered(form: Any, line: Sequence[int], slots: list[Any]) -> tuple[tuple[Any, ...], list[Any]]:
@@ -23,6 +24,36 @@ def renumbered(form: Any, line: Sequence[int], slots: list[Any]) -> tuple[tuple[
             n = renumber[real] = len(local)
             local.append(slots[real])
         key.append(~n if sid < 0 else n)
+    return (form, *key), local
+
+
+def clashing(form: Any, line: Sequence[int]) -> bool:
+    """Whether an instruction writes, and two of its operands are views of one storage."""
+    return bool(form.writes) and len({~sid if sid < 0 else sid for sid in line}) < len(line)
+
+
+def placed(form: Any, line: Sequence[int], slots: list[Any]) -> tuple[tuple[Any, ...], list[Any]]:
+    """As `renumbered`, but the same for all instructions of a form, so that they have one program: each operand has a
+    number of its own, whether its storage is that of another or not, and if one has an offset, all tensors have.
+
+    Only what is written may be no other operand."""
+    if clashing(form, line):
+        return renumbered(form, line, slots)
+    if not line or min(line) >= 0:
+        return (form, *range(len(line))), [slots[sid] for sid in line]
+    key: list[int] = []
+    local: list[Any] = []
+    at = 0
+    for k in range(form.slots):
+        sid = line[at]
+        st = slots[~sid if sid < 0 else sid]
+        if k < form.arity and type(st) is Storage:
+            key += (~len(local), len(local) + 1)
+            local += (st, slots[line[at + 1]] if sid < 0 else 0)
+        else:
+            key.append(len(local))
+            local.append(st)
+        at += 2 if sid < 0 else 1
     return (form, *key), local
 
 
@@ -47,23 +78,19 @@ def alone(known: Any, slots: list[Any]) -> program.Program | None:
     form = known.code[0]
     if form.kin is None or not known.single:
         return None
-    code, _ = renumbered(form, known.code[1:], slots)
-    if code != known.code:
-        return None
-    found = form.plain_unit if min(code[1:]) >= 0 and len(set(code)) == len(code) else None
-    if found is None and form.unit is not None:
-        found = form.unit.get(code)
+    code, _ = placed(form, known.code[1:], slots)
+    found = known_unit(code) if code == known.code else None
     return found if found is not None and found.arena < LARGE and not found.parts else None
 
 
 def prepare(lines: list[Any], slots: list[Any]) -> None:
     """Plan the instructions that nobody has planned yet, so that their kernels are compiled together."""
-    new = [pair for pair in lines if pair[0].unit is None and pair[0].kin is None]
+    new = [pair for pair in lines if unplanned(pair[0])]
     if len(new) < 2:
         return
     found: dict[Any, list[Any]] = {}
     for form, line in new:
-        code, local = renumbered(form, line, slots)
+        code, local = placed(form, line, slots)
         found.setdefault(code, local)
     try:
         made = plan_units(list(found), list(found.values()))
@@ -73,24 +100,41 @@ def prepare(lines: list[Any], slots: list[Any]) -> None:
         keep_unit(code, unit)
 
 
+def unplanned(form: Any) -> bool:
+    """Whether no instruction of this form has a program yet, and none can be derived."""
+    return form.kin is None and form.plain_unit is form.moved_unit is form.unit is None
+
+
+def known_unit(code: tuple[Any, ...]) -> program.Program | None:
+    """The program of an instruction, if it was made."""
+    form = code[0]
+    if not clashing(form, code[1:]):
+        found: program.Program | None = form.plain_unit if min(code[1:], default=0) >= 0 else form.moved_unit
+        return found
+    return None if form.unit is None else form.unit.get(code)
+
+
 def keep_unit(code: tuple[Any, ...], unit: program.Program) -> None:
     """The program of an instruction was made."""
     form = code[0]
-    if form.unit is None:
-        form.unit = {}
-    form.unit[code] = unit
     Novelty.settled = 0
-    if code == (form, *range(len(code) - 1)):
+    if clashing(form, code[1:]):
+        if form.unit is None:
+            form.unit = {}
+        form.unit[code] = unit
+    elif min(code[1:], default=0) >= 0:
         form.plain_unit = unit
+    else:
+        form.moved_unit = unit
 
 
 def unit_of(form: Any, line: tuple[int, ...], slots: list[Any]) -> tuple[program.Program, list[Any]]:
-    """The program of one instruction, its slots renumbered from 0."""
-    code, local = renumbered(form, line, slots)
-    unit = form.unit.get(code) if form.unit is not None else None
+    """The program of one instruction, and what its slots hold."""
+    code, local = placed(form, line, slots)
+    unit = known_unit(code)
     if unit is None:
         kin = form.kin
-        unit = kin.family.program(form, code[1:]) if kin is not None and kin.family is not None else None
+        unit = kin.program(form, code[1:]) if kin is not None else None
         if unit is None:
             (unit,) = plan_units([code], [local])
             if kin is not None and kin.family is not None:

@@ -99,6 +99,7 @@ def objects() -> dict[str, Any]:
             "address": lambda block: block.ptr,
             "outcome": outcome,
             "derived unit": kin.unit,
+            "derived moved_unit": kin.moved_unit,
             "Exception": Exception,
             "structured": calls.structured,
             "derived": Entry.derived,

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import sys
 
-from ...device.cpython import COUNT, ITEMS, SIZE, Function, Module
+from ...device.cpython import COUNT, ITEMS, SIZE, TYPE, Function, Module
 from ...stream.fragments import Node as Fragment
 from ..record import Form
 from .recording import Offsets
 
 NUMBERS = 1536  # of pieces whose names would be longer Python finds the program
+OPERANDS = 32  # and results of a single instruction; of more, Python finds the program
+# What `piece` gives: where it stops, how many instructions, the node, the name, the slots, whether there are offsets.
+STOP, LINES, NODE, NAME, LOCAL, MOVED = (8 * k for k in range(6))
 MARK = 8  # two words of each slot: its last use, a mark with its number in the piece under way
 
 
@@ -22,6 +25,8 @@ def declare(m: Module, o: dict[type, Offsets]) -> None:
     step(m, o[Form])
     longest(m, o[Fragment])
     number_of(m)
+    alone(m, o[Form])
+    moved(m, o[Form])
     cut(m, o[Form])
     piece(m)
 
@@ -143,20 +148,81 @@ def number_of(m: Module) -> None:
     f.end()
 
 
+def alone(m: Module, form_: Offsets) -> None:
+    """alone(items, at, slots, offsets, out): what the slots of a single instruction hold, as `units.placed` has it where
+    there are no offsets, and the offset of each; nothing where Python finds the program."""
+    f = m.function("alone", "vpippp")
+    items, start, slots, offsets, out = (f"%a{i}" for i in range(5))
+    form = f.item(items, start)
+    count = f.call("small", f.load(form, form_.slots))
+    f.jump_if(f.test("sgt", count, OPERANDS, "i64"), "out")
+    made, at, any_ = f.call("PyList_New", 0), f.var("i64", f.whole("add", start, 1)), f.var("i64")
+    with f.each(count) as k:
+        slot, offset, then = entry(f, items, f.load(at, kind="i64"))
+        f.call("PyList_Append", made, f.item(f.load(slots, ITEMS), slot))
+        f.store("0", offsets, f.whole("mul", k, 8), "i64")
+        with f.when(f.test("ne", offset, 0, "i64")):
+            given = f.item(f.load(slots, ITEMS), f.call("small", f.item(items, then)))
+            f.store(f.call("PyLong_AsSsize_t", given), offsets, f.whole("mul", k, 8), "i64")
+            f.store("1", any_, kind="i64")
+        f.store(f.whole("add", then, offset), at, kind="i64")
+    with f.when(f.test("ne", f.load(f.load(form, form_.writes), SIZE, "i64"), 0, "i64")):
+        held = f.load(made, ITEMS)
+        with f.each(count) as i, f.each(i) as j:  # what is written may be no other operand
+            f.jump_if(f.test("eq", f.item(held, i), f.item(held, j)), "odd")
+    f.store(made, out, LOCAL)
+    f.store(f.load(any_, kind="i64"), out, MOVED, "i64")
+    f.jump("out")
+    f.label("odd")
+    f.decref(made)
+    f.label("out")
+    f.ret("")
+    f.end()
+
+
+def moved(m: Module, form_: Offsets) -> None:
+    """moved(items, at, slots): what the slots of a single instruction hold if all tensors have an offset; owned."""
+    f = m.function("moved", "ppip")
+    items, start, slots = (f"%a{i}" for i in range(3))
+    form, held = f.item(items, start), f.load(slots, ITEMS)
+    count = f.call("small", f.load(form, form_.slots))
+    operands = f.whole("sub", count, f.load(f.load(form, form_.outs), SIZE, "i64"))
+    made, at = f.call("PyList_New", 0), f.var("i64", f.whole("add", start, 1))
+    with f.each(count) as k:
+        slot, offset, then = entry(f, items, f.load(at, kind="i64"))
+        x = f.item(held, slot)
+        f.call("PyList_Append", made, x)
+        f.store(f.whole("add", then, offset), at, kind="i64")
+        f.jump_if(f.test("sge", k, operands, "i64"), "next")
+        f.jump_if(f.test("ne", f.load(x, TYPE), f.object("Storage")), "next")
+        has, given = f.test("ne", offset, 0, "i64"), f.var("ptr", f.object("zero"))
+        with f.when(has):
+            f.store(f.item(held, f.call("small", f.item(items, then))), given)
+        f.call("PyList_Append", made, f.load(given))
+        f.label("next")
+    f.ret(made)
+    f.end()
+
+
 def cut(m: Module, form_: Offsets) -> None:
-    """piece(items, at, count, slots, words, root, mark, out): the piece from `at` on; out gets where it stops, how many
-    instructions it has, the node of its fragment (borrowed) or null, its name and its slots (owned) or null. No two
-    calls over the same words have the same mark."""
-    f = m.function("piece", "vpiipppip")
-    items, start, count, slots, words, root, mark, out = (f"%a{i}" for i in range(8))
+    """piece(items, at, count, slots, words, root, mark, offsets, out): the piece from `at` on; out gets where it stops,
+    how many instructions it has, the node of its fragment (borrowed) or null, its name and its slots (owned) or null, and
+    whether a single instruction has offsets, which `offsets` gets. No two calls over the same words have the same mark."""
+    f = m.function("piece", "vpiipppipp")
+    items, start, count, slots, words, root, mark, offsets, out = (f"%a{i}" for i in range(9))
     found = f.var("ptr", count=2)
     lines = f.call("longest", items, start, count, root, found)
     stop, fragment = f.load(found, kind="i64"), f.load(found, 8)
-    name, local, at, used = f.var("i16", count=NUMBERS), f.var(), f.var("i64", start), f.var("i64")
-    number, one = f.var(), f.test("eq", fragment, "null")
+    name, at, used = f.var("i16", count=NUMBERS), f.var("i64", start), f.var("i64")
+    number = f.var()
+    for field in (LOCAL, MOVED):
+        f.store("null", out, field)
+    with f.when(f.test("eq", fragment, "null")):
+        f.call("alone", items, start, slots, offsets, out)
+        f.jump("answer")
     f.jump_if(f.test("sgt", f.whole("sub", stop, start), NUMBERS // 2, "i64"), "answer")
     made = f.call("PyList_New", 0)
-    f.store(made, local)
+    f.store(made, out, LOCAL)
     with f.each(lines):
         form = f.item(items, f.load(at, kind="i64"))
         f.store(f.whole("add", f.load(at, kind="i64"), 1), at, kind="i64")
@@ -179,24 +245,12 @@ def cut(m: Module, form_: Offsets) -> None:
                 other = f.call("small", f.item(items, then))
                 append_name(f, name, used, f.call("enter", other, words, mark, made, slots))
             f.store(f.whole("add", then, offset), at, kind="i64")
-    with f.when(one):  # plain: distinct slots, no offset, nothing written
-        form = f.item(items, start)
-        slots_of = f.call("small", f.load(form, form_.slots))
-        entries = f.whole("sub", f.whole("sub", stop, start), 1)
-        f.jump_if(f.test("ne", entries, slots_of, "i64"), "odd")
-        f.jump_if(f.test("ne", f.load(made, SIZE, "i64"), slots_of, "i64"), "odd")
-        f.jump_if(f.test("ne", f.load(f.load(form, form_.writes), SIZE, "i64"), 0, "i64"), "odd")
-        f.jump("answer")
     f.store(f.call("PyBytes_FromStringAndSize", name, f.whole("mul", f.load(used, kind="i64"), 2)), number)
-    f.jump("answer")
-    f.label("odd")
-    f.decref(made)
-    f.store("null", local)
     f.label("answer")
-    f.store(stop, out, kind="i64")
-    f.store(lines, out, 8, "i64")
-    for i, x in enumerate((fragment, f.load(number), f.load(local))):
-        f.store(x, out, 16 + 8 * i)
+    f.store(stop, out, STOP, "i64")
+    f.store(lines, out, LINES, "i64")
+    f.store(fragment, out, NODE)
+    f.store(f.load(number), out, NAME)
     f.ret("")
     f.end()
 
@@ -206,14 +260,17 @@ def piece(m: Module) -> None:
     fragment or None, its name, its slots).
 
     The name says which operand is which earlier result and what has to be kept: a program is found by it. None: too
-    long for this function, or a single instruction that is not plain."""
+    long for this function, or a single instruction, whose slots are None if it has offsets."""
     f = m.function("flambeau_piece", "pppi", exported=True)
     code, start, slots, table, root = (f.load("%a1", 8 * k) for k in range(5))
-    words, out = f.call("PyByteArray_AsString", table), f.var(count=5)
+    words, out, offsets = f.call("PyByteArray_AsString", table), f.var(count=6), f.var("i64", count=OPERANDS)
     at = f.call("small", start)
     mark = f.whole("or", f.whole("shl", at, 1), 1)
-    f.call("piece", f.at(code, ITEMS), at, f.load(code, SIZE, "i64"), slots, words, root, mark, out)
-    answer, fragment = f.call("PyTuple_New", 5), f.load(out, 16)
+    f.call("piece", f.at(code, ITEMS), at, f.load(code, SIZE, "i64"), slots, words, root, mark, offsets, out)
+    with f.when(f.test("ne", f.load(out, MOVED, "i64"), 0, "i64")):
+        f.decref(f.load(out, LOCAL))
+        f.store("null", out, LOCAL)
+    answer, fragment = f.call("PyTuple_New", 5), f.load(out, NODE)
     f.store(f.call("PyLong_FromSsize_t", f.load(out, kind="i64")), answer, ITEMS)
     f.store(f.call("PyLong_FromSsize_t", f.load(out, 8, "i64")), answer, ITEMS + 8)
     with f.when(f.test("ne", fragment, "null")):

@@ -183,7 +183,7 @@ def derived(m: Module, form_: Offsets, kin_: Offsets) -> None:
     f.jump_if(f.test("eq", template, none), "odd")
     first, ids, dtype, like = (f.load(template, ITEMS + 8 * k) for k in range(4))
     fixed = [(getattr(form_, name), f.load(first, getattr(form_, name))) for name in SHARED.split()]
-    fixed += [(getattr(form_, name), none) for name in ("unit", "plain_unit", "backward")]
+    fixed += [(getattr(form_, name), none) for name in ("unit", "plain_unit", "moved_unit", "backward")]
     fixed += [(form_.fresh, f.object("True")), (form_.kin, kin), (form_.key, key)]
     form = allocated(f, "Form", *fixed)  # it keeps what follows alive
     f.store(f.call("like", key, like), outs_of)
@@ -219,11 +219,13 @@ def product(f: Function, at: str, extents: str) -> str:
 
 
 def recipe(m: Module, form_: Offsets, kin_: Offsets, pattern_: Offsets, recipe_: Offsets) -> None:
-    """recipe(form): what a derived form runs by (`Recipe.ready`, borrowed); null: it needs a program."""
-    f = m.function("recipe", "pp")
+    """recipe(form, moved): what a derived form runs by (`Recipe.ready`, borrowed); null: it needs a program, or has one.
+    moved: not 0 if there are offsets."""
+    f = m.function("recipe", "ppi")
     none, kin = f.object("None"), f.load("%a0", form_.kin)
     f.jump_if(f.test("eq", kin, none), "no")
-    f.jump_if(f.test("ne", f.load("%a0", form_.plain_unit), none), "no")
+    made = f.test("ne", f.load("%a0", form_.plain_unit), none)
+    f.jump_if(f.both(made, f.test("eq", "%a1", 0, "i64")), "no")
     quick = f.load(f.load(kin, kin_.pattern), pattern_.quick)
     f.jump_if(f.test("eq", quick, none), "no")
     ready = f.load(quick, recipe_.ready)
@@ -265,14 +267,20 @@ def memory(m: Module, st_: Offsets, form_: Offsets, block_: Offsets) -> None:
 
 
 def fill(m: Module, st_: Offsets) -> None:
-    """fill_derived(table, words, slots, scratch, extents): the table of a recipe; 1: Python has to."""
-    f = m.function("fill_derived", "ipppppp")
-    spec, at_first, slots, scratch, extents = (f"%a{i}" for i in range(1, 6))
+    """fill_derived(table, recipe, words, slots, scratch, extents, offsets): the table of a recipe; 1: Python has to.
+    offsets: of each operand, or null."""
+    f = m.function("fill_derived", "ippppppp")
+    spec, at_first, slots, scratch, extents, offsets = (f"%a{i}" for i in range(1, 7))
     table, at = f.var("ptr", f.at("%a0", 8)), f.var("ptr", at_first)
     with f.each(f.load(spec, BASES, "i64")):
-        st = f.item(slots, read(f, at))
+        slot, scale = read(f, at), read(f, at)
+        st = f.item(slots, slot)
         f.jump_if(f.test("ne", f.load(st, TYPE), f.object("Storage")), "odd")
-        write(f, table, number(f, f.load(st, st_.ptr)))
+        address = f.var("i64", number(f, f.load(st, st_.ptr)))
+        with f.when(f.both(f.test("ne", offsets, "null"), f.test("ne", scale, 0, "i64"))):
+            moved = f.whole("mul", f.load(offsets, f.whole("mul", slot, 8), "i64"), scale)
+            f.store(f.whole("add", f.load(address, kind="i64"), moved), address, kind="i64")
+        write(f, table, f.load(address, kind="i64"))
     with f.each(f.load(spec, SCRATCH, "i64")) as k:
         write(f, table, f.load(scratch, f.whole("mul", k, 8), "i64"))
     with f.each(f.load(spec, FLOATS, "i64")):
@@ -291,11 +299,11 @@ def fill(m: Module, st_: Offsets) -> None:
 
 
 def launched(m: Module, form_: Offsets, block_: Offsets, frame_: Offsets) -> None:
-    """launched_derived(form, ready, slots, progress): run it once; see `launched` of running.py.
+    """launched_derived(form, ready, slots, progress, offsets): run it once; see `launched` of running.py.
 
     So little work is done by one thread within the interpreter's lock: nobody else takes the frame meanwhile."""
-    f = m.function("launched_derived", "ipppp")
-    form, ready, slots, progress = (f"%a{i}" for i in range(4))
+    f = m.function("launched_derived", "ippppp")
+    form, ready, slots, progress, given_offsets = (f"%a{i}" for i in range(5))
     spec, extents = (
         f.call("PyBytes_AsString", x) for x in (f.load(ready, SPEC), f.load(form, form_.extents))
     )
@@ -324,7 +332,7 @@ def launched(m: Module, form_: Offsets, block_: Offsets, frame_: Offsets) -> Non
     frame = f.item(f.load(idle, ITEMS), f.whole("sub", frames, 1))
     address = number(f, f.load(frame, frame_.address))
     table = f.value(f"inttoptr i64 {f.whole('add', address, FRAME_TABLE)} to ptr")
-    filled = f.call("fill_derived", table, spec, f.load(at), slots, offsets, extents)
+    filled = f.call("fill_derived", table, spec, f.load(at), slots, offsets, extents, given_offsets)
     f.jump_if(f.test("ne", filled, 0, "i64"), "odd")
     call, given = (f.value(f"inttoptr i64 {x} to ptr") for x in (f.load(spec, CALL, "i64"), address))
     result = f.value(f"call i64 {call}(ptr {given})")

@@ -30,8 +30,8 @@ SLOTS: dict[type, str] = {
     AccumulateGrad: "variable",
     Meta: "contiguous dtype numel outs shape strides plain",
     Node: "edges form hooks metadata_ needs out result_version saved versions",
-    Form: "arity args backward checks diff effects entry extents fresh into key kin name outs plain_unit plans slots "
-    "structure unit writes",
+    Form: "arity args backward checks diff effects entry extents fresh into key kin moved_unit name outs plain_unit plans "
+    "slots structure unit writes",
     Kin: "pattern template",
     Pattern: "quick",
     Recipe: "ready",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ...device.cpython import ITEMS, SIZE, TYPE, Function, Module
 from ...device.native import FRAME_TABLE
 from ...stream.filling import HEAD, POINTER
-from .cutting import entry, references
+from .cutting import LINES, LOCAL, MOVED, NAME, NODE, OPERANDS, STOP, entry, references
 from .recording import Offsets
 
 # What `ready` holds (filling.prepare), and the words of its specification.
@@ -215,20 +215,22 @@ def free_dead(m: Module, st_: Offsets, form_: Offsets) -> None:
 
 
 def unit(m: Module, form_: Offsets) -> None:
-    """unit(form): the program of one instruction, None or null; of a derived form it is made now."""
-    f = m.function("unit", "pp")
-    none, known = f.object("None"), f.load("%a0", form_.plain_unit)
-    f.jump_if(f.test("ne", known, none), "out")
-    f.jump_if(f.test("eq", f.load("%a0", form_.kin), none), "out")
-    made = f.invoke(f.object("derived unit"), "%a0")
-    with f.when(f.test("eq", made, "null")):
-        f.call("PyErr_Clear")
-        f.ret("null")
-    f.decref(made)  # the form keeps it
-    f.ret(made)
-    f.label("out")
-    f.ret(known)
-    f.end()
+    """unit(form): the program of one instruction without offsets, None or null; of a derived form it is made now.
+    moved_unit(form, slots): likewise if all tensors have an offset; slots: what its slots hold."""
+    for name, field, given in (("unit", form_.plain_unit, ()), ("moved_unit", form_.moved_unit, ("%a1",))):
+        f = m.function(name, "pp" + "p" * len(given))
+        none, known = f.object("None"), f.load("%a0", field)
+        f.jump_if(f.test("ne", known, none), "out")
+        f.jump_if(f.test("eq", f.load("%a0", form_.kin), none), "out")
+        made = f.invoke(f.object(f"derived {name}"), "%a0", *given)
+        with f.when(f.test("eq", made, "null")):
+            f.call("PyErr_Clear")
+            f.ret("null")
+        f.decref(made)  # the form keeps it
+        f.ret(made)
+        f.label("out")
+        f.ret(known)
+        f.end()
 
 
 def noted(f: Function, progress: str, progress_: Offsets, count: str) -> None:
@@ -245,15 +247,33 @@ def counted(f: Function, ready: str, tally: str) -> None:
     f.store(f.whole("add", f.load(tally, 8, "i64"), f.load(spec, LAUNCHES, "i64")), tally, 8, "i64")
 
 
-def by_recipe(f: Function, form: str, local: str, progress: str, ready_of: str, code_of: str) -> None:
+def by_recipe(
+    f: Function, form: str, out: str, offsets: str, progress: str, outcome: tuple[str, str]
+) -> None:
     """Run a derived form that needs no program, and go on at the label `after`."""
-    quick = f.call("recipe", form)
+    moved = f.load(out, MOVED, "i64")
+    quick = f.call("recipe", form, moved)
     with f.when(f.test("ne", quick, "null")):
         f.incref(quick)
-        f.store(quick, ready_of)
-        done = f.call("launched_derived", form, quick, f.load(local, ITEMS), progress)
-        f.store(done, code_of, kind="i64")
+        f.store(quick, outcome[0])
+        given = f.value(f"select i1 {f.test('ne', moved, 0, 'i64')}, ptr {offsets}, ptr null")
+        local = f.load(f.load(out, LOCAL), ITEMS)
+        done = f.call("launched_derived", form, quick, local, progress, given)
+        f.store(done, outcome[1], kind="i64")
         f.jump("after")
+
+
+def of_single(f: Function, items: str, start: str, slots: str, out: str, found: str) -> None:
+    """Find the program of a single instruction, and go on at the label `found`."""
+    form = f.item(items, start)
+    with f.when(f.test("ne", f.load(out, MOVED, "i64"), 0, "i64")):
+        f.decref(f.load(out, LOCAL))
+        made = f.call("moved", items, start, slots)
+        f.store(made, out, LOCAL)
+        f.store(f.call("moved_unit", form, made), found)
+        f.jump("found")
+    f.store(f.call("unit", form), found)
+    f.jump("found")
 
 
 def drive(m: Module, o: dict[str, Offsets]) -> None:
@@ -266,21 +286,19 @@ def drive(m: Module, o: dict[str, Offsets]) -> None:
     code, slots, root, progress, freeing = (f.item("%a1", i) for i in (0, 2, 4, 5, 7))
     words, tally = (f.call("PyByteArray_AsString", f.item("%a1", i)) for i in (3, 6))
     count, items, none = f.load(code, SIZE, "i64"), f.at(code, ITEMS), f.object("None")
-    at, out = f.var("i64", f.call("PyLong_AsSsize_t", f.item("%a1", 1))), f.var(count=5)
-    ran_so_far = f.var("i64")
+    at, out = f.var("i64", f.call("PyLong_AsSsize_t", f.item("%a1", 1))), f.var(count=6)
+    ran_so_far, offsets = f.var("i64"), f.var("i64", count=OPERANDS)
     f.label("next")
     start = f.load(at, kind="i64")
     f.jump_unless(f.test("slt", start, count, "i64"), "end")
-    f.call("piece", items, start, count, slots, words, root, f.whole("shl", start, 1), out)
-    stop, lines, fragment = f.load(out, kind="i64"), f.load(out, 8, "i64"), f.load(out, 16)
-    name, local, found = f.load(out, 24), f.load(out, 32), f.var("ptr", "null")
+    f.call("piece", items, start, count, slots, words, root, f.whole("shl", start, 1), offsets, out)
+    stop, lines, fragment = f.load(out, STOP, "i64"), f.load(out, LINES, "i64"), f.load(out, NODE)
+    name, found = f.load(out, NAME), f.var("ptr", "null")
     code_of, ready_of = f.var("i64", str(ODD)), f.var("ptr", "null")
-    f.jump_if(f.test("eq", local, "null"), "after")
+    f.jump_if(f.test("eq", f.load(out, LOCAL), "null"), "after")
     with f.when(f.test("eq", fragment, "null")):
-        form = f.item(items, start)
-        by_recipe(f, form, local, progress, ready_of, code_of)
-        f.store(f.call("unit", form), found)
-        f.jump("found")
+        by_recipe(f, f.item(items, start), out, offsets, progress, (ready_of, code_of))
+        of_single(f, items, start, slots, out, found)
     f.jump_if(f.test("eq", name, "null"), "after")
     f.store(f.call("PyDict_GetItemWithError", f.load(fragment, node_.named), name), found)
     f.label("found")
@@ -292,10 +310,12 @@ def drive(m: Module, o: dict[str, Offsets]) -> None:
     f.incref(program)
     f.incref(ready)
     f.store(ready, ready_of)
-    f.store(f.call("launched", program, ready, f.load(local, ITEMS), progress), code_of, kind="i64")
+    f.store(
+        f.call("launched", program, ready, f.load(f.load(out, LOCAL), ITEMS), progress), code_of, kind="i64"
+    )
     f.label("after")
     f.decref(name)
-    f.decref(local)
+    f.decref(f.load(out, LOCAL))
     done = f.load(code_of, kind="i64")
     kept = f.load(ready_of)
     with f.when(f.test("ne", kept, "null")):
