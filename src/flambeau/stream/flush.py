@@ -540,17 +540,19 @@ def flush_part(S: Stream) -> None:
     """A bound was passed: run up to the last recurrence of the opening instruction."""
     if not S.code:
         return  # another thread was faster
-    lines = split(tuple(S.code))
-    cut = boundary.last_repeat([form for form, _ in lines])
+    code = tuple(S.code)
+    starts = [i for i, x in enumerate(code) if type(x) is not int]
+    forms = [code[i] for i in starts]
+    cut = boundary.last_repeat(forms)
     if not cut:
         flush(S)
         return
-    rest = lines[cut:]
+    rest = split(code[starts[cut] :])  # the first part, which is long, is not taken apart
     slots = S.slots
     held = {real(sid): slots[real(sid)] for _, line in rest for sid in line}
-    count = checks_in(lines[:cut])
+    count = sum([form.checks for form in forms[:cut]])
     sites, S.sites = S.sites[count:], S.sites[:count]
-    S.code = [x for form, line in lines[:cut] for x in (form, *line)]
+    S.code = list(code[: starts[cut]])
     try:
         flush(S)
     except BaseException as error:
