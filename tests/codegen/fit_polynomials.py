@@ -152,6 +152,37 @@ def erfc_f32() -> list[float]:  # erfc(x) e^(x^2) = q (1 + u p(u)), q = k / (2 +
 
 
 @named
+def ndtr_f32() -> list[
+    float
+]:  # ndtr(-a) e^(a^2 / 2) = p(a) / q(a), q(0) = 1: the coefficients of p, then those of q
+    x = 14.5 * (1 - np.cos(np.linspace(0, np.pi, 8000))) / 2
+    f = np.array([float(mp.erfc(mpf(a) / mp.sqrt(2)) * mp.exp(mpf(a) ** 2 / 2) / 2) for a in x])
+    table = np.concatenate([np.vander(x, 5, True), -f[:, None] * np.vander(x, 6, True)], 1)
+    known = {5: 1.0}
+    for at in (None, 0, 6, 1, 7, 2, 8, 3, 9, 4, 10):
+        free = [i for i in range(11) if i not in known]
+        right = -sum(table[:, i] * v for i, v in known.items())
+        weight, under, best = np.ones(x.size), np.ones(x.size), (np.inf, np.zeros(11))
+        for _ in range(60):  # linear in the coefficients, since divided by the q of the round before
+            s = np.sqrt(weight) / (f * under)
+            columns = table[:, free] * s[:, None]
+            size = np.sqrt((columns**2).sum(0))
+            c = np.zeros(11)
+            c[list(known)], c[free] = (
+                list(known.values()),
+                np.linalg.lstsq(columns / size, right * s)[0] / size,
+            )
+            under = np.vander(x, 6, True) @ c[5:]
+            error = abs(np.vander(x, 5, True) @ c[:5] / under / f - 1)
+            best = min(best, (error.max(), c), key=lambda e: e[0])
+            weight *= error / error.max() + 1e-3
+            weight /= weight.mean()
+        if at is not None:
+            known[at] = rounded(best[1][at], 24)
+    return [known[i] for i in range(11)]
+
+
+@named
 def sin_f32() -> list[float]:  # sin(r) = r + r^3 p(r^2)
     f = lambda z: (mp.sin(mp.sqrt(away(z))) / mp.sqrt(away(z)) - 1) / away(z)
     return fit(f, lambda z: z, 0, 0.62, range(4), 24)

@@ -164,6 +164,7 @@ def test_multiples_of_a_right_angle(name: str) -> None:
 SPECIAL = {
     "erf": (special.erf, np.linspace(-7, 7, 3001)),
     "erfc": (special.erfc, np.linspace(-7, 26, 3001)),
+    "ndtr": (special.ndtr, np.linspace(-13, 9, 3001)),
     "erfinv": (special.erfinv, np.linspace(-1, 1, 3001)),
     "ndtri": (special.ndtri, np.concatenate([np.linspace(0, 1, 1001), 10.0 ** np.arange(-300, -1)])),
     "lgamma": (special.gammaln, np.concatenate([np.linspace(0.01, 30, 3000), 10.0 ** np.arange(2, 300)])),
@@ -218,10 +219,19 @@ def test_remainder_of_any_exponents_is_exact() -> None:
 
 
 def test_error_function_f32() -> None:
-    for name, bound in (("erf", 1.2), ("erfc", 1.9)):
+    normal = lambda x: (
+        special.erfcx(-x / 2**0.5) * np.exp(-x * x / 2) / 2
+    )  # below 0: special.ndtr rounds x / sqrt(2)
+    below = lambda x: np.where(x < 0, normal(np.minimum(x, 0)), special.ndtr(x))
+    for name, reference, bound in (
+        ("erf", special.erf, 1.2),
+        ("erfc", special.erfc, 1.9),
+        ("ndtr", below, 5.9),
+    ):
         x = np.concatenate([points("f32", -11, 11), np.linspace(-0.1, 10.2, 200000).astype(np.float32)])
         with np.errstate(all="ignore"):
-            expected = getattr(special, name)(x.astype(np.float64))
+            x = np.concatenate([x, -x * np.float32(1.4)]) if name == "ndtr" else x
+            expected = reference(x.astype(np.float64))
         distance = ulps(evaluate(name, "f32", x), expected)
         assert distance.max() <= bound, (name, x[np.argmax(distance)], distance.max())
 
@@ -232,6 +242,7 @@ def test_special_edges() -> None:
     edges = {
         "erf": [0, -0.0, None, None, 1, -1, nan, None],
         "erfc": [1, 1, None, None, 0, 2, nan, None],
+        "ndtr": [0.5, 0.5, None, None, 1, 0, nan, None],
         "erfinv": [0, -0.0, inf, -inf, nan, nan, nan, nan],
         "lgamma": [inf, inf, 0, inf, inf, inf, nan, None],
         "digamma": [-inf, inf, None, nan, inf, None, nan, None],

@@ -1,4 +1,4 @@
-"""float64: erf, erfc and their inverses erfinv and ndtri. Branch-free; see math.py, math_double.py."""
+"""float64: erf, erfc, ndtr and the inverses erfinv and ndtri. Branch-free; see math.py, math_double.py."""
 
 from __future__ import annotations
 
@@ -64,6 +64,11 @@ def erfc(x: Value) -> Value:
     near = 1.0 - fma(polynomial(x * x, ERF), x, x)
     far = _erfc(select(a < 0.5, 0.5, a))
     return select(a < 0.5, near, select(x < 0.0, 2.0 - far, far))
+
+
+def ndtr(x: Value) -> Value:
+    """erfc(-x / sqrt(2)) / 2."""
+    return erfc(x * -0.7071067811865476) * 0.5
 
 
 def _inverse_center(a: Value) -> Value:

@@ -1,4 +1,5 @@
-"""float32 functions in float32 arithmetic: exp, exp2, expm1, log, log1p, tanh, sigmoid, erf, erfc, sin, cos.
+"""float32 functions in float32 arithmetic: exp, exp2, expm1, log, log1p, tanh, sigmoid, erf, erfc, ndtr, sin,
+cos.
 
 Branch-free; the reduction of sin and cos runs in float64. How the coefficients were found:
 tests/codegen/fit_polynomials.py. Accuracy: see math.py."""
@@ -49,6 +50,12 @@ ERFC = (
     *(3.32368540763855, 8.830355644226074, 16.143720626831055, 7.7817769050598145),
     *(-54.0113525390625, -207.96148681640625, 316.9832763671875, 1773.1591796875),
     *(-5378.77587890625, 4478.15966796875),
+)
+# Both parts of the quotient that ndtr(-a) e^(a^2 / 2) is for 0 <= a <= 14.5.
+NDTR_OVER = (0.5, 0.43759942054748535, 0.18268471956253052, 0.0404374822974205, 0.0040842387825250626)
+NDTR_UNDER = (
+    *(1.0, 1.6730836629867554, 1.2002933025360107, 0.46800851821899414),
+    *(0.10136827081441879, 0.010237547568976879),
 )
 SIN = (-0.1666666716337204, 0.008333380334079266, -0.00019853470439556986, 2.836693965946324e-06)
 COS = (0.0416666679084301, -0.0013888981193304062, 2.482245326973498e-05, -2.891946451200056e-07)
@@ -204,6 +211,21 @@ def erfc(x: Value) -> Value:
     both = fma(polynomial(u, ERFC[1:]), u * u, fma(u, ERFC[0], p))  # v + p
     y = _raise_deep(fma(q, fma(both - p, p, both), q), t, square > 80.0)
     return select(x.eq(x), select(x < 0.0, 2.0 - y, y), x)
+
+
+def ndtr(x: Value) -> Value:
+    """e^(-x^2 / 2) P(|x|) / Q(|x|), 1 minus that for x >= 0; x^2 is never rounded: it enters a fused sum with n ln 2.
+
+    n is carried 64 too large, so that what is multiplied by 2^-64 at the end is a normal number for every x."""
+    a = abs(x)
+    a = select(a > 14.5, 14.5, a)
+    w = polynomial(a, NDTR_OVER) / polynomial(a, NDTR_UNDER)
+    half = a * -0.5
+    t = fma(half * a, LOG2E, ROUND + 64.0)
+    n = t - (ROUND + 64.0)
+    r = fma(n, -LN2_LOW, fma(half, a, n * -LN2_HIGH))
+    y = _raise(fma(w, fma(polynomial(r, EXP), r * r, r), w), t) * 2.0**-64
+    return select(x.eq(x), select(x < 0.0, y, 1.0 - y), x)
 
 
 # 1 / (2 pi) in pieces of 29, 53, 53 and 53 bits: a float32 times the first is exact in float64.

@@ -42,7 +42,7 @@ TERNARY = ("fma", "select", "dot2")
 # before a kernel is interpreted or compiled, so that the interpreter and the machine agree to the last bit.
 _ONE_OPERAND = """
     exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh
-    erf erfc erfinv sigmoid lgamma digamma trigamma i0 i0e i1 i1e ndtri"""
+    erf erfc erfinv sigmoid lgamma digamma trigamma i0 i0e i1 i1e ndtr ndtri"""
 MATH1 = tuple(_ONE_OPERAND.split())
 MATH2 = ("pow", "atan2", "fmod", "hypot", "nextafter", "zeta", "igamma", "igammac")
 REDUCTIONS = ("add", "mul", "min", "max", "and", "or")

@@ -402,8 +402,7 @@ def mish(self: T) -> Any:
 
 
 def _gelu_erf_back(grad: Any, x: Any) -> Any:
-    cdf = (x * -math.sqrt(0.5)).erfc() * 0.5
-    return grad * (cdf + x * (x * x * -0.5).exp() * (1 / math.sqrt(2 * math.pi)))
+    return grad * (FUNCTIONS["special_ndtr"](x) + x * (x * x * -0.5).exp() * (1 / math.sqrt(2 * math.pi)))
 
 
 def _gelu_tanh_back(grad: Any, x: Any) -> Any:
@@ -425,13 +424,13 @@ def _gelu_tanh_back(grad: Any, x: Any) -> Any:
     },
 )
 def gelu(self: T, *, approximate: str = "none") -> Any:
-    """x Phi(x), Phi the normal distribution function (by erfc: its lower tail keeps its digits) or its tanh approximation."""
+    """x Phi(x), Phi the normal distribution function (whose lower tail keeps its digits) or its tanh approximation."""
     if approximate not in ("none", "tanh"):
         fail(RuntimeError, "gelu: approximate argument must be either none or tanh.")
     x = floating("gelu", self)
-    half = map_("mul", x, const(0.5, x.dtype))
     if approximate == "none":
-        return map_("mul", half, map_("erfc", map_("mul", x, const(-math.sqrt(0.5), x.dtype))))
+        return map_("mul", x, map_("ndtr", x))
+    half = map_("mul", x, const(0.5, x.dtype))
     cube = map_("add", map_("mul", map_("mul", x, x), const(0.044715, x.dtype)), const(1, x.dtype))
     inner = map_("mul", map_("mul", x, cube), const(math.sqrt(2 / math.pi), x.dtype))
     return map_("mul", half, map_("add", map_("tanh", inner), const(1, x.dtype)))

@@ -93,8 +93,7 @@ _ROOT_HALF, _ROOT_TAU = math.sqrt(0.5), math.sqrt(2 * math.pi)
 @op(**special("ndtr"), grad={"self": lambda grad, self: grad * ((self * self * -0.5).exp() / _ROOT_TAU)})
 def ndtr(self: T) -> Any:
     """The normal distribution function."""
-    x = as_float(self)
-    return map_("mul", map_("erfc", map_("mul", x, const(-_ROOT_HALF, x.dtype))), const(0.5, x.dtype))
+    return map_("ndtr", as_float(self))
 
 
 @op(
