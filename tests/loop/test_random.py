@@ -229,12 +229,12 @@ def test_multinomial_with_replacement() -> None:
     ours = begin(1)
     for dtype in ("f32", "f64"):
         weights = ((np.arange(1, 301).reshape(3, 100) % 17) + 0.5).astype(NUMPY[dtype])
-        table = np.cumsum(weights, axis=1, dtype=weights.dtype)
-        table /= table[:, -1:].copy()
-        table[:, -1] = 1
+        table = np.empty_like(weights)
+        run(random.running, dtype, 4, state=ours.state, weights=weights, sums=table, rows=3, categories=100)
+        np.testing.assert_array_equal(table, np.cumsum(weights, axis=1, dtype=weights.dtype))
         out = np.empty((3, 500), np.int64)
-        shape = {"rows": 3, "categories": 100, "samples": 500}
-        run(random.multinomial, dtype, state=ours.state, out=out, cumulated=table, **shape)
+        shape = {"rows": 3, "categories": 100, "steps": 7, "samples": 500}
+        run(random.multinomial, dtype, state=ours.state, out=out, sums=table, **shape)
         same(out, torch.multinomial(torch.from_numpy(weights), 500, True))
     same_state(ours)
 

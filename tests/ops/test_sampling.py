@@ -19,6 +19,17 @@ def test_without_replacement_is_a_permutation() -> None:
     assert sorted(drawn.tolist()) == list(range(50))
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_weights_of_few_bits_are_added_up_in_float32(dtype: str) -> None:
+    reference = pytest.importorskip("torch")
+    results = []
+    for m in (torch, reference):
+        m.manual_seed(3)
+        w = (m.arange(1.0, 301.0) / 7).to(getattr(m, dtype)).reshape(3, 100)
+        results.append([m.multinomial(w, 300, True).tolist(), m.rand(1).item()])
+    assert results[0] == results[1]
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_same_numbers_as_pytorch(dtype: str) -> None:
     reference = pytest.importorskip("torch")
@@ -86,8 +97,9 @@ def test_weights_that_are_looked_at_early_and_late() -> None:
     ):
         with pytest.raises(RuntimeError, match="multinomial"):
             torch.multinomial(wrong, 1)
-        with pytest.raises(RuntimeError, match="multinomial"):
-            torch.multinomial(wrong * 1, 1).tolist()
+        for many in (False, True):
+            with pytest.raises(RuntimeError, match="multinomial"):
+                torch.multinomial(wrong * 1, 1 + many, many).tolist()
     assert torch.multinomial(torch.ones(0, 3), 1).shape == (0, 1)
     draw = torch.compile(lambda p: torch.multinomial(p, 1))
     for _ in range(3):

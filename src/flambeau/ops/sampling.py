@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dtypes import int64
+from ..dtypes import float32, float64, int64
 from ..errors import fail
+from ..stream.draws import SUM, WEIGHT
 from ..stream.external import routine
 from ..stream.graph import contiguous, opaque
 from .elementwise import into
@@ -16,34 +17,35 @@ from .rules import scalar_name, unsupported
 
 
 @routine
-def checked_weights(weights: Any, cumulate: bool) -> Any:
-    """The weights, none negative or unbounded and not all 0; or their running sums in each row divided by the last."""
+def checked_weights(weights: Any) -> Any:
+    """The weights, none negative or unbounded and not all of a row 0."""
     import numpy as np
 
     most = weights.max(-1)
     if weights.size and not (weights.min() >= 0 and most.max() < np.inf):  # neither holds of NaN
-        raise RuntimeError("multinomial: probability tensor contains either `inf`, `nan` or element < 0")
+        raise RuntimeError(WEIGHT)
     if not most.all():
-        raise RuntimeError("multinomial: invalid multinomial distribution (sum of probabilities <= 0)")
-    if not cumulate:
-        return weights
-    sums = np.cumsum(weights, axis=-1, dtype=weights.dtype)
-    sums /= sums[..., -1:].copy()
-    sums[..., -1] = 1
-    return sums
+        raise RuntimeError(SUM)
+    return weights
 
 
 @op(method=False, function=False)
-def _weights(self: T, cumulate: bool) -> Any:
+def _weights(self: T) -> Any:
     x = contiguous(self)
-    return opaque("external", (x,), [(tuple(x.shape), x.dtype)], ("checked_weights", (cumulate,)))[0]
+    return opaque("external", (x,), [(tuple(x.shape), x.dtype)], ("checked_weights", ()))[0]
 
 
 @op(method=False, function=False)
-def _draw_places(state: T, cumulated: T, samples: int) -> Any:
-    shape = (*cumulated.shape[:-1], samples)
+def _running(self: T) -> Any:
+    x = contiguous(self)
+    return opaque("running", (x,), [(tuple(x.shape), float64 if x.dtype is float64 else float32)], ())[0]
+
+
+@op(method=False, function=False)
+def _draw_places(state: T, sums: T, samples: int) -> Any:
+    shape = (*sums.shape[:-1], samples)
     attrs = (("writes", (0,)), "multinomial", 0)
-    return opaque("draw", (state, contiguous(cumulated)), [(shape, int64)], attrs)[0]
+    return opaque("draw", (state, contiguous(sums)), [(shape, int64)], attrs)[0]
 
 
 @op(method=False, function=False)
@@ -75,7 +77,7 @@ def _check(x: Any, samples: int, replacement: bool) -> bool:
         fail(RuntimeError, f"multinomial: number of categories cannot exceed 2^24; got {x.shape[-1]}")
     values = at_hand(x, floats=True)
     if values is not None:
-        checked_weights(values.reshape(x.shape), False)
+        checked_weights(values.reshape(x.shape))
     return values is not None
 
 
@@ -90,9 +92,9 @@ def multinomial(
         fail(RuntimeError, f"multinomial: multinomial expects Long tensor out, got: {got}")
     x = input.detach()
     if replacement and num_samples > 1:
-        result = _draw_places(state_of(generator), _weights(x, True), num_samples)
+        result = _draw_places(state_of(generator), _running(x), num_samples)
     else:
-        x = x if checked else _weights(x, False)
+        x = x if checked else _weights(x)
         order = x / FUNCTIONS["empty_like"](x).exponential_(1.0, generator=generator)
         if num_samples == 1:
             result = order.argmax(-1, keepdim=True)

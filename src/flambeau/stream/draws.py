@@ -1,4 +1,5 @@
-"""The recipe of the node `draw`: random numbers from a generator's state, which is written in place."""
+"""The recipes of the nodes `draw`, random numbers from a generator's state, which is written in place, and `running`,
+sums of weights that places are drawn by."""
 
 from __future__ import annotations
 
@@ -10,10 +11,11 @@ from .contraction import named_launch, whole
 from .nodes import PNode
 from .program import Launch
 from .recipes import recipe
+from .rows import parts_of
 from .sharing import SERIAL_WORK
 
 # kind -> the kernel's name of the tensor that is read, where it is not p
-SOURCE = {"poisson": "rate", "multinomial": "cumulated"}
+SOURCE = {"poisson": "rate", "multinomial": "sums"}
 # kind -> names of its number parameters, as the kernels of loop/recipes/random.py declare them
 NUMBERS = {
     "uniform": ("low", "high"),
@@ -34,6 +36,34 @@ NUMBERS = {
 }
 
 
+WEIGHT = "multinomial: probability tensor contains either `inf`, `nan` or element < 0"
+SUM = "multinomial: invalid multinomial distribution (sum of probabilities <= 0)"
+
+
+@recipe("running")
+def running(node: PNode) -> Sequence[Launch]:
+    """Running sums along the last dimension of weights, which are checked."""
+    weights, sums = node.ins[0], whole(node.outs[0])
+    *rows, categories = weights.shape
+    dtype = weights.buf.dtype.short
+    ints = {"rows": numel(rows), "categories": categories}
+    abreast = kernels.ABREAST if ints["rows"] > 1 else 1
+    launch = named_launch(
+        ("running", dtype, abreast),
+        lambda: kernels.running(dtype, abreast),
+        parts_of(-(-numel(rows) // abreast), numel(weights.shape), SERIAL_WORK),
+        "running_sums",
+        {"weights": weights, "sums": sums},
+        ints,
+        {},
+    )
+    texts = {kernels.WEIGHT: WEIGHT, kernels.SUM: SUM}
+    launch.checks = {
+        code: (lambda *_, text=text: (RuntimeError, text), 0, node.form) for code, text in texts.items()
+    }
+    return [launch]
+
+
 @recipe("draw")
 def draw(node: PNode) -> Sequence[Launch]:
     """attrs: (("writes", (0,)), kind, bits of a draw); inputs: state, tensors, numbers; result: the numbers drawn."""
@@ -52,6 +82,7 @@ def draw(node: PNode) -> Sequence[Launch]:
         bufs[SOURCE.get(kind, "p")] = tensors[1]
     if kind == "multinomial":
         *rows, ints["categories"] = tensors[1].shape
+        ints["steps"] = ints["categories"].bit_length()
         ints["rows"], ints["samples"] = numel(rows), node.outs[0].shape[-1]
         del ints["n"]
         dtype = tensors[1].buf.dtype.short

@@ -22,6 +22,8 @@ KEY, SPARE, FLAG = 3, 628, 630  # where the words of mt19937, the spare normal a
 SIZE, SHIFT = 624, 397  # of mt19937
 LANES = 16
 CHUNK = 4096  # draws made at once
+ABREAST = 4  # rows of weights that are added up, and places that are looked for, at a time
+WEIGHT, SUM = 1, 2  # what is checked of weights
 TWO_PI = 6.283185307179586
 
 
@@ -407,22 +409,55 @@ def _sine_cosine_f32(x: Value) -> tuple[Value, Value]:
     return sine, select(((j - 2) & 4).eq(0), -cosine, cosine)
 
 
-def multinomial(dtype: str) -> Kernel:
-    """state, out: i64, cumulated: dtype, rows, categories, samples. Drawing with replacement.
+def running(dtype: str, abreast: int) -> Kernel:
+    """weights: dtype, sums: f64 or f32, rows, categories. What each row's weights up to each add up to, left to right.
 
-    Each row of cumulated (rows, categories) rises to 1; out (rows, samples): the first place not below a uniform
-    f64."""
+    Weights are finite and not below 0 (else code WEIGHT), not all of a row 0 (else code SUM). `abreast` rows are
+    added up at a time, since each addition waits for the one before."""
+    b = Builder(f"running_{dtype}")
+    wide = "f64" if dtype == "f64" else "f32"
+    weights, sums = b.buf("weights", dtype), b.buf("sums", wide, "w")
+    rows, categories = b.integer("rows"), b.integer("categories")
+    lo, hi = b.partition(rows, abreast)
+    with b.for_("r", lo, hi, abreast) as r:
+        starts = [b.let(minimum(r + k, hi - 1) * categories, "start") for k in range(abreast)]
+        totals = [b.reg("total", const(wide, 0)) for _ in starts]
+        fine = b.reg("fine", const("b1", True))
+        with b.for_("j", 0, categories) as j:
+            for start, total in zip(starts, totals):
+                w = b.let(weights[start + j].cast(wide), "w")
+                total.set(total.get() + w)
+                sums[start + j] = total.get()
+                fine.set(fine.get() & (w >= 0.0) & (w < float("inf")))
+        b.check(fine.get(), WEIGHT, 0, r)
+        for total in totals:
+            b.check(total.get() > 0.0, SUM, 0, r)
+    return b.kernel()
+
+
+def multinomial(dtype: str) -> Kernel:
+    """state, out: i64, sums: f64 or f32, rows, categories, steps, samples. Drawing with replacement.
+
+    sums (rows, categories): running sums of weights, which divided by the last rise to 1; out (rows, samples): the
+    first place where that is not below a uniform f64, found in `steps` halvings, as many as categories has bits."""
     g = _Generator(f"multinomial_{dtype}")
-    b, out, table = g.b, g.b.buf("out", "i64", "w"), g.b.buf("cumulated", dtype)
-    rows, categories, samples = b.integer("rows"), b.integer("categories"), b.integer("samples")
-    with g.serial(), g.chunks(rows * samples, 2) as (start, some), b.for_("k", 0, some) as k:
-        at, u = b.let(start + k, "at"), b.let(g.uniform(k, "f64"), "u")
-        row = b.let(at // samples * categories, "row")
-        lo, hi = b.reg("lo", 0), b.reg("hi", categories)
-        with b.while_(lo.get() < hi.get()):
-            middle = b.let(lo.get() + (hi.get() - lo.get()) // 2, "middle")
-            below = b.let(table[row + middle].cast("f64") < u, "below")
-            lo.set(select(below, middle + 1, lo.get()))
-            hi.set(select(below, hi.get(), middle))
-        out[at] = lo.get()
+    b, out, table = g.b, g.b.buf("out", "i64", "w"), g.b.buf("sums", dtype)
+    rows, categories, steps, samples = map(b.integer, ("rows", "categories", "steps", "samples"))
+    with g.serial(), g.chunks(rows * samples, 2) as (start, some), b.for_("k", 0, some, ABREAST) as k:
+        searches = []
+        for i in range(ABREAST):
+            j = b.let(minimum(k + i, some - 1), "j")
+            at, u = b.let(start + j, "at"), b.let(g.uniform(j, "f64"), "u")
+            row = b.let(at // samples * categories, "row")
+            total = b.let(table[row + categories - 1], "total")
+            searches.append((at, u, row, total, b.reg("lo", 0), b.reg("size", categories)))
+        with b.for_("step", 0, steps):
+            for _, u, row, total, lo, size in searches:
+                half = b.let(size.get() // 2, "half")
+                middle = b.let(minimum(lo.get() + half, categories - 1), "middle")
+                below = b.let(((table[row + middle] / total).cast("f64") < u) & (size.get() > 0), "below")
+                lo.set(select(below, middle + 1, lo.get()))
+                size.set(select(below, size.get() - half - 1, half))
+        for at, _, _, _, lo, _ in searches:
+            out[at] = lo.get()
     return b.kernel()
