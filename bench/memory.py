@@ -1,14 +1,16 @@
 """Peak memory of a step, flambeau beside PyTorch eager: of every workload, each side and mode in a process of its own.
 
-usage: python bench/memory.py [-k REGEX] [--steps 8] [--write] [--keep FILE]
+usage: python bench/memory.py [-k REGEX] [--steps 8] [--jobs 2] [--write] [--keep FILE]
 
-Modes: PyTorch eager; flambeau as the program is written; captured (`torch.compile` of the whole step, for the models);
-eager (FLAMBEAU_EAGER=1: one operation after the other, the sequential execution that the others are held to).
+The workloads are those of suite.py, by group:name. Modes: PyTorch eager; flambeau as the program is written; captured
+(`torch.compile` of the whole step or of the part that comes again); eager (FLAMBEAU_EAGER=1: one operation after the
+other, the sequential execution that the others are held to). Single operations are not captured.
 allocator: the most that tensors held during the steps, less what model and data held before (PyTorch: from the
-allocations that its profiler reports; flambeau: `memory_stats`, blocks of 64 KiB and more).
+allocations that its profiler reports, without what its libraries take for themselves; flambeau: `memory_stats`, blocks
+of 64 KiB and more, workspaces of kernels among them).
 RSS: the most memory that the process had (VmHWM) less what it had before the first step, after import, one tiny
 operation with gradient (libraries are loaded then), model and data. The first steps are in it; flambeau finds its
-kernels on disk (compiling them takes some 20 MiB once, in LLVM), since each of its modes runs twice.
+kernels on disk (compiling them takes some 20 MiB once, in LLVM), since a mode that compiled any runs again.
 --keep takes the workloads that are not measured now from a file and keeps all of them there: for a table in parts.
 """
 
@@ -21,6 +23,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +35,19 @@ MODES = {  # mode -> (module, captured, environment)
     "captured": ("flambeau", True, {}),
     "eager": ("flambeau", False, {"FLAMBEAU_EAGER": "1"}),
 }
+SINGLE = ("operations", "halves")  # groups of what is not captured
 SLACK, NOISE = 1.02, 1.0  # above PyTorch: by more than this share and so many MiB
 
 
-def works() -> dict[str, Any]:
-    """name -> (maker over (torch, best), title, whether it can be captured)."""
-    from models import MODELS
-    from workloads import WORKLOADS
+def works() -> dict[str, tuple[str, str, Any]]:
+    """group:name -> (group, title, maker over (torch, best))."""
+    from suite_tables import TABLES
 
-    found: dict[str, Any] = {name: (make, title, True) for name, (make, title, _) in MODELS.items()}
-    for name, work in WORKLOADS.items():
-        if work.reading and name not in found and name != "lenet":  # which is lenet_4
-            found[name] = (lambda torch, best, make=work.make: make(torch)), work.title, False
-    return found
+    return {
+        f"{group}:{name}": (group, title, make)
+        for group, table in TABLES.items()
+        for name, (make, title, _) in table.items()
+    }
 
 
 def status(field: str) -> int:
@@ -72,7 +75,7 @@ def child(name: str, mode: str, steps: int) -> dict[str, float]:
     w = torch.ones(4, requires_grad=True)
     (w * w).sum().backward()
     float(w.grad[0])
-    step = works()[name][0](torch, captured)
+    step = works()[name][2](torch, captured)
     if module == "flambeau":
         torch.synchronize()
         torch.reset_peak_memory_stats()
@@ -84,7 +87,8 @@ def child(name: str, mode: str, steps: int) -> dict[str, float]:
         read(step())
     rss = status("VmHWM") - resident
     held = torch.memory_stats()["peak"] - before if module == "flambeau" else reported(torch, step, read)
-    return {"rss": rss / MIB, "held": held / MIB}
+    compiled = sys.modules["flambeau.codegen.engine"].stats()["compiled"] if module == "flambeau" else 0
+    return {"rss": rss / MIB, "held": held / MIB, "compiled": compiled}
 
 
 def reported(torch: Any, step: Any, read: Any) -> int:
@@ -94,7 +98,7 @@ def reported(torch: Any, step: Any, read: Any) -> int:
     with torch.profiler.profile(
         profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]
     ) as profile:
-        step = works()[name][0](torch, False)
+        step = works()[name][2](torch, False)
         with torch.profiler.record_function("begin"):
             pass
         for _ in range(3):
@@ -112,16 +116,34 @@ def reported(torch: Any, step: Any, read: Any) -> int:
 
 
 def measure(name: str, mode: str, steps: int) -> dict[str, float] | None:
-    """The figures of one process."""
+    """The figures of one process, of a second one if the first had to compile kernels."""
     command = [sys.executable, str(HERE / "memory.py"), "--child", name, mode, str(steps)]
     environment = {**os.environ, **MODES[mode][2]}
-    if mode != "torch":
-        subprocess.run(command, env=environment, capture_output=True, timeout=600)
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
-    if done.returncode:
-        print(f"  {mode} {name}: {done.stderr[-400:]}", file=sys.stderr)
-        return None
-    return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+    found: dict[str, float] = {"compiled": 1}
+    for _ in range(2):
+        if found["compiled"]:
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+            if done.returncode:
+                print(f"  {mode} {name}: {done.stderr[-400:]}", file=sys.stderr)
+                return None
+            found = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measured(names: list[str], steps: int, jobs: int) -> Any:
+    """Name and figures by mode of each workload, in order; so many processes at once."""
+    groups = {name: group for name, (group, _, _) in works().items()}
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting = {
+            name: {
+                mode: pool.submit(measure, name, mode, steps)
+                for mode in MODES
+                if mode != "captured" or groups[name] not in SINGLE
+            }
+            for name in names
+        }
+        for name, modes in waiting.items():
+            yield name, {mode: found.result() for mode, found in modes.items()}
 
 
 def above(ours: float | None, theirs: float | None) -> bool:
@@ -144,6 +166,25 @@ def row(title: str, found: dict[str, Any]) -> tuple[str, list[str]]:
     return "| " + " | ".join(cells) + " |", notes
 
 
+def tables(kept: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """The lines of the table of each group, and what is too high."""
+    head = ["what", *(f"{mode}, allocator" for mode in MODES), *(f"{mode}, RSS" for mode in MODES)]
+    lines: list[str] = []
+    notes: list[str] = []
+    last = ""
+    for name, (group, title, _) in works().items():
+        if name not in kept:
+            continue
+        if group != last:
+            last = group
+            lines += ["", f"## {group}", "", "| " + " | ".join(head) + " |"]
+            lines.append("|---|" + "---:|" * (len(head) - 1))
+        line, over = row(title, kept[name])
+        lines.append(line)
+        notes += over
+    return lines, notes
+
+
 def main() -> None:
     """Measure, print, write."""
     from run import machine
@@ -153,34 +194,27 @@ def main() -> None:
     )
     parser.add_argument("-k", default="", help="only workloads whose name matches")
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
     kept: dict[str, Any] = {}
     if options.keep is not None and options.keep.exists():
         kept = json.loads(options.keep.read_text("utf-8"))
-    head = ["what", *(f"{mode}, allocator" for mode in MODES), *(f"{mode}, RSS" for mode in MODES)]
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
-    notes: list[str] = []
-    for name, (_, title, capturable) in works().items():
-        now = re.search(options.k, name) is not None
-        if now:
-            modes = [m for m in MODES if m != "captured" or capturable]
-            kept[name] = {mode: measure(name, mode, options.steps) for mode in modes}
-        if name in kept:
-            line, over = row(title, kept[name])
-            print(line, flush=True) if now else None
-            lines.append(line)
-            notes += over
-            if options.keep is not None:
-                options.keep.write_text(json.dumps(kept), encoding="utf-8")
+    everything = works()
+    names = [name for name in everything if re.search(options.k, name)]
+    for name, found in measured(names, options.steps, options.jobs):
+        kept[name] = found
+        print(row(everything[name][1], found)[0], flush=True)
+        if options.keep is not None:
+            options.keep.write_text(json.dumps(kept), encoding="utf-8")
+    lines, notes = tables(kept)
     text = [
         "# Peak memory",
         "",
         f"Written by `python bench/memory.py --write`: {machine()}.",
         f"MiB above what the process had with model and data, most of {options.steps} steps; two threads. Bold: above",
         "PyTorch or above flambeau's own sequential execution (by more than 2% and 1 MiB).",
-        "",
         *lines,
         "",
         *([f"Above: {len(notes)}.", "", *(f"- {n}" for n in notes)] if notes else ["Above: none."]),

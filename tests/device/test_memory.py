@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import threading
+from itertools import pairwise
 
 import pytest
 
@@ -194,13 +195,46 @@ def test_trim_gives_pages_back_and_keeps_what_is_used():
         assert ctypes.string_at(block.ptr, block.nbytes) == bytes([6 * k]) * block.nbytes
 
 
-def test_joining_ends_where_it_is_all_that_happens():
-    sizes = random.Random(3)
-    held = [memory.alloc(sizes.randrange(65536, 400_000)) for _ in range(200)]
-    before = memory._counts[3] - memory._counts[2]
-    for k in range(20_000):
-        held[k % 200] = memory.alloc(sizes.randrange(65536, 400_000))
-    assert memory._counts[3] - memory._counts[2] <= max(before, memory._BURST + 1000)
+def test_blocks_of_other_sizes_take_the_place_of_those_that_were_freed():
+    """Blocks that waited by size would hold half of the space while the other half is asked for."""
+    sizes, orders = random.Random(3), random.Random(4)
+    memory.empty_cache()
+    start, most = memory.memory_stats()["mapped"], 40 << 20
+    for _ in range(20):
+        held, total = [], 0
+        while (nbytes := sizes.randrange(65536, 4_000_000)) + total <= most:
+            held.append(memory.alloc(nbytes))
+            total += nbytes
+        orders.shuffle(held)
+        del held[::2]
+        held.clear()
+    grown = memory.memory_stats()["mapped"] - start
+    assert grown <= most + 2 * memory._REGION
+
+
+def test_a_block_that_was_just_freed_is_taken_again():
+    several = [memory.alloc(n) for n in (100_000, 200_000, 300_000)]
+    places = {block.nbytes: block.ptr for block in several}
+    several.clear()
+    for nbytes in (200_000, 100_000, 300_000):
+        several.append(memory.alloc(nbytes))
+        assert several[-1].ptr == places[nbytes]
+
+
+def test_pieces_are_known_by_size_start_and_end():
+    rng = random.Random(5)
+    held = []
+    for _ in range(2000):
+        held.append(memory.alloc(rng.randrange(65536, 2_000_000)))
+        if len(held) > 30:
+            del held[rng.randrange(30)]
+    memory.trim()
+    assert sorted((n, p) for p, n in memory._starts.items()) == memory._pieces
+    assert {p + n: p for n, p in memory._pieces} == memory._ends
+    assert not [end for end in memory._ends if end in memory._starts and end not in memory._mappings]
+    used = [(block.ptr, block.ptr + block.nbytes + memory.SLACK) for block in held]
+    spans = sorted(used + [(p, p + n) for n, p in memory._pieces])
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
 
 
 def test_absurd_sizes():

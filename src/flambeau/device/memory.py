@@ -2,9 +2,11 @@
 
 Every block is 64-byte aligned and may be read 64 bytes past its end. All come from regions, which are mapped in huge
 pages where the system has them. Free blocks of one size class wait on one list; list.pop and list.append are atomic, so
-the usual way needs no lock and a finaliser may free at any time. Where a list is empty, blocks of 64 KiB and more are
-cut from the smallest free piece that is large enough. When there is none, all that is free is put together with its
-neighbours; only then is memory taken that was never used. Smaller blocks are carved from slabs.
+the usual way needs no lock and a finaliser may free at any time. These blocks are carved from slabs.
+Blocks of 64 KiB and more wait on one list for the next request: one of its size takes one of the last there, if it is
+below 1 MiB. For any other, all of them are put together with their neighbours, and it is cut from the smallest free
+piece that is large enough; only then is memory taken that was never used. Blocks that waited by size would keep the
+space between them: a step whose sequence changes once would need a fifth more memory than it holds.
 """
 
 from __future__ import annotations
@@ -28,19 +30,21 @@ _SLAB = 512 << 10
 _REGION = 16 << 20  # the least that is mapped at once; an eighth of what is mapped already, if that is more
 _SMALL_PAGES = 4 << 20  # at the start of the first region: a small program does not pay for huge pages
 _SPARE = 512 << 20  # cached bytes that are kept at least, whatever the sizes asked for
-_BURST = 1 << 15  # so many free blocks are put together at once, then as many as are asked for
+_HOT = 1 << 20  # below this size a block that was just freed may still be in a cache of the processor
 
 _lists: dict[int, list[int]] = {}  # bytes asked for -> the free list of its size class; only below COUNTED
 _sizes: dict[int, int] = {}  # bytes asked for -> size of the class; only from COUNTED on
 _classes: dict[int, list[int]] = {}  # size of the class -> its free list; of small blocks
-_counted: dict[int, list[int]] = {}  # the same of counted blocks
-_pieces: list[tuple[int, int]] = []  # (size, address) of what else is free, in order
+_held: dict[int, int] = {}  # address -> size of counted blocks, in use or freed since pieces were last joined
+_freed: list[int] = []  # addresses of the latter
+_pieces: list[tuple[int, int]] = []  # (size, address) of what else is free, in order; none next to another
+_starts: dict[int, int] = {}  # address -> size of the same
+_ends: dict[int, int] = {}  # end -> address
 _mappings: dict[int, tuple[mmap.mmap, int]] = {}  # address -> mapping and usable bytes of a region
 _fresh = [0, 0]  # of the newest region: the first address that was never used, the end
 _slabs: set[int] = set()  # addresses
 _slab = [0, 0]  # of the present one: next free address, end
-# bytes of live counted blocks, their peak; how many were asked for; the same, and what joining has taken
-_counts = [0, 0, 0, 0]
+_counts = [0, 0]  # bytes of live counted blocks, their peak
 _mapped = [0]  # bytes
 _busy: list[bool] = []
 _lock = threading.RLock()
@@ -80,7 +84,7 @@ def alloc(nbytes: int, _lists: dict[int, list[int]] = _lists) -> Block:
             ptr = _carve(_class_of(nbytes))
             return Block(ptr, nbytes, _home(nbytes))
     ptr = alloc_ptr(nbytes)
-    return _CountedBlock(ptr, nbytes, _home_of_counted(nbytes))
+    return _CountedBlock(ptr, nbytes, _freed)
 
 
 def alloc_ptr(nbytes: int, _lists: dict[int, list[int]] = _lists, _counts: list[int] = _counts) -> int:
@@ -92,12 +96,9 @@ def alloc_ptr(nbytes: int, _lists: dict[int, list[int]] = _lists, _counts: list[
             _home(nbytes)
             return _carve(_class_of(nbytes))
     size = _sizes.get(nbytes) or _class_of(nbytes)
-    try:
-        ptr = _counted[size].pop()
-    except (KeyError, IndexError):
-        ptr = _cut(nbytes, size)
+    ptr = (size < _HOT and _recent(size)) or _cut(nbytes, size)
+    _held[ptr] = size
     _counts[0] += nbytes
-    _counts[2] += 1
     if _counts[0] > _counts[1]:
         _counts[1] = _counts[0]
     return ptr
@@ -117,16 +118,32 @@ def free_ptr(
             _home(nbytes).append(ptr)
         return
     _counts[0] -= nbytes
-    _home_of_counted(nbytes).append(ptr)
+    _freed.append(ptr)
+
+
+def _recent(size: int) -> int:
+    """One of the four counted blocks that were freed last, if it has this size; else 0."""
+    try:
+        for k in (-1, -2, -3, -4):
+            if _held.get(_freed[k]) == size:
+                ptr = _freed.pop(k)
+                if _held.get(ptr) == size:
+                    return ptr
+                _freed.append(ptr)  # another thread was faster
+                return 0
+    except IndexError:
+        pass
+    return 0
 
 
 def _class_of(nbytes: int) -> int:
     """The size of the block that serves nbytes: in steps of 64 bytes up to 1 KiB, then of an eighth of an octave, for
-    counted blocks of a thirty-second."""
+    counted blocks of a thirty-second, at most of 4 KiB."""
     size = (max(nbytes, 1) + SLACK + ALIGN - 1) & -ALIGN
     if size <= 1024:
         return size
     step = 1 << ((size - 1).bit_length() - (4 if nbytes < COUNTED else 6))
+    step = min(step, 4096) if nbytes >= COUNTED else step
     size = (size + step - 1) & -step
     if nbytes >= COUNTED:
         if len(_sizes) >= 1 << 16:
@@ -146,14 +163,6 @@ def _home(nbytes: int) -> list[int]:
         _lists.clear()
     home = _lists[nbytes] = _classes.setdefault(_class_of(nbytes), [])
     return home
-
-
-def _home_of_counted(
-    nbytes: int, _sizes: dict[int, int] = _sizes, _counted: dict[int, list[int]] = _counted
-) -> list[int]:
-    size = _sizes.get(nbytes) or _class_of(nbytes)
-    home = _counted.get(size)
-    return home if home is not None else _counted.setdefault(size, [])
 
 
 def _carve(size: int) -> int:
@@ -186,15 +195,14 @@ def _cut(nbytes: int, size: int) -> int:
     with _lock:
         if _busy:  # a finaliser wants memory while pieces are in flux
             ptr = _map(size, nbytes, keep=True)
-            _counted.setdefault(_mappings[ptr][1] - size, []).append(ptr + size)
+            if rest := _mappings[ptr][1] - size:
+                _held[ptr + size] = rest
+                _freed.append(ptr + size)
             return ptr
         _busy.append(True)
         try:
-            ptr = _fitting(size)
-            if not ptr and _counts[3] < _counts[2] + _BURST:
-                _join()
-                ptr = _fitting(size)
-            ptr = ptr or _unused(size) or _grown(nbytes, size)
+            _join()
+            ptr = _fitting(size) or _unused(size) or _grown(nbytes, size)
         finally:
             _busy.pop()
         return ptr
@@ -206,38 +214,49 @@ def _fitting(size: int) -> int:
     if at == len(_pieces):
         return 0
     found, ptr = _pieces.pop(at)
+    del _starts[ptr]
     if found > size:
         bisect.insort(_pieces, (found - size, ptr + size))
+        _starts[ptr + size], _ends[ptr + found] = found - size, ptr + size
+    else:
+        del _ends[ptr + found]
     return ptr
 
 
 def _join() -> None:
-    """Put all that is free together with its neighbours."""
-    free = [(ptr, size) for size, ptr in _pieces]
-    for size, home in list(_counted.items()):
-        free += [(ptr, size) for ptr in _take_all(home)]
-    free.sort()
-    _counts[3] = max(_counts[2], _counts[3]) + len(free)
-    joined: list[tuple[int, int]] = []
-    start = end = 0
-    for ptr, size in free:
-        if ptr != end or ptr in _mappings:
-            joined.append((end - start, start))
-            start = ptr
-        end = ptr + size
-    joined.append((end - start, start))
-    _pieces[:] = sorted(joined[1:])
+    """Put all that was freed together with its neighbours."""
+    for ptr in _take_all(_freed):
+        _add(ptr, _held.pop(ptr))
+
+
+def _add(ptr: int, size: int) -> None:
+    """A free piece, with the free neighbours that lie in its region."""
+    end = ptr + size
+    if ptr in _ends and ptr not in _mappings:
+        ptr = _ends[ptr]
+        _remove(ptr)
+    if end in _starts and end not in _mappings:
+        end += _starts[end]
+        _remove(_ends[end])
+    bisect.insort(_pieces, (end - ptr, ptr))
+    _starts[ptr], _ends[end] = end - ptr, ptr
+
+
+def _remove(ptr: int) -> None:
+    """A piece is free no more, or part of another."""
+    size = _starts.pop(ptr)
+    del _ends[ptr + size]
+    _pieces.pop(bisect.bisect_left(_pieces, (size, ptr)))
 
 
 def _unused(size: int) -> int:
     """A block that ends in memory that was never used; 0 if there is none."""
     start, end = _fresh
-    before = next((piece for piece in _pieces if sum(piece) == start and start not in _mappings), None)
-    ptr = before[1] if before else start
+    ptr = _ends.get(start, start) if start not in _mappings else start
     if ptr + size > end:
         return 0
-    if before:
-        _pieces.remove(before)
+    if ptr < start:
+        _remove(ptr)
     _fresh[0] = ptr + size
     return ptr
 
@@ -245,21 +264,15 @@ def _unused(size: int) -> int:
 def _grown(nbytes: int, size: int) -> int:
     """A block at the start of a new region."""
     if sum(n for n, _ in _pieces) > max(_SPARE, _counts[0]):
-        _join()
         _release_regions()
     least = (size + HUGE - 1) & -HUGE
     usual = max(_REGION, (_mapped[0] >> 3) & -HUGE)
     limit = config.memory_limit or limits.memory()
     if least < usual and (not limit or _mapped[0] + 2 * usual <= limit):
         least = usual
-    elif limit and _mapped[0] + least > limit:
-        _join()
-        ptr = _fitting(size)
-        if ptr:
-            return ptr
     ptr = _map(least, nbytes)
     if _fresh[0] < _fresh[1]:
-        bisect.insort(_pieces, (_fresh[1] - _fresh[0], _fresh[0]))
+        _add(_fresh[0], _fresh[1] - _fresh[0])
     _fresh[:] = ptr + size, ptr + least
     return ptr
 
@@ -331,7 +344,7 @@ def _release() -> None:
     """Unmap what no tensor uses; pages of free pieces inside of regions are given back."""
     _release_slabs()
     if _fresh[0] < _fresh[1]:
-        bisect.insort(_pieces, (_fresh[1] - _fresh[0], _fresh[0]))
+        _add(_fresh[0], _fresh[1] - _fresh[0])
         _fresh[:] = 0, 0
     _join()
     _release_regions()
@@ -365,9 +378,9 @@ def trim() -> None:
 def _release_regions() -> None:
     """Unmap the regions that are one free piece."""
     whole = [(size, ptr) for size, ptr in _pieces if ptr in _mappings and _mappings[ptr][1] == size]
-    for piece in whole:
-        _pieces.remove(piece)
-        _unmap(piece[1])
+    for _, ptr in whole:
+        _remove(ptr)
+        _unmap(ptr)
 
 
 def _release_slabs() -> None:
@@ -383,7 +396,7 @@ def _release_slabs() -> None:
     for start, found in blocks.items():
         if left[start] < 2 * ALIGN and start + _SLAB != _slab[1]:
             _slabs.discard(start)
-            bisect.insort(_pieces, (_SLAB, start))
+            _add(start, _SLAB)
         else:
             for ptr, home in found:
                 home.append(ptr)
@@ -402,8 +415,8 @@ def empty_cache() -> None:
 
 def memory_stats() -> dict[str, int]:
     """Bytes: live (in use), cached (free, kept), mapped (all); counted, peak: blocks from 64 KiB on, now and most."""
-    lists = list(_classes.items()) + list(_counted.items())
-    cached = sum(size * len(home) for size, home in lists)
+    cached = sum(size * len(home) for size, home in list(_classes.items()))
+    cached += sum(_held.get(ptr, 0) for ptr in list(_freed))
     cached += sum(size for size, _ in list(_pieces)) + _slab[1] - _slab[0] + _fresh[1] - _fresh[0]
     mapped = _mapped[0]
     return {
