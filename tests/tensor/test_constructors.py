@@ -1,5 +1,7 @@
 """Calls of constructors that come again take a short way: it gives what the long way gives, and refuses the same."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -79,6 +81,12 @@ def test_a_captured_step_makes_them_anew():
     step = torch.compile(lambda x: torch.zeros(4) + torch.ones_like(x) * x)
     for k in range(4):
         assert step(torch.full((4,), float(k))).tolist() == [k] * 4
+
+
+def test_public_functions_are_pickled_by_name():
+    for name in ("zeros", "tensor", "rand_like", "tril_indices", "add", "exp", "matmul", "narrow", "nonzero"):
+        function = getattr(torch, name)
+        assert pickle.loads(pickle.dumps(function)) is function
 
 
 def test_numbers_at_the_ends_of_their_range():

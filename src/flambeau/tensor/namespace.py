@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from types import FunctionType
 from typing import Any
 
 from .. import config, dtypes
@@ -129,6 +131,14 @@ LAZY |= {
 }
 
 
+def found_by_pickle(name: str, fn: Any) -> None:
+    """Make the name of a function that is not in the module it was defined in the public one."""
+    if isinstance(fn, FunctionType) and fn.__name__ == name:
+        module = sys.modules.get(fn.__module__ or "")
+        if getattr(module, fn.__qualname__, None) is not fn:
+            fn.__module__, fn.__qualname__ = "flambeau", name
+
+
 def fill(scope: dict[str, Any]) -> None:
     """Import the families of ops, bind them, and put the public functions into the package's namespace."""
     families.load()
@@ -148,6 +158,7 @@ def fill(scope: dict[str, Any]) -> None:
     for name, fn in FUNCTIONS.items():
         if name not in scope or name == "tensor":  # the package of that name is not public
             scope[name] = fn
+            found_by_pickle(name, fn)
     from ..autograd import modes
 
     for name in modes.NAMES:
