@@ -10,6 +10,7 @@ from .stream import value
 from .stream.access import synchronize as synchronize
 
 _precision = "highest"
+_warn_only = _warn_always = False
 _deterministic = False
 
 
@@ -49,13 +50,52 @@ def set_num_interop_threads(count: int) -> None:
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
     """Remembered; every operation gives the same bits each time anyway."""
-    global _deterministic
-    _deterministic = bool(mode)
+    global _deterministic, _warn_only
+    _deterministic, _warn_only = bool(mode), bool(mode and warn_only)
 
 
 def are_deterministic_algorithms_enabled() -> bool:
     """What `use_deterministic_algorithms` was told last."""
     return _deterministic
+
+
+def is_deterministic_algorithms_warn_only_enabled() -> bool:
+    """Whether `use_deterministic_algorithms` was told to warn only."""
+    return _warn_only
+
+
+def get_deterministic_debug_mode() -> int:
+    """0: off, 1: warn, 2: error, as `use_deterministic_algorithms` was told."""
+    return 0 if not _deterministic else 1 if _warn_only else 2
+
+
+def set_deterministic_debug_mode(debug_mode: int | str) -> None:
+    """`use_deterministic_algorithms` by a number or name: 0 "default", 1 "warn", 2 "error"."""
+    modes = ("default", "warn", "error")
+    if debug_mode not in (*modes, *range(3)):
+        fail(
+            RuntimeError,
+            "set_deterministic_debug_mode: is default, warn, error, or 0, 1, 2",
+            debug_mode=debug_mode,
+        )
+    level = modes.index(debug_mode) if isinstance(debug_mode, str) else debug_mode
+    use_deterministic_algorithms(level > 0, warn_only=level == 1)
+
+
+def set_warn_always(always: bool, /) -> None:
+    """Remembered: warnings are Python's, whose filters say how often they are shown."""
+    global _warn_always
+    _warn_always = bool(always)
+
+
+def is_warn_always_enabled() -> bool:
+    """What `set_warn_always` was told last."""
+    return _warn_always
+
+
+def set_flush_denormal(mode: bool) -> bool:
+    """Whether subnormal numbers can be handled so: they are kept, and only that can be asked for."""
+    return not mode
 
 
 def set_float32_matmul_precision(precision: str) -> None:

@@ -82,3 +82,21 @@ def test_debug_prints_what_runs_and_what_is_planned() -> None:
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=settings
         )
         assert done.stdout == "12.0\n" and all(word in done.stderr for word in words)
+
+
+def test_small_names_of_the_package():
+    assert torch.newaxis is None and torch.zeros(2)[torch.newaxis].shape == (1, 2)
+    assert torch.is_storage(torch.zeros(2).untyped_storage()) and not torch.is_storage(torch.zeros(2))
+    assert torch.embedding(torch.eye(3), torch.tensor([2])).tolist() == [[0, 0, 1]]
+    assert (
+        torch.tensor(3).is_nonzero() and not torch.zeros(1).is_nonzero() and not torch.is_conj(torch.zeros(1))
+    )
+    assert torch.set_flush_denormal(False) and not torch.set_flush_denormal(True)
+    torch.set_deterministic_debug_mode("warn")
+    assert torch.get_deterministic_debug_mode() == 1 and torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.set_deterministic_debug_mode(0)
+    assert not torch.are_deterministic_algorithms_enabled()
+    torch.cpu.synchronize()
+    with torch.cpu.stream(torch.cpu.current_stream()):
+        assert torch.cpu.is_available() and torch.cpu.device_count() == 1
+    assert torch.GradScaler is torch.amp.GradScaler and torch.asarray([1], device="meta").is_meta

@@ -318,3 +318,17 @@ def test_repeats_of_each_slice() -> None:
             x.repeat_interleave(wrong, 0)
         with pytest.raises((NotImplementedError, RuntimeError), match="repeat"):
             flambeau.repeat_interleave(wrong)
+
+
+def test_main_diagonals_are_filled():
+    assert flambeau.zeros(4, 3).fill_diagonal_(5).tolist() == [[5, 0, 0], [0, 5, 0], [0, 0, 5], [0, 0, 0]]
+    tall = flambeau.zeros(7, 2).fill_diagonal_(1, wrap=True)
+    assert tall.nonzero().tolist() == [[0, 0], [1, 1], [3, 0], [4, 1], [6, 0]]
+    cube = flambeau.zeros(3, 3, 3).transpose(0, 1).fill_diagonal_(1)
+    assert cube.nonzero().tolist() == [[i, i, i] for i in range(3)]
+    for shape in ((2,), (2, 3, 2)):
+        with pytest.raises(RuntimeError, match="dimensions"):
+            flambeau.zeros(shape).fill_diagonal_(1)
+    x = flambeau.ones(2, 2, requires_grad=True)
+    (x * 2).fill_diagonal_(0).sum().backward()
+    assert x.grad.tolist() == [[0, 2], [2, 0]]

@@ -38,6 +38,24 @@ def diagonal(input: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Any:
     return _diagonal(input, offset, dim1, dim2)
 
 
+@composite(function=False)
+def fill_diagonal_(self: Any, fill_value: Any, wrap: bool = False) -> Any:
+    """Write a number onto the main diagonal; wrap: onto those of the further blocks of a tall matrix, a row apart, too."""
+    shape = tuple(self.shape)
+    if len(shape) < 2:
+        fail(RuntimeError, "fill_diagonal_: dimensions must be larger than 1", self=self)
+    if len(shape) > 2:
+        if len(set(shape)) > 1:
+            fail(RuntimeError, "fill_diagonal_: all dimensions of input must be of equal length", self=self)
+        step = sum(self.stride())
+        self.as_strided((shape[0],), (step,), self.storage_offset()).fill_(fill_value)
+        return self
+    rows, columns = shape
+    for first in range(0, rows, columns + 1) if wrap else (0,):
+        self[first : first + columns].diagonal().fill_(fill_value)
+    return self
+
+
 @op(
     method=False,
     function=False,

@@ -261,6 +261,7 @@ METHODS: dict[str, Any] = {
     "is_inference": lambda t: t._ver is INFERENCE,
     "is_conj": lambda t: False,
     "is_neg": lambda t: False,
+    "is_nonzero": lambda t: bool(t),
     "get_device": lambda t: -1,
     "detach": detach,
     "backward": backward,

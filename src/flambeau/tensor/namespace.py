@@ -66,6 +66,7 @@ LAZY: dict[str, tuple[str, str]] = {
     "vmap": ("flambeau.func", "vmap"),
     "checkpoint": ("flambeau.utils.checkpoint", "checkpoint"),
     "explain": ("flambeau.stream.explain", "explain"),
+    "GradScaler": ("flambeau.amp", "GradScaler"),
     **{name: ("math", name) for name in ("e", "inf", "nan", "pi")},
 }
 LAZY |= {
@@ -95,6 +96,8 @@ LAZY |= {
         ),
         *("get_num_interop_threads", "set_num_interop_threads"),
         *("use_deterministic_algorithms", "are_deterministic_algorithms_enabled"),
+        *("get_deterministic_debug_mode", "set_deterministic_debug_mode", "set_warn_always"),
+        *("is_deterministic_algorithms_warn_only_enabled", "is_warn_always_enabled", "set_flush_denormal"),
         *("get_float32_matmul_precision", "set_float32_matmul_precision"),
     )
 }
@@ -163,6 +166,7 @@ def fill(scope: dict[str, Any]) -> None:
 
     for name in modes.NAMES:
         scope[name] = getattr(modes, name)
+    scope["newaxis"] = None
     for name in public.NAMES:
         scope[name] = getattr(public, name)
     if config.debug:

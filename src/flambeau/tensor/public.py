@@ -7,6 +7,8 @@ from typing import Any
 from .. import dtypes
 from ..ops.entry import ENTRIES
 from ..stream.value import INFERENCE, Tensor
+from .factories import factory
+from .storage import UntypedStorage
 
 NAMES = [
     "is_tensor",
@@ -19,6 +21,7 @@ NAMES = [
     "typename",
     "variable",
 ]
+NAMES += ["is_conj", "is_storage", "embedding"]
 NAMES += ["asarray", "can_cast", "detach", "is_nonzero", "result_type", "set_default_tensor_type", "_assert"]
 
 
@@ -76,6 +79,30 @@ def variable(data: Any, requires_grad: bool = True) -> Tensor:
     return t
 
 
+def is_conj(input: Tensor) -> bool:
+    """Whether the tensor is conjugated when it is read: none is, `conj` computes."""
+    return False
+
+
+def is_storage(obj: Any) -> bool:
+    """Whether obj is a storage."""
+    return isinstance(obj, UntypedStorage)
+
+
+def embedding(
+    weight: Tensor,
+    indices: Tensor,
+    padding_idx: int = -1,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Any:
+    """As nn.functional.embedding, the table first; a negative padding_idx is none."""
+    from ..ops.gather import embedding as looked_up
+
+    padding = padding_idx if padding_idx >= 0 else None
+    return looked_up(indices, weight, padding, None, 2.0, scale_grad_by_freq, sparse)
+
+
 def detach(input: Tensor) -> Tensor:
     """A tensor of the same storage that is outside the graph."""
     return input.detach()  # type: ignore[attr-defined]
@@ -107,6 +134,7 @@ def _weight(x: Any) -> tuple[dtypes.dtype, int]:
     return dtypes.number_dtype(type(x)), 0
 
 
+@factory
 def asarray(
     obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool = False
 ) -> Tensor:
