@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import rarer
 import rows_more
+import rows_moves
 from run import Side, machine, serve
 
 HERE = Path(__file__).resolve().parent
@@ -403,6 +404,7 @@ moves("1024", 1024)
 moves("4096", 4096)
 rarer.register(case, plain, gradient, given)
 rows_more.register(case, given)
+rows_moves.register(case, given)
 
 
 # --- one side -----------------------------------------------------------------------------------------------------
@@ -411,7 +413,7 @@ rows_more.register(case, given)
 def first(result: Any) -> float:
     """A number out of a result."""
     result = result[0] if isinstance(result, (tuple, list)) else result
-    return float(result.detach().reshape(-1)[:1].sum().item())
+    return float(result.detach().reshape(-1)[:1].sum().item().real)
 
 
 class Runner:

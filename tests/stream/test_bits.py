@@ -382,6 +382,7 @@ def test_results_around_the_caches(monkeypatch: pytest.MonkeyPatch, shape: tuple
 
     want = results()
     monkeypatch.setattr(nests, "AROUND", 1024)
+    monkeypatch.setattr(nests, "ACROSS", 1024)
     record.forget_programs()
     try:
         assert results() == want

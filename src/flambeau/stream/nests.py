@@ -8,14 +8,15 @@ from typing import Any
 from ..loop.recipes.accumulate import LANES
 from ..loop.recipes.analysis import Analysis, Nest, dependencies, expensive
 from ..loop.recipes.nest import CHUNK, chunk_count, partials
-from ..loop.recipes.tile import SCRATCH, SIDE, across
+from ..loop.recipes.tile import across, room
 from ..shapes import numel
 from ..symbols import NUMBERS, plain
 from .bundles import PLAIN, bundles, classed, few, long_last, read_here_alone
 from .nodes import Group, PBuf, PNode, PVal, alignment
 from .sharing import parts, weight, work
 
-AROUND = 48 << 20  # bytes read and written that no cache holds until they are wanted again
+AROUND = 48 << 20  # bytes read and written that no cache holds until they are wanted again;
+ACROSS = 24 << 20  # of a map that reads across: what it reads takes more of the caches
 ROW = 64  # elements from which on that is asked for each row
 SHORT = 12  # elements of a row that is no vector's work; twice as many where functions are taken of the only operand
 BATCH = 32 << 10  # bytes of 16 rows that are near when they are wanted again
@@ -481,15 +482,15 @@ class NestBuilder:
         if mode != "map" or kept < 2 or extents[kept - 1] < LANES or self.take_ints or self.pinned:
             return mode
         axis, chosen = across(classes, kept)
-        room = sum(self.accesses[k].buf.dtype.itemsize for k in chosen) * LANES * SIDE <= SCRATCH
-        return "tile" if axis >= 0 and extents[axis] >= LANES and room else mode
+        fits = room([self.accesses[k].type for k in chosen])
+        return "tile" if axis >= 0 and extents[axis] >= LANES and fits else mode
 
     def past(self, mode: str, extents: list[int], kept: int) -> int:
         """From how many elements on a map's results go around the caches; 0 if it has not so many now."""
         each = sum(a.buf.dtype.itemsize for a in self.accesses if any(a.strides))
         if mode not in ("map", "tile") or any(a.mode == "rw" for a in self.accesses):
             return 0
-        if numel(extents) * each < AROUND:
+        if numel(extents) * each < (ACROSS if mode == "tile" else AROUND):
             return 0
         return AROUND // max(each, 1) if kept == 1 else int(extents[-1] >= ROW)
 

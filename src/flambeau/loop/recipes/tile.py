@@ -1,7 +1,7 @@
-"""The schedule "tile" of nest.py: maps that read along one axis and write along another, in tiles of 64 x 256.
+"""The schedule "tile" of nest.py: maps that read along one axis and write along another, tile after tile.
 
-Of what is read across the lanes, 16 x 16 elements at a time are turned in registers (codegen/transpose.py) and kept in
-scratch; each row of the tile is then computed from there, in vectors, as in a map.
+Of what is read across the lanes, blocks as deep as a line of memory are turned in registers (codegen/transpose.py) and
+kept in scratch; each row of the tile is then computed from there, in vectors, as in a map.
 """
 
 from __future__ import annotations
@@ -9,16 +9,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..build import Buffer, Value, const, minimum
+from ..ir import SIZE
 from .accumulate import LANES
 
 if TYPE_CHECKING:
     from .nest import _Lower
 
-SIDE, DEEP = (
-    64,
-    256,
-)  # elements of a tile along the axis written and along that read: long runs are fetched ahead
+DEEP = 512  # elements of a tile along the axis that is read: long runs are fetched ahead
+LINE = 64  # bytes of a cache line
 SCRATCH = 48 << 10  # bytes that the rows kept in scratch may take
+
+
+def side(size: int) -> int:
+    """Elements of a tile along the axis that is written: a few lines of memory."""
+    return min(2 * LINE, max(LINE, 4 * LINE // size))
+
+
+def lanes_of(size: int) -> int:
+    """Elements that are turned with as many others: as a line has, or a vector of the schedules."""
+    return min(LANES, LINE // size)
+
+
+def room(types: list[str]) -> bool:
+    """Whether scratch has place for what is turned of accesses of these types."""
+    sizes = [SIZE[t] for t in types]
+    size = max(sizes, default=1)
+    buffers = 1 + (LINE // size > lanes_of(size))
+    return sum(LINE // size * side(size) * s * buffers for s in sizes) <= SCRATCH
 
 
 def across(accesses: tuple[Any, ...], kept: int) -> tuple[int, list[int]]:
@@ -45,21 +62,32 @@ class Tile:
         self.axis, chosen = across(self.nest.accesses, self.nest.kept)
         self.turned = {i: v[1] for i, v in enumerate(self.nest.values) if v[0] == "load" and v[1] in chosen}
         self.kept: dict[int, Buffer] = {}
+        self.staged: dict[int, Buffer] = {}
+        size = max(SIZE[self.nest.accesses[k][0]] for k in chosen)
+        self.side, self.lanes, self.block = side(size), lanes_of(size), LINE // size
+        moves = all(v[0] == "load" for v in self.nest.values)
+        self.wide = self.block if moves else LANES  # whole lines can go around the caches
 
     def body(self, everything: set[int]) -> None:
         """All tiles of this part."""
         lower, b = self.lower, self.b
         for access in sorted(set(self.turned.values())):
-            self.kept[access] = b.alloc("turned", self.nest.accesses[access][0], LANES * SIDE)
+            type, room = self.nest.accesses[access][0], self.block * self.side
+            self.kept[access] = b.alloc("turned", type, room)
+            if self.block > self.lanes:
+                self.staged[access] = b.alloc("staged", type, room, loose=True)
         n, m = lower.extents[self.axis], lower.extents[self.inner]
-        high, wide = b.let((n + (DEEP - 1)) // DEEP, "high"), b.let((m + (SIDE - 1)) // SIDE, "wide")
+        high, wide = (
+            b.let((n + (DEEP - 1)) // DEEP, "high"),
+            b.let((m + (self.side - 1)) // self.side, "wide"),
+        )
         others = [a for a in range(self.inner) if a != self.axis]
         total = b.let(high * wide, "total")
         for a in others:
             total = b.let(total * lower.extents[a], "total")
         lo, hi = b.partition(total) if self.nest.split else (const("i64", 0), total)
         with b.for_("o", lo, hi) as o:
-            i0 = b.let(o % wide * SIDE, "i0")
+            i0 = b.let(o % wide * self.side, "i0")
             rest = b.let(o // wide, "rest")
             t0 = b.let(rest % high * DEEP, "t0")
             rest = b.let(rest // high, "rest")
@@ -68,32 +96,60 @@ class Tile:
                 rest = b.let(rest // lower.extents[a], "q")
             if others:
                 lower.coords[others[0]] = rest
-            self.tile(everything, (i0, b.let(minimum(i0 + SIDE, m), "i1")), (t0, minimum(t0 + DEEP, n)))
+            self.tile(everything, (i0, b.let(minimum(i0 + self.side, m), "i1")), (t0, minimum(t0 + DEEP, n)))
 
     def tile(self, everything: set[int], columns: tuple[Value, Value], rows: tuple[Value, Value]) -> None:
-        """Whole blocks of 16 rows, and the rest row by row."""
+        """Whole blocks of rows, and the rest row by row."""
         b = self.b
         t0, t1 = rows[0], b.let(rows[1], "t1")
-        whole = b.let(t0 + (t1 - t0) // LANES * LANES, "whole")
-        with b.for_("t", t0, whole, LANES) as t:
-            self.turn(t, columns)
-            with b.for_("u", 0, LANES) as u:
-                self.row(everything, b.let(t + u, "tu"), columns, u)
-        with b.for_("t", whole, t1) as t:
+        for deep in sorted({self.block, self.lanes}, reverse=True):
+            whole = b.let(t0 + (t1 - t0) // deep * deep, "whole")
+            with b.for_("t", t0, whole, deep) as t:
+                self.turn(t, columns, deep)
+                with b.for_("u", 0, deep) as u:
+                    self.row(everything, b.let(t + u, "tu"), columns, u)
+            t0 = whole
+        with b.for_("t", t0, t1) as t:
             self.row(everything, t, columns, None)
 
-    def turn(self, t: Value, columns: tuple[Value, Value]) -> None:
-        """16 rows of what is read across, into scratch: the loads of one block stand together."""
+    def turn(self, t: Value, columns: tuple[Value, Value], deep: int) -> None:
+        """A block of what is read across, into scratch: the loads of one block stand together."""
         lower, b = self.lower, self.b
         for access, kept in self.kept.items():
-            with b.vfor("i", *columns, LANES) as i:
-                lower.coords[self.axis], lower.coords[self.inner] = t, i
-                at = b.let(lower.address(access, hoisted=False), "at")
-                found = [b.let(lower.bufs[access][at + u], "x") for u in range(LANES)]
+            staged = self.stage(access, t, columns) if deep > self.lanes else None
+            self.ahead(access, t + deep, columns)
+            with b.vfor("i", *columns, self.lanes) as i:
                 to = b.let(i - columns[0], "to")
-                for u, x in enumerate(found):
-                    kept[to + u * SIDE] = x
-            del lower.coords[self.inner]
+                if staged is None:
+                    lower.coords[self.axis], lower.coords[self.inner] = t, i
+                    source, at = lower.bufs[access], b.let(lower.address(access, hoisted=False), "at")
+                else:
+                    source, at = staged, b.let(to * self.block, "at")
+                for first in range(0, deep, self.lanes):
+                    row = b.let(at + first, "row") if first else at
+                    found = [b.let(source[row + u], "x") for u in range(self.lanes)]
+                    for u, x in enumerate(found):
+                        kept[to + (first + u) * self.side] = x
+            lower.coords.pop(self.inner, None)
+
+    def ahead(self, access: int, t: Value, columns: tuple[Value, Value]) -> None:
+        """Ask for the lines of the next block: so many rows at once are more than the processor sees through."""
+        lower, b = self.lower, self.b
+        with b.for_("r", *columns) as r:
+            lower.coords[self.axis], lower.coords[self.inner] = t, r
+            b.prefetch(lower.bufs[access], lower.address(access, hoisted=False), far=True)
+        del lower.coords[self.inner]
+
+    def stage(self, access: int, t: Value, columns: tuple[Value, Value]) -> Buffer:
+        """A copy of what is read across, if a line is more than a block of lanes: each is asked for once."""
+        lower, b, stage = self.lower, self.b, self.staged[access]
+        with b.for_("r", *columns) as r:
+            lower.coords[self.axis], lower.coords[self.inner] = t, r
+            at = b.let(lower.address(access, hoisted=False), "at")
+            to = b.let((r - columns[0]) * self.block, "to")
+            with b.vfor("c", 0, self.block, self.block) as c:
+                stage[to + c] = lower.bufs[access][at + c]
+        return stage
 
     def row(self, everything: set[int], t: Value, columns: tuple[Value, Value], u: Value | None) -> None:
         """One row of a tile; u: which of the rows in scratch, if it is one of them."""
@@ -102,12 +158,12 @@ class Tile:
         lower.scopes.append({})
         lower.hoist_bases()
         lower.scope_values(everything - set(self.turned), 1, 0)
-        with b.vfor("i", *columns, LANES, past=self.nest.past) as i:
+        with b.vfor("i", *columns, self.wide, past=self.nest.past) as i:
             lower.coords[self.inner] = i
             lower.scopes.append({})
             if u is not None:
                 for v, access in self.turned.items():
-                    lower.scopes[-1][v] = b.let(self.kept[access][u * SIDE + (i - columns[0])], "x")
+                    lower.scopes[-1][v] = b.let(self.kept[access][u * self.side + (i - columns[0])], "x")
             for v in sorted(everything):
                 lower.get(v)
             lower.put(self.nest.stores)
