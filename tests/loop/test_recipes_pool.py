@@ -116,6 +116,9 @@ def test_max(case: Case, interpreted: bool) -> None:
     x, shape = source(case), (*case.x[:2], *case.output())
     y, index = np.zeros(shape, np.float32), np.full(shape, -1, np.int64)
     compute("max", case, {"x": x, "y": y, "index": index}, 2, interpreted)
+    alone = np.zeros(shape, np.float32)
+    compute("most", case, {"x": x, "y": alone}, 2, interpreted)
+    assert bits(alone) == bits(y)
     gradient = np.random.default_rng(5).standard_normal(shape).astype(np.float32)
     back, want_back = np.full_like(x, 7), np.zeros_like(x)
     compute("max_back", case, {"index": index, "y": gradient, "x": back}, 2, interpreted)
@@ -161,6 +164,23 @@ def test_max_of_integers_and_strides() -> None:
     compute("max", case, {"x": last, "y": second[0], "index": second[1]}, 3, False)
     assert [bits(a) for a in first] == [bits(a) for a in second]
     assert first[0].max() == x.max()
+
+
+def test_windows_with_all_their_elements_have_one_divisor() -> None:
+    """Windows that reach over the padding (ceil) have not; nor do those that count what is in the source."""
+    whole, over = (
+        Case((2, 3, 9, 9), (3, 3), (2, 2), (1, 1)),
+        Case((2, 3, 9, 10), (3, 3), (2, 2), (1, 1), ceil=True),
+    )
+
+    def plan(case: Case, count: str) -> pool.PoolPlan:
+        settings = (case.taps, case.stride, case.padding, (1, 1))
+        strides = elements(np.zeros(case.x, np.float32))
+        return pool.plan("avg", case.x, strides, case.output(), "f32", *settings, count=count)
+
+    assert (plan(whole, "taps").spec.divide, plan(whole, "taps").ints["div"]) == ("given", 9)
+    assert plan(whole, "inside").spec.divide == "inside"
+    assert plan(over, "taps").spec.divide == "taps"
 
 
 @pytest.mark.parametrize("count", ["taps", "inside", "given"])

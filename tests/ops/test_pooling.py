@@ -78,3 +78,34 @@ def test_the_largest_of_all() -> None:
     y = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: F.adaptive_max_pool2d(x, 1), y)
     assert torch.autograd.gradgradcheck(lambda x: F.adaptive_max_pool2d(x, 1), y)
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int32"])
+def test_maxima_without_places(dtype: str, last: bool) -> None:
+    """Places that nobody asks for are not written: the same maxima, also where a gradient asks for them later."""
+    a = np.random.default_rng(2).integers(-4, 5, (2, 5, 9, 37)).astype(np.float32)
+    if dtype != "int32":
+        a.flat[::23], a.flat[7::31] = np.nan, -np.inf
+    x = torch.tensor(a).to(getattr(torch, dtype))
+    x = x.to(memory_format=torch.channels_last) if last else x
+    for options in (
+        {"kernel_size": 2},
+        {"kernel_size": 3, "stride": 1, "padding": 1},
+        {"kernel_size": (3, 9)},
+    ):
+        y, places = F.max_pool2d(x, **options, return_indices=True)
+        flat = x.float().numpy().reshape(2, 5, -1)
+        found = np.take_along_axis(flat, places.numpy().reshape(2, 5, -1), 2)
+        for _ in range(3):
+            alone = F.max_pool2d(x, **options)
+            np.testing.assert_array_equal(alone.float().numpy(), y.float().numpy())
+            del alone
+        np.testing.assert_array_equal(y.float().numpy().reshape(found.shape), found)
+        if dtype == "float32":
+            z = x.detach().requires_grad_()
+            F.max_pool2d(z, **options).sum().backward()
+            counts = np.zeros(flat.shape)
+            for p in np.ndindex(2, 5):
+                np.add.at(counts[p], places.numpy().reshape(2, 5, -1)[p], 1)
+            np.testing.assert_array_equal(z.grad.numpy().reshape(counts.shape), counts)

@@ -9,16 +9,22 @@ from ..loop.recipes.pool_channels import pool_channels
 from ..shapes import channels_last_strides
 from .backend import current
 from .contraction import named_launch, whole
-from .nodes import PNode
+from .nodes import PBuf, PNode
 from .program import Launch
 from .recipes import recipe
 
 BUFFERS = {
     "max": ("x", "y", "index"),
+    "most": ("x", "y"),
     "avg": ("x", "y"),
     "max_back": ("index", "y", "x"),
     "avg_back": ("y", "x"),
 }
+
+
+def wanted(buf: PBuf) -> bool:
+    """Whether anybody sees a result of a node."""
+    return buf.kept or buf.bytes_exist or bool(buf.reads)
 
 
 @recipe("pool")
@@ -26,6 +32,8 @@ def pool(node: PNode) -> Sequence[Launch]:
     """attrs: (kind, source shape, output extents, taps, stride, padding, dilation, what to divide by, divisor,
     last); last: channels are innermost, and results are (images, positions, channels)."""
     kind, x_shape, out, taps, stride, padding, dilation, count, divisor, last = node.attrs
+    if kind == "max" and not wanted(node.outs[1]):
+        kind = "most"  # as many bytes as twice the maxima
     values = [*node.ins, *[whole(b) for b in node.outs]]
     bufs = dict(zip(BUFFERS[kind], values))
     device = current()

@@ -15,7 +15,9 @@ from ..ir import FLOATS, SIZE, Kernel
 from .contraction import accumulator
 
 AXES = "dhw"
+UNROLLED = 8  # columns of a window whose code stands one after the other
 INTS = ("n", "c", "sd", "sh", "sw", "od", "oh", "ow", "pd", "ph", "pw", "xn", "xc", "xd", "xh", "xw", "div")
+MAXIMA = ("max", "most")
 LOWEST = {f"i{bits}": -(2 ** (bits - 1)) for bits in (8, 16, 32, 64)}
 LOWEST |= {f"u{bits}": 0 for bits in (8, 16, 32, 64)}
 
@@ -23,12 +25,13 @@ LOWEST |= {f"u{bits}": 0 for bits in (8, 16, 32, 64)}
 class PoolSpec(NamedTuple):
     """What identifies a pooling kernel: the key for caching.
 
-    kind: "max", "max_back", "avg" or "avg_back"; "mean", "mean_back" for averages of whole dense planes. taps,
-    stride, dilation: by axis (depth, height, width). inside: no window reaches over the edge of a row. within: nor over
-    the first and last rows and planes. small: the elements of a plane are numbered in 32 bits. x: columns of the source
-    are contiguous. adaptive: windows are [o*s//n, ceil((o+1)*s/n)) of s elements for n outputs, and taps
-    are ignored. divide: what an average is divided by: "taps" in the source and its padding, "inside" the source, or
-    "given". last: channels are innermost in memory (pool_channels.py); whole: then, a window is all of a plane."""
+    kind: "max", "most" (without indices), "max_back", "avg" or "avg_back"; "mean", "mean_back" for averages of whole
+    dense planes. taps, stride, dilation: by axis (depth, height, width). inside: no window reaches over the edge of a
+    row. within: nor over the first and last rows and planes. small: the elements of a plane are numbered in 32 bits. x:
+    columns of the source are contiguous. adaptive: windows are [o*s//n, ceil((o+1)*s/n)) of s elements for n outputs,
+    and taps are ignored. divide: what an average is divided by: "taps" in the source and its padding, "inside" the
+    source, or "given". last: channels are innermost in memory (pool_channels.py); whole: then, a window is all of a
+    plane."""
 
     kind: str
     dtype: str
@@ -47,8 +50,8 @@ class PoolSpec(NamedTuple):
 
 
 def pool(spec: PoolSpec, name: str = "pool") -> Kernel:
-    """The kernel of a spec. Buffers: x, y, index (max); index, y, x (max_back); x, y (avg); y, x (avg_back), where x is
-    the source or its gradient, y the output or its gradient. All but a source read by "max" and "avg" are dense."""
+    """The kernel of a spec. Buffers: x, y, index (max); index, y, x (max_back); x, y (most, avg); y, x (avg_back); x is
+    the source or its gradient, y the output or its gradient. All but a source read forward are dense."""
     b = Builder(name)
     return _KINDS[spec.kind](b, spec)
 
@@ -87,9 +90,17 @@ class Geometry:
         t0 = self.b.let((maximum(-start, 0) + (d - 1)) // d)
         return t0, self.b.let(minimum((s - start + (d - 1)) // d, k))
 
-    def columns(self, start: Value, x: Value, body) -> None:
+    def edges(self, start: Value) -> list[Value] | None:
+        """Whether each column of a window lies in the source; None: asked for where it is read."""
+        spec, b = self.spec, self.b
+        if spec.adaptive or spec.inside or spec.taps[2] > UNROLLED:
+            return None
+        places = [start + known * spec.dilation[2] for known in range(spec.taps[2])]
+        return [b.let((at >= 0) & (at < self.i["sw"]), "edge") for at in places]
+
+    def columns(self, start: Value, x: Value, edges: list[Value] | None, body) -> None:
         """body(position, mask or None, how far from the first one) for the columns of the window of output column x,
-        inside a `vfor` or loop."""
+        inside a `vfor` or loop; edges: see above."""
         b, i, spec = self.b, self.i, self.spec
         if spec.adaptive:
             end = b.let(self.end(2, x))
@@ -98,17 +109,18 @@ class Geometry:
                 body(at, b.let(at < end), t)
             return
 
-        def one(t: Value) -> None:
+        def one(t: Value, edge: Value | None) -> None:
             far = t * spec.dilation[2]
             at = b.let(start + far)
-            body(at, None if spec.inside else b.let((at >= 0) & (at < i["sw"])), far)
+            inside = spec.inside or edge is not None
+            body(at, edge if inside else b.let((at >= 0) & (at < i["sw"])), far)
 
-        if spec.taps[2] <= 8:
+        if spec.taps[2] <= UNROLLED:
             for known in range(spec.taps[2]):
-                one(const("i64", known))
+                one(const("i64", known), edges[known] if edges else None)
         else:
             with b.for_("t", 0, spec.taps[2]) as t:
-                one(t)
+                one(t, None)
 
     def divisor(self, starts: tuple[Value, Value, Value], o: tuple[Value, Value, Value]) -> Value:
         """Elements by which the sum of a window is divided (per lane)."""
@@ -154,28 +166,31 @@ def _window(b: Builder, g: Geometry, base: Value, z: Value, y: Value, body) -> t
 
 
 def _max(b: Builder, spec: PoolSpec) -> Kernel:
-    x, y, index = b.buf("x", spec.dtype), b.buf("y", spec.dtype, "w"), b.buf("index", "i64", "w")
+    x, y = b.buf("x", spec.dtype), b.buf("y", spec.dtype, "w")
+    index = b.buf("index", "i64", "w") if spec.kind == "max" else None
     g = Geometry(b, spec)
     lowest, lanes, count = LOWEST.get(spec.dtype, float("-inf")), spec.lanes, "i32" if spec.small else "i64"
 
     def columns(base: Value, zy: tuple[Value, Value], out: Value, ox: Value) -> None:
         start = b.let(g.start(2, ox))
-        best = b.reg("best", const(spec.dtype, lowest), lanes=lanes if lanes > 1 else 0)
+        edges = g.edges(start)
+        best = b.reg("best", const(compared(spec.dtype), lowest), lanes=lanes if lanes > 1 else 0)
         at = b.reg("at", const(count, 0), lanes=lanes if lanes > 1 else 0)  # how far it is from the first one
         corner = ((g.start(0, zy[0]) * g.i["sh"] + g.start(1, zy[1])) * g.i["sw"]).cast(count)
-        if not spec.within:
+        if not spec.within and index:
             at.set(first_of(b, g, zy, start).cast(count) - corner - start.cast(count))
 
         def line(source: Value, number: Value) -> None:
             def one(p: Value, mask: Value | None, far: Value) -> None:
-                value = b.let(x.load(source + p * g.i["xw"], mask))
-                compare(b, spec, value, (number + far).cast(count), mask, best, at)
+                value = b.let(x.load(source + p * g.i["xw"], mask).cast(compared(spec.dtype)))
+                compare(b, spec, value, (number + far).cast(count), mask, best, at if index else None)
 
-            g.columns(start, ox, one)
+            g.columns(start, ox, edges, one)
 
         _window(b, g, base, *zy, line)
-        y[out + ox] = best.get()
-        index[out + ox] = (at.get() + (corner + start.cast(count))).cast("i64")
+        y[out + ox] = best.get().cast(spec.dtype)
+        if index:
+            index[out + ox] = (at.get() + (corner + start.cast(count))).cast("i64")
 
     def row(u: Value, base: Value, zy: tuple[Value, Value], out: Value) -> None:
         if lanes == 1:
@@ -191,6 +206,11 @@ def _max(b: Builder, spec: PoolSpec) -> Kernel:
     return b.kernel()
 
 
+def compared(dtype: str) -> str:
+    """The type in which elements are compared: that of halves would be cast for each comparison."""
+    return "f32" if dtype in ("bf16", "f16") else dtype
+
+
 def first_of(b: Builder, g: Geometry, zy: tuple[Value, Value], start: Value) -> Value:
     """The number of the first element of a window: the index of a maximum that nothing exceeds."""
     starts = [g.start(0, zy[0]), g.start(1, zy[1]), start]
@@ -203,7 +223,13 @@ def first_of(b: Builder, g: Geometry, zy: tuple[Value, Value], start: Value) -> 
 
 
 def compare(
-    b: Builder, spec: PoolSpec, value: Value, far: Value, mask: Value | None, best: Register, at: Register
+    b: Builder,
+    spec: PoolSpec,
+    value: Value,
+    far: Value,
+    mask: Value | None,
+    best: Register,
+    at: Register | None,
 ) -> None:
     """Take an element for the best one so far if it is larger, or NaN."""
     better = value > best.get()
@@ -211,7 +237,8 @@ def compare(
         better = better | value.ne(value)
     better = b.let(better if mask is None else better & mask)
     best.set(select(better, value, best.get()))
-    at.set(select(better, far, at.get()))
+    if at:
+        at.set(select(better, far, at.get()))
 
 
 def _adaptive_average(b: Builder, spec: PoolSpec) -> Kernel:
@@ -255,13 +282,14 @@ def _average(b: Builder, spec: PoolSpec) -> Kernel:
     def row(u: Value, base: Value, zy: tuple[Value, Value], out: Value) -> None:
         with b.vfor("x", 0, g.i["ow"], spec.lanes) as ox:
             start = b.let(g.start(2, ox))
+            edges = g.edges(start)
             total = b.reg("total", 0, type, lanes=spec.lanes)
 
             def tap(source: Value, p: Value, mask: Value | None) -> None:
                 total.set(total.get() + x.load(source + p * g.i["xw"], mask).cast(type))
 
             def line(source: Value, number: Value) -> None:
-                g.columns(start, ox, lambda p, mask, _: tap(source, p, mask))
+                g.columns(start, ox, edges, lambda p, mask, _: tap(source, p, mask))
 
             z0, y0 = _window(b, g, base, *zy, line)
             count = g.divisor((z0, y0, start), (*zy, ox))
@@ -363,7 +391,7 @@ def _mean_back(b: Builder, spec: PoolSpec) -> Kernel:
     return b.kernel()
 
 
-_KINDS = {"max": _max, "avg": _average, "mean": _mean}
+_KINDS = {"max": _max, "most": _max, "avg": _average, "mean": _mean}
 _KINDS |= {"max_back": _max_back, "avg_back": _average_back, "mean_back": _mean_back}
 
 
@@ -420,12 +448,14 @@ def plan(
         divisor = divisor if count == "given" else area
     lanes = 16 if SIZE[dtype] <= 4 else 8
     within = inside and all(
-        p[a] == 0 and (o[a] - 1) * s[a] + (k[a] - 1) * d[a] < size[a] and kind == "max" for a in (0, 1)
+        p[a] == 0 and (o[a] - 1) * s[a] + (k[a] - 1) * d[a] < size[a] and kind in MAXIMA for a in (0, 1)
     )
-    if kind == "max" and not last:
+    if kind in MAXIMA and not last:
         while lanes > max(o[2], 1):
             lanes //= 2
         lanes = lanes if lanes >= 4 else 1
+    if count == "taps" and kind[:3] == "avg" and not adaptive and _within_padding(size, o, k, s, p):
+        count, divisor = "given", k[0] * k[1] * k[2]
     spec = PoolSpec(kind, dtype, k, s, d, inside, within, area < 1 << 31, strides[-1] == 1, adaptive, count)
     spec = spec._replace(lanes=lanes, last=last, whole=whole)
     ints = {"n": x[0], "c": x[1], "div": divisor, "xn": strides[0], "xc": strides[1]}
@@ -433,7 +463,16 @@ def plan(
         ints |= {name + axis: v for axis, v in zip(AXES, values, strict=True)}
     work = x[0] * x[1] * (o[0] * o[1] * o[2] * k[0] * k[1] * k[2] + size[0] * size[1] * size[2])
     units = x[0] * x[1] if not last else x[0] * (4 if kind[-4:] == "back" else o[0] * o[1])
-    return PoolPlan(spec, ints, max(1, min(threads, units, work >> (12 if kind == "max" else 14))))
+    return PoolPlan(spec, ints, max(1, min(threads, units, work >> (12 if kind in MAXIMA else 14))))
+
+
+Three = tuple[int, int, int]
+
+
+def _within_padding(size: Three, out: Three, taps: Three, stride: Three, padding: Three) -> bool:
+    """Whether all windows lie in the source and its padding: each has all of its elements."""
+    each = zip(size, out, taps, stride, padding, strict=True)
+    return all((o - 1) * s + k <= n + 2 * p for n, o, k, s, p in each)
 
 
 def _whole(size: tuple[int, int, int], strides: tuple[int, int, int], kind: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from ..build import Buffer, Builder, Value, const, minimum
 from ..ir import Kernel
 from .contraction import accumulator
-from .pool import LOWEST, Geometry, PoolSpec, compare, first_of, quotient
+from .pool import LOWEST, Geometry, PoolSpec, compare, compared, first_of, quotient
 
 PIECES = 4  # of the channels of an image, among the parts that make a gradient
 At = tuple[Value, Value, Value]
@@ -54,7 +54,8 @@ def _window(
 
 
 def _max(b: Builder, spec: PoolSpec) -> Kernel:
-    x, y, index = b.buf("x", spec.dtype), b.buf("y", spec.dtype, "w"), b.buf("index", "i64", "w")
+    x, y = b.buf("x", spec.dtype), b.buf("y", spec.dtype, "w")
+    index = b.buf("index", "i64", "w") if spec.kind == "max" else None
     g = Geometry(b, spec)
     lowest, count = LOWEST.get(spec.dtype, float("-inf")), "i32" if spec.small else "i64"
 
@@ -62,15 +63,17 @@ def _max(b: Builder, spec: PoolSpec) -> Kernel:
         begin = b.let(number * g.i["c"])
         start = b.let(first_of(b, g, at[:2], g.start(2, at[2])).cast(count))
         with b.vfor("c", 0, g.i["c"], spec.lanes) as c:
-            best = b.reg("best", const(spec.dtype, lowest), lanes=spec.lanes)
+            best = b.reg("best", const(compared(spec.dtype), lowest), lanes=spec.lanes)
             place = b.reg("place", start, lanes=spec.lanes)
 
             def element(source: Value, far: Value) -> None:
-                compare(b, spec, b.let(x[source + c]), far.cast(count), None, best, place)
+                value = b.let(x[source + c].cast(compared(spec.dtype)))
+                compare(b, spec, value, far.cast(count), None, best, place if index else None)
 
             _window(b, g, image, at, element)
-            y[begin + c] = best.get()
-            index[begin + c] = place.get().cast("i64")
+            y[begin + c] = best.get().cast(spec.dtype)
+            if index:
+                index[begin + c] = place.get().cast("i64")
 
     _positions(b, g, one)
     return b.kernel()
@@ -171,4 +174,4 @@ def _average_back(b: Builder, spec: PoolSpec) -> Kernel:
     return b.kernel()
 
 
-_KINDS = {"max": _max, "avg": _average, "max_back": _max_back, "avg_back": _average_back}
+_KINDS = {"max": _max, "most": _max, "avg": _average, "max_back": _max_back, "avg_back": _average_back}
