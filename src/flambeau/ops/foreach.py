@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..stream.graph import Trace, Val, cast, expand, store
-from ..stream.value import LOCAL, NUMBERS, Tensor, version_of
+from ..shapes import contiguous_strides, expand_strides, is_contiguous, numel
+from ..stream.graph import Buffer, GNode, Trace, Val, cast, expand, store
+from ..stream.value import LOCAL, NUMBERS, Meta, Tensor, version_of
 from . import record
 from .entry import traced
 from .record import Form
@@ -113,11 +114,16 @@ def trace(
     count, start = len(lists[0]), len(lists) * len(lists[0])
     last = tuple(range(start, start + len(numbers)))
     known: dict[Any, Trace] = {}
+    dense: dict[Any, Trace | None] = {}  # by dtypes: a row of tensors of one shape, in row-major order
     rows = []
     for i in range(count):
         metas = tuple([column[i]._meta for column in lists])
         if metas not in known:
-            known[metas] = row(rule, metas, numbers, statics)
+            kind = tuple([meta.dtype for meta in metas]) if alike(metas) else None
+            pattern = dense.get(kind)
+            known[metas] = resized(pattern, metas) if pattern else row(rule, metas, numbers, statics)
+            if kind is not None and kind not in dense:
+                dense[kind] = known[metas] if elementwise(known[metas]) else None
         rows.append((known[metas], (*range(i, start, count), *last)))
     t.rows = rows
     return Form(_Rule(getattr(rule, "__name__", "rule")), t, [], None, ([], ()), -1)
@@ -139,6 +145,54 @@ def row(
                 write(old, new)
 
     traced(t, body, [])
+    return t
+
+
+def alike(metas: Sequence[Meta]) -> bool:
+    """Whether the tensors of a row have one shape, of several elements in row-major order."""
+    shape = metas[0].shape
+    return numel(shape) > 1 and all(m.shape == shape and is_contiguous(shape, m.strides) for m in metas)
+
+
+def elementwise(t: Trace) -> bool:
+    """Whether a row is made of scalar operations on whole tensors, and so is the same for any extents."""
+    shape = tuple(t.operands[0].shape)
+
+    def whole(v: Val | Buffer) -> bool:
+        return not v.shape or (tuple(v.shape) == shape and is_contiguous(shape, v.strides))
+
+    return not any(b.parts for b in t.operands) and all(
+        node.kind in ("map", "const", "store")
+        and all(not v.off and (whole(v) or not v.buf.shape) for v in node.ins)
+        and all(whole(b) for b in node.outs)
+        for node in t.nodes
+    )
+
+
+def resized(pattern: Trace, metas: Sequence[Meta]) -> Trace:
+    """An elementwise row for tensors of another shape."""
+    t = Trace()
+    t.each, t.like, t.numbers = True, pattern, pattern.numbers
+    shape = metas[0].shape
+    dense, spread = contiguous_strides(shape), expand_strides((), (), shape)
+    made: dict[int, Buffer] = {}
+
+    def buffer(b: Buffer, src: Any) -> Buffer:
+        strides = metas[src].strides if type(src) is int and src < len(metas) else dense
+        made[id(b)] = Buffer(src, shape, strides, b.dtype) if b.shape else Buffer(src, (), (), b.dtype)
+        return made[id(b)]
+
+    def view(v: Val) -> Val:
+        buf = made[id(v.buf)]
+        if not v.shape:
+            return Val(buf, (), (), 0, v.level)
+        return Val(buf, shape, buf.strides if buf.shape else spread, 0, v.level)
+
+    t.operands = [buffer(b, b.src) for b in pattern.operands]
+    for node in pattern.nodes:
+        new = GNode(node.kind, node.op, tuple([view(v) for v in node.ins]), node.attrs)
+        new.outs = [buffer(b, new) for b in node.outs]
+        t.nodes.append(new)
     return t
 
 

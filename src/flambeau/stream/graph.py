@@ -105,6 +105,7 @@ class Trace:
     """
 
     each = False
+    like: Trace | None = None  # of a row: another one that differs in its extents alone
     given: Any = frozenset()
     rows: Sequence[tuple[Trace, tuple[int, ...]]] = ()
 

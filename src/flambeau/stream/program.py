@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import Deferred
 from ..loop.recipes.nest import lower
 from . import fusion, prologue, recipes
+from .alike import ROWS, rows_apart
 from .backend import current
 from .filling import filler, interpreted, prepare, wanted
 from .nests import Bound, NestBuilder
@@ -228,15 +229,10 @@ def laid_out(
     made = fusion.Lists()
     made.add(launched(builder))
     for n in apart:
-        form, rows = lines[n][0], lines[n][0].trace.rows
         operands, _ = builder.operands(*lines[n], numbers.__contains__)
-        for at in range(0, len(rows), ROWS):
-            builder.rows(form, operands, rows[at : at + ROWS])
-            made.add(launched(builder))
+        for launches in rows_apart(builder, lines[n][0], operands, launched, nest_launch):
+            made.add(launches)
     return made.launches, builder
-
-
-ROWS = 16  # of a long list are planned at a time: a row takes 30 KB until its launch is made
 
 
 def lists_apart(lines: Sequence[tuple[Any, Sequence[int]]]) -> list[int]:
