@@ -309,3 +309,49 @@ def test_captured() -> None:
         results.append([y.detach().numpy(), *[p.detach().numpy() for p in model.parameters()]])
     for a, b in zip(*results):
         assert np.array_equal(a, b)
+
+
+MOVES: dict[str, Callable[[Any], Any]] = {
+    "flip": lambda x: x.flip(-1),
+    "flip of channels": lambda x: x.flip(1, 2),
+    "roll": lambda x: torch.roll(x, 2, -1),
+    "roll of channels": lambda x: torch.roll(x, (1, -2), (1, 2)),
+    "glu": lambda x: F.glu(x, 1),
+    "stack": lambda x: torch.stack([x, x * 2], 1).flatten(1, 2),
+    "cat": lambda x: torch.cat([x, x * 2], 1),
+    "channel_shuffle": lambda x: F.channel_shuffle(x, 2),
+    "pixel_shuffle": lambda x: F.pixel_shuffle(x, 2),
+    "pixel_unshuffle": lambda x: F.pixel_unshuffle(x, 2),
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+@pytest.mark.parametrize("sliced", [False, True])
+@pytest.mark.parametrize("create", [False, True])
+def test_elements_moved(name: str, sliced: bool, create: bool) -> None:
+    """Values, order in memory and gradients; of images, and of some channels of wider ones."""
+    wide = image(2, 12, 4, 6, seed=3)
+    found = []
+    for last in (False, True):
+        x = (wide if last else wide.contiguous()).detach().requires_grad_()
+        y = MOVES[name](x[:, 2:10] if sliced else x)
+        assert y.stride() == (innermost(*y.shape) if last else y.contiguous().stride())
+        g = image(*y.shape, last=last, seed=4)
+        (dx,) = torch.autograd.grad(y, x, g, create_graph=create)
+        assert sliced or create or dx.stride() == x.stride()
+        found.append((y, dx))
+    for a, b in zip(*found):
+        assert torch.equal(a, b)
+
+
+def test_a_stack_is_a_view_of_what_is_joined() -> None:
+    """PyTorch's strides."""
+    x, one = image(2, 8, 6, 6), image(1, 8, 6, 6)
+    assert [torch.stack([x, x], d).stride() for d in range(5)] == [
+        (576, 288, 1, 48, 8),
+        (576, 8, 1, 96, 16),
+        (576, 1, 288, 48, 8),
+        (576, 1, 96, 48, 8),
+        (576, 72, 12, 2, 1),
+    ]
+    assert torch.stack([one, one]).stride() == (288, 8, 1, 48, 8)

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..dtypes import bool_
 from ..errors import fail
-from ..shapes import numel, wrap_dim
-from ..stream.graph import Val, cast, const, map_
+from ..shapes import dense_strides_like, numel, wrap_dim
+from ..stream.graph import Val, cast, const, laid_out, map_
 from .compare import _where
 from .entry import FUNCTIONS, N, T, composite, op, publish
 from .rules import unsupported
@@ -496,4 +496,4 @@ def glu(self: T, dim: int = -1) -> Any:
     if x.shape[d] % 2:
         fail(RuntimeError, f"glu: Halving dimension must be even, but dimension {d} is size {x.shape[d]}")
     a, b = halves(x, d)
-    return map_("mul", a, map_("sigmoid", b))
+    return laid_out(map_("mul", a, map_("sigmoid", b)), dense_strides_like(tuple(a.shape), a.strides))

@@ -6,8 +6,16 @@ from typing import Any
 
 from ..dtypes import result_type
 from ..errors import fail
-from ..shapes import image_strides, is_channels_last, numel, wrap_dim
-from ..stream.graph import blank, empty, store
+from ..shapes import (
+    channels_last_strides,
+    contiguous_strides,
+    image_strides,
+    is_channels_last,
+    numel,
+    view_strides,
+    wrap_dim,
+)
+from ..stream.graph import Val, blank, empty, ordered, store
 from .elementwise import into
 from .entry import FUNCTIONS, TS, composite, op
 from .places import apart
@@ -27,9 +35,16 @@ def _cat_back(grad: Any, form: Any, dim: int) -> list[Any]:
         if shape == (0,) and grad.ndim != 1:
             out.append(FUNCTIONS["full"](shape, 0, dtype=grad.dtype))
             continue
-        out.append(slice_(grad, d, at, at + shape[d], 1))
+        part = slice_(grad, d, at, at + shape[d], 1)
+        out.append(_own(part))
         at += shape[d]
     return out
+
+
+def _own(part: Any) -> Any:
+    """A part of a gradient as a result of a traced body, which copies it: images keep their order."""
+    last = type(part) is Val and is_channels_last(part.shape, part.strides)
+    return ordered(part, True) if last else part
 
 
 @op(name="_cat", method=False, node="CatBackward0", grad={"tensors": _cat_back})
@@ -114,7 +129,7 @@ def concatenate(tensors: Any, axis: int = 0, out: Any = None, *, dim: Any = None
 
 def _stack_back(grad: Any, form: Any, dim: int) -> list[Any]:
     d = wrap_dim(dim, grad.ndim)
-    return [grad.select(d, i) for i in range(len(form.trace.operands))]
+    return [_own(grad.select(d, i)) for i in range(len(form.trace.operands))]
 
 
 @op(name="_stack", method=False, node="StackBackward0", grad={"tensors": _stack_back})
@@ -128,11 +143,21 @@ def _stack(tensors: TS, dim: int) -> Any:
                 f"stack: stack expects each tensor to be equal size, but got {list(first.shape)} at entry 0 and {list(t.shape)} at entry {k}",
             )
     dtype = result_type([(t.dtype, t.level) for t in tensors])
-    out = empty((*first.shape[:d], len(tensors), *first.shape[d:]), dtype)
+    shape = (*first.shape[:d], len(tensors), *first.shape[d:])
+    out = empty(shape, dtype, _stacked(tensors, shape, d))
     for k, t in enumerate(tensors):
         if numel(t.shape):
             store(FUNCTIONS["select"](out, d, k), t)
     return out
+
+
+def _stacked(tensors: Any, shape: Any, d: int) -> Any:
+    """The strides of a stack: as if the tensors were joined along d, which was then made two dimensions."""
+    first = tensors[0]
+    if d == first.ndim or not all(is_channels_last(t.shape, t.strides) for t in tensors):
+        return contiguous_strides(shape)
+    whole = [n * (len(tensors) if e == d else 1) for e, n in enumerate(first.shape)]
+    return view_strides(whole, channels_last_strides(whole), shape)
 
 
 @composite(method=False)

@@ -6,8 +6,8 @@ from typing import Any
 
 from ..dtypes import int64
 from ..errors import fail
-from ..shapes import image_strides, is_channels_last, numel, wrap_dim
-from ..stream.graph import Val, cast, const, empty, expand, index_, map_, reduce_, store, take
+from ..shapes import dense_strides_like, image_strides, is_channels_last, numel, wrap_dim
+from ..stream.graph import Val, cast, const, empty, expand, index_, laid_out, map_, reduce_, store, take
 from .elementwise import channels_innermost, in_order, into
 from .entry import FUNCTIONS, N, T, composite, op
 from .gather import from_values, values
@@ -130,7 +130,8 @@ def _flip(self: T, dims: tuple[int, ...]) -> Any:
     chosen = {d: map_("sub", const(shape[d] - 1, int64), index_(shape, d)) for d in dims if shape[d] > 1}
     if not chosen:
         return map_("copy", self)
-    return take(self, chosen, shape, [None if d in chosen else d for d in range(len(shape))])
+    turned = take(self, chosen, shape, [None if d in chosen else d for d in range(len(shape))])
+    return laid_out(turned, dense_strides_like(shape, self.strides))
 
 
 @composite()
@@ -171,9 +172,11 @@ def _roll(self: T, shifts: tuple[int, ...], dims: tuple[int, ...]) -> Any:
         k = s % n if n else 0
         if not numel(out.shape) or k == 0:
             continue
-        turned = empty(tuple(out.shape), out.dtype)
-        store(slice_(turned, d, k, n, 1), slice_(out, d, 0, n - k, 1))
-        store(slice_(turned, d, 0, k, 1), slice_(out, d, n - k, n, 1))
+        parts = slice_(out, d, n - k, n, 1), slice_(out, d, 0, n - k, 1)
+        last = all(is_channels_last(v.shape, v.strides) for v in parts)
+        turned = empty(tuple(out.shape), out.dtype, image_strides(out.shape, last))
+        store(slice_(turned, d, k, n, 1), parts[1])
+        store(slice_(turned, d, 0, k, 1), parts[0])
         out = turned
     return out if out is not self else map_("copy", self)
 

@@ -405,6 +405,15 @@ def ordered(x: Val, last: bool) -> Val:
     return out
 
 
+def laid_out(x: Val, strides: Shape) -> Val:
+    """A fresh value in the memory order that strides say: written so where it was about to be row-major."""
+    if x.strides == strides or not numel(x.shape):
+        return x
+    out = empty(tuple(x.shape), x.dtype, strides)
+    store(out, x)
+    return out
+
+
 def short(v: Val) -> str:
     """The short name of a value's dtype, as "f32"."""
     return v.dtype.short

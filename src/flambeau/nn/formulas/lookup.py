@@ -6,6 +6,7 @@ from typing import Any
 
 import flambeau as torch
 
+from ...shapes import is_channels_last
 from ..functional.table import ops
 
 Tensor = Any
@@ -99,6 +100,11 @@ def _bag_maxima(rows: Tensor, bag: Tensor, kept: Any, count: int) -> Tensor:
     return torch.where(first < n, chosen, torch.zeros_like(chosen))
 
 
+def innermost(x: Tensor) -> bool:
+    """Whether the channels of images lie side by side in memory, and shall in what is made of them."""
+    return is_channels_last(x.shape, x.stride())
+
+
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """(..., C r^2, H, W) -> (..., C, H r, W r)."""
     r = upscale_factor
@@ -115,6 +121,10 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
             f"but input.size(-3)={channels} is not divisible by {r * r}"
         )
     n = len(lead)
+    if n == 1 and innermost(input):
+        x = input.permute(0, 2, 3, 1).reshape(*lead, height, width, channels // (r * r), r, r)
+        x = x.permute(0, 1, 4, 2, 5, 3).reshape(*lead, height * r, width * r, channels // (r * r))
+        return x.permute(0, 3, 1, 2)
     x = input.reshape(*lead, channels // (r * r), r, r, height, width)
     x = x.permute(*range(n), n, n + 3, n + 1, n + 4, n + 2)
     return x.reshape(*lead, channels // (r * r), height * r, width * r)
@@ -138,6 +148,10 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
                 f"not divisible by {r}"
             )
     n = len(lead)
+    if n == 1 and innermost(input):
+        x = input.permute(0, 2, 3, 1).reshape(*lead, height // r, r, width // r, r, channels)
+        x = x.permute(0, 1, 3, 5, 2, 4).reshape(*lead, height // r, width // r, channels * r * r)
+        return x.permute(0, 3, 1, 2)
     x = input.reshape(*lead, channels, height // r, r, width // r, r)
     x = x.permute(*range(n), n, n + 2, n + 4, n + 1, n + 3)
     return x.reshape(*lead, channels * r * r, height // r, width // r)
@@ -158,6 +172,10 @@ def channel_shuffle(input: Tensor, groups: int) -> Tensor:
         raise RuntimeError(
             f"Number of channels must be divisible by groups. Got {channels} channels and {groups} groups."
         )
+    if innermost(input):
+        x = input.movedim(1, -1)
+        x = x.unflatten(-1, (groups, channels // groups)).transpose(-1, -2)
+        return x.flatten(-2).movedim(-1, 1)
     x = input.reshape(input.shape[0], groups, channels // groups, *input.shape[2:])
     return x.transpose(1, 2).reshape(input.shape)
 
