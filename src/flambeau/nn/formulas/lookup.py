@@ -6,7 +6,6 @@ from typing import Any
 
 import flambeau as torch
 
-from ...shapes import is_channels_last
 from ..functional.table import ops
 
 Tensor = Any
@@ -102,7 +101,10 @@ def _bag_maxima(rows: Tensor, bag: Tensor, kept: Any, count: int) -> Tensor:
 
 def innermost(x: Tensor) -> bool:
     """Whether the channels of images lie side by side in memory, and shall in what is made of them."""
-    return is_channels_last(x.shape, x.stride())
+    if x.dim() not in (4, 5) or x.is_contiguous() or x.stride(1) == 0 or 0 in x.shape:
+        return False
+    order = (1, *range(x.dim() - 1, 1, -1), 0)
+    return all(x.stride(e) >= x.stride(d) * x.size(d) for d, e in zip(order, order[1:], strict=False))
 
 
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
