@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import flambeau as torch
@@ -104,7 +105,7 @@ def innermost(x: Tensor) -> bool:
     if x.dim() not in (4, 5) or x.is_contiguous() or x.stride(1) == 0 or 0 in x.shape:
         return False
     order = (1, *range(x.dim() - 1, 1, -1), 0)
-    return all(x.stride(e) >= x.stride(d) * x.size(d) for d, e in zip(order, order[1:], strict=False))
+    return all(x.stride(e) >= x.stride(d) * x.size(d) for d, e in pairwise(order))
 
 
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
