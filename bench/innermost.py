@@ -29,7 +29,7 @@ SHAPES = {
     "4x32x8x28x28": (4, 32, 8, 28, 28),
 }
 SMALL = ((2, 8, 6, 6), (1, 8, 6, 6), (2, 3, 6, 6), (2, 8, 1, 1), (2, 1, 6, 6), (2, 8, 4, 6, 6), (2, 8, 6, 1))
-PAUSE, TURN = 0.003, 10  # seconds between turns, calls of a turn
+PAUSE, WARM, TURN = 0.003, 5, 15  # seconds between turns; calls of a turn, before and while it is timed
 Op = Callable[[Any, Any], Any]
 
 
@@ -202,13 +202,11 @@ def timed(sides: dict[str, Callable[[], Any]], seconds: float) -> list[float]:
     """Median microseconds of each side; they take turns, some calls at a time: the threads of the other one sleep."""
     times: dict[str, list[float]] = {k: [] for k in sides}
     start = time.perf_counter()
-    for f in sides.values():
-        for _ in range(4):
-            f()
     while time.perf_counter() - start < seconds or not times["torch"]:
         for k, f in sides.items():
             time.sleep(PAUSE)
-            f()
+            for _ in range(WARM):
+                f()
             for _ in range(TURN):
                 begin = time.perf_counter()
                 held = f()

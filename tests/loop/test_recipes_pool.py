@@ -11,6 +11,7 @@ import pytest
 from tests.loop.recipe_runner import bits, elements, run
 
 from flambeau.loop.recipes import pool
+from flambeau.loop.recipes.pool_channels import pool_channels
 
 
 class Case(NamedTuple):
@@ -135,6 +136,33 @@ def test_max(case: Case, interpreted: bool) -> None:
             assert index[got] == np.ravel_multi_index(at, case.x[2:])
             want_back[(n, c, *at)] += gradient[got]
     assert bits(back) == bits(want_back)
+
+
+@pytest.mark.parametrize("interpreted", [False, True])
+@pytest.mark.parametrize("case", MAX, ids=str)
+def test_max_with_channels_innermost(case: Case, interpreted: bool) -> None:
+    """The bits of row-major images; small windows look at each tap for where a gradient goes."""
+
+    def turned(a: np.ndarray) -> np.ndarray:
+        return np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 1, -1)), -1, 1)
+
+    x, shape = source(case), (*case.x[:2], *case.output())
+    gradient = np.random.default_rng(5).standard_normal(shape).astype(np.float32)
+    want = {"y": np.zeros(shape, np.float32), "index": np.full(shape, -1, np.int64)}
+    compute("max", case, {"x": x, **want}, 1, False)
+    back = np.full_like(x, 7)
+    compute("max_back", case, {"index": want["index"], "y": gradient, "x": back}, 1, False)
+    got, got_back = {k: turned(np.zeros_like(a)) for k, a in want.items()}, turned(np.full_like(x, 7))
+    windows = (case.taps, case.stride, case.padding, case.dilation)
+    for kind, buffers in (
+        ("max", {"x": turned(x), **got}),
+        ("max_back", {"index": turned(want["index"]), "y": turned(gradient), "x": got_back}),
+    ):
+        strides = elements(buffers["x"])
+        p = pool.plan(kind, case.x, strides, case.output(), "f32", *windows, threads=3, last=True)
+        kernel = pool_channels(p.spec)
+        run(kernel, pool.args(kernel, p), buffers, 3, interpreted)
+    assert [bits(a) for a in (*got.values(), got_back)] == [bits(a) for a in (*want.values(), back)]
 
 
 @pytest.mark.parametrize("columns", [3, 5, 8, 14, 37])

@@ -12,6 +12,7 @@ import pytest
 
 import flambeau as torch
 import flambeau.nn.functional as F
+from flambeau.stream.nests import NestBuilder
 
 LAST = torch.channels_last
 
@@ -355,3 +356,56 @@ def test_a_stack_is_a_view_of_what_is_joined() -> None:
         (576, 72, 12, 2, 1),
     ]
     assert torch.stack([one, one]).stride() == (288, 8, 1, 48, 8)
+
+
+@pytest.mark.parametrize("taps, stride, padding", [(2, 2, 0), (3, 2, 1), (3, 1, 1), (2, 3, 1), (5, 5, 2)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_gradient_of_maxima(taps: int, stride: int, padding: int, dtype: Any) -> None:
+    """Also of equal elements, and of windows that overlap."""
+    x = (image(2, 17, 11, 9, dtype=torch.float64) * 2).round().to(dtype)
+    found = [gradients(lambda v: F.max_pool2d(v, taps, stride, padding), t) for t in (x.contiguous(), x)]
+    for a, b in zip(*found):
+        assert torch.equal(a, b)
+
+
+ANYHOW: dict[str, Callable[..., Any]] = {
+    "amax": lambda x, **dim: x.amax(**dim),
+    "amin": lambda x, **dim: x.amin(**dim),
+    "any": lambda x, **dim: (x > 1.5).any(**dim),
+    "all": lambda x, **dim: (x < 1.5).all(**dim),
+    "sum of integers": lambda x, **dim: x.nan_to_num().long().sum(**dim),
+}
+
+
+@pytest.mark.parametrize("name", ANYHOW)
+@pytest.mark.parametrize("dims", [None, (0, 2, 3), (2, 3), (1, 2), (0, 3)])
+def test_reductions_whose_order_is_free(name: str, dims: Any) -> None:
+    """Values of row-major images, also of NaN and zeros of both signs."""
+    x = image(3, 5, 7, 6, seed=2)
+    x[0, 1, 2, 3], x[2, 0] = float("nan"), -0.0
+    x[2, 0, 1, 1] = 0.0
+    dim = {} if dims is None else {"dim": dims}
+    want, got = (ANYHOW[name](t, **dim) for t in (x.contiguous(), x))
+    assert np.array_equal(want.numpy(), got.numpy(), equal_nan=want.is_floating_point())
+    if want.is_floating_point():
+        assert np.array_equal(np.signbit(want.numpy()), np.signbit(got.numpy()))
+
+
+def test_an_order_that_is_free_is_that_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All elements, or all positions, are one axis; sums of floats keep the order of row-major images."""
+    seen: list[tuple[int, ...]] = []
+    finish = NestBuilder.finish
+
+    def spied(builder: Any, *given: Any) -> Any:
+        bound = finish(builder, *given)
+        seen.append(bound.extents)
+        return bound
+
+    monkeypatch.setattr(NestBuilder, "finish", spied)
+    x = image(3, 11, 13, 6)
+    float(x.amax())
+    assert seen[-1] == (3 * 11 * 13 * 6,)
+    x.amax((2, 3)).numpy()
+    assert seen[-1] == (3, 11, 13 * 6)
+    assert float(x.sum()) == float(x.contiguous().sum())
+    assert (3, 11, 13, 6) in seen

@@ -74,10 +74,13 @@ def innermost(x: Val) -> Val:
     return x if x.strides[1] == 1 and is_channels_last(x.shape, x.strides) else ordered(x, True)
 
 
-def _max_back(grads: Any, indices: Any, form: Any) -> Any:
-    x = form.trace.operands[0]
+def _max_back(
+    grads: Any, indices: Any, taps: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, form: Any
+) -> Any:
+    x, out = form.trace.operands[0], tuple(form.out_vals[0].shape[2:])
     last = is_channels_last(x.shape, x.strides)
-    return _max_pool_back(grads[0], indices, tuple(x.shape), tuple(form.out_vals[0].shape[2:]), last)
+    seen = (taps, stride, padding, dilation) if last and taps else ((1,) * len(out),) * 2
+    return _max_pool_back(grads[0], indices, tuple(x.shape), out, last, *seen)
 
 
 @op(
@@ -131,9 +134,21 @@ def largest_of_all(x: Val, shape: Sizes) -> tuple[Val, Val]:
         )
     },
 )
-def _max_pool_back(grad: T, indices: T, shape: Sizes, out: Sizes, last: bool) -> Any:
-    """Each output's gradient goes to the position of its maximum. last: the source had its channels innermost."""
-    attrs = (tuple(shape), out, (1,) * len(out), (1,) * len(out), (0,) * len(out), (1,) * len(out), "taps", 1)
+def _max_pool_back(
+    grad: T,
+    indices: T,
+    shape: Sizes,
+    out: Sizes,
+    last: bool,
+    taps: Sizes,
+    stride: Sizes,
+    padding: Sizes = (),
+    dilation: Sizes = (),
+) -> Any:
+    """Each output's gradient goes to the position of its maximum. last: the source had its channels innermost; then
+    the windows say where that may be (of one element: anywhere)."""
+    none, one = (0,) * len(out), (1,) * len(out)
+    attrs = (tuple(shape), out, taps, stride, padding or none, dilation or one, "taps", 1)
     ins = (ordered(indices, last), ordered(grad, last))
     return windows("max_back", ins, [(tuple(shape), grad.dtype)], attrs, last)[0]
 

@@ -7,11 +7,23 @@ from typing import Any
 from ..dtypes import int64
 from ..errors import fail
 from ..shapes import dense_strides_like, image_strides, is_channels_last, numel, wrap_dim
-from ..stream.graph import Val, cast, const, empty, expand, index_, laid_out, map_, reduce_, store, take
+from ..stream.graph import (
+    Val,
+    cast,
+    const,
+    empty,
+    expand,
+    index_,
+    laid_out,
+    map_,
+    ordered,
+    reduce_,
+    store,
+    take,
+)
 from .elementwise import channels_innermost, in_order, into
 from .entry import FUNCTIONS, N, T, composite, op
 from .gather import from_values, values
-from .index import copied
 from .view import _permute, sizes, slice_, unsqueeze
 
 
@@ -349,7 +361,7 @@ def _pad_folded(self: T, shape: tuple[int, ...], pad: tuple[int, ...], mode: str
 def _folded(x: Val, shape: tuple[int, ...], by: list[tuple[int, int, int]], mode: str) -> Val:
     """x without its edges along the dimensions of `by`, to which they are added; the corners go with the first one."""
     if not by:
-        return copied(x)
+        return ordered(x, is_channels_last(x.shape, x.strides))
     (d, lo, hi), rest = by[0], by[1:]
     n = shape[d]
     out = _folded(slice_(x, d, lo, lo + n, 1), shape, rest, mode)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..loop.ir import FLOATS
 from ..loop.recipes.accumulate import LANES
 from ..loop.recipes.analysis import Analysis, Nest, dependencies, expensive
 from ..loop.recipes.nest import CHUNK, chunk_count, partials
@@ -77,6 +78,7 @@ class Access:
         self.alias = False
 
 
+ANY_ORDER = ("min", "max", "and", "or")
 COUNTED = ("f32", "f64", "i64")
 
 
@@ -291,7 +293,9 @@ class NestBuilder:
         axes, points = self.in_order(self.merge(kept), reduced, given)
         if not axes and not reduced and self.one_of_many():
             axes = [(1, -1)]
-        extents = [e for e, _ in axes] + [group.extents[a] for a in reduced]
+        removed = self.merge(reduced) if self.orderless() else [(group.extents[a], a) for a in reduced]
+        reduced = [a for _, a in removed]
+        extents = [e for e, _ in axes + removed]
         columns = [
             [acc.strides[a] if a >= 0 else 1 for _, a in axes] + [acc.strides[a] for a in reduced]
             for acc in self.accesses
@@ -303,7 +307,7 @@ class NestBuilder:
         bound = Bound()
         stash = self.stash(mode, len(axes), len(reduced), columns, extents)
         mode = self.short(extents, columns, len(axes), bool(stash)) if mode == "row" else mode
-        self.keep_values(stash, mode, extents, columns, bound)
+        self.keep_values(stash, mode, extents, columns, bound, len(axes))
         rows = [
             (a.type, "rw" if k in stash.values() else a.mode, a.alias) for k, a in enumerate(self.accesses)
         ]
@@ -378,7 +382,16 @@ class NestBuilder:
             if node.kind == "reduce":
                 reduced = [at[d] for d in node.attrs if at[d] >= 0]
                 break
+        if lead is not None and len(reduced) > 1 and self.orderless():
+            reduced.sort(key=lambda a: -lead.strides[a] if lead.strides[a] else -(2**62))
         return kept, reduced
+
+    def orderless(self) -> bool:
+        """Whether all reductions come to the same in any order: their axes are those of memory."""
+        kinds = [v for v in self.values if v[0] == "reduce"]
+        return bool(kinds) and all(
+            v[1] in ANY_ORDER or (v[1] in ("add", "mul") and v[3] not in FLOATS) for v in kinds
+        )
 
     def merge(self, kept: list[int]) -> list[tuple[int, int]]:
         """Adjacent kept axes that every access walks as one: (extent, the axis whose strides count)."""
@@ -568,13 +581,18 @@ class NestBuilder:
         return own and all(s or n == 1 for s, n in zip(strides, extents))
 
     def keep_values(
-        self, stash: dict[int, int], mode: str, extents: list[int], columns: list[list[int]], bound: Bound
+        self,
+        stash: dict[int, int],
+        mode: str,
+        extents: list[int],
+        columns: list[list[int]],
+        bound: Bound,
+        kept: int,
     ) -> None:
         """Give values without a home scratch; the axis that is vectorised is its inner one."""
         homeless = [v for v, home in stash.items() if home < 0]
         if not homeless:
             return
-        kept = len(extents) - len(self.group.reduced or ())
         strides, step = [0] * len(extents), 1
         lanes = [] if mode in ALONG else [kept - 1]
         for a in lanes + [a for a in reversed(range(len(extents))) if a not in lanes]:

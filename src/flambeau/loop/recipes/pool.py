@@ -22,6 +22,9 @@ LOWEST = {f"i{bits}": -(2 ** (bits - 1)) for bits in (8, 16, 32, 64)}
 LOWEST |= {f"u{bits}": 0 for bits in (8, 16, 32, 64)}
 
 
+FEW = 16  # taps of a window that are each looked at for where a gradient goes
+
+
 class PoolSpec(NamedTuple):
     """What identifies a pooling kernel: the key for caching.
 
@@ -433,7 +436,8 @@ def plan(
     k, s, p, d = three(taps, 1), three(stride or taps, 1), three(padding, 0), three(dilation, 1)
     size, o = three(x[2:], 1), three(out, 1)
     inside = not adaptive and p[2] == 0 and (o[2] - 1) * s[2] + (k[2] - 1) * d[2] < size[2]
-    if kind == "max_back":
+    few = last and not adaptive and k[0] * k[1] * k[2] <= FEW
+    if kind == "max_back" and not few:
         k, s, d, inside, adaptive = (1, 1, 1), (1, 1, 1), (1, 1, 1), True, False
     area = size[0] * size[1] * size[2]
     whole = last and k == size
@@ -448,7 +452,8 @@ def plan(
         divisor = divisor if count == "given" else area
     lanes = 16 if SIZE[dtype] <= 4 else 8
     within = inside and all(
-        p[a] == 0 and (o[a] - 1) * s[a] + (k[a] - 1) * d[a] < size[a] and kind in MAXIMA for a in (0, 1)
+        p[a] == 0 and (o[a] - 1) * s[a] + (k[a] - 1) * d[a] < size[a] and kind in (*MAXIMA, "max_back")
+        for a in (0, 1)
     )
     if kind in MAXIMA and not last:
         while lanes > max(o[2], 1):

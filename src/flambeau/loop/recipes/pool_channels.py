@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..build import Buffer, Builder, Value, const, minimum
+from ..build import Buffer, Builder, Value, const, minimum, select
 from ..ir import Kernel
 from .contraction import accumulator
 from .pool import LOWEST, Geometry, PoolSpec, compare, compared, first_of, quotient
@@ -126,6 +126,8 @@ def _max_back(b: Builder, spec: PoolSpec) -> Kernel:
     index, y, x = b.buf("index", "i64"), b.buf("y", spec.dtype), b.buf("x", spec.dtype, "rw")
     g = Geometry(b, spec)
     channels = g.i["c"]
+    if spec.taps != (1, 1, 1):
+        return _max_back_by_taps(b, g, index, y, x)
 
     def piece(image: Value, c0: Value, c1: Value) -> None:
         base = b.let(image * g.area * channels)
@@ -134,6 +136,27 @@ def _max_back(b: Builder, spec: PoolSpec) -> Kernel:
             with b.vfor("c", c0, c1, 8) as c:
                 place = b.let(base + index[from_ + c] * channels + c)
                 x[place] = x[place] + y[from_ + c]
+
+    _pieces(b, g, x, piece)
+    return b.kernel()
+
+
+def _max_back_by_taps(b: Builder, g: Geometry, index: Buffer, y: Buffer, x: Buffer) -> Kernel:
+    """Every tap of a window is given the gradient or 0: for few taps less than to write lanes one by one."""
+    i, spec, count = g.i, g.spec, "i32" if g.spec.small else "i64"
+
+    def piece(image: Value, c0: Value, c1: Value) -> None:
+        with b.for_("z", 0, i["od"]) as z, b.for_("y", 0, i["oh"]) as oy, b.for_("x", 0, i["ow"]) as ox:
+            number = ((image * i["od"] + z) * i["oh"] + oy) * i["ow"] + ox
+            begin = b.let(number * i["c"])
+            with b.vfor("c", c0, c1, spec.lanes) as c:
+                place, share = b.let(index[begin + c].cast(count)), b.let(y[begin + c])
+
+                def element(to: Value, far: Value) -> None:
+                    part = select(place.eq(far.cast(count)), share, const(spec.dtype, 0))
+                    x[to + c] = x[to + c] + part
+
+                _window(b, g, image, (z, oy, ox), element)
 
     _pieces(b, g, x, piece)
     return b.kernel()
