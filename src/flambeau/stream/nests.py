@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..loop.ir import FLOATS
 from ..loop.recipes.accumulate import LANES
 from ..loop.recipes.analysis import Analysis, Nest, dependencies, expensive
 from ..loop.recipes.nest import CHUNK, chunk_count, partials
 from ..loop.recipes.tile import across, room
 from ..shapes import numel
 from ..symbols import NUMBERS, plain
+from .axes import merged, orderless
 from .bundles import PLAIN, bundles, classed, few, long_last, read_here_alone
 from .nodes import Group, PBuf, PNode, PVal, alignment
 from .sharing import parts, weight, work
@@ -78,7 +78,6 @@ class Access:
         self.alias = False
 
 
-ANY_ORDER = ("min", "max", "and", "or")
 COUNTED = ("f32", "f64", "i64")
 
 
@@ -293,7 +292,7 @@ class NestBuilder:
         axes, points = self.in_order(self.merge(kept), reduced, given)
         if not axes and not reduced and self.one_of_many():
             axes = [(1, -1)]
-        removed = self.merge(reduced) if self.orderless() else [(group.extents[a], a) for a in reduced]
+        removed = self.merge(reduced) if orderless(self.values) else [(group.extents[a], a) for a in reduced]
         reduced = [a for _, a in removed]
         extents = [e for e, _ in axes + removed]
         columns = [
@@ -382,30 +381,13 @@ class NestBuilder:
             if node.kind == "reduce":
                 reduced = [at[d] for d in node.attrs if at[d] >= 0]
                 break
-        if lead is not None and len(reduced) > 1 and self.orderless():
+        if lead is not None and len(reduced) > 1 and orderless(self.values):
             reduced.sort(key=lambda a: -lead.strides[a] if lead.strides[a] else -(2**62))
         return kept, reduced
 
-    def orderless(self) -> bool:
-        """Whether all reductions come to the same in any order: their axes are those of memory."""
-        kinds = [v for v in self.values if v[0] == "reduce"]
-        return bool(kinds) and all(
-            v[1] in ANY_ORDER or (v[1] in ("add", "mul") and v[3] not in FLOATS) for v in kinds
-        )
-
-    def merge(self, kept: list[int]) -> list[tuple[int, int]]:
-        """Adjacent kept axes that every access walks as one: (extent, the axis whose strides count)."""
-        group = self.group
-        axes: list[tuple[int, int]] = []
-        for a in kept:
-            n = group.extents[a]
-            if axes and a not in self.pinned and axes[-1][1] not in self.pinned:
-                m, b = axes[-1]
-                if all(acc.strides[b] == acc.strides[a] * n for acc in self.accesses):
-                    axes[-1] = (m * n, a)
-                    continue
-            axes.append((n, a))
-        return axes
+    def merge(self, axes: list[int]) -> list[tuple[int, int]]:
+        """Adjacent axes that every access walks as one: (extent, the axis whose strides count)."""
+        return merged(axes, self.group.extents, self.accesses, self.pinned)
 
     def in_order(
         self, axes: list[tuple[int, int]], reduced: list[int], given: tuple[int, ...] | None
