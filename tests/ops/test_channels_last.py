@@ -409,3 +409,16 @@ def test_an_order_that_is_free_is_that_of_memory(monkeypatch: pytest.MonkeyPatch
     assert seen[-1] == (3, 11, 13 * 6)
     assert float(x.sum()) == float(x.contiguous().sum())
     assert (3, 11, 13, 6) in seen
+
+
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact"])
+@pytest.mark.parametrize("how", [0.5, 1 / 3, 1, 2, (1.0, 3.0), 1.5, (7, 4), (1, 1)], ids=str)
+def test_nearest(mode: str, how: Any) -> None:
+    """By views and one copy where places are repeated or left out in step, else by index: as row-major images."""
+    x = image(2, 5, 9, 8)
+    size = type(how) is tuple and type(how[0]) is int
+    options: dict[str, Any] = {"size" if size else "scale_factor": how, "mode": mode}
+    y, want = F.interpolate(x, **options), F.interpolate(x.contiguous(), **options)
+    assert torch.equal(y, want) and y.is_contiguous(memory_format=LAST)
+    y.zero_()
+    assert bool(x.any())  # memory of its own

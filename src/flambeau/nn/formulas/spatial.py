@@ -29,6 +29,12 @@ def resize(
     copied = innermost and mode in ("nearest", "nearest-exact")  # as they lie in memory
     start = input.permute(0, *range(2, input.dim()), 1) if copied else input
     result, first = start, 1 if copied else 2
+    if copied and not input.requires_grad and min(size) > 0 and 0 not in input.shape:
+        given = scales or [None] * len(size)
+        lengths = zip(input.shape[2:], size, given, strict=True)
+        walks = [_walk(_nearest(n, m, s, mode == "nearest-exact"), n) for n, m, s in lengths]
+        if None not in walks:
+            return _walked(start, walks).permute(0, -1, *range(1, input.dim() - 1))
     for d, count in enumerate(size):
         if count <= 0 or input.size(2 + d) == 0:
             raise RuntimeError(
@@ -55,6 +61,26 @@ def resize(
     if copied:
         result = result.permute(0, -1, *range(1, input.dim() - 1))
     return result.contiguous(memory_format=last) if innermost else result
+
+
+def _walk(index: list[int], length: int) -> tuple[int, int, int] | None:
+    """(how many places, steps between them, how often each) if that is what an index says, else None."""
+    times = len(index) // length or 1
+    step = index[times] - index[0] if len(index) > times else 1
+    count = len(index) // times
+    found = [place * step for place in range(count) for _ in range(times)]
+    return (count, step, times) if found == index else None
+
+
+def _walked(x: Tensor, walks: list[Any]) -> Tensor:
+    """Images (N, ..., C) at every few places, or with each place repeated, in one copy."""
+    x = x[(slice(None), *[slice(0, (count - 1) * step + 1, step) for count, step, _ in walks])]
+    n, *sizes, c = x.shape
+    for d in range(len(walks)):
+        x = x.unsqueeze(2 * d + 2)
+    wide = [n, *[k for size, walk in zip(sizes, walks, strict=True) for k in (size, walk[2])], c]
+    full = [n, *[size * walk[2] for size, walk in zip(sizes, walks, strict=True)], c]
+    return x.expand(wide).clone(memory_format=torch.contiguous_format).view(full)
 
 
 def _nearest(length: int, count: int, scale: float | None, exact: bool) -> list[int]:
