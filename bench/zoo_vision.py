@@ -93,7 +93,7 @@ def unet(torch: Any, best: bool, last: bool = False) -> Step:
     return trained(torch, best, lambda x, y: F.cross_entropy(model(x), y), optimizer, x, y)
 
 
-def diffusion(torch: Any, best: bool) -> Step:
+def diffusion(torch: Any, best: bool, last: bool = False) -> Step:
     """A denoiser (Ho and others 2020): residual blocks, group norm, attention, times embedded; 3x32x32, batch of 8."""
     torch.manual_seed(0)
     nn, F = torch.nn, torch.nn.functional
@@ -145,7 +145,7 @@ def diffusion(torch: Any, best: bool) -> Step:
             h = F.interpolate(self.attention(self.middle(h, t)), scale_factor=2, mode="nearest")
             return self.last(self.u1(torch.cat([h, kept], dim=1), t))
 
-    model = Denoiser()
+    model, x = ordered(torch, last, Denoiser(), torch.randn(8, 3, 32, 32))
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-4)
     alpha = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000), 0)
 
@@ -154,7 +154,7 @@ def diffusion(torch: Any, best: bool) -> Step:
         noise, a = torch.randn_like(x), alpha[t].view(-1, 1, 1, 1)
         return F.mse_loss(model(a.sqrt() * x + (1 - a).sqrt() * noise, t.float()), noise)
 
-    return trained(torch, best, loss, optimizer, torch.randn(8, 3, 32, 32))
+    return trained(torch, best, loss, optimizer, x)
 
 
 def mobilenet(torch: Any, best: bool, last: bool = False) -> Step:
@@ -228,7 +228,7 @@ def densenet(torch: Any, best: bool) -> Step:
     return classifier(torch, best, model, torch.randn(16, 3, 32, 32), 10, optimizer)
 
 
-def convnext(torch: Any, best: bool) -> Step:
+def convnext(torch: Any, best: bool, last: bool = False) -> Step:
     """Three blocks of ConvNeXt (Liu and others 2022) of 96 channels at 16x16 after a stem of 2x2, batch of 8."""
     torch.manual_seed(0)
     nn = torch.nn
@@ -246,7 +246,7 @@ def convnext(torch: Any, best: bool) -> Step:
             y = self.gamma * self.narrow(nn.functional.gelu(self.wide(y)))
             return x + y.permute(0, 3, 1, 2)
 
-    model = nn.Sequential(
+    net = nn.Sequential(
         nn.Conv2d(3, 96, 2, 2),
         Block(96),
         Block(96),
@@ -255,8 +255,9 @@ def convnext(torch: Any, best: bool) -> Step:
         nn.Flatten(),
         nn.Linear(96, 10),
     )
+    model, x = ordered(torch, last, net, torch.randn(8, 3, 32, 32))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    return classifier(torch, best, model, torch.randn(8, 3, 32, 32), 10, optimizer)
+    return classifier(torch, best, model, x, 10, optimizer)
 
 
 def swin(torch: Any, best: bool) -> Step:
@@ -378,5 +379,7 @@ INNERMOST: dict[str, tuple[Callable[[Any, bool], Step], str, int]] = {
     ),
     "unet_last": (partial(unet, last=True), VISION["unet"][1], 1),
     "mobilenet_last": (partial(mobilenet, last=True), VISION["mobilenet"][1], 1),
+    "diffusion_last": (partial(diffusion, last=True), VISION["diffusion"][1], 1),
+    "convnext_last": (partial(convnext, last=True), VISION["convnext"][1], 1),
     "dcgan_last": (partial(dcgan, last=True), VISION["dcgan"][1], 1),
 }
