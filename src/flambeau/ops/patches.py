@@ -1,4 +1,4 @@
-"""Patches of images, and patches added up into images: each is the other's gradient."""
+"""Patches of images, and patches added up into images: each is the other's gradient; images made larger by copies."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import itertools
 from typing import Any
 
 from ..shapes import contiguous_strides, numel
-from ..stream.graph import Val, blank, map_, store
-from .entry import T, op
+from ..stream.graph import Val, blank, empty, map_, store
+from .entry import FUNCTIONS, T, op
 
 Pair = tuple[int, int]
 
@@ -70,3 +70,28 @@ def phase(image: Val, patches: Val, taps: list[list[int]], first: Pair, step: Pa
         store(where, map_("add", where, tap))
     if total is not into:
         store(into, total)
+
+
+def _shrunk(grad: Any, form: Any, dim: int, times: tuple[int, ...]) -> Any:
+    """What the copies of each element add up to."""
+    n = len(times)
+    if dim == 1:  # channels innermost
+        grad = grad.permute(0, n + 1, *range(1, n + 1))
+    out = tuple([size // k for size, k in zip(grad.shape[2:], times)])
+    total = FUNCTIONS["_avg_pool"](grad, out, times, times, (0,) * n, "given", 1)
+    return total.permute(0, *range(2, n + 2), 1) if dim == 1 else total
+
+
+@op(method=False, node="UpsampleNearest2DBackward0", grad={"self": _shrunk})
+def _magnified(self: T, dim: int, times: tuple[int, ...]) -> Any:
+    """Each element `times` over along as many dimensions as there are numbers, from `dim` on."""
+    times = (*(1,) * dim, *times, *(1,) * (self.ndim - dim - len(times)))
+    out = empty(tuple(n * k for n, k in zip(self.shape, times)), self.dtype)
+    wide, steps, source = [], [], []
+    for n, k, s, t in zip(self.shape, times, self.strides, out.strides):
+        wide += [n, k] if k > 1 else [n]
+        steps += [t * k, t] if k > 1 else [t]
+        source += [s, 0] if k > 1 else [s]
+    if numel(out.shape):
+        store(out.view_as(tuple(wide), tuple(steps), 0), self.view_as(tuple(wide), tuple(source), self.off))
+    return out

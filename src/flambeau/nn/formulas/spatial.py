@@ -8,6 +8,7 @@ from typing import Any
 
 import flambeau as torch
 
+from ...stream.host import lasting
 from ..functional.pooling import per_dim
 from ..functional.table import ops
 
@@ -29,33 +30,36 @@ def resize(
     copied = innermost and mode in ("nearest", "nearest-exact")  # as they lie in memory
     start = input.permute(0, *range(2, input.dim()), 1) if copied else input
     result, first = start, 1 if copied else 2
-    if copied and not input.requires_grad and min(size) > 0 and 0 not in input.shape:
+    if min(size) <= 0 or 0 in input.shape[2:]:
+        raise RuntimeError(
+            f"Input and output sizes should be greater than 0, but got input (H: {list(input.shape[2:])}) output "
+            f"(H: {list(size)})"
+        )
+    times = [_times(n, k, s, mode) for n, k, s in zip(input.shape[2:], size, scales or (None,) * len(size))]
+    if all(times) and max(times) > 1:
+        result, size = ops._magnified(start, first, tuple(times)), []
+    elif copied and not input.requires_grad:
         given = scales or [None] * len(size)
         lengths = zip(input.shape[2:], size, given, strict=True)
         walks = [_walk(_nearest(n, m, s, mode == "nearest-exact"), n) for n, m, s in lengths]
         if None not in walks:
             return _walked(start, walks).permute(0, -1, *range(1, input.dim() - 1))
     for d, count in enumerate(size):
-        if count <= 0 or input.size(2 + d) == 0:
-            raise RuntimeError(
-                f"Input and output sizes should be greater than 0, but got input (H: {list(input.shape[2:])}) output "
-                f"(H: {list(size)})"
-            )
         length = input.size(2 + d)
         scale = None if scales is None else scales[d]
         how = ANTIALIASED + mode if antialias else mode
         key = (length, count, scale, bool(align_corners), how, input.dtype == torch.float64)
         if antialias and max(len(_taps_of(*key)[0]), len(_readers(*key)[0])) > MANY:
-            matrix = torch.tensor(_matrix(*key)).to(input.dtype)
+            matrix = torch.tensor(_matrix(*key)).to(input.device, input.dtype)
             turned = result.transpose(first + d, -1)
             result = torch.matmul(turned, matrix.t()).transpose(first + d, -1)
         elif mode not in ("nearest", "nearest-exact"):
             result = _weighted(result, first + d, *key)
-        elif (index := _nearest(length, count, scale, mode == "nearest-exact")) != list(range(length)):
+        elif times[d] != 1:
             if input.requires_grad:
                 result = _weighted(result, first + d, *key)
             else:
-                result = result.index_select(first + d, torch.tensor(index))
+                result = result.index_select(first + d, _tables_of(*key)[0][0])
     if result is start:
         return input.clone()
     if copied:
@@ -81,6 +85,19 @@ def _walked(x: Tensor, walks: list[Any]) -> Tensor:
     wide = [n, *[k for size, walk in zip(sizes, walks, strict=True) for k in (size, walk[2])], c]
     full = [n, *[size * walk[2] for size, walk in zip(sizes, walks, strict=True)], c]
     return x.expand(wide).clone(memory_format=torch.contiguous_format).view(full)
+
+
+@functools.lru_cache(maxsize=256)
+def _times(length: int, count: int, scale: float | None, mode: str) -> int:
+    """How many elements in a row are copies of each source element; 0: not of all as many, or they are no copies."""
+    times = count // length
+    if mode not in ("nearest", "nearest-exact") or times * length != count:
+        return 0
+    return (
+        times
+        if _nearest(length, count, scale, mode == "nearest-exact") == [i // times for i in range(count)]
+        else 0
+    )
 
 
 def _nearest(length: int, count: int, scale: float | None, exact: bool) -> list[int]:
@@ -149,6 +166,12 @@ def _readers(length: int, count: int, scale: float | None, align: bool, mode: st
     return back, back_weights
 
 
+@functools.lru_cache(maxsize=64)
+def _tables_of(*key: Any) -> tuple[Tensor, ...]:
+    """What `_taps_of` and `_readers` give, as tensors."""
+    return tuple([lasting(a) for a in (*_taps_of(*key), *_readers(*key))])
+
+
 @functools.lru_cache(maxsize=16)
 def _matrix(length: int, count: int, *how: Any) -> Any:
     """The weights of all source elements of each element."""
@@ -162,18 +185,19 @@ def _matrix(length: int, count: int, *how: Any) -> Any:
 
 def _weighted(x: Tensor, dim: int, *key: Any) -> Tensor:
     """A few source elements for each element, with weights; key: see `_taps_of`."""
-    places, weights = _taps_of(*key)
-    back, back_weights = _readers(*key)
+    tables = _tables_of(*key)
+    if x.device.type == "meta":
+        tables = tuple([t.to(x.device) for t in tables])
+    places, weights, back, _ = tables
     if len(back) <= MANY:
-        tables = (torch.tensor(a, device=x.device) for a in (places, weights, back, back_weights))
         return torch._mixed(x, *tables, dim)
     shape = [1] * x.dim()
     shape[dim] = places.shape[1]
     total = None
     for index, weight in zip(places, weights):
-        part = x.index_select(dim, torch.tensor(index))
+        part = x.index_select(dim, index)
         if len(places) > 1:
-            part = part * torch.tensor(weight).to(x.dtype).view(shape)
+            part = part * weight.to(x.dtype).view(shape)
         total = part if total is None else total + part
     return total
 
