@@ -8,7 +8,8 @@ from ..dtypes import bool_, int32, int64
 from ..errors import fail
 from ..shapes import broadcast, numel, wrap_dim
 from ..stream.graph import FLOAT, Val, cast, const, contiguous, empty, expand, map_, ordered, take
-from ..stream.value import Tensor
+from ..stream.host import as_numpy, empty_of, from_bytes, from_data
+from ..stream.value import LOCAL, PLAIN, Tensor
 from .elementwise import channels_innermost, into
 from .entry import FUNCTIONS, T, composite, op
 from .places import BUILTINS, along, apart, check
@@ -264,8 +265,6 @@ def _embedding_renorm(weight: Any, indices: Any, max_norm: float, norm_type: flo
 
 def values(t: Any) -> Any:
     """A tensor's values as a NumPy array, to be read at once."""
-    from ..stream.host import as_numpy
-
     if type(t) is Val:
         raise RuntimeError("an operation whose shape depends on values cannot be part of another")
     return as_numpy(t.detach() if isinstance(t, Tensor) else t)
@@ -273,16 +272,12 @@ def values(t: Any) -> Any:
 
 def from_values(array: Any, dtype: Any = None) -> Any:
     """A tensor of an array's values."""
-    from ..stream.host import from_data
-
     return from_data(array, dtype)
 
 
 def places_of(array: Any) -> Any:
     """An int64 tensor of what NumPy calls intp."""
     import numpy as np
-
-    from ..stream.host import from_bytes
 
     return from_bytes(np.ascontiguousarray(array, np.int64), int64, array.shape)
 
@@ -317,8 +312,6 @@ def coordinates(a: Any) -> list[Any]:
 def found_in(a: Any, apart: bool) -> Any:
     """The coordinates of what is not zero in an array of at least one dimension: a tensor for each, or rows of one."""
     import numpy as np
-
-    from ..stream.host import empty_of
 
     fill = BUILTINS.get("places")
     if fill is None or not a.size:
@@ -375,9 +368,16 @@ def masked_select(input: Any, mask: Any, *, out: Any = None) -> Any:
             )
         apart("masked_select", out, input, mask)
     shape = broadcast("masked_select", input.shape, mask.shape)
-    result = FUNCTIONS["_index"](
-        input.expand(shape) if shape else input.reshape(1),
-        list(nonzero(mask.expand(shape), as_tuple=True)),
-        tuple(range(max(len(shape), 1))),
-    )
+    x = input.expand(shape) if shape else input.reshape(1)
+    result = picked(x, mask.expand(shape) if shape else mask.reshape(1))
     return result if out is None else into(out, result)
+
+
+def picked(x: Any, mask: Any) -> Any:
+    """The elements of x where a mask over its first dimensions is true. Without history, and where x is row-major, its first
+    dimensions are taken as one: one place for each element instead of as many as there are dimensions."""
+    n = mask.ndim
+    if n > 1 and type(x) in PLAIN and x._meta.contiguous and not (x.requires_grad and LOCAL.s.grad):
+        places = found_in(truth_of(mask).reshape(-1), True)
+        return FUNCTIONS["_index"](x.flatten(0, n - 1), list(places), (0,))
+    return FUNCTIONS["_index"](x, list(nonzero(mask, as_tuple=True)), tuple(range(n)))

@@ -16,6 +16,7 @@ else:
 from ..dtypes import bool_, int64, uint8
 from ..errors import fail
 from ..ops.entry import FUNCTIONS
+from ..ops.gather import picked
 from ..ops.view import _select, slice_, unsqueeze
 from ..ops.viewing import VIEWED
 from ..shapes import wrap_dim
@@ -414,5 +415,8 @@ def expand_masks(x: Any, picks: list[tuple[int, Any]]) -> tuple[tuple[int, ...],
 
 def gather(x: Any, picks: list[tuple[int, Any]]) -> Any:
     """The elements that tensors of an index pick."""
+    if len(picks) == 1 and picks[0][0] == 0 and (mask := picks[0][1]).dtype is bool_ and mask.ndim:
+        check_mask(x, 0, mask)
+        return picked(x, mask)
     dims, indices = expand_masks(x, picks)
     return FUNCTIONS["_index"](x, indices, dims)
