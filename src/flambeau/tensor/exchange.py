@@ -15,6 +15,7 @@ else:
 from .. import dtypes
 from ..dtypes import META
 from ..errors import fail
+from ..ops import modes
 from ..ops.entry import FUNCTIONS as OPS
 from ..stream.access import pointer
 from ..stream.capture import outside
@@ -30,8 +31,8 @@ from ..stream.value import (
     intern_meta,
 )
 from . import display
-from .create import as_numpy, from_data
-from .factories import factory
+from .create import as_numpy, check_device, from_data
+from .factories import CONSTRUCTORS
 
 
 def item(self: Tensor) -> Any:
@@ -207,16 +208,24 @@ def frombuffer(
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """data as a tensor, without a copy where that is possible."""
+    alone = sys.getrefcount(data) == _TEMPORARY  # so it is not wrapped as other constructors are
+    S = LOCAL.s
+    if S.modes and S.trace is None:
+        result = modes.offer(S, as_tensor, (data,), (data,), {"dtype": dtype, "device": device})
+        if result is not modes.NOT_HANDLED:
+            return result  # type: ignore[no-any-return]
     if isinstance(data, Tensor):
         return data.to(device, dtype)  # type: ignore[attr-defined,no-any-return]
-    if LOCAL.s.place is not None:
-        return OPS["tensor"](data, dtype=dtype)  # type: ignore[no-any-return]
-    alone = sys.getrefcount(data) == _TEMPORARY
+    if S.place is not None or (device is not None and check_device(device, "as_tensor") is META):
+        return OPS["tensor"](data, dtype=dtype, device="meta")  # type: ignore[no-any-return]
     if isinstance(data, np.ndarray):
         outside("a NumPy array is read")
         if dtype is None or dtypes.by_numpy(data.dtype) is dtype:
             return foreign(data, data, alone)
     return from_data(data, dtype)
+
+
+CONSTRUCTORS.add(as_tensor)
 
 
 def truth(self: Tensor) -> bool:
@@ -436,7 +445,7 @@ METHODS = {
 FUNCTIONS = {
     "from_numpy": from_numpy,
     "frombuffer": frombuffer,
-    "as_tensor": factory(as_tensor),
+    "as_tensor": as_tensor,
     "set_printoptions": display.set_printoptions,
 }
 
