@@ -42,7 +42,31 @@ def peak(model: Any, x: Any) -> int:
     return found
 
 
-@pytest.mark.parametrize(("make", "most"), [(tanh, 1.1), (relu, 1.1), (norm, 1.25)])
+def hardswish() -> Any:
+    """Backward asks for two conditions and a value of what the norm gives: kept, they are more than that."""
+    return nn.Sequential(
+        *[nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.BatchNorm1d(WIDTH), nn.Hardswish()) for _ in range(6)]
+    )
+
+
+class Words(nn.Module):
+    """A loop over 24 words: the gradient of all is the sum of as many that are zero but for one word."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rate = nn.Parameter(torch.ones(WIDTH))
+
+    def forward(self, x: Any) -> Any:
+        a = torch.exp(-x[:, None] * self.rate).expand(-1, 24, -1) * torch.arange(24.0)[:, None]
+        h = torch.zeros(x.shape[0], WIDTH)
+        for t in range(24):
+            h = torch.tanh(a[:, t] * h + 1)
+        return h
+
+
+@pytest.mark.parametrize(
+    ("make", "most"), [(tanh, 1.1), (relu, 1.1), (norm, 1.25), (hardswish, 1.02), (Words, 1.7)]
+)
 def test_planned_peak(make: Any, most: float) -> None:
     torch.manual_seed(0)
     model, x = make(), torch.randn(ROWS, WIDTH)

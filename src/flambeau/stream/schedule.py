@@ -13,6 +13,7 @@ The work is linear in the number of nodes.
 from __future__ import annotations
 
 from ..shapes import numel
+from .lifetimes import size_of, temporary
 from .nodes import Group, PBuf, PNode, PVal, alignment, opaque_writes
 from .order import Proofs
 
@@ -20,6 +21,7 @@ MAX_NODES = 160
 MAX_BUFFERS = 40
 INLINE_COST = 8
 HEAVY = 1 << 14
+MANY = 2  # large values that were put together in memory: what stands for so many waits no longer
 
 
 def inline_cost(node: PNode) -> int:
@@ -44,6 +46,7 @@ class Scheduler:
         self.recent: dict[tuple[int, ...], Group] = {}
         self.waiting: dict[int, tuple[int, PNode]] = {}  # result -> (when it came, node)
         self.waiting_on: dict[int, list[int]] = {}  # buffer -> results of waiting nodes that read it
+        self.standing: dict[int, int] = {}  # result of a waiting node -> how many such values it stands for
         self.heavy: list[int] = []  # reductions of large values that wait
         self.takes: set[int] = set()  # results of indexed reads that have waited
         self.proofs = Proofs()
@@ -92,6 +95,18 @@ class Scheduler:
         for v in node.ins:
             if not v.buf.inline:
                 self.waiting_on.setdefault(v.buf.id, []).append(node.outs[0].id)
+        many = sum([self.stands_for(v.buf) for v in node.ins]) if node.kind == "map" else 0
+        self.standing[node.outs[0].id] = many
+        if many >= MANY:
+            self.place(node)
+
+    def stands_for(self, buf: PBuf) -> int:
+        """How many large temporaries stay in memory for a value that waits, or is one: sums of gradients that were put
+        in their places one by one would each be there until the whole is asked for."""
+        if buf.id in self.waiting:
+            return self.standing[buf.id]
+        assembled = buf.writes and buf.node is not None and buf.node.kind == "empty"
+        return int(bool(assembled) and temporary(buf) and numel(buf.shape) >= HEAVY)
 
     def before_write(self, v: PVal) -> None:
         """Nodes that still wait to read what is about to be written."""
@@ -130,13 +145,33 @@ class Scheduler:
                     todo.append(item[1])
         hint = self.latest(node) if found else None
         waiting = [waited for _, waited in sorted(found.values(), key=lambda item: item[0])]
-        floors = self.floors([*waiting, node])
+        floors, latest = self.floors([*waiting, node])
+        self.keep_less(waiting, floors, latest)
         for waited in waiting:
             hint = self.settle(waited, hint, floors[waited.outs[0].id])
         return hint
 
-    def floors(self, nodes: list[PNode]) -> dict[int, int]:
-        """For each result of nodes in order, the group after which all its readers among them come."""
+    def keep_less(self, nodes: list[PNode], floors: dict[int, int], latest: dict[int, int]) -> None:
+        """Where groups would store more until the readers of these nodes come than what the nodes are computed from,
+        they store that."""
+        early: dict[int, dict[int, PNode]] = {}  # group -> what it could compute before it is read, by result
+        for node in nodes:
+            out = node.outs[0].id
+            if node.kind == "map" and 0 <= latest[out] < floors[out]:
+                early.setdefault(latest[out], {})[out] = node
+        for at, found in early.items():
+            read = {v.buf.id: v.buf for node in found.values() for v in self.reading(node)}
+            given = [
+                b for out, b in read.items() if out not in found and not self.is_stored(b, self.groups[at])
+            ]
+            wanted = {v.buf.id for x in nodes if x.outs[0].id not in found for v in x.ins}
+            left = [x.outs[0] for out, x in found.items() if out in wanted or out not in read]
+            if given and sum(map(size_of, given)) < sum(map(size_of, left)):
+                for buf in given:
+                    self.materialise(PVal(buf, buf.shape, buf.strides, 0))
+
+    def floors(self, nodes: list[PNode]) -> tuple[dict[int, int], dict[int, int]]:
+        """For each result of nodes in order, the group after which all its readers among them come, and its own."""
         latest: dict[int, int] = {}
         for node in nodes:
             group = self.latest(node)
@@ -151,7 +186,7 @@ class Scheduler:
                 after = max(after, floors.get(out.id, -1))
             for v in node.ins:
                 floors[v.buf.id] = min(after, floors.get(v.buf.id, after))
-        return floors
+        return floors, latest
 
     def place_opaque(self, node: PNode) -> None:
         """Give an opaque node a group of its own."""
@@ -235,9 +270,7 @@ class Scheduler:
         """floor: the number of a group that all readers of the node come after."""
         if node.kind == "take":
             self.materialise(node.ins[0])
-        group, at = self.best_group(node, hint)
-        if group is not None and self.is_early(node, group, floor):
-            group = None
+        group, at = self.best_group(node, hint, floor)
         if group is None:
             group, at = self.open_group(node)
         self.add(node, group, at)
@@ -277,8 +310,10 @@ class Scheduler:
         """The operands that a node loads."""
         return [v for v in (node.ins[1:] if node.kind == "store" else node.ins) if not v.buf.inline]
 
-    def best_group(self, node: PNode, hint: Group | None) -> tuple[Group | None, tuple[int, ...]]:
-        """(the group that a node fits best, its axes), or (None, ())."""
+    def best_group(
+        self, node: PNode, hint: Group | None, floor: int = -1
+    ) -> tuple[Group | None, tuple[int, ...]]:
+        """(the group that a node fits best, its axes), or (None, ()). floor: see `settle`."""
         latest = self.latest(node)
         domain = self.domain(node)
         recent = self.recent.get(domain)
@@ -289,6 +324,7 @@ class Scheduler:
                 or group.opaque is not None
                 or len(group.nodes) >= MAX_NODES
                 or len(group.buffers) >= MAX_BUFFERS
+                or self.is_early(node, group, floor)
             ):
                 continue
             at = self.fits(node, group)
