@@ -3,6 +3,7 @@ row-major images."""
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from typing import Any
@@ -391,8 +392,8 @@ def test_reductions_whose_order_is_free(name: str, dims: Any) -> None:
         assert np.array_equal(np.signbit(want.numpy()), np.signbit(got.numpy()))
 
 
-def test_an_order_that_is_free_is_that_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All elements, or all positions, are one axis; sums of floats keep the order of row-major images."""
+def kernels(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """The extents of each kernel that is made from now on."""
     seen: list[tuple[int, ...]] = []
     finish = NestBuilder.finish
 
@@ -402,6 +403,31 @@ def test_an_order_that_is_free_is_that_of_memory(monkeypatch: pytest.MonkeyPatch
         return bound
 
     monkeypatch.setattr(NestBuilder, "finish", spied)
+    return seen
+
+
+def test_gradients_of_group_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both sums of the gradient are one kernel, and those of weight and bias have all channels as lanes."""
+    x, g = image(3, 24, 7, 5), image(3, 24, 7, 5, seed=1)
+    w, b = torch.arange(24.0, requires_grad=True), torch.zeros(24, requires_grad=True)
+    found = []
+    for t in (x.contiguous(), x):
+        t = t.detach().requires_grad_()
+        y = F.group_norm(t, 6, w, b)
+        y.detach().numpy()
+        seen = kernels(monkeypatch)
+        found.append(torch.autograd.grad(y, (t, w, b), g))
+        torch.synchronize()
+    whole = [e for e in seen if math.prod(e) == x.numel()]
+    assert whole == [(3, 24, 35), (3, 35, 24), (24, 3, 35), (24, 3, 7, 5)]
+    assert found[1][0].stride() == x.stride()
+    for a, c in zip(*found):
+        assert np.allclose(a.numpy(), c.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_an_order_that_is_free_is_that_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All elements, or all positions, are one axis; sums of floats keep the order of row-major images."""
+    seen = kernels(monkeypatch)
     x = image(3, 11, 13, 6)
     float(x.amax())
     assert seen[-1] == (3 * 11 * 13 * 6,)

@@ -200,9 +200,13 @@ def _spread(v: Any, channels: int) -> Any:
 def _of_groups(x: Any, groups: int) -> Any:
     """The means of groups of channels that lie side by side (N, C, positions), for each channel (N, C, 1): sums along the
     positions first, whole rows of channels at a time."""
-    n, c, area = x.shape
-    total = x.sum((2,)).reshape([n, groups, c // groups]).sum((2,))
-    return total / (c // groups * area)
+    return _means_of_groups(x.sum((2,)), groups, x.shape[2])
+
+
+def _means_of_groups(sums: Any, groups: int, area: int) -> Any:
+    """The means of groups of channels, of sums along the positions (N, C)."""
+    n, c = sums.shape
+    return sums.reshape([n, groups, c // groups]).sum((2,)) / (c // groups * area)
 
 
 def _group_side_by_side(g: Any, input: Any, weight: Any, group: int, mean: Any, rstd: Any) -> Any:
@@ -211,7 +215,8 @@ def _group_side_by_side(g: Any, input: Any, weight: Any, group: int, mean: Any, 
     rstd, g = _spread(rstd, c), _flat(g)
     hat = (_flat(input) - _spread(mean, c)) * rstd
     g = g if weight is None else g * weight.reshape([1, c, 1])
-    along, across = (_spread(_of_groups(v, group), c) for v in (g, g * hat))
+    both = (g * hat).sum((2,)), g.sum((2,))  # one after the other: one kernel makes both
+    across, along = (_spread(_means_of_groups(v, group, g.shape[2]), c) for v in both)
     return ((g - along - hat * across) * rstd).reshape(tuple(input.shape))
 
 
@@ -232,6 +237,10 @@ def _group_self(grads: Any, input: Any, weight: Any, group: int, mean: Any, rstd
 def _group_weight(grads: Any, input: Any, group: int, mean: Any, rstd: Any) -> Any:
     if grads[0] is None:
         return None
+    if channels_innermost(input):
+        c = input.shape[1]
+        hat = (_flat(input) - _spread(mean, c)) * _spread(rstd, c)
+        return (_flat(grads[0]) * hat).sum((0, 2))
     hat, _ = _group_parts(input, group, mean, rstd)
     return (_grouped(grads[0], group) * hat).sum((0, 3)).reshape([input.shape[1]])
 
