@@ -462,11 +462,11 @@ def test_sequences_that_come_natively_are_not_forgotten(monkeypatch: pytest.Monk
 def test_an_interrupt_while_a_form_is_made_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     x, derive, calls = torch.ones(3, 7, 2), kin.derive, []
 
-    def interrupted(entry: Any, key: Any) -> Any:
+    def interrupted(entry: Any, key: Any, *into: Any) -> Any:
         calls.append(key)
         if len(calls) == 1:
             raise KeyboardInterrupt
-        return derive(entry, key)
+        return derive(entry, key, *into)
 
     monkeypatch.setattr(kin, "derive", interrupted)
     with pytest.raises(KeyboardInterrupt):

@@ -49,6 +49,10 @@ def turned(x: Any) -> Any:
     return x.transpose(1, 2)
 
 
+def n_of(x: Any) -> int:
+    return int(x.shape[0])
+
+
 ATTENTION = lambda n, m: [floats(2, 2, n, 8), floats(2, 2, n, 8), floats(2, 2, n, 8)]
 CALLS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "product": (lambda n, m: [floats(n, D), floats(D, 40)], torch.matmul),
@@ -86,6 +90,25 @@ CALLS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "gelu": (lambda n, m: [floats(n, m)], nn.gelu),
     "softmax": (lambda n, m: [floats(2, n, m)], lambda x: x.softmax(1)),
     "broadcast": (lambda n, m: [floats(n, m), floats(m), floats(n, 1)], lambda x, y, z: x * y + z),
+    "running sums": (lambda n, m: [floats(n, m)], lambda x: x.cumsum(0) + x.cumprod(1)),
+    "sort": (lambda n, m: [floats(n, m)], lambda x: x.sort(0).values),
+    "topk": (lambda n, m: [floats(n + 3, m)], lambda x: x.topk(3, dim=0).values),
+    "median": (lambda n, m: [floats(n, m)], lambda x: x.median(0).values),
+    "flip": (lambda n, m: [floats(n, m)], lambda x: x.flip(0)),
+    "convolution": (
+        lambda n, m: [floats(2, 5, n + 2), floats(6, 5, 3)],
+        lambda x, w: nn.conv1d(x, w, padding=1),
+    ),
+    "largest of windows": (lambda n, m: [floats(2, 5, n + 1)], lambda x: nn.max_pool1d(x, 2)),
+    "in place": (lambda n, m: [floats(n, m), floats(m)], lambda x, y: (x * 2).add_(y).mul_(1.5).exp_()),
+    "written at places": (
+        lambda n, m: [floats(V, 5), numbers(n, V), floats(n, 5)],
+        lambda x, i, y: x.clone().index_add_(0, i, y),
+    ),
+    "numbers in order": (
+        lambda n, m: [floats(n)],
+        lambda x: x * torch.arange(n_of(x)) + torch.linspace(0, 1, n_of(x)),
+    ),
     "mse": (lambda n, m: [floats(n, m), floats(n, m)], lambda x, y: nn.mse_loss(x, y).reshape(1)),
 }
 SHAPES = (
@@ -168,6 +191,45 @@ def test_checks_name_the_extents_of_the_form_that_failed():
     ):
         nn.embedding(bad * 1, floats(V, D)).data_ptr()
     assert nn.embedding(numbers(78, V), floats(V, D)).shape == (78, D)
+    forget()
+
+
+def test_a_place_is_searched_in_as_many_steps_as_the_length_takes():
+    """A search by halves is longer where there is more: a graph for symbols serves as long as it has the same steps."""
+    builtins.install()
+    forget()
+    lengths = [*range(130, 250, 7), 1000, 600, 300, 2000, 60, 20, 5, 1, 4000]
+    for n in lengths:
+        for m in (3, 7, n % 11 + 2):
+            row, places = np.arange(n, dtype="f4"), np.linspace(-1, n + 1, m, dtype="f4")
+            found = torch.searchsorted(torch.tensor(row), torch.tensor(places))
+            assert found.tolist() == np.searchsorted(row, places).tolist(), (n, m)
+    forget()
+
+
+def test_draws_of_ever_new_lengths_are_derived(monkeypatch):
+    """They write the generator's state: the numbers, and those that follow, are the ones of traced draws."""
+
+    def drawn(lengths: Any) -> list[Any]:
+        torch.manual_seed(3)
+        return [
+            t.tolist()
+            for n in lengths
+            for t in (torch.rand(n), torch.randn(n, 3), torch.randperm(n), nn.dropout(torch.ones(n, 5), 0.3))
+        ]
+
+    builtins.install()
+    lengths = [*range(1, 40, 3), *range(100, 400, 17)]
+    forget()
+    for n in range(400, 440):
+        drawn([n])
+    before = STATS["planned"]
+    got = drawn(lengths[-12:])
+    assert STATS["planned"] - before <= 8
+    got = drawn(lengths)
+    forget()
+    monkeypatch.setattr(family, "suitable", lambda form: False)
+    assert got == drawn(lengths)
     forget()
 
 

@@ -17,6 +17,7 @@ from ..shapes import (
 from ..stream.graph import GNode, Val, cast, const, empty, expand, map_, promote, store
 from ..stream.graph import reduce_ as _reduce
 from ..stream.value import NUMBERS
+from ..symbols import Whole
 from .entry import NONE, TN, N, T, composite, op
 from .rules import total_dtype
 from .widening import rounded
@@ -367,7 +368,7 @@ def full(
         size = (size,) if isinstance(size, int) else tuple(size)
     for n in size:
         if type(n) is not int:
-            size = tuple(map(int, size))
+            size = tuple([n if type(n) is Whole else int(n) for n in size])
             break
     t = _full(size, fill_value, dtype or number_dtype(type(fill_value)))
     if out is not None:

@@ -140,14 +140,13 @@ class Entry:
         if form is None:
             if len(cache) > 4096:
                 cache.clear()
-            form = None if into else kin.derive(self, key)
+            form = kin.derive(self, key, into)
             if form is None:
                 form = self.trace(values, into)
-                if not into:
-                    form.key = key
-                    more = kin.note(key, form)
-                    if more is not None:
-                        family.note(*more, key, form)
+                form.key = key
+                more = kin.note(key, form)
+                if more is not None:
+                    family.note(*more, key, form)
             cache[key] = form
         return form
 

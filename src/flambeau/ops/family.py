@@ -19,7 +19,10 @@ from .record import Form
 WORTH = 4  # forms of a structure after which symbols are tried, and then twice as many
 AGAIN = 64  # times an instruction is planned before symbols that did not serve are tried again
 VARIANTS = 16  # of a graph and of a plan, each under conditions of its own
-KERNELS_ALONE = ("contract", "attend", "scatter")  # opaque nodes whose recipes compute with symbols
+# Opaque nodes whose recipes compute with symbols.
+KERNELS_ALONE = frozenset(
+    ("contract", "convolve", "attend", "scatter", "scan", "sort", "select", "runs", "pool", "draw")
+)
 
 
 class Graph:
@@ -144,11 +147,12 @@ def note(kin: Kin, extents: list[int], key: Any, form: Form) -> None:
 
 
 def suitable(form: Form) -> bool:
-    """Whether symbols may serve: no lists, no writes, kernels alone."""
+    """Whether symbols may serve: no lists, no writes but of the operand of a form in place, kernels alone."""
     nodes = form.trace.nodes
     alone = not any(n.kind == "opaque" and n.op not in KERNELS_ALONE for n in nodes)
     plain = not any(b.dtype.is_complex for b in form.trace.operands)
-    return alone and plain and bool(nodes) and bool(form.outs) and not form.writes and not form.trace.rows
+    own = bool(form.outs) if form.into < 0 else form.writes == (form.into,)
+    return alone and plain and bool(nodes) and own and not form.trace.rows
 
 
 def graph_of(kin: Kin, form: Form, key: Any, extents: list[int]) -> Graph | None:
@@ -269,7 +273,7 @@ def gradient(form: Form, plan: Any, key: Any, traced: Callable[[], Any], tracer:
     if found is None:
         return traced()
     name, extents = found
-    table, name = form.entry.kin, ("gradient", *name)
+    table, name = form.entry.kin, ("gradient" if form.into < 0 else "gradient in place", *name)
     kin = table.get(name)
     if type(kin) is tuple:
         return kin

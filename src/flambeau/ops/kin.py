@@ -64,7 +64,7 @@ class Kin:
 
     def traced(self, form: Form) -> Form:
         """A derived form with its graph."""
-        return form.entry.trace(self.values(form), False)
+        return form.entry.trace(self.values(form), self.into)
 
     def symbolic(self, key: Any, record: Record) -> Form | None:
         """The form of a key, traced for symbols instead of extents; None if that is another one."""
@@ -79,7 +79,12 @@ class Kin:
                 values.append(tuple([n if n < 2 else record.symbols[numbers[n]] for n in part]))
             else:
                 values.append(stand_in(entry, p, part))
-        return entry.trace(tuple(values), False)
+        return entry.trace(tuple(values), self.into)
+
+    @property
+    def into(self) -> bool:
+        """Whether the forms are in place."""
+        return self.first.into >= 0
 
     def program(self, form: Form, line: Sequence[int] = ()) -> Any:
         """The program of one such instruction without offsets, or with this line; None: it has to be planned."""
@@ -110,6 +115,7 @@ def moved_unit(form: Form, slots: list[Any]) -> Any:
     return made
 
 
+IN_PLACE = "in place"  # what the structure of a form in place begins with
 NOWHERE = rebind.Pattern.nothing()  # the pattern of kin that have none
 METAS, OTHER, SIZED, STRIDED = -2, -3, -4, -5  # what a part of a key is, unless it is metadata
 
@@ -170,12 +176,12 @@ def ids_of(shape: Any, numbers: dict[int, int]) -> tuple[int, ...]:
     return tuple([-1 if n == 1 else numbers.setdefault(n, len(numbers)) for n in shape])
 
 
-def derive(entry: Entry, key: Any) -> Form | None:
-    """A form for metadata that are new, from its kin; None if it has to be traced (see `note`)."""
+def derive(entry: Entry, key: Any, into: bool = False) -> Form | None:
+    """A form for metadata that are new, from its kin; None if it has to be traced (see `note`). into: one in place."""
     found = signature(entry, key)
     if found is None:
         return None
-    kin = entry.kin.get(found[0])
+    kin = entry.kin.get((IN_PLACE, *found[0]) if into else found[0])
     if kin is None:
         return None
     extents = found[1]
@@ -195,6 +201,8 @@ def note(key: Any, form: Form) -> tuple[Kin, list[int]] | None:
     if found is None:
         return None
     structure, extents = found
+    if form.into >= 0:
+        structure = (IN_PLACE, *structure)
     table = form.entry.kin
     kin = table.get(structure)
     if kin is None:

@@ -204,7 +204,9 @@ def _search(sequence: T, input: T, right: bool) -> Any:
     if not n or not numel(shape):
         return map_("copy", low)
     high = expand(const(n, int64), shape)
-    for _ in range(n.bit_length()):
+    for _ in range(
+        next(k for k in range(64) if n < 1 << k)
+    ):  # by comparisons: of a symbol they are conditions
         mid = map_("idiv", map_("add", low, high), const(2, int64))
         at = map_("min", mid, const(n - 1, int64))
         dims: list[int | None] = list(range(a.ndim)) if a.ndim > 1 else [None]

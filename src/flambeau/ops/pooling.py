@@ -90,6 +90,7 @@ def _max_back(
     node="MaxPool2DWithIndicesBackward0",
     results=("result", "indices"),
     grad={"self": _max_back},
+    sized="out",
 )
 def _max_pool(self: T, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Any:
     shape = (*self.shape[:2], *out)
@@ -189,6 +190,7 @@ def in_tiles(x: Val, tiles: Sizes) -> Val:
     no_out=True,
     node="AvgPool2DBackward0",
     grad={"self": _avg_back},
+    sized="out",
 )
 def _avg_pool(
     self: T, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, count: str, divisor: int

@@ -144,17 +144,17 @@ def _seed(state: Tensor, seed: int) -> None:
     _seed_op(state, seed)
 
 
-@op(method=False, function=False)
+@op(method=False, function=False, sized="shape")
 def _draw1(state: T, kind: str, shape: tuple[int, ...], dtype: dtype, a: N, bits: int = 0) -> Any:
     return drawn(kind, state, shape, dtype, a, bits=bits)
 
 
-@op(method=False, function=False)
+@op(method=False, function=False, sized="shape")
 def _draw2(state: T, kind: str, shape: tuple[int, ...], dtype: dtype, a: N, b: N, bits: int = 0) -> Any:
     return drawn(kind, state, shape, dtype, a, b, bits=bits)
 
 
-@op(method=False, function=False)
+@op(method=False, function=False, sized="shape")
 def _draw0(state: T, kind: str, shape: tuple[int, ...], dtype: dtype) -> Any:
     return drawn(kind, state, shape, dtype)
 

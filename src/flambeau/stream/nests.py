@@ -225,7 +225,9 @@ class NestBuilder:
             return v[2], {}
         if v[0] == "num":
             number = self.numbers[v[2]]
-            return (int(number[1]), {}) if type(number) is tuple else None
+            if type(number) is not tuple:
+                return None
+            return number[1] if isinstance(number[1], int) else int(number[1]), {}  # it may be a symbol
         if v[0] != "map" or v[1] not in ("add", "sub") or v[2] != "i64":
             return None
         a, b = self.line(v[3]), self.line(v[4])

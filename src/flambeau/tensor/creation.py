@@ -146,9 +146,9 @@ def new_empty_strided(
     )
 
 
-@op(method=False, function=False)
-def _arange(count: int, start: N, step: N, dtype: dtypes.dtype) -> Any:
-    i = index_((count,), 0)
+@op(method=False, function=False, sized="size")
+def _arange(size: tuple[int, ...], start: N, step: N, dtype: dtypes.dtype) -> Any:
+    i = index_(size, 0)
     if dtype.is_floating_point:
         wide = dtypes.float64 if dtype.itemsize >= 4 else dtypes.float32
         return cast(map_("add", cast(start, wide), map_("mul", cast(i, wide), cast(step, wide))), dtype)
@@ -189,12 +189,13 @@ def arange(
     whole = all(isinstance(v, int) for v in (start, end, step))
     d = dtype or (dtypes.int64 if whole else dtypes.default_dtype())
     count = max(0, -((start - end) // step) if whole else math.ceil((end - start) / step))
-    t = _arange(count, start, step, d)
+    t = _arange((count,), start, step, d)
     return into(out, t) if out is not None else finish(t, requires_grad)
 
 
-@op(method=False, function=False, stepwise=True)
-def _linspace(start: N, end: N, steps: int, dtype: dtypes.dtype) -> Any:
+@op(method=False, function=False, stepwise=True, sized="size")
+def _linspace(start: N, end: N, size: tuple[int, ...], dtype: dtypes.dtype) -> Any:
+    (steps,) = size
     d = dtype if dtype.is_floating_point else dtypes.float64
     a, b = cast(start, d), cast(end, d)
     if steps == 1:
@@ -225,7 +226,7 @@ def linspace(
     if steps < 0:
         fail(RuntimeError, f"linspace: number of steps must be non-negative; got {steps}")
     start, end = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
-    t = _linspace(float(start), float(end), int(steps), dtype or dtypes.default_dtype())
+    t = _linspace(float(start), float(end), (int(steps),), dtype or dtypes.default_dtype())
     return into(out, t) if out is not None else finish(t, requires_grad)
 
 
