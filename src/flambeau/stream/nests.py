@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..loop.recipes.accumulate import LANES
-from ..loop.recipes.analysis import Analysis, Nest, dependencies, expensive
+from ..loop.recipes.analysis import Nest, analysis, dependencies, expensive
 from ..loop.recipes.nest import CHUNK, chunk_count, partials
 from ..loop.recipes.tile import across, room
 from ..shapes import numel
@@ -514,7 +514,7 @@ class NestBuilder:
     def single_pass(self) -> bool:
         """Whether no element is needed after the first reduction."""
         classes = tuple((a.type, a.mode, a.alias, tuple(min(s, 1) for s in a.strides)) for a in self.accesses)
-        facts = Analysis(Nest("row", 0, len(self.group.extents), tuple(self.values), classes, (), ""))
+        facts = analysis(Nest("row", 0, len(self.group.extents), tuple(self.values), classes, (), ""))
         full = {i for i, depth in enumerate(facts.depth) if depth == 2}
         late = {i for i in full if facts.pass_[i]}
         takes = any(v[0] in ("take", "index") for v in self.values)
@@ -532,7 +532,7 @@ class NestBuilder:
             for a, row in zip(self.accesses, columns)
         )
         trial = Nest(mode, kept, reduced, tuple(self.values), classes, tuple(self.stores), "")
-        facts = Analysis(trial)
+        facts = analysis(trial)
         later: set[int] = set()
         for p in range(1, max(facts.pass_, default=0) + 1):
             todo = [v for v, acc in self.stores if facts.pass_[v] == p and facts.depth[v] == 2]

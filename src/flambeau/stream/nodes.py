@@ -123,6 +123,9 @@ class Builder:
         self.used: list[PBuf] = []  # since then, by rows of lists
         self.by_sid: dict[int, PBuf] = {}
         self.seen: dict[Any, PNode] = {}
+        self.shared: dict[
+            Any, dict[int, PBuf]
+        ] = {}  # what rows of lists compute of the same numbers, by node
         self.homes: dict[int, PBuf] = {}  # in whose memory others lie: see overwrite.py
         self.held: Container[int] = ()  # slots of operands that outlive the program
         self.written: set[int] = set()  # slots that are written in place: their storages are nobody else's
@@ -181,8 +184,18 @@ class Builder:
             own = [operands[i] for i in numbers]
             self.used += [buf for buf, _ in own]
             made: dict[int, PBuf] = {}
-            for node in part.nodes:
-                self.node(node, own, made, form)
+            key = (part.like or part, *[own[i][0].id for i in part.numbers])
+            shared = self.shared.get(key)
+            if shared is None:
+                for node in part.nodes:
+                    self.node(node, own, made, form)
+                self.shared[key] = {n: made[id(part.nodes[n].outs[0])] for n in of_numbers(part)}
+                continue
+            for n, node in enumerate(part.nodes):
+                if n in shared:
+                    made[id(node.outs[0])] = shared[n]
+                else:
+                    self.node(node, own, made, form)
 
     def forget(self) -> None:
         """The launches are made: let go of the nodes, which are much more than what the launches need of them."""
@@ -193,7 +206,7 @@ class Builder:
                 buf.reads, buf.writes = Accesses(), Accesses()
         self.bufs[self.old :] = [b for b in new if b.sid >= 0]
         self.old, self.used = len(self.bufs), []
-        self.nodes, self.seen = [], {}
+        self.nodes, self.seen, self.shared = [], {}, {}
 
     def node(self, g: GNode, operands: list[tuple[PBuf, int]], made: dict[int, PBuf], form: Any) -> None:
         """Add one node of a form, or find its equal."""
@@ -242,6 +255,16 @@ class Builder:
             buf, offslot = operands[src]
             return PVal(buf, v.shape, v.strides, v.off, offslot)
         return PVal(made[id(v.buf)], v.shape, v.strides, v.off)
+
+
+def of_numbers(part: Any) -> list[int]:
+    """The nodes of a row that compute numbers of numbers: they are the same for all rows."""
+    found: dict[Any, int] = {}
+    for n, node in enumerate(part.nodes):
+        sources = [v.buf.src for v in node.ins]
+        if node.kind in ("const", "map") and all(s in part.numbers or s in found for s in sources):
+            found[node] = n
+    return list(found.values())
 
 
 def opaque_writes(node: Any) -> tuple[int, ...]:

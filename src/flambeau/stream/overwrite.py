@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..loop.recipes.analysis import Analysis, Nest, dependencies
+from ..loop.recipes.analysis import Nest, analysis, dependencies
 from .lifetimes import Lives, size_of
 from .nodes import PBuf
 
@@ -91,7 +91,7 @@ def follows(nest: Nest, value: int, old: int) -> bool:
 
 def in_time(nest: Nest, value: int, old: int) -> bool:
     """No later pass over the elements reads the input again: not for a reduction, nor for another result."""
-    facts, reading = Analysis(nest), computed_from(nest, old)
+    facts, reading = analysis(nest), computed_from(nest, old)
     last = max(facts.pass_)
     uses = [(v[2], facts.pass_[v[2]]) for v in nest.values if v[0] == "reduce"]
     uses += [(v, last if nest.accesses[a][1] == "rw" else facts.pass_[v]) for v, a in nest.stores]

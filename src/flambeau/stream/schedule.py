@@ -143,7 +143,9 @@ class Scheduler:
                 if item is not None:
                     found[v.buf.id] = item
                     todo.append(item[1])
-        hint = self.latest(node) if found else None
+        if not found:
+            return None
+        hint = self.latest(node)
         waiting = [waited for _, waited in sorted(found.values(), key=lambda item: item[0])]
         floors, latest = self.floors([*waiting, node])
         self.keep_less(waiting, floors, latest)
@@ -175,10 +177,12 @@ class Scheduler:
         latest: dict[int, int] = {}
         for node in nodes:
             group = self.latest(node)
-            own = -1 if group is None else group.index
-            latest[id(node)] = max([own, *(latest.get(v.buf.id, -1) for v in node.ins)])
+            last = -1 if group is None else group.index
+            for v in node.ins:
+                last = max(last, latest.get(v.buf.id, -1))
+            latest[id(node)] = last
             for out in node.outs:
-                latest[out.id] = latest[id(node)]
+                latest[out.id] = last
         floors: dict[int, int] = {}
         for node in reversed(nodes):
             after = latest[id(node)]
@@ -315,22 +319,50 @@ class Scheduler:
     ) -> tuple[Group | None, tuple[int, ...]]:
         """(the group that a node fits best, its axes), or (None, ()). floor: see `settle`."""
         latest = self.latest(node)
-        domain = self.domain(node)
-        recent = self.recent.get(domain)
-        candidates = [latest, hint, recent if recent is not None and self.related(node, recent) else None]
-        for group in candidates:
-            if (
-                group is None
-                or group.opaque is not None
-                or len(group.nodes) >= MAX_NODES
-                or len(group.buffers) >= MAX_BUFFERS
-                or self.is_early(node, group, floor)
-            ):
-                continue
-            at = self.fits(node, group)
-            if at is not None:
+        for group in (latest, hint):
+            at = self.room(node, group, floor)
+            if group is not None and at is not None:
                 return group, at
+        recent = self.recent.get(self.domain(node))
+        if recent is not None and recent is not latest and recent is not hint and self.related(node, recent):
+            at = self.room(node, recent, floor)
+            if at is not None:
+                return recent, at
         return None, ()
+
+    def room(self, node: PNode, group: Group | None, floor: int) -> tuple[int, ...] | None:
+        """The axes of a node in a group that it may join, or None. floor: see `settle`."""
+        if (
+            group is None
+            or group.opaque is not None
+            or len(group.nodes) >= MAX_NODES
+            or len(group.buffers) >= MAX_BUFFERS
+            or self.is_early(node, group, floor)
+        ):
+            return None
+        at = self.beside(node, group) if node.kind == "map" else None
+        return self.fits(node, group) if at is None else at
+
+    def beside(self, node: PNode, group: Group) -> tuple[int, ...] | None:
+        """The usual case of `fits`: the axes of a scalar operation on whole values of a group, which lie alike there,
+        and on memory that nobody writes; None: `fits` has to find out."""
+        at: tuple[int, ...] | None = None
+        for v in node.ins:
+            buf = v.buf
+            if buf.inline:
+                continue
+            if buf.writes:
+                return None
+            if buf.group is not group:
+                if buf.group is not None and buf.group.index > group.index:
+                    return None
+            elif v.off or v.offslot >= 0 or v.shape != buf.shape or v.strides != buf.strides:
+                return None
+            elif at is None:
+                at = buf.at
+            elif at != buf.at:
+                return None
+        return at
 
     def related(self, node: PNode, group: Group) -> bool:
         """Whether they share memory: what has nothing in common is better a kernel of its own, which others share."""

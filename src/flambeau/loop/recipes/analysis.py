@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ..ir import MATH1, MATH2
@@ -64,6 +65,12 @@ class Analysis:
         if nest.mode in ("map", "tile"):
             return {nest.kept - 1, nest.kept - 2 if nest.few else -1} if nest.kept else set()
         return set(range(nest.kept, nest.kept + nest.reduced))
+
+
+@lru_cache(maxsize=1024)
+def analysis(nest: Nest) -> Analysis:
+    """The analysis of a nest: planning asks for that of the same one again and again."""
+    return Analysis(nest)
 
 
 def dependencies(v: tuple[Any, ...]) -> tuple[int, ...]:
