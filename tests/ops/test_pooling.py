@@ -50,6 +50,28 @@ def test_gradients_of_gradients() -> None:
     assert torch.autograd.gradcheck(f, (x,)) and torch.autograd.gradgradcheck(f, (x,))
 
 
+def test_the_largest_in_wide_tiles() -> None:
+    """Windows of rows of 16 elements and more that share out the image: values, places and gradients are PyTorch's."""
+    reference = pytest.importorskip("torch")
+    a = np.round(np.random.default_rng(1).standard_normal((2, 3, 12, 64)) * 2).astype(np.float32)
+    a[0, 0, 3, 3] = a[0, 0, 5, 8] = a[0, 1, 11, 63] = np.nan
+    a[1, 1], a[1, 2, :6] = -np.inf, 5
+    made = []
+    for t in (torch, reference):
+        P, results = t.nn.functional, []
+        x = t.tensor(a).requires_grad_()
+        for y, size in ((x, (3, 2)), (x.transpose(0, 1), (2, 4)), (x[:, :, ::2, 16:], (1, 3))):
+            results += P.adaptive_max_pool2d(y, size, return_indices=True)
+        results += P.max_pool2d(x, (4, 32), return_indices=True)
+        results += P.max_pool1d(x.flatten(1, 2), 16, return_indices=True)
+        results += P.adaptive_max_pool3d(x, (3, 2, 2), return_indices=True)
+        weight = [t.arange(float(r.numel())).reshape(tuple(r.shape)) + 1 for r in results[::2]]
+        loss = sum([(r.nan_to_num(0, 0, 0) * w).sum() for r, w in zip(results[::2], weight)])
+        made.append([*[r.detach().numpy() for r in results], t.autograd.grad(loss, x)[0].numpy()])
+    for got, want in zip(*made, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
 def test_the_largest_of_all() -> None:
     """Windows that are the whole image, however it is asked for and in either order of memory: of equal elements the
     first, of several NaN the last."""

@@ -97,6 +97,10 @@ def _max_pool(self: T, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, d
     whole = not taps or (taps == tuple(self.shape[2:]) and not any(padding) and dilation == (1,) * len(out))
     if whole and numel(out) == 1 and numel(self.shape):
         return largest_of_all(self, shape)
+    plain = dilation in ((), (1,) * len(out)) and not channels_innermost(self)
+    tiles = tiling(self.shape[2:], out, taps, stride, padding, "taps", WIDE_LARGEST) if plain else ()
+    if tiles:
+        return largest_in_tiles(self, tiles, shape)
     y, index = windows(
         "max",
         (self,),
@@ -113,14 +117,34 @@ def largest_of_all(x: Val, shape: Sizes) -> tuple[Val, Val]:
     x = innermost(x) if last else ordered(x, False)
     planes = (*x.shape[:2], numel(x.shape[2:]))
     x = x.view_as(planes, (*x.strides[:2], x.strides[-1]), x.off)
-    best, at = reduced("max", x, (2,), True), index_(planes, 2)
+    best, found = largest(x, index_(planes, 2), (2,), planes[2])
+    strides = image_strides(shape, last)
+    return best.view_as(shape, strides, best.off), found.view_as(shape, strides, found.off)
+
+
+def largest(x: Val, at: Val, axes: Sizes, end: int) -> tuple[Val, Val]:
+    """(the largest elements along axes, their places, which `at` gives, in order and below `end`), with axes of 1."""
+    best = reduced("max", x, axes, True)
     hit = map_("eq", x, best, out=bool_)
-    found = reduced("min", map_("select", hit, at, const(planes[2], int64)), (2,), True)
+    found = reduced("min", map_("select", hit, at, const(end, int64)), axes, True)
     if x.dtype.is_floating_point:
         lost = map_("ne", x, x, out=bool_)
-        nan = reduced("max", map_("select", lost, at, const(-1, int64)), (2,), True)
+        nan = reduced("max", map_("select", lost, at, const(-1, int64)), axes, True)
         found = map_("select", map_("lt", nan, const(0, int64), out=bool_), found, nan)
-    strides = image_strides(shape, last)
+    return best, found
+
+
+def largest_in_tiles(x: Val, tiles: Sizes, shape: Sizes) -> tuple[Val, Val]:
+    """The same for windows that share out the planes."""
+    tiled = in_tiles(x, tiles)
+    at: Any = const(0, int64)
+    for d, (n, k) in enumerate(zip(x.shape[2:], tiles)):
+        above, inside = (index_(tiled.shape, 2 + 2 * d + e) for e in (0, 1))
+        line = map_("add", map_("mul", above, const(k, int64)), inside)
+        at = map_("add", map_("mul", at, const(n, int64)), line) if d else line
+    axes = tuple(3 + 2 * d for d in range(len(tiles)))
+    best, found = largest(tiled, at, axes, numel(x.shape[2:]))
+    strides = image_strides(shape, False)
     return best.view_as(shape, strides, best.off), found.view_as(shape, strides, found.off)
 
 
@@ -155,15 +179,18 @@ def _max_pool_back(
 
 
 WIDE = 4  # elements of a row of a window from which on windows that tile are reduced as any axes are
+WIDE_LARGEST = 16  # the same for maxima, whose places are found, too
 
 
-def tiling(shape: Any, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, count: str) -> Sizes:
-    """The extents of windows that are wide and share out the input without rest, else ()."""
+def tiling(
+    shape: Any, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, count: str, least: int = WIDE
+) -> Sizes:
+    """The extents of windows whose rows have at least so many elements and that share out the input, else ()."""
     if 0 in out or numel(out) == 1 or count == "given" or any(padding) or (taps and taps != stride):
         return ()
     size = taps or tuple(n // m for n, m in zip(shape, out))
     exact = all(k * m == n for k, m, n in zip(size, out, shape))
-    return tuple(size) if exact and size[-1] >= WIDE else ()
+    return tuple(size) if exact and size[-1] >= least else ()
 
 
 def _avg_back(
