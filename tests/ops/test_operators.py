@@ -38,3 +38,10 @@ def test_refused() -> None:
     assert not hasattr(x, "__cuda_array_interface__")
     with pytest.raises(NotImplementedError, match="__torch_function__"):
         torch.Tensor.__torch_dispatch__(None, ())
+
+
+def test_plus_is_the_tensor_itself() -> None:
+    x = torch.ones(3, requires_grad=True)
+    assert +x is x and torch.positive(x) is x and x.positive() is x
+    with pytest.raises(RuntimeError, match="bool tensor is not supported"):
+        torch.positive(x > 0)

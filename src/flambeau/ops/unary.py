@@ -10,7 +10,7 @@ from ..dtypes import bool_, default_dtype, int64
 from ..errors import fail
 from ..stream import gradient, pairs
 from ..stream.graph import Val, cast, const, map_
-from .entry import NONE, T, op
+from .entry import NONE, T, composite, op
 from .rules import unsupported
 
 
@@ -268,10 +268,12 @@ def builtin_abs(n: int) -> int:
     return n if n >= 0 else -n
 
 
-@op(inplace=True, grad={"self": lambda grad: grad})
-def positive(self: T) -> Any:
-    """+x."""
-    return map_("copy", self)
+@composite()
+def positive(input: Any) -> Any:
+    """+x: x itself."""
+    if input.dtype is bool_:
+        fail(RuntimeError, "positive: The `+` operator, on a bool tensor is not supported.")
+    return input
 
 
 def predicate(name: str, doc: str, test: Callable[[Val], Val]) -> Any:
