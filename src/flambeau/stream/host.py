@@ -78,13 +78,6 @@ def from_bytes(data: np.ndarray | bytes, d: dtype, shape: Sequence[int]) -> Tens
     return fresh_tensor(st, fresh_meta(tuple(shape), d))
 
 
-def lasting(data: np.ndarray) -> Tensor:
-    """A tensor of an array that is kept for other calls: not one of inference mode, in whatever mode it is made."""
-    t = from_data(data)
-    t._ver = None
-    return t
-
-
 def infer_dtype(data: Any) -> dtype | None:
     """The dtype of Python data: that of its numbers, the highest category of all."""
     kind = -1

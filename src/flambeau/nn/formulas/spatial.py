@@ -8,7 +8,6 @@ from typing import Any
 
 import flambeau as torch
 
-from ...stream.host import lasting
 from ..functional.pooling import per_dim
 from ..functional.table import ops
 
@@ -168,8 +167,10 @@ def _readers(length: int, count: int, scale: float | None, align: bool, mode: st
 
 @functools.lru_cache(maxsize=64)
 def _tables_of(*key: Any) -> tuple[Tensor, ...]:
-    """What `_taps_of` and `_readers` give, as tensors."""
-    return tuple([lasting(a) for a in (*_taps_of(*key), *_readers(*key))])
+    """What `_taps_of` and `_readers` give, as tensors, which other calls may save for a gradient."""
+    with torch.inference_mode(False):
+        arrays = (*_taps_of(*key), *_readers(*key))
+        return tuple([torch.tensor(a.tolist(), dtype=getattr(torch, a.dtype.name)) for a in arrays])
 
 
 @functools.lru_cache(maxsize=16)
