@@ -205,7 +205,7 @@ def convolved(c: Call) -> Any:
     return made.reshape(made.shape[0], size, -1, *made.shape[2:]).transpose(0, 1)
 
 
-@rule("_max_pool", "_avg_pool")
+@rule("_max_pool", "_avg_pool", "_enlarged")
 def pooled(c: Call) -> Any:
     """Samples as images."""
     return as_samples(c.run(self=c.whole("self").flatten(0, 1)), c.level.size)

@@ -1,15 +1,20 @@
-"""Patches of images, and patches added up into images: each is the other's gradient; images made larger by copies."""
+"""Patches of images, and patches added up into images; images enlarged, and made smaller by sums: each is the other's
+gradient."""
 
 from __future__ import annotations
 
 import itertools
 from typing import Any
 
-from ..shapes import contiguous_strides, numel
-from ..stream.graph import Val, blank, empty, map_, store
-from .entry import FUNCTIONS, T, op
+from ..dtypes import float32
+from ..shapes import contiguous_strides, image_strides, numel
+from ..stream.graph import Val, blank, cast, empty, map_, ordered, store
+from .elementwise import channels_innermost
+from .entry import T, op
+from .pooling import in_tiles
 
 Pair = tuple[int, int]
+Sizes = tuple[int, ...]
 
 
 @op(
@@ -72,26 +77,40 @@ def phase(image: Val, patches: Val, taps: list[list[int]], first: Pair, step: Pa
         store(into, total)
 
 
-def _shrunk(grad: Any, form: Any, dim: int, times: tuple[int, ...]) -> Any:
-    """What the copies of each element add up to."""
-    n = len(times)
-    if dim == 1:  # channels innermost
-        grad = grad.permute(0, n + 1, *range(1, n + 1))
-    out = tuple([size // k for size, k in zip(grad.shape[2:], times)])
-    total = FUNCTIONS["_avg_pool"](grad, out, times, times, (0,) * n, "given", 1)
-    return total.permute(0, *range(2, n + 2), 1) if dim == 1 else total
+@op(
+    method=False,
+    node="UpsampleNearest2DBackward0",
+    grad={"self": lambda grad, factors: _added_tiles(grad, factors)},
+)
+def _enlarged(self: T, factors: Sizes) -> Any:
+    """(N, C, ...) -> (N, C, ...): each element in place of a tile of elements."""
+    shape = (*self.shape[:2], *[n * k for n, k in zip(self.shape[2:], factors)])
+    result = empty(shape, self.dtype, image_strides(shape, channels_innermost(self)))
+    if numel(shape):
+        store(in_tiles(result, factors), in_tiles(self, (1,) * len(factors)))
+    return result
 
 
-@op(method=False, node="UpsampleNearest2DBackward0", grad={"self": _shrunk})
-def _magnified(self: T, dim: int, times: tuple[int, ...]) -> Any:
-    """Each element `times` over along as many dimensions as there are numbers, from `dim` on."""
-    times = (*(1,) * dim, *times, *(1,) * (self.ndim - dim - len(times)))
-    out = empty(tuple(n * k for n, k in zip(self.shape, times)), self.dtype)
-    wide, steps, source = [], [], []
-    for n, k, s, t in zip(self.shape, times, self.strides, out.strides):
-        wide += [n, k] if k > 1 else [n]
-        steps += [t * k, t] if k > 1 else [t]
-        source += [s, 0] if k > 1 else [s]
-    if numel(out.shape):
-        store(out.view_as(tuple(wide), tuple(steps), 0), self.view_as(tuple(wide), tuple(source), self.off))
-    return out
+@op(
+    method=False,
+    function=False,
+    node="UpsampleNearest2DBackwardBackward0",
+    grad={"grad": lambda grad, factors: _enlarged(grad, factors)},
+)
+def _added_tiles(grad: T, factors: Sizes) -> Any:
+    """The sum of each tile: one dimension after the other from the last; halves in float32, rounded once."""
+    last, wide = channels_innermost(grad), float32 if grad.dtype.itemsize < 4 else grad.dtype
+    tiles = in_tiles(grad, factors)
+    shape, strides = (*tiles.shape[:2], *tiles.shape[2::2]), (*tiles.strides[:2], *tiles.strides[2::2])
+    steps = tiles.strides[3::2]
+
+    def total(off: int, dim: int) -> Val:
+        if dim == len(factors):
+            return cast(tiles.view_as(shape, strides, off), wide)
+        parts = [total(off + k * steps[dim], dim + 1) for k in range(factors[dim])]
+        found = parts[0]
+        for part in parts[1:]:
+            found = map_("add", found, part)
+        return found
+
+    return ordered(cast(total(tiles.off, 0), grad.dtype), last)

@@ -14,6 +14,7 @@ from ..functional.table import ops
 Tensor = Any
 ANTIALIASED = "antialiased "
 FEW_TAPS = 25  # of patches, up to which each is added as a slice
+TILE = 16  # elements of a tile that one element is enlarged to by a copy
 MANY = 12  # readers of one element up to which its gradient is gathered; beyond, it is scattered
 
 
@@ -24,20 +25,19 @@ def resize(
     if input.dtype == torch.uint8 and mode not in ("nearest", "nearest-exact"):
         real = resize(input.float(), size, mode, align_corners, scales, antialias)
         return real.round().clamp(0, 255).to(input.dtype)
-    last = torch.channels_last if input.dim() == 4 else torch.channels_last_3d
-    innermost = input.dim() > 3 and input.is_contiguous(memory_format=last) and not input.is_contiguous()
-    copied = innermost and mode in ("nearest", "nearest-exact")  # as they lie in memory
-    start = input.permute(0, *range(2, input.dim()), 1) if copied else input
-    result, first = start, 1 if copied else 2
     if min(size) <= 0 or 0 in input.shape[2:]:
         raise RuntimeError(
             f"Input and output sizes should be greater than 0, but got input (H: {list(input.shape[2:])}) output "
             f"(H: {list(size)})"
         )
-    times = [_times(n, k, s, mode) for n, k, s in zip(input.shape[2:], size, scales or (None,) * len(size))]
-    if all(times) and max(times) > 1:
-        result, size = ops._magnified(start, first, tuple(times)), []
-    elif copied and not input.requires_grad:
+    if (factors := _whole_factors(input, size, mode, scales)) is not None:
+        return ops._enlarged(input, factors)
+    last = torch.channels_last if input.dim() == 4 else torch.channels_last_3d
+    innermost = input.dim() > 3 and input.is_contiguous(memory_format=last) and not input.is_contiguous()
+    copied = innermost and mode in ("nearest", "nearest-exact")  # as they lie in memory
+    start = input.permute(0, *range(2, input.dim()), 1) if copied else input
+    result, first = start, 1 if copied else 2
+    if copied and not input.requires_grad:
         given = scales or [None] * len(size)
         lengths = zip(input.shape[2:], size, given, strict=True)
         walks = [_walk(_nearest(n, m, s, mode == "nearest-exact"), n) for n, m, s in lengths]
@@ -54,7 +54,7 @@ def resize(
             result = torch.matmul(turned, matrix.t()).transpose(first + d, -1)
         elif mode not in ("nearest", "nearest-exact"):
             result = _weighted(result, first + d, *key)
-        elif times[d] != 1:
+        elif _times(length, count, scale, mode) != 1:
             if input.requires_grad:
                 result = _weighted(result, first + d, *key)
             else:
@@ -97,6 +97,13 @@ def _times(length: int, count: int, scale: float | None, mode: str) -> int:
         if _nearest(length, count, scale, mode == "nearest-exact") == [i // times for i in range(count)]
         else 0
     )
+
+
+def _whole_factors(input: Tensor, size: list[int], mode: str, scales: Any) -> tuple[int, ...] | None:
+    """How often each element comes in each dimension, if that is the same for all; None for many or broken ones."""
+    given = scales or (None,) * len(size)
+    factors = tuple([_times(n, k, s, mode) for n, k, s in zip(input.shape[2:], size, given)])
+    return factors if 1 < math.prod(factors) <= TILE else None
 
 
 def _nearest(length: int, count: int, scale: float | None, exact: bool) -> list[int]:
