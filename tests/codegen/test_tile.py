@@ -27,7 +27,7 @@ def test_copies(type: str, shape: tuple[int, int]) -> None:
     """Rows with something behind them, lines that begin anywhere, and results around the caches where they may be."""
     n, m = shape
     rng = np.random.default_rng(0)
-    for gap, past in ((0, 1), (3, 1), (5, 0)):
+    for gap, past in ((0, 1), (3, 1), (5, 0), (2048 - n, 0)):  # the last one: rows that are copied first
         source = rng.integers(0, 100, (m, n + gap)).astype(NUMPY[type])
         out = np.full((n, m + gap), 77, NUMPY[type])
         kernel = turned((type, type), (("load", 0),), past)

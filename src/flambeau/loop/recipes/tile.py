@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 DEEP = 512  # elements of a tile along the axis that is read: long runs are fetched ahead
 LINE = 64  # bytes of a cache line
+ALIKE = 2048  # bytes between rows from which on 16 of them share too few places of the first cache
 SCRATCH = 48 << 10  # bytes that the rows kept in scratch may take
 
 
@@ -113,24 +114,38 @@ class Tile:
             self.row(everything, t, columns, None)
 
     def turn(self, t: Value, columns: tuple[Value, Value], deep: int) -> None:
-        """A block of what is read across, into scratch: the loads of one block stand together."""
-        lower, b = self.lower, self.b
-        for access, kept in self.kept.items():
-            staged = self.stage(access, t, columns) if deep > self.lanes else None
+        """A block of what is read across, into scratch."""
+        b = self.b
+        for access in self.kept:
             self.ahead(access, t + deep, columns)
-            with b.vfor("i", *columns, self.lanes) as i:
-                to = b.let(i - columns[0], "to")
-                if staged is None:
-                    lower.coords[self.axis], lower.coords[self.inner] = t, i
-                    source, at = lower.bufs[access], b.let(lower.address(access, hoisted=False), "at")
-                else:
-                    source, at = staged, b.let(to * self.block, "at")
-                for first in range(0, deep, self.lanes):
-                    row = b.let(at + first, "row") if first else at
-                    found = [b.let(source[row + u], "x") for u in range(self.lanes)]
-                    for u, x in enumerate(found):
-                        kept[to + (first + u) * self.side] = x
-            lower.coords.pop(self.inner, None)
+            if deep == self.lanes:
+                self.turned_from(None, access, t, columns, deep)
+                continue
+            step = self.lower.strides[access][self.inner] * SIZE[self.nest.accesses[access][0]]
+            with b.if_((step % ALIKE).eq(0)):
+                self.stage(access, t, columns)
+                self.turned_from(self.staged[access], access, t, columns, deep)
+            with b.else_():
+                self.turned_from(None, access, t, columns, deep)
+
+    def turned_from(
+        self, staged: Buffer | None, access: int, t: Value, columns: tuple[Value, Value], deep: int
+    ) -> None:
+        """The same out of memory, or of its copy: the loads of one block stand together."""
+        lower, b, kept = self.lower, self.b, self.kept[access]
+        with b.vfor("i", *columns, self.lanes) as i:
+            to = b.let(i - columns[0], "to")
+            if staged is None:
+                lower.coords[self.axis], lower.coords[self.inner] = t, i
+                source, at = lower.bufs[access], b.let(lower.address(access, hoisted=False), "at")
+            else:
+                source, at = staged, b.let(to * self.block, "at")
+            for first in range(0, deep, self.lanes):
+                row = b.let(at + first, "row") if first else at
+                found = [b.let(source[row + u], "x") for u in range(self.lanes)]
+                for u, x in enumerate(found):
+                    kept[to + (first + u) * self.side] = x
+        lower.coords.pop(self.inner, None)
 
     def ahead(self, access: int, t: Value, columns: tuple[Value, Value]) -> None:
         """Ask for the lines of the next block: so many rows at once are more than the processor sees through."""
@@ -140,8 +155,9 @@ class Tile:
             b.prefetch(lower.bufs[access], lower.address(access, hoisted=False), far=True)
         del lower.coords[self.inner]
 
-    def stage(self, access: int, t: Value, columns: tuple[Value, Value]) -> Buffer:
-        """A copy of what is read across, if a line is more than a block of lanes: each is asked for once."""
+    def stage(self, access: int, t: Value, columns: tuple[Value, Value]) -> None:
+        """A copy of what is read across, a line of each row: lines of such rows drive each other out of the cache
+        before all blocks of lanes in them were read."""
         lower, b, stage = self.lower, self.b, self.staged[access]
         with b.for_("r", *columns) as r:
             lower.coords[self.axis], lower.coords[self.inner] = t, r
@@ -149,7 +165,7 @@ class Tile:
             to = b.let((r - columns[0]) * self.block, "to")
             with b.vfor("c", 0, self.block, self.block) as c:
                 stage[to + c] = lower.bufs[access][at + c]
-        return stage
+        lower.coords.pop(self.inner, None)
 
     def row(self, everything: set[int], t: Value, columns: tuple[Value, Value], u: Value | None) -> None:
         """One row of a tile; u: which of the rows in scratch, if it is one of them."""
