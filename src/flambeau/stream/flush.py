@@ -198,7 +198,7 @@ def run_new(progress: Progress, slots: list[Any], pending: int) -> None:
     known = progress.known
     current().expect()
     now = Novelty.note(known.seen == 1)
-    single = known.single and known.code[0].kin is None
+    single = known.code[0].kin is None and known.single
     whole = single or (known.seen >= known.later and Novelty.plans(known, now, pending))
     known.first, known.last = known.first or now, now
     if not (whole and run_in_memory(known, slots, progress, single or Novelty.compiling())):
@@ -360,18 +360,18 @@ FREEING = 256 << 10  # bytes promised from which dead results are freed while in
 
 def run_units(known: Known, slots: list[Any], pending: int, progress: Progress) -> None:
     """Each instruction by the program of its own form, or several by that of a fragment."""
-    before = STATS["units"], STATS["runs"]
+    before = STATS.get("units", 0), STATS.get("runs", 0)
     if fragments.BUILTINS:
         run_pieces_natively(known, slots, progress, pending > FREEING)
     else:
         run_each(known, slots, progress, pending > FREEING)
-    known.size, known.calls = STATS["units"] - before[0], STATS["runs"] - before[1]
+    known.size, known.calls = STATS.get("units", 0) - before[0], STATS.get("runs", 0) - before[1]
 
 
 def run_each(known: Known, slots: list[Any], progress: Progress, freeing: bool) -> None:
     """The same, the instructions taken apart. freeing: dead results go at once."""
     lines = known.lines
-    STATS["units"] += len(lines)
+    STATS.add("units", len(lines))
     if len(lines) >= 8:
         fresh = sum([form.fresh for form, _ in lines])
         for form, _ in lines:
@@ -425,7 +425,7 @@ def run_pieces_natively(known: Known, slots: list[Any], progress: Progress, free
     is taken apart."""
     code = known.code
     known._promised, lines, words, fresh = fragments.BUILTINS["survey"](code, slots)
-    STATS["units"] += lines
+    STATS.add("units", lines)
     if lines >= 8 and fragments.learning(lines, fresh):
         fragments.learn(known.lines)
     piece, root, compiling = fragments.BUILTINS["piece"], fragments.ROOT, Novelty.compiling()
@@ -459,8 +459,8 @@ def run_pieces_natively(known: Known, slots: list[Any], progress: Progress, free
             at = stop
     finally:
         runs, launches = struct.unpack("=2q", tally)
-        STATS["runs"] += runs
-        STATS["launches"] += launches
+        STATS.add("runs", runs)
+        STATS.add("launches", launches)
 
 
 def run_apart(code: tuple[Any, ...], slots: list[Any], at: int, last: Any, progress: Progress) -> None:

@@ -33,13 +33,14 @@ class Novelty:
         """A key without a program came, a new one or not; the number of this flush."""
         cls.level += ((1.0 if new else 0.0) - cls.level) * 0.02
         cls.settled += new
-        planned = max(STATS["launches"] - cls.launches, 0)
+        launches = STATS["launches"]  # and what builtins have counted is added to all of them
+        planned = max(launches - cls.launches, 0)
         cls.earned += planned
         cls.unplanned *= 0.9 ** min(planned / cls.size, 100)
         cls.unplanned += (1 - cls.unplanned) * 0.1
-        cls.launches = STATS["launches"]
+        cls.launches = launches
         cls.flushes += 1
-        return cls.flushes + STATS["hits"]
+        return cls.flushes + STATS.get("hits", 0)
 
     @classmethod
     def ran(cls) -> None:
