@@ -82,6 +82,7 @@ def test_rows_share_what_is_computed_of_numbers(monkeypatch: pytest.MonkeyPatch)
         made = [nn.Parameter(torch.ones(5, 3)) for _ in range(n)]
         for p in made:
             p.grad = torch.ones_like(p)
+        torch.synchronize()
         numbers = 0
         torch.optim.RAdam(made, 0.01).step()
         counts.append(numbers)

@@ -446,7 +446,7 @@ FUNCTIONS: dict[str, Any] = {
     "zeros": factory(zeros, short=lambda size: filled(size, 0)),
     "ones": factory(ones, short=lambda size: filled(size, 1)),
     "arange": factory(
-        arange, short=lambda size: instruction(_arange, *size, 0, 1, dtypes.int64), numbers=True
+        arange, short=lambda size: instruction(_arange, size, 0, 1, dtypes.int64), numbers=True
     ),
     "zeros_like": factory(zeros_like, True, lambda meta: filled(meta.shape, 0, meta.dtype)),
     "ones_like": factory(ones_like, True, lambda meta: filled(meta.shape, 1, meta.dtype)),
