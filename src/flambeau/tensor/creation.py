@@ -113,6 +113,13 @@ def blank(size: tuple[int, ...]) -> Any:
     return fresh_meta(size, dtypes.default_dtype())
 
 
+def uninitialised(meta: Any) -> Tensor:
+    """A tensor of such memory; a captured call takes it anew in each replay."""
+    if LOCAL.s.capture is not None:
+        return _full(tuple(meta.shape), 0, meta.dtype)  # type: ignore[no-any-return]
+    return fresh_tensor(new_storage(meta.nbytes), meta)
+
+
 def empty_strided(
     size: Any, stride: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, **rest: Any
 ) -> Tensor:
@@ -450,7 +457,7 @@ FUNCTIONS: dict[str, Any] = {
     ),
     "zeros_like": factory(zeros_like, True, lambda meta: filled(meta.shape, 0, meta.dtype)),
     "ones_like": factory(ones_like, True, lambda meta: filled(meta.shape, 1, meta.dtype)),
-    "empty": factory(empty, short=blank, run=lambda found: fresh_tensor(new_storage(found.nbytes), found)),
+    "empty": factory(empty, short=blank, run=uninitialised),
     **{f.__name__: factory(f) for f in (OPS["full"], empty_strided, empty_permuted)},
     **{f.__name__: factory(f) for f in (linspace, logspace, eye, tensor, scalar_tensor)},
     **{name: factory(tri_indices(name)) for name in ("tril_indices", "triu_indices")},

@@ -42,7 +42,7 @@ def factory(
             if found is not None:
                 return run(found)
         S = LOCAL.s
-        if S.trace is None and (S.modes or (like and type(args[0]) not in PLAIN)):
+        if S.modes and S.trace is None:
             result = modes.offer(S, made, args, args, options)
             if result is not modes.NOT_HANDLED:
                 return result
