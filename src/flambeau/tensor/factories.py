@@ -28,7 +28,8 @@ def factory(
 ) -> Callable[..., Any]:
     """A constructor as it is published. like: without device=, the tensor is made where the first argument is.
 
-    short, run: what makes calls without options short. numbers: a size is given as numbers only."""
+    short, run: what makes calls without options short (run: None where it may not be). numbers: a size is given as
+    numbers only."""
     sizes, metas, name = Sizes(), dict[Any, Any](), fn.__name__
 
     @functools.wraps(fn)
@@ -39,8 +40,9 @@ def factory(
                 found = metas.get(x._meta) if type(x) in PLAIN and not LOCAL.s.depth else None
             else:
                 found = sizes.look(args) if not numbers or type(args[0]) is int else None
-            if found is not None:
-                return run(found)
+            result = None if found is None else run(found)
+            if result is not None:
+                return result
         S = LOCAL.s
         if S.modes and S.trace is None:
             result = modes.offer(S, made, args, args, options)

@@ -13,8 +13,9 @@ from ..ops.elementwise import into
 from ..ops.entry import FUNCTIONS as OPS
 from ..ops.random import Generator, default_generator, draw, fresh
 from ..ops.sizes import instruction
+from ..ops.sizes import run as commit
 from ..shapes import is_contiguous
-from ..stream.value import Tensor
+from ..stream.value import LOCAL, Tensor
 from .creation import finish, shape_of
 from .factories import factory
 
@@ -47,9 +48,19 @@ def drawn(kind: str, shape: tuple[int, ...], d: Any, values: tuple[float, float]
     return OPS["view_as_complex"](fresh(kind, (*shape, 2), d.part, values, generator))
 
 
+def batched() -> bool:
+    """Whether a vmap is under way, which may want other numbers for each sample."""
+    return bool(getattr(LOCAL.s, "vmaps", None))
+
+
+def run_draw(found: Any) -> Any:
+    """Record such an instruction, where the state of the default generator is what it draws from."""
+    return None if batched() else commit(found)
+
+
 def short_draw(kind: str, size: Any, d: Any) -> Any:
     """The instruction that draws from the default generator, for calls without options; None for complex numbers."""
-    if not d.is_floating_point or 0 in size:
+    if not d.is_floating_point or 0 in size or batched():
         return None
     return instruction(*draw(kind, tuple(size), d, (0.0, 1.0), None))
 
@@ -196,13 +207,23 @@ def set_rng_state(new_state: Tensor) -> None:
 
 FUNCTIONS: dict[str, Any] = {
     "Generator": Generator,
-    "rand": factory(rand, short=lambda size: short_draw("uniform", size, dtypes.default_dtype())),
-    "randn": factory(randn, short=lambda size: short_draw("normal", size, dtypes.default_dtype())),
+    "rand": factory(
+        rand, short=lambda size: short_draw("uniform", size, dtypes.default_dtype()), run=run_draw
+    ),
+    "randn": factory(
+        randn, short=lambda size: short_draw("normal", size, dtypes.default_dtype()), run=run_draw
+    ),
     "rand_like": factory(
-        sampler_like("rand_like", rand), True, lambda meta: short_draw("uniform", meta.shape, meta.dtype)
+        sampler_like("rand_like", rand),
+        True,
+        lambda meta: short_draw("uniform", meta.shape, meta.dtype),
+        run=run_draw,
     ),
     "randn_like": factory(
-        sampler_like("randn_like", randn), True, lambda meta: short_draw("normal", meta.shape, meta.dtype)
+        sampler_like("randn_like", randn),
+        True,
+        lambda meta: short_draw("normal", meta.shape, meta.dtype),
+        run=run_draw,
     ),
     **{f.__name__: factory(f) for f in (randint, randperm, normal)},
     "randint_like": factory(randint_like, like=True),
