@@ -13,7 +13,7 @@ from typing import Any
 
 from ..dtypes import META
 from ..errors import fail
-from ..stream.value import ABSENT, LOCAL, NUMBERS, Stream, absent_tensor
+from ..stream.value import ABSENT, LOCAL, NO_DATA, NUMBERS, Stream, absent_tensor
 
 
 def results(S: Stream, form: Any, operands: tuple[Any, ...]) -> Any:
@@ -21,7 +21,7 @@ def results(S: Stream, form: Any, operands: tuple[Any, ...]) -> Any:
     if S.capture is not None:
         S.capture.end("a tensor on the device meta is used")
     if form.into >= 0 and operands[form.into]._st.info is not ABSENT:
-        raise NotImplementedError("Cannot copy out of meta tensor; no data!")
+        raise NotImplementedError(NO_DATA)
     if S.place is None and form.name != "copy":
         refuse_others(form.name, operands)
     made = [absent_tensor(tuple(m.shape), m.strides, m.dtype, off, nbytes) for m, off, nbytes in form.outs]
@@ -58,6 +58,6 @@ def on(t: Any, where: Any) -> Any:
     from .elementwise import clone
 
     if t._meta.device is META:
-        raise NotImplementedError("Cannot copy out of meta tensor; no data!")
+        raise NotImplementedError(NO_DATA)
     with placed(where):
         return clone(t)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .value import ABSENT, LOCAL, STREAMS, Storage
+from .value import ABSENT, LOCAL, NO_DATA, STREAMS, Storage
 
 
 def pointer(t: Any) -> int:
@@ -20,7 +20,7 @@ def pointer(t: Any) -> int:
         settle(st)
     if st.info is not None:
         if st.info is ABSENT:
-            raise NotImplementedError("Cannot copy out of meta tensor; no data!")
+            raise NotImplementedError(NO_DATA)
         if st.info.poison is not None:
             raise st.info.poison.with_traceback(None)
     return st.ptr + t._off * t._meta.dtype.itemsize

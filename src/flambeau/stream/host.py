@@ -22,11 +22,11 @@ from .access import pointer
 from .backend import current
 from .storages import BUILTINS, fresh
 from .value import (
-    ABSENT,
     LOCAL,
     Storage,
     StorageInfo,
     Tensor,
+    absent_storage,
     absent_tensor,
     fresh_meta,
     fresh_tensor,
@@ -53,9 +53,7 @@ def check_device(device: Any, name: str = "tensor") -> Any:
 def new_storage(nbytes: int) -> Storage:
     """Memory of nbytes on the current device."""
     if LOCAL.s.place is not None:
-        st = Storage(nbytes)
-        st.info = ABSENT
-        return st
+        return absent_storage(nbytes)
     home = _lists.get(nbytes)
     if home is not None:
         return BUILTINS.get("fresh", fresh)(home, nbytes, nbytes)  # type: ignore[no-any-return]

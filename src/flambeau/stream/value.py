@@ -201,6 +201,14 @@ class _Absent(StorageInfo):
 
 
 ABSENT = _Absent()
+NO_DATA = "Cannot copy out of meta tensor; no data!"
+
+
+def absent_storage(nbytes: int) -> Storage:
+    """A storage on the device meta."""
+    st = Storage(nbytes)
+    st.info = ABSENT
+    return st
 
 
 def absent_tensor(shape: Shape, strides: Shape, d: dtype, off: int = 0, nbytes: int | None = None) -> Tensor:
@@ -208,9 +216,7 @@ def absent_tensor(shape: Shape, strides: Shape, d: dtype, off: int = 0, nbytes: 
     meta = intern_meta(tuple(shape), tuple(strides), d, META)
     if nbytes is None:
         nbytes = extent_bytes(shape, strides, off) * d.itemsize
-    st = Storage(nbytes)
-    st.info = ABSENT
-    return fresh_tensor(st, meta, off)
+    return fresh_tensor(absent_storage(nbytes), meta, off)
 
 
 class Extras:

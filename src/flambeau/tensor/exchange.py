@@ -25,6 +25,7 @@ from ..stream.value import (
     Storage,
     StorageInfo,
     Tensor,
+    absent_storage,
     absent_tensor,
     fresh_meta,
     fresh_tensor,
@@ -328,8 +329,7 @@ def copied_storage(self: Tensor, memo: dict[int, Any]) -> Storage:
     st = self._st
     found = memo.get(id(st))
     if found is None and st.info is ABSENT:
-        found = memo[id(st)] = Storage(st.nbytes)
-        found.info = ABSENT
+        found = memo[id(st)] = absent_storage(st.nbytes)
     if found is None:
         from ..stream.backend import current
 
