@@ -98,6 +98,15 @@ def test_a_default_device():
     assert not torch.zeros(2).is_meta and torch.get_default_device() == torch.device("cpu")
 
 
+@pytest.mark.parametrize("antialias", [False, True])
+def test_what_is_kept_between_calls_is_not_made_on_a_default_device(antialias):
+    x, how = torch.ones(1, 1, 40, 40), {"size": 3, "mode": "bilinear", "antialias": antialias}
+    with torch.device("meta"):
+        first = F.interpolate(x, **how)
+    assert torch.allclose(first, torch.ones(3)) and torch.allclose(F.interpolate(x, **how), torch.ones(3))
+    assert F.interpolate(x.to("meta"), **how).is_meta
+
+
 @pytest.mark.parametrize(
     ("error", "text", "call"),
     [

@@ -49,7 +49,7 @@ def resize(
         how = ANTIALIASED + mode if antialias else mode
         key = (length, count, scale, bool(align_corners), how, input.dtype == torch.float64)
         if antialias and max(len(_taps_of(*key)[0]), len(_readers(*key)[0])) > MANY:
-            matrix = torch.tensor(_matrix(*key)).to(input.device, input.dtype)
+            matrix = torch.tensor(_matrix(*key), device=input.device).to(input.dtype)
             turned = result.transpose(first + d, -1)
             result = torch.matmul(turned, matrix.t()).transpose(first + d, -1)
         elif mode not in ("nearest", "nearest-exact"):
@@ -174,10 +174,12 @@ def _readers(length: int, count: int, scale: float | None, align: bool, mode: st
 
 @functools.lru_cache(maxsize=64)
 def _tables_of(*key: Any) -> tuple[Tensor, ...]:
-    """What `_taps_of` and `_readers` give, as tensors, which other calls may save for a gradient."""
+    """What `_taps_of` and `_readers` give, as tensors with bytes, which other calls may save for a gradient."""
     with torch.inference_mode(False):
         arrays = (*_taps_of(*key), *_readers(*key))
-        return tuple([torch.tensor(a.tolist(), dtype=getattr(torch, a.dtype.name)) for a in arrays])
+        return tuple(
+            [torch.tensor(a.tolist(), dtype=getattr(torch, a.dtype.name), device="cpu") for a in arrays]
+        )
 
 
 @functools.lru_cache(maxsize=16)
