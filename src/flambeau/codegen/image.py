@@ -15,6 +15,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ..heap import for_ever
+
 MAGIC = b"flambeau image 1\n"
 _HEADER = struct.Struct(
     "<5I"
@@ -181,7 +183,7 @@ def load(image: bytes) -> dict[str, int] | None:
     memory[size : size + stored] = image[body + code : body + code + stored]
     memory[size + stored - 8 * len(needs) : size + stored] = struct.pack(f"<{len(needs)}Q", *addresses)
     view = (ctypes.c_char * len(memory)).from_buffer(memory)
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(view))  # for ever: threads may be in it when the process ends
+    for_ever(view)
     start = ctypes.addressof(view)
     protect = ctypes.CDLL(None).mprotect
     protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from ..heap import for_ever
+
 COUNT, TYPE, SIZE, ITEMS = (
     0,
     8,
@@ -366,16 +368,13 @@ class _Method(ctypes.Structure):
     ]
 
 
-_kept: list[Any] = []
-
-
 def builtin(name: str, function: int, flags: int, context: Any = None) -> Callable[..., Any]:
     """A builtin function of the code at an address, whose first parameter is `context`."""
     new = ctypes.pythonapi.PyCFunction_NewEx
     new.restype = ctypes.py_object
     new.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
     method = _Method(name.encode(), function, flags, None)
-    _kept.append(method)  # it must live as long as the builtin
+    for_ever(method)
     made: Callable[..., Any] = new(ctypes.addressof(method), None if context is None else id(context), None)
     return made
 
@@ -387,7 +386,7 @@ def method(cls: type, name: str, function: int, doc: str | None = None) -> Any:
     new.argtypes = [ctypes.py_object, ctypes.c_void_p]
     text = f"{name}($self, /)\n--\n\n{doc}".encode() if doc else None
     definition = _Method(name.encode(), function, NOARGS, text)
-    _kept.append(definition)
+    for_ever(definition)
     return new(cls, ctypes.addressof(definition))
 
 
@@ -395,5 +394,5 @@ def set_objects(address: int, objects: Sequence[Any]) -> None:
     """Fill the table of objects of a module, which live for ever."""
     table = (ctypes.c_void_p * len(objects)).from_address(address)
     for i, x in enumerate(objects):
-        _kept.append(x)
+        for_ever(x)
         table[i] = id(x)

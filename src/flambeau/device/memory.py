@@ -20,6 +20,7 @@ from typing import Any
 
 from .. import config
 from ..errors import OutOfMemoryError, TooLargeError, fail
+from ..heap import for_ever
 from . import limits
 
 ALIGN = 64
@@ -306,9 +307,7 @@ def _mapping(size: int) -> int:
         area = mmap.mmap(-1, length)
     else:
         area = mmap.mmap(-1, length, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    ctypes.pythonapi.Py_IncRef(
-        ctypes.py_object(area)
-    )  # daemon threads may run in it until the process is gone
+    for_ever(area)
     base = ctypes.addressof(ctypes.c_char.from_buffer(area))
     ptr = (base + HUGE - 1) & -HUGE
     if config.huge_pages and hasattr(mmap, "MADV_HUGEPAGE"):

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import config
-from . import limits, memory, native, threads
+from . import cpython, limits, memory, native, threads
 
 
 class Pool:
@@ -159,19 +159,6 @@ def _sleep() -> tuple[str, list[int]]:
     return sleep.choose()
 
 
-class _MethodDef(ctypes.Structure):
-    _fields_ = [
-        ("name", ctypes.c_char_p),
-        ("function", ctypes.c_void_p),
-        ("flags", ctypes.c_int),
-        ("doc", ctypes.c_char_p),
-    ]
-
-
-_METH_O = 0x0008
-_kept: list[Any] = []
-
-
 def _builtin(pool: Pool, function: int) -> Callable[[int], int] | None:
     """`flambeau_call` as a builtin function, cheaper than a ctypes call; None where Python is not CPython."""
     names = ("PyLong_AsVoidPtr", "PyEval_SaveThread", "PyEval_RestoreThread", "PyLong_FromLongLong")
@@ -179,15 +166,9 @@ def _builtin(pool: Pool, function: int) -> Callable[[int], int] | None:
         for i, name in enumerate(names):
             address = ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value
             pool._set(native.PYTHON + 8 * i, address or 0)
-        make = ctypes.pythonapi.PyCFunction_NewEx
     except AttributeError:
         return None
-    make.restype = ctypes.py_object
-    make.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
-    method = _MethodDef(b"run", function, _METH_O, None)
-    _kept.append(method)  # it must live as long as the builtin
-    made: Callable[[int], int] = make(ctypes.addressof(method), None, None)
-    return made
+    return cpython.builtin("run", function, cpython.ONE)
 
 
 POOL = Pool()
