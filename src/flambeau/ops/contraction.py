@@ -171,7 +171,8 @@ def _input_grad(grad: Any, weight: Any) -> Any:
 def _weight_grad(grad: Any, input: Any) -> Any:
     if grad.ndim == 1:
         return grad.unsqueeze(1) * input.unsqueeze(0)
-    return mm(_mt(grad.reshape(-1, grad.shape[-1])), input.reshape(-1, input.shape[-1]))
+    rows = numel(grad.shape[:-1])
+    return mm(_mt(grad.reshape(rows, grad.shape[-1])), input.reshape(rows, input.shape[-1]))
 
 
 @op(

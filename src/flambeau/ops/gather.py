@@ -192,7 +192,8 @@ def take_along_dim(input: Any, indices: Any, dim: Any = None, *, out: Any = None
 
 def _embedding_back(grad: Any, indices: Any, padding_idx: int, scale_grad_by_freq: bool, form: Any) -> Any:
     shape = base_shape(form)
-    flat, rows = indices.reshape(-1), grad.reshape((-1, shape[1]))
+    flat = indices.reshape(-1)
+    rows = grad.reshape((numel(indices.shape), shape[1]))
     if scale_grad_by_freq:
         ones = FUNCTIONS["full"](tuple(flat.shape), 1, dtype=grad.dtype)
         counts = FUNCTIONS["index_add"](zeros((shape[0],), grad), 0, flat, ones)

@@ -272,6 +272,9 @@ def derived(kin: Kin, key: Any, extents: list[int], outs: Any = None) -> Form:
     first = kin.first
     form: Form = new_object(Form)
     form.arity, form.args, form.checks, form.diff = first.arity, first.args, first.checks, first.diff
+    if first.entry.sized >= 0 and first.args[1]:  # a gradient formula may name the shape
+        names, values = first.args
+        form.args = names, tuple([key[i] if i == first.entry.sized else v for i, v in enumerate(values)])
     form.effects, form.entry, form.into, form.name = first.effects, first.entry, first.into, first.name
     form.slots, form.structure, form.writes = first.slots, first.structure, first.writes
     if outs is not None:

@@ -440,14 +440,9 @@ def plan(
     if kind == "max_back" and not few:
         k, s, d, inside, adaptive = (1, 1, 1), (1, 1, 1), (1, 1, 1), True, False
     area = size[0] * size[1] * size[2]
-    whole = last and k == size
-    if (
-        not last
-        and kind[:3] == "avg"
-        and k == size
-        and not any(p)
-        and _whole(size, three(strides[2:], 0), kind)
-    ):
+    plane = k == size and not adaptive
+    whole = last and plane
+    if not last and kind[:3] == "avg" and plane and not any(p) and _whole(size, three(strides[2:], 0), kind):
         kind, k, s = kind.replace("avg", "mean"), (1, 1, 1), (1, 1, 1)
         divisor = divisor if count == "given" else area
     lanes = 16 if SIZE[dtype] <= 4 else 8
