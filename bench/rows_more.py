@@ -43,6 +43,7 @@ def register(case: Callable[[str, int, Make], None], given: Callable[..., Any]) 
         rows(n, of)
         orders(n, of)
         windows(n, of)
+        several_axes(n, of)
         several(label, n, case, given)
 
 
@@ -82,6 +83,30 @@ def orders(n: int, of: Callable[..., None]) -> None:
         for order in ((3, 2, 1, 0), (0, 2, 3, 1), (0, 3, 1, 2), (0, 2, 1, 3)):
             f = lambda torch, x, o=order: x.permute(*o).contiguous()
             of(f"permuted {''.join(map(str, order))} {dtype}", 2 * size * n, four, f, dtype, kind)
+
+
+def several_axes(n: int, of: Callable[..., None]) -> None:
+    """Sums over neighbouring dimensions: of short ones, of images, and with channels innermost in memory."""
+    filters = (n // 256 // 8, 256, 3, 3)
+    for name in ("sum", "var", "amax", "norm"):
+        f: Callable[..., Any] = lambda torch, x, k=name: getattr(x, k)()
+        of(f"{name} of filters 3 x 3", 4 * 9 * n // 8, filters, f)
+    for dims in ((2, 3), (1, 2, 3), (0, 1), (0, 2, 3)):
+        f = lambda torch, x, d=dims: x.sum(d)
+        of(f"sum of filters 3 x 3 over {dims}", 4 * 9 * n // 8, filters, f, back=True)
+    for side in (7, 14, 56):
+        shape = (max(1, n // 64 // side // side), side, side, 64)
+        for label, dims in (
+            ("all", (0, 1, 2, 3)),
+            ("1, 2, 3", (1, 2, 3)),
+            ("2, 3", (2, 3)),
+            ("0, 2, 3", (0, 2, 3)),
+        ):
+            f = lambda torch, x, d=dims: x.permute(0, 3, 1, 2).sum(d)
+            of(f"sum {label} channels last {side} x {side}", 4 * n, shape, f)
+    of("sum of a product by columns", 4 * n, (n // 1024, 1024), lambda torch, x: (x * x[0]).sum())
+    of("sum of a product by rows", 4 * n, (n // 1024, 1024), lambda torch, x: (x * x[:, :1]).sum())
+    of("sum of a matrix transposed", 4 * n, (1024, n // 1024), lambda torch, x: x.t().sum())
 
 
 def windows(n: int, of: Callable[..., None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 from typing import Any
 
 from ..loop.ir import FLOATS
@@ -25,6 +26,28 @@ def merged(
                 continue
         axes.append((n, a))
     return axes
+
+
+def removed(at: Sequence[int], dims: Collection[int]) -> tuple[tuple[int, ...], ...]:
+    """The axes that a reduction over `dims` removes, outermost first; at: the axis of each dimension, -1 if it is 1.
+    Dimensions that lie next to each other are one long one: they share a tuple."""
+    found: list[list[int]] = []
+    last = False
+    for d, a in enumerate(at):
+        if a < 0:
+            continue
+        if d in dims:
+            if last:
+                found[-1].append(a)
+            else:
+                found.append([a])
+        last = d in dims
+    return tuple(map(tuple, found))
+
+
+def as_one(strides: Sequence[int], axes: Sequence[tuple[int, int]]) -> bool:
+    """Whether these (extent, axis) are walked as one by an access with these strides."""
+    return all(strides[a] == strides[b] * n for (_, a), (n, b) in pairwise(axes))
 
 
 def orderless(values: Sequence[tuple[Any, ...]]) -> bool:

@@ -271,6 +271,7 @@ def nest_names(
     for i, v in enumerate(nest.values):
         if v[0] == "take":
             names += [f"{n}{i}_{k}" for k in range(len(v[2])) for n in ("e", "t")]
+    names += [f"n{nest.kept + nest.reduced + k}" for k in range(nest.within)]
     used = {v[2]: v[1] for v in nest.values if v[0] == "num"}
     numbers = {f"c{k}": (sid, "d" if used[k] == "f64" else "q") for k, sid in enumerate(bound.numbers)}
     return {f"p{i}": b for i, b in enumerate(bound.bufs)}, dict(zip(names, bound.ints)), numbers

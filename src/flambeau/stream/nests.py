@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from ..loop.recipes.accumulate import LANES
@@ -15,6 +16,7 @@ from .axes import merged, orderless
 from .bundles import PLAIN, bundles, classed, few, long_last, read_here_alone
 from .nodes import Group, PBuf, PNode, PVal, alignment
 from .sharing import parts, weight, work
+from .within import give_turned, reduced_axes, touched, walk, ways
 
 AROUND = 48 << 20  # bytes read and written that no cache holds until they are wanted again;
 ACROSS = 24 << 20  # of a map that reads across: what it reads takes more of the caches
@@ -288,26 +290,23 @@ class NestBuilder:
 
     def finish(self, given: tuple[int, ...] | None = None) -> Bound:
         """Order the axes (as `given`, if it is) and put nest and arguments together."""
-        group = self.group
         kept, reduced = self.order_axes()
         self.relate_aliases()
         axes, points = self.in_order(self.merge(kept), reduced, given)
         if not axes and not reduced and self.one_of_many():
             axes = [(1, -1)]
-        removed = self.merge(reduced) if orderless(self.values) else [(group.extents[a], a) for a in reduced]
+        removed, within = reduced_axes(self, reduced)
         reduced = [a for _, a in removed]
         extents = [e for e, _ in axes + removed]
-        columns = [
-            [acc.strides[a] if a >= 0 else 1 for _, a in axes] + [acc.strides[a] for a in reduced]
-            for acc in self.accesses
-        ]
-        renumber = {a: k for k, (_, a) in enumerate(axes)} | {a: len(axes) + k for k, a in enumerate(reduced)}
+        columns = [walk(acc.strides, axes, removed, within) for acc in self.accesses]
+        renumber = {a: k for k, (_, a) in enumerate(axes + removed + within)}
         self.values = [("index", renumber[v[1]]) if v[0] == "index" else v for v in self.values]
         mode = self.mode(len(axes), len(reduced), columns, extents)
-        mode = self.across(extents, len(axes)) if mode == "col" else mode
+        mode = self.across(extents, len(axes), bool(within)) if mode == "col" else mode
         bound = Bound()
         stash = self.stash(mode, len(axes), len(reduced), columns, extents)
-        mode = self.short(extents, columns, len(axes), bool(stash)) if mode == "row" else mode
+        if mode == "row" and not within:
+            mode = self.short(extents, columns, len(axes), bool(stash))
         self.keep_values(stash, mode, extents, columns, bound, len(axes))
         rows = [
             (a.type, "rw" if k in stash.values() else a.mode, a.alias) for k, a in enumerate(self.accesses)
@@ -318,6 +317,7 @@ class NestBuilder:
         together = self.bundles(columns, lane, stash.values()) if extents else []
         classes, numbers = classed(rows, columns, lane, {k for some in together for k in some}, points)
         ints += numbers + [n for v in sorted(self.take_ints) for pair in self.take_ints[v] for n in pair]
+        ints += [e for e, _ in within]
         mode = self.crossed(mode, tuple(classes), extents, len(axes))
         bound.work = work(extents, -1 if mode in ALONG else len(axes) - 1, self.values)
         bound.nest = Nest(
@@ -333,19 +333,19 @@ class NestBuilder:
             self.past(mode, extents, len(axes)),
             tuple(together),
             points if mode == "map" else 0,
+            len(within),
+            *(ways(self, extents, columns, within) if mode == "row" and within else ()),
         )
         for _, types in partials(bound.nest):
             bound.scratch.extend((type, chunk_count(extents)) for type in types)
         bound.extents, bound.axes = tuple(extents), tuple(a for _, a in axes)
         bound.parts = parts(bound, mode, columns)
+        give_turned(bound, within)
         bound.bufs = [(acc.buf, acc.off, acc.offslot) for acc in self.accesses]
         bound.modes = tuple(acc.mode for acc in self.accesses)
         bound.ints, bound.numbers, bound.checks = ints, self.numbers, self.checks
         bound.title = self.title()
-        bound.bytes = sum(
-            numel([e for e, s in zip(extents, strides) if s]) * acc.buf.dtype.itemsize
-            for acc, strides in zip(self.accesses, columns)
-        )
+        bound.bytes = touched(self.accesses, columns, extents + [e for e, _ in within])
         return bound
 
     def one_of_many(self) -> bool:
@@ -378,11 +378,7 @@ class NestBuilder:
             lead = next(iter(rows + loads), lead)
         if lead is not None and len(kept) > 1:
             kept.sort(key=lambda a: -lead.strides[a] if lead.strides[a] else -(2**62))
-        reduced: list[int] = []
-        for node, at in group.nodes:
-            if node.kind == "reduce":
-                reduced = [at[d] for d in node.attrs if at[d] >= 0]
-                break
+        reduced = [a for some in group.order for a in some]
         if lead is not None and len(reduced) > 1 and orderless(self.values):
             reduced.sort(key=lambda a: -lead.strides[a] if lead.strides[a] else -(2**62))
         return kept, reduced
@@ -427,7 +423,8 @@ class NestBuilder:
             return "row"
         inner_row = inner_col = 0
         close_row, close_col = (
-            {k for some in self.bundles(columns, lane) for k in some} for lane in (-1, kept - 1)
+            {k for some in self.bundles(columns, lane) for k in some}
+            for lane in (kept + reduced - 1, kept - 1)
         )
         long = extents[kept - 1] >= LANES
         for k, (acc, strides) in enumerate(zip(self.accesses, columns)):
@@ -436,7 +433,8 @@ class NestBuilder:
             if acc.mode == "w" and not any(strides[kept:]):
                 continue
             size = 1 if any(strides[kept:]) else 0
-            inner_row += size * (strides[-1] in (0, 1) or k in close_row)
+            lanes = strides[kept + reduced - 1] or strides[-1]  # of the innermost axis, or the last within it
+            inner_row += size * (lanes in (0, 1) or k in close_row)
             inner_col += size * (strides[kept - 1] in (0, 1) or k in close_col)
         return "col" if inner_col > inner_row else "row"
 
@@ -491,11 +489,11 @@ class NestBuilder:
             return 0
         return AROUND // max(each, 1) if kept == 1 else int(extents[-1] >= ROW)
 
-    def across(self, extents: list[int], kept: int) -> str:
+    def across(self, extents: list[int], kept: int, within: bool) -> str:
         """ "brief" for few rows of simple elements, "wide" for many columns and not too few rows, else "col"."""
         rows, plain = numel(extents[kept:]), all(v[0] != "reduce" or v[1][:3] != "arg" for v in self.values)
         near = rows <= BRIEF or (rows < 64 and extents[kept - 1] <= NEAR)
-        if plain and near and weight(self.values) <= SIMPLE:
+        if plain and near and not within and weight(self.values) <= SIMPLE:
             return "brief"
         plain = plain and all(v[0] != "take" for v in self.values)
         plain = plain and self.reductions() <= FEW
@@ -532,6 +530,7 @@ class NestBuilder:
             for a, row in zip(self.accesses, columns)
         )
         trial = Nest(mode, kept, reduced, tuple(self.values), classes, tuple(self.stores), "")
+        trial = replace(trial, within=len(columns[0]) - len(extents) if columns else 0)
         facts = analysis(trial)
         later: set[int] = set()
         for p in range(1, max(facts.pass_, default=0) + 1):
@@ -577,7 +576,7 @@ class NestBuilder:
         homeless = [v for v, home in stash.items() if home < 0]
         if not homeless:
             return
-        strides, step = [0] * len(extents), 1
+        strides, step = [0] * len(columns[0]), 1
         lanes = [] if mode in ALONG else [kept - 1]
         for a in lanes + [a for a in reversed(range(len(extents))) if a not in lanes]:
             strides[a] = step

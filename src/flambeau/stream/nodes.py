@@ -108,7 +108,7 @@ class Group:
             tuple[PNode, tuple[int, ...]]
         ] = []  # with the axis of each dimension of the node's shape
         self.buffers: set[int] = set()
-        self.order: tuple[int, ...] = ()  # the reduced axes, outermost first
+        self.order: tuple[tuple[int, ...], ...] = ()  # the reduced axes, outermost first: see axes.removed
         self.checked = self.fixed = self.loads = False  # loads: it reads memory
 
 

@@ -13,6 +13,7 @@ The work is linear in the number of nodes.
 from __future__ import annotations
 
 from ..shapes import numel
+from .axes import removed
 from .lifetimes import size_of, temporary
 from .nodes import Group, PBuf, PNode, PVal, alignment, opaque_writes
 from .order import Proofs
@@ -415,13 +416,10 @@ class Scheduler:
     def admits(self, node: PNode, group: Group, axis: list[int], level: int) -> bool:
         """Whether a node may join a group at these axes."""
         if node.kind == "reduce":
-            order = tuple([axis[d] for d in node.attrs if axis[d] >= 0])
-            removed = frozenset(order)
-            if level != 2 or not removed or group.order not in ((), order):
+            order = removed(axis, node.attrs)
+            if level != 2 or not order or group.order not in ((), order):
                 return False  # the order of a reduction is that of its own dimensions
-            if group.reduced is None:
-                return not group.fixed
-            return group.reduced == removed
+            return group.reduced is not None or not group.fixed
         if node.kind == "take" and (node.ins[0].buf.group is group or group.index <= self.stored):
             return False
         if node.kind == "take" and node.ins[0].buf.writes:
@@ -514,9 +512,9 @@ class Scheduler:
         if node.kind == "take":
             self.check(group)
         if node.kind == "reduce":
-            order = tuple([at[d] for d in node.attrs if at[d] >= 0])
+            order = removed(at, node.attrs)
             if order:
-                group.reduced, group.order = frozenset(order), order
+                group.reduced, group.order = frozenset(a for some in order for a in some), order
             kept = [a for d, a in enumerate(at) if d not in node.attrs]
             out = node.outs[0]
             out.group, out.at, out.level = group, tuple(kept), 1

@@ -44,7 +44,7 @@ BUDGET = {
     "loop": 11000,
     "codegen": 4450,
     "device": 3200,
-    "stream": 7150,
+    "stream": 7250,
     "ops": 17600,
     "autograd": 1700,
     "tensor": 2950,

@@ -92,24 +92,28 @@ class Lanes:
         type = v[4] if arg else v[3]
         return ("f32" if type in ("f16", "bf16") else type, *(["i64"] if arg else []))
 
-    def add(self, x: Value, position: Value) -> None:
-        """Take one more element; position: where it stands, for argmax and argmin."""
+    def add(self, x: Value, position: Value, only: Value | None = None) -> None:
+        """Take one more element; position: where it stands, for argmax and argmin; only: the lanes that do."""
         b = self.b
+
+        def put(register: Any, value: Value) -> None:
+            register.set(value if only is None else select(only, value, register.get()))
+
         if self.apart:
             x, old = b.let(x.cast(self.work)), self.acc.get()
-            self.acc.set(select(x > old if self.kind == "max" else x < old, x, old))
+            put(self.acc, select(x > old if self.kind == "max" else x < old, x, old))
             join = "and" if self.kind == "max" else "or"
-            self.signs.set(op(join, self.signs.get(), x.bitcast(self.bits)))
-            self.unordered.set(select(x.ne(x), x, self.unordered.get()))
+            put(self.signs, op(join, self.signs.get(), x.bitcast(self.bits)))
+            put(self.unordered, select(x.ne(x), x, self.unordered.get()))
             return
         if not self.arg:
-            self.acc.set(op(self.kind, self.acc.get(), x.cast(self.work)))
+            put(self.acc, op(self.kind, self.acc.get(), x.cast(self.work)))
             return
         x = x.cast(self.work)
         old, at = self.acc.get(), self.at.get()
         better = b.let(beats(self.kind, x, old) | at.eq(const("i64", 2**62)))
-        self.at.set(select(better, position, at))
-        self.acc.set(select(better, x, old))
+        put(self.at, select(better, position, at))
+        put(self.acc, select(better, x, old))
 
     def tree(self) -> Any:
         """The lanes of this register as one value (two for argmax: value and position)."""

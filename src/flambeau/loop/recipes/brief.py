@@ -37,7 +37,7 @@ class Brief(Columns):
 
         def walk(first: Value, step: int, sums: dict[int, Lanes], stores: list[tuple[int, int]]) -> None:
             def point(row: Value) -> None:
-                lower.coords[last] = row
+                lower.enter(row)
                 lower.scopes.append({})
                 lower.element(list(sums), stores, p)
                 for r, lanes in sums.items():
@@ -54,7 +54,8 @@ class Brief(Columns):
                             point(b.let(row + k, "rk"))
                 with b.for_("r", rest, hi, step) as row:
                     point(row)
-                for a in range(nest.kept, last + 1):
+                lower.leave()
+                for a in range(nest.kept, last):
                     lower.coords.pop(a, None)
 
         def tree(some: list[int], lane: int, apart: int) -> dict[int, Lanes]:

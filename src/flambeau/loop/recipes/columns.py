@@ -126,7 +126,7 @@ class Columns:
                     self.lanes(r, lane).clear()
 
         def point(row: Value, o: Value, lane: Value) -> None:
-            lower.coords[last] = row
+            lower.enter(row)
             lower.scopes.append({})
             lower.element(list(totals), stores, p)
             for r in totals:
@@ -148,7 +148,8 @@ class Columns:
                         point(b.let(row + k, "rk"), o, lane + k * LANES)
             with b.for_("r", rest, hi) as row:
                 point(row, o, lane_of(row))
-            for a in range(nest.kept, last + 1):
+            lower.leave()
+            for a in range(nest.kept, last):
                 lower.coords.pop(a, None)
         for r, total in totals.items():
             total.fold(Lanes.across([self.lanes(r, const("i64", k * LANES)) for k in range(LANES)]))

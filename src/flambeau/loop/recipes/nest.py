@@ -10,10 +10,10 @@ A nest has kept axes and reduced axes, and values in order of dependence. Seven 
     "brief" the same for few rows of simple elements: brief.py
     "wide" the same for many columns, as many rows at a time as a tile of columns has accumulators in scratch: wide.py
 
-The order of a reduction does not depend on the schedule. The reduced axes are, in order, (outer..., inner). Chunks are
-max(1, 32768 // inner) outer points by 32768 inner points; within a chunk, lane l of 16 takes the inner points l, l+16,
-... of each outer point in turn; the lanes combine as a balanced tree; the chunks are folded in order, sums and products
-of floats in float64.
+The order of a reduction does not depend on the schedule. Reduced dimensions that are neighbours in the shape are one
+axis, whatever their strides; these are, in order, (outer..., inner). Chunks are max(1, 32768 // inner) outer points by
+32768 inner points; within a chunk, lane l of 16 takes the inner points l, l+16, ... of each outer point in turn; the
+lanes combine as a balanced tree; the chunks are folded in order, sums and products of floats in float64.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from .analysis import Analysis, Nest, closure, dependencies
 from .batch import Batch
 from .brief import Brief
 from .columns import Columns
+from .stretches import Turned, across, scratch, stretches
 from .tile import Tile
 from .wide import Wide
 
@@ -85,6 +86,8 @@ class _Lower:
         self.scopes: list[dict[int, Value]] = [{}]
         self.coords: dict[int, Value] = {}
         self.base: dict[int, Value] = {}
+        self.turned: dict[int, Buffer] = {}  # rows of accesses: see stretches.py
+        self.only: Value | None = None  # lanes that there are, of a vector that begins before the elements do
 
     def declare_buffers(self) -> None:
         """The parameters come in this order: buffers, scratch of chunk results, extents and strides, numbers."""
@@ -93,6 +96,8 @@ class _Lower:
         for i, (type, mode, alias, _) in enumerate(nest.accesses):
             self.bufs.append(b.buf(f"p{i}", type, mode, alias or i in alike))
         self.partial = {i: [b.buf("w", t, "rw") for t in types] for i, types in partials(nest)}
+        if nest.turned and nest.turned[-1]:
+            self.turned = {k: b.buf("turned", nest.accesses[k][0], "rw") for k in across(nest)}
 
     def declare_integers(self) -> None:
         b, nest = self.b, self.nest
@@ -108,6 +113,7 @@ class _Lower:
         for i, v in enumerate(nest.values):
             if v[0] == "take":
                 self.taken[i] = [(b.integer(f"e{i}_{k}"), b.integer(f"t{i}_{k}")) for k in range(len(v[2]))]
+        self.extents += [b.integer(f"n{axes + k}") for k in range(nest.within)]
 
     def declare_numbers(self) -> None:
         b = self.b
@@ -150,6 +156,8 @@ class _Lower:
     def compute_load(self, i: int, access: int) -> Value:
         """A load, with those of its bundle: they are one in machine code."""
         b, bundle = self.b, self.bundle_of(access)
+        if self.only is not None and self.facts.depth[i] == 2:
+            return b.let(self.bufs[access].load(self.address(access), self.only), "x")
         loads = {v[1]: j for j, v in enumerate(self.nest.values) if v[0] == "load"}
         if len(bundle) < 2 or not all(a in loads for a in bundle):
             return b.let(self.bufs[access][self.address(access)], "x")
@@ -167,8 +175,8 @@ class _Lower:
         b, values = self.b, {access: self.get(v) for v, access in stores}
         for access, value in values.items():
             bundle = self.bundle_of(access)
-            if not all(a in values for a in bundle):
-                b.store(self.bufs[access], self.address(access), value)
+            if self.only is not None or not all(a in values for a in bundle):
+                b.store(self.bufs[access], self.address(access), value, self.only)
             elif access == bundle[0]:
                 at = self.address(access)
                 for u, a in enumerate(bundle):
@@ -182,12 +190,16 @@ class _Lower:
             k = self.get(idx)
             code = self.code + i + 1 + (which << 20)
             if v[3]:  # negative ones count from the end
-                b.check((k >= -extent) & (k < extent), code, k, position)
+                b.check(self.unless_ahead((k >= -extent) & (k < extent)), code, k, position)
                 k = b.let(select(k < 0, k + extent, k), "k")
             else:
-                b.check((k >= 0) & (k < extent), code, k, position)
+                b.check(self.unless_ahead((k >= 0) & (k < extent)), code, k, position)
             where = where + (k if one else k * stride)
-        return b.let(self.bufs[v[1]][where], "x")
+        return b.let(self.bufs[v[1]].load(where, self.only), "x")
+
+    def unless_ahead(self, good: Value) -> Value:
+        """A condition on lanes that there are."""
+        return good if self.only is None else good | ~self.only
 
     def linear(self) -> Value:
         total: Value = const("i64", 0)
@@ -239,6 +251,8 @@ class _Lower:
                 for i, access in nest.stores:
                     b.store(self.bufs[access], self.address(access), self.get(i))
             return
+        if nest.turned and not self.turned:
+            self.turned = scratch(self)
         if nest.split == "chunks":
             self.shared_chunks(everything)
             return
@@ -381,6 +395,23 @@ class _Lower:
     def full(self, access: int) -> bool:
         return any(c != 0 for c in self.nest.accesses[access][3][self.nest.kept :])
 
+    def enter(self, at: Value) -> None:
+        """Be at a point of the innermost reduced axis."""
+        b, last = self.b, self.nest.kept + self.nest.reduced - 1
+        self.coords[last] = rest = at
+        if self.nest.within:
+            for a in range(last + self.nest.within, last + 1, -1):
+                quotient = b.let(rest // self.extents[a], "q")
+                self.coords[a] = b.let(rest - quotient * self.extents[a], "i")
+                rest = quotient
+            self.coords[last + 1] = rest
+
+    def leave(self) -> None:
+        """Be at none."""
+        last = self.nest.kept + self.nest.reduced - 1
+        for a in range(last, last + self.nest.within + 1):
+            self.coords.pop(a, None)
+
     def work(self, p: int) -> tuple[list[int], list[tuple[int, int]]]:
         """The reductions and the stores of elements that belong to pass p."""
         nest, facts = self.nest, self.facts
@@ -418,7 +449,7 @@ class _Lower:
         b = self.b
         loads, keeps = self.stash_of(p)
         for v, access in loads.items():
-            self.scopes[-1][v] = b.let(self.bufs[access][self.address(access)], "k")
+            self.scopes[-1][v] = b.let(self.bufs[access].load(self.address(access), self.only), "k")
         for v in self.takes_of(p):
             self.get(v)
         for r in reduces:
@@ -488,15 +519,24 @@ class _Lower:
         lanes = {r: Lanes(b, nest.values[r], LANES) for r in reduces}
         with b.for_("ro", olo, ohi) as o:
             self.outer_reduced(o)
-            with b.vfor("r", lo, hi, LANES) as r:
-                self.coords[inner] = r
-                self.scopes.append({})
+
+            def point(r: Value, given: dict[int, Value]) -> None:
+                self.scopes.append(given)
                 self.element(reduces, stores, p)
                 for k in reduces:
                     position = o * self.extents[inner] + r if nest.reduced > 1 else r
-                    lanes[k].add(self.get(nest.values[k][2]), position)
+                    lanes[k].add(self.get(nest.values[k][2]), position, self.only)
                 self.scopes.pop()
-            del self.coords[inner]
+
+            if nest.turned:
+                Turned(self).body(lo, hi, point)
+            elif nest.stretches:
+                stretches(self, lo, hi, point)
+            else:
+                with b.vfor("r", lo, hi, LANES) as r:
+                    self.enter(r)
+                    point(r, {})
+            self.leave()
             for a in range(nest.kept, inner):
                 del self.coords[a]
         return lanes
@@ -528,7 +568,7 @@ class _Lower:
     def chunk_bounds(self) -> tuple[Value, Callable[[Value], tuple[Value, Value, Value, Value]]]:
         """How many chunks there are, and the bounds of chunk q: outer lo and hi, inner lo and hi."""
         b = self.b
-        axes = self.extents[self.nest.kept :]
+        axes = self.extents[self.nest.kept : self.nest.kept + self.nest.reduced]
         inner = axes[-1]
         wide = b.let((inner + (CHUNK - 1)) // CHUNK, "wide")
         total: Value = const("i64", 1)

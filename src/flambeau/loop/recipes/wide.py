@@ -179,20 +179,22 @@ class Wide:
     ) -> None:
         """These rows of one accumulator: their stores, and their share of each reduction."""
         lower, b, nest = self.lower, self.b, self.nest
-        last = nest.kept + nest.reduced - 1
+        last, inner = nest.kept + nest.reduced - 1, nest.within + 1
         wanted = {nest.values[r][2] for r in reduces} | {v for v, _ in stores + lower.stash_of(p)[1]}
         before, based = dict(lower.base), lower.based
-        bases = []
+        places = []
         for row in rows:
-            lower.coords[last], lower.base, lower.based = row, dict(before), based
+            lower.base, lower.based = dict(before), based
+            lower.enter(row)
             lower.hoist_bases()
-            bases.append(lower.base)
+            places.append((lower.base, {a: lower.coords[a] for a in range(last, last + inner)}))
 
         def body(at: Value) -> None:
             sums = {r: b.let(self.lanes[r][lane + at], "old") for r in reduces}
             sums = {r: b.let(x.ne(0)) if self.lane_type(r) == "b1" else x for r, x in sums.items()}
-            for row, base in zip(rows, bases):
-                lower.coords[last], lower.base = row, base
+            for base, coords in places:
+                lower.base = base
+                lower.coords |= coords
                 lower.scopes.append({})
                 lower.element(reduces, stores, p)
                 for r in reduces:
@@ -206,7 +208,7 @@ class Wide:
             self.fetch(rows[0], wanted, stores + lower.stash_of(p)[1], p)
         self.each_column(body, *wanted, done=p)
         lower.base, lower.based = before, based
-        del lower.coords[last]
+        lower.leave()
 
     def fetch(self, row: Value, wanted: set[int], stores: list[tuple[int, int]], p: int) -> None:
         """Ask for what this pass will read and write of a row some way ahead: rows lie far apart, and dear elements
@@ -214,7 +216,7 @@ class Wide:
         lower, b, nest = self.lower, self.b, self.nest
         reads = self.elements_read(wanted, p)
         writes = {access for _, access in stores}
-        lower.coords[nest.kept + nest.reduced - 1] = b.let(row + AHEAD, "ahead")
+        lower.enter(b.let(row + AHEAD, "ahead"))
         places = []
         for a in sorted(reads | writes):
             if nest.accesses[a][3][self.inner] == 1:
