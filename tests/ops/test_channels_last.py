@@ -448,3 +448,71 @@ def test_nearest(mode: str, how: Any) -> None:
     assert torch.equal(y, want) and y.is_contiguous(memory_format=LAST)
     y.zero_()
     assert bool(x.any())  # memory of its own
+
+
+ROW_MAJOR: dict[str, Callable[[Any], Any]] = {
+    "softmax": lambda x: x.softmax(1),
+    "softmax of rows": lambda x: x.softmax(-1),
+    "log_softmax": lambda x: x.log_softmax(1),
+    "softmin": lambda x: F.softmin(x, 1),
+    "logsigmoid": F.logsigmoid,
+    "layer_norm": lambda x: F.layer_norm(x, x.shape[-1:]),
+    "masked_fill": lambda x: x.masked_fill(x > 0, 0.5),
+    "masked_scatter": lambda x: x.masked_scatter(x > 0, x * 2),
+}
+AS_IMAGES: dict[str, Callable[[Any], Any]] = {
+    "batch_norm": lambda x: F.batch_norm(x, None, None, None, None, True),
+    "batch_norm of statistics": lambda x: F.batch_norm(x, x.mean((0, 2, 3)), x.var((0, 2, 3))),
+    "rms_norm": lambda x: F.rms_norm(x, x.shape[-1:]),
+}
+
+
+def turned(*shape: int) -> Any:
+    """Images whose memory runs along another axis than either order of images."""
+    n, c, h, w = shape
+    return image(h, n, w, c, last=False).permute(1, 3, 0, 2)
+
+
+@pytest.mark.parametrize("name", [*ROW_MAJOR, *AS_IMAGES])
+@pytest.mark.parametrize("shape", [(2, 5, 3, 4), (2, 20, 24, 17)], ids=str)
+@pytest.mark.parametrize("make", [image, turned])
+def test_results_that_are_row_major(name: str, shape: Any, make: Callable[..., Any]) -> None:
+    fn = {**ROW_MAJOR, **AS_IMAGES}[name]
+    x, plain = make(*shape), make(*shape).contiguous()
+    found, expected = fn(x), fn(plain)
+    last = name in AS_IMAGES and make is image
+    assert found.stride() == (innermost(*shape) if last else expected.stride())
+    assert found.numpy().tobytes() == expected.numpy().tobytes()
+    for a, b in zip(gradients(fn, x), gradients(fn, plain)):
+        assert a.numpy().tobytes() == b.numpy().tobytes()
+
+
+@pytest.mark.parametrize("name", ["avg_pool3d", "adaptive_avg_pool3d", "adaptive_max_pool3d"])
+@pytest.mark.parametrize("size", [2, 3])
+def test_means_of_volumes_are_row_major(name: str, size: int) -> None:
+    plain = torch.tensor(np.random.default_rng(0).standard_normal((2, 20, 4, 6, 6)), dtype=torch.float32)
+    x = plain.to(memory_format=torch.channels_last_3d)
+    fn = getattr(F, name)
+    found, expected = fn(x, size), fn(plain, size)
+    assert found.is_contiguous() and found.numpy().tobytes() == expected.numpy().tobytes()
+    assert F.max_pool3d(x, size).is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_chosen_images_keep_their_order() -> None:
+    """The strides are PyTorch's."""
+    x, at = image(4, 20, 6, 5), torch.tensor([3, 1])
+    assert x[at].stride() == innermost(2, 20, 6, 5)
+    assert x[:, at].stride() == (60, 30, 5, 1) and x[:, :, at].stride() == (200, 1, 20, 40)
+    assert x[at, at].stride() == (30, 5, 1) and x[at, :, at].stride() == (100, 1, 20)
+    for index in ((at,), (slice(None), at), (at, at), (at, slice(None), at)):
+        assert x[index].tolist() == x.contiguous()[index].tolist()
+
+
+def test_what_is_turned_after_a_reduction_has_a_kernel_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    many, few = image(2, 20, 24, 17), image(2, 3, 24, 17)  # three channels are too few to be turned in tiles
+    torch.synchronize()
+    runs = kernels(monkeypatch)
+    many.softmax(1).numpy()
+    assert len(runs) == 2
+    few.softmax(1).numpy()
+    assert len(runs) == 3

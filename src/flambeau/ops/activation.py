@@ -9,7 +9,7 @@ from typing import Any
 from ..dtypes import bool_
 from ..errors import fail
 from ..shapes import dense_strides_like, numel, wrap_dim
-from ..stream.graph import Val, cast, const, laid_out, map_
+from ..stream.graph import Val, cast, const, contiguous, laid_out, map_
 from .compare import _where
 from .entry import FUNCTIONS, N, T, composite, op, publish
 from .rules import unsupported
@@ -246,7 +246,7 @@ def prelu(input: Any, weight: Any) -> Any:
     grad={"self": lambda grad, noise: grad * noise},
 )
 def _scaled_by(self: T, noise: T) -> Any:
-    return map_("mul", self, noise)
+    return contiguous(map_("mul", self, noise))
 
 
 def _rrelu_noise(x: Any, lower: float, upper: float, generator: Any) -> Any:
@@ -464,7 +464,7 @@ def softplus(self: T, beta: N = 1, threshold: N = 20) -> Any:
 )
 def logsigmoid(self: T) -> Any:
     """log(1 / (1 + exp(-x))) = min(x, 0) - log(1 + exp(-|x|))."""
-    return log_sigmoid(floating("log_sigmoid", self))
+    return contiguous(log_sigmoid(floating("log_sigmoid", self)))
 
 
 def log_sigmoid(x: Val) -> Val:

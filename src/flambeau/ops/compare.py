@@ -9,7 +9,7 @@ from typing import Any
 
 from ..dtypes import bool_, default_dtype
 from ..errors import fail
-from ..stream.graph import Val, as_val, cast, const, map_, promote
+from ..stream.graph import Val, as_val, cast, const, contiguous, map_, promote
 from .calls import complex_number
 from .elementwise import both, into
 from .entry import NONE, OTN, TN, T, composite, op
@@ -151,7 +151,7 @@ def masked_fill(self: T, mask: T, value: TN) -> Any:
     if value.dtype.is_complex and not self.dtype.is_complex and self.dtype is not bool_:
         kind = self.dtype.name
         fail(RuntimeError, f"masked_fill: value cannot be converted to type {kind} without overflow")
-    return map_("select", mask, cast(value, self.dtype), self, name="masked_fill")
+    return contiguous(map_("select", mask, cast(value, self.dtype), self, name="masked_fill"))
 
 
 # --- bounds -------------------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ from typing import Any
 
 from ..dtypes import int64
 from ..errors import fail
-from ..shapes import numel
-from ..stream.graph import Val, cast, empty, expand, opaque, store, take
+from ..shapes import dense_strides_like, numel
+from ..stream.graph import Val, cast, empty, expand, laid_out, opaque, store, take
 from .entry import FUNCTIONS, TS, T, composite, op
 from .places import check
 
@@ -75,7 +75,8 @@ def _index(self: T, indices: TS, dims: tuple[int, ...]) -> Any:
     if not numel(shape):
         return empty(shape, self.dtype)
     chosen = {d: spread(i, len(mid), at, len(left) - at) for d, i in zip(dims, indices)}
-    return take(self, chosen, shape, where)
+    order = [*[self.strides[d] for d in left[:at]], *[0] * len(mid), *[self.strides[d] for d in left[at:]]]
+    return laid_out(take(self, chosen, shape, where), dense_strides_like(shape, order))
 
 
 def scatter_into(

@@ -324,7 +324,7 @@ def masked_scatter(self: T, mask: T, source: T) -> Any:
     if not n:
         return map_("copy", x)
     at = map_("select", m, places, const(0, int64))
-    return map_("select", m, take(s, {0: at}, shape, [None], "source of the mask:"), x)
+    return contiguous(map_("select", m, take(s, {0: at}, shape, [None], "source of the mask:"), x))
 
 
 def _ranks(mask: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 from ..dtypes import finfo
 from ..errors import fail
 from ..shapes import numel
-from ..stream.graph import Val, cast, const, map_, reduce_, store
+from ..stream.graph import Val, cast, const, contiguous, map_, reduce_, store
 from .activation import floating
 from .elementwise import channels_innermost, in_order
 from .entry import NONE, OT, N, T, composite, op
@@ -116,7 +116,7 @@ def native_layer_norm(input: T, normalized_shape: Size, weight: OT, bias: OT, ep
     dims = trailing("layer_norm", input, normalized_shape)
     _check_affine("layer_norm", normalized_shape, weight=weight, bias=bias)
     hat, mean, rstd = standardised(floating("LayerNormKernelImpl", input), dims, eps)
-    return affine(hat, weight, bias), mean, rstd
+    return contiguous(affine(hat, weight, bias)), mean, rstd
 
 
 @composite(method=False, nn=True)
@@ -158,7 +158,7 @@ def _fused_rms_norm(input: T, normalized_shape: Size, weight: OT, eps: float | N
     _check_affine("rms_norm", normalized_shape, weight=weight)
     x = floating("rms_norm", input)
     rstd = inverse_root(averaged(map_("mul", x, x), dims), finfo(x.dtype).eps if eps is None else eps)
-    return affine(map_("mul", x, rstd), weight, None), rstd
+    return in_order(affine(map_("mul", x, rstd), weight, None), channels_innermost(input)), rstd
 
 
 @composite(method=False, nn=True)
@@ -400,14 +400,14 @@ def native_batch_norm(
     input: T, weight: OT, bias: OT, running_mean: OT, running_var: OT, training: bool, momentum: N, eps: float
 ) -> Any:
     """(batch_norm(x), mean, 1 / sqrt(var + eps)) for each channel; in training the running statistics move by momentum."""
-    x = floating("batch_norm", input)
+    x, last = floating("batch_norm", input), channels_innermost(input)
     c = x.shape[1]
     w, b = (None if v is None else _wide(v, x) for v in (weight, bias))
     if not training:
         rstd = inverse_root(cast(running_var, x.dtype), eps)
         hat = map_("mul", map_("sub", x, cast(_wide(running_mean, x), x.dtype)), _wide(rstd, x))
         nothing = const(0, x.dtype)
-        return affine(hat, w, b), nothing.expand([0]), nothing.expand([0])
+        return in_order(affine(hat, w, b), last), nothing.expand([0]), nothing.expand([0])
     dims = _others(x)
     mean = averaged(x, dims)
     d = map_("sub", x, mean)
@@ -417,7 +417,7 @@ def native_batch_norm(
         _move(running_mean, mean.reshape([c]), momentum)
         n = numel(x.shape) // c
         _move(running_var, map_("mul", var.reshape([c]), const(n / max(n - 1, 1), x.dtype)), momentum)
-    return affine(map_("mul", d, rstd), w, b), mean.reshape([c]), rstd.reshape([c])
+    return in_order(affine(map_("mul", d, rstd), w, b), last), mean.reshape([c]), rstd.reshape([c])
 
 
 def _move(kept: Val | None, now: Val, momentum: Any) -> None:

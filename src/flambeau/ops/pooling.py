@@ -101,14 +101,16 @@ def _max_pool(self: T, out: Sizes, taps: Sizes, stride: Sizes, padding: Sizes, d
     tiles = tiling(self.shape[2:], out, taps, stride, padding, "taps", WIDE_LARGEST) if plain else ()
     if tiles:
         return largest_in_tiles(self, tiles, shape)
+    last = channels_innermost(self)
     y, index = windows(
         "max",
         (self,),
         [(shape, self.dtype), (shape, int64)],
         (tuple(self.shape), out, taps, stride, padding, dilation, "taps", 1),
-        channels_innermost(self),
+        last,
     )
-    return y, index
+    last = last and (bool(taps) or len(out) == 2)
+    return ordered(y, last), ordered(index, last)
 
 
 def largest_of_all(x: Val, shape: Sizes) -> tuple[Val, Val]:
@@ -225,17 +227,21 @@ def _avg_pool(
     shape = (*self.shape[:2], *out)
     ones = (1,) * len(out)
     last = channels_innermost(self)
+    made = last and (
+        len(out) == 2 or (not taps and numel(out) == 1)
+    )  # means of volumes are row-major, as in PyTorch
     tiles = tiling(self.shape[2:], out, taps, stride, padding, count)
     if tiles:
         axes = tuple(3 + 2 * d for d in range(len(out)))
-        return ordered(FUNCTIONS["mean"](in_tiles(self, tiles), axes), last)
-    return windows(
+        return ordered(FUNCTIONS["mean"](in_tiles(self, tiles), axes), made)
+    found = windows(
         "avg",
         (self,),
         [(shape, self.dtype)],
         (tuple(self.shape), out, taps, stride, padding, ones if taps else (), count, divisor),
         last,
     )[0]
+    return ordered(found, made)
 
 
 @op(

@@ -1,4 +1,6 @@
-"""The softmax family and losses over classes: each one kernel forward and one backward."""
+"""The softmax family and losses over classes: each one kernel forward and one backward.
+
+Results are row-major whatever the order of the operand, as in PyTorch: programs look at them through `view`."""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from typing import Any
 
 from ..dtypes import dtype
 from ..shapes import wrap_dim
-from ..stream.graph import map_
+from ..stream.graph import contiguous, map_
 from .elementwise import into
 from .entry import T, composite, op
 from .reduction import reduced
@@ -34,7 +36,7 @@ def _softmax(self: T, dim: int) -> Any:
         return map_("exp", map_("sub", x, x))
     d = wrap_dim(dim, x.ndim, "softmax")
     e = map_("exp", shifted(x, d))
-    return map_("div", e, reduced("add", e, (d,), True))
+    return contiguous(map_("div", e, reduced("add", e, (d,), True)))
 
 
 @op(
@@ -53,7 +55,7 @@ def _log_softmax(self: T, dim: int) -> Any:
         return map_("sub", x, x)
     d = wrap_dim(dim, x.ndim, "log_softmax")
     low = shifted(x, d)
-    return map_("sub", low, map_("log", reduced("add", map_("exp", low), (d,), True)))
+    return contiguous(map_("sub", low, map_("log", reduced("add", map_("exp", low), (d,), True))))
 
 
 def _default_dim(name: str, ndim: int) -> int:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import Any
 
+from ..shapes import numel
 from .graph import LOOKING, GNode, Val
 from .ranges import Accesses
 
+LANES = 16
+TURNED = 1 << 12  # elements from which on a value that is written across its kernel has one of its own
 PAIRS = 1 << 40  # added to the slot of an offset that counts pairs of elements: of complex numbers
 
 
@@ -314,3 +317,27 @@ def alignment(v: PVal) -> tuple[int, ...] | None:
             return None
         found.append(d)
     return None if left else tuple(found)
+
+
+def crosses(dest: PVal, group: Group, at: Sequence[int]) -> bool:
+    """Whether a write runs along another axis than all large reads of a group: a kernel of its own turns the value in
+    tiles, while one that reduces would have lanes that lie apart."""
+    if numel(group.extents) < TURNED:
+        return False
+    reads = {
+        fastest(v, axes)
+        for node, axes in group.nodes
+        for v in node.ins[node.kind in ("take", "store") :]
+        if v.buf.group is not group
+        and numel([n for n, s in zip(v.shape, v.strides) if s]) == numel(group.extents)
+    }
+    written = fastest(dest, at)
+    both = (written, *reads)
+    return (
+        len(reads) == 1 and written not in reads and all(a >= 0 and group.extents[a] >= LANES for a in both)
+    )
+
+
+def fastest(v: PVal, at: Sequence[int]) -> int:
+    """The axis along which the elements of a value lie side by side, or -1."""
+    return next((a for a, n, s in zip(at, v.shape, v.strides) if n > 1 and s == 1), -1)

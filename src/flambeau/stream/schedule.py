@@ -15,7 +15,7 @@ from __future__ import annotations
 from ..shapes import numel
 from .axes import removed
 from .lifetimes import size_of, temporary
-from .nodes import Group, PBuf, PNode, PVal, alignment, opaque_writes
+from .nodes import Group, PBuf, PNode, PVal, alignment, crosses, opaque_writes
 from .order import Proofs
 
 MAX_NODES = 160
@@ -434,6 +434,8 @@ class Scheduler:
         if dest.buf.bytes_exist and group.index <= self.checked:
             return False
         if 0 in [s for s, n in zip(dest.strides, dest.shape) if n > 1]:
+            return False
+        if group.reduced is not None and crosses(dest, group, axis):
             return False
         maker = dest.buf.group
         if maker is not None and maker.index > group.index:
