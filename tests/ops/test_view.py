@@ -222,7 +222,9 @@ def test_a_square_onto_its_own_transpose() -> None:
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
-@pytest.mark.parametrize("by", [(2, 1), (0, 2), (1, 2, 0, 3), (3, 3, 2, 1), (1, 1, 2, 0, 0, 1), (-1, 2)])
+@pytest.mark.parametrize(
+    "by", [(2, 1), (0, 2), (1, 2, 0, 3), (3, 3, 2, 1), (1, 1, 2, 0, 0, 1), (-1, 2), (10, 0), (9, 12, 1, 2)]
+)
 def test_padding_with_elements_of_the_tensor(mode: str, by: tuple[int, ...]) -> None:
     if min(by) < 0 and mode != "replicate":
         return
@@ -234,6 +236,23 @@ def test_padding_with_elements_of_the_tensor(mode: str, by: tuple[int, ...]) -> 
         given.padded = y.detach().numpy()
     np.testing.assert_array_equal(found.padded, want.padded)
     np.testing.assert_array_equal(found.grad.numpy(), want.grad.numpy())
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_narrow_edges_are_copied_from_views(mode: str) -> None:
+    """No index is computed for each element, there and back."""
+    from flambeau.stream.nests import NestBuilder
+
+    seen: list[Any] = []
+    finish = NestBuilder.finish
+    x = flambeau.ones(2, 3, 12, 20, requires_grad=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            NestBuilder, "finish", lambda self, *given: (seen.extend(self.values), finish(self, *given))[1]
+        )
+        flambeau.nn.functional.pad(x, (3, 3, 2, 1), mode=mode).sum().backward()
+        x.grad.numpy()  # type: ignore[union-attr]
+    assert seen and not any(v[0] in ("take", "index") for v in seen)
 
 
 @pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])

@@ -26,6 +26,8 @@ from .entry import FUNCTIONS, N, T, composite, op
 from .gather import from_values, values
 from .view import _permute, sizes, slice_, unsqueeze
 
+FEW = 8  # places of an edge up to which each is a copy of its own
+
 
 def _repeat_back(grad: Any, repeats: Any, form: Any) -> Any:
     shape = tuple(form.trace.operands[0].shape)
@@ -322,17 +324,37 @@ def _pad_mode(self: T, pad: tuple[int, ...], mode: str) -> Any:
     if min(min(sides) for sides in by) < 0:
         store(out, _padded(self, shape, by, mode, dict.fromkeys(range(rank), 0)))
         return out
-    inside = out
-    for d, (lo, _) in enumerate(by):  # the edges along d, and then what lies between them
-        n, whole = self.shape[d], inside.shape[d]
-        starts = dict.fromkeys(range(d + 1, rank), 0)
-        for a, b in ((0, lo), (lo + n, whole)):
-            if b > a:
-                edge = slice_(inside, d, a, b, 1)
-                store(edge, _padded(self, tuple(edge.shape), by, mode, {d: a, **starts}))
-        inside = slice_(inside, d, lo, lo + n, 1)
-    store(inside, self)
+    views = [
+        out
+    ]  # without the edges along the first dimensions: what is in the k-th has all of them but the first k
+    for d, (lo, _) in enumerate(by):
+        views.append(slice_(views[-1], d, lo, lo + self.shape[d], 1))
+    store(views[-1], self)
+    for d in reversed(range(rank)):
+        for start, size in ((0, by[d][0]), (by[d][0] + self.shape[d], by[d][1])):
+            if size:
+                _edge(views[d], d, by[d][0], self.shape[d], (start, size), mode)
     return out
+
+
+def _edge(x: Val, d: int, lo: int, n: int, place: tuple[int, int], mode: str) -> None:
+    """An edge of x along d is filled with what lies between the edges: n elements, from lo on. Few places are copied one
+    by one: as views, at no index that would be computed for each element."""
+    start, size = place
+    before = start < lo
+    inside, edge = slice_(x, d, lo, lo + n, 1), slice_(x, d, start, start + size, 1)
+    if mode == "circular":
+        first = n - size if before else 0
+        store(edge, slice_(inside, d, first, first + size, 1))
+    elif size > FEW:
+        by = [(0, 0)] * d + [(lo, size)]
+        store(edge, _padded(inside, tuple(edge.shape), by, mode, {d: start}))
+    else:
+        for i in range(size):
+            k = size - i if before else n - 2 - i
+            if mode == "replicate":
+                k = 0 if before else n - 1
+            store(slice_(edge, d, i, i + 1, 1), slice_(inside, d, k, k + 1, 1))
 
 
 def _padded(
@@ -372,6 +394,11 @@ def _folded(x: Val, shape: tuple[int, ...], by: list[tuple[int, int, int]], mode
         edge = _folded(slice_(x, d, start, start + size, 1), shape, rest, mode)
         if mode == "replicate":
             edge, size = unsqueeze(reduce_("add", edge, (d,)), d), 1
+        elif mode == "reflect" and size <= FEW:
+            for k in range(size):
+                where = slice_(out, d, to + size - 1 - k, to + size - k, 1)
+                store(where, map_("add", where, slice_(edge, d, k, k + 1, 1)))
+            continue
         elif mode == "reflect":
             at = map_("sub", const(size - 1, int64), index_(tuple(edge.shape), d))
             edge = take(edge, {d: at}, tuple(edge.shape), [None if e == d else e for e in range(len(shape))])
