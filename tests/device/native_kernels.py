@@ -34,6 +34,26 @@ define void @mark(ptr %t, ptr %w, i64 %tid, i64 %nt) nounwind {
   %old = atomicrmw add ptr %q, i64 1 monotonic
   ret void
 }
+; part 0: a[0] += 1 if it is the number of the turn; all parts: a[1] += 1
+define void @turn(ptr %t, ptr %w, i64 %tid, i64 %nt) nounwind {
+entry:
+  %a.i = call i64 @parameter(ptr %t, ptr %w, i64 0)
+  %turn = call i64 @parameter(ptr %t, ptr %w, i64 1)
+  %a = inttoptr i64 %a.i to ptr
+  %all = getelementptr i64, ptr %a, i64 1
+  %old = atomicrmw add ptr %all, i64 1 monotonic
+  %seen = load i64, ptr %a
+  %right = icmp eq i64 %seen, %turn
+  %first = icmp eq i64 %tid, 0
+  %counts = and i1 %right, %first
+  br i1 %counts, label %count, label %out
+count:
+  %next = add i64 %seen, 1
+  store i64 %next, ptr %a
+  br label %out
+out:
+  ret void
+}
 ; b[i] = a[i] + 1 for the slice of part nt - 1 - tid of 4096 elements
 define void @step(ptr %t, ptr %w, i64 %tid, i64 %nt) nounwind {
 entry:
@@ -95,7 +115,7 @@ out:
   ret void
 }
 """
-NAMES = ("empty", "mark", "step", "busy", "fail")
+NAMES = ("empty", "mark", "turn", "step", "busy", "fail")
 _addresses: dict[str, int] = {}
 
 

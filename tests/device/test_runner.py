@@ -100,6 +100,60 @@ def test_slices_resume_where_they_stopped(restore, count, parts):
     assert counts[0] == 40
 
 
+@pytest.mark.parametrize(("count", "parts"), [(1, 2), (2, 2), (2, 1)])
+@pytest.mark.parametrize("slice_ms", [1, 1000])
+def test_turns_come_one_after_the_other_and_are_counted_anew(restore, count, parts, slice_ms):
+    threads.set_num_threads(count)
+    config.set("slice_ms", slice_ms)
+    counts, plain, turns = (ctypes.c_int64 * 8)(), (ctypes.c_int64 * 8)(), 100_000
+    entries = [
+        (kernel("turn"), [1, 2], parts, False, 1, (2, 3)),
+        (kernel("mark"), [4], 1, False),
+        (kernel("turn"), [5, 2], parts, False, 1, (2, 6)),
+    ]
+    program = NativeProgram(entries, 7)
+    frame = program.take()
+    one, two = ctypes.addressof(counts), ctypes.addressof(counts) + 16
+    pack_values(frame, [one, 0, turns, ctypes.addressof(plain), two, 3])
+    for run in range(1, 3):
+        assert program.run(frame) == -1
+        assert list(counts) == [
+            turns,
+            turns * min(count, parts) * run,
+            3,
+            3 * min(count, parts) * run,
+            0,
+            0,
+            0,
+            0,
+        ]
+        assert plain[0] == run
+        counts[0] = counts[2] = 0
+
+
+def test_an_interrupted_program_begins_with_the_first_turn(restore):
+    threads.set_num_threads(1)
+    config.set("slice_ms", 1)
+    counts, turns = (ctypes.c_int64 * 8)(), 1_000_000
+    program = NativeProgram([(kernel("turn"), [1, 2], 1, False, 1, (2, 3))], 4)
+    frame = program.take()
+    pack_values(frame, [ctypes.addressof(counts), 0, turns])
+    run, POOL.run = POOL.run, interrupted
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            program.go_on(frame, run(frame.address))
+    finally:
+        POOL.run = run
+    assert 0 < counts[0] < turns
+    counts[0] = 0
+    assert program.run(frame) == -1
+    assert counts[0] == turns
+
+
+def interrupted(_):
+    raise KeyboardInterrupt
+
+
 def test_costs(restore):
     """Generous bounds: an entry is a few nanoseconds, a call and a fork are a fraction of a microsecond."""
     threads.set_num_threads(2)

@@ -135,9 +135,9 @@ def test_no_gradients_through_results_that_are_not_there() -> None:
     ]
 
 
-def trained(kind: str, threads: int) -> list[Any]:
+def trained(kind: str, threads: int, units: int, **options: Any) -> list[Any]:
     flambeau.manual_seed(1)
-    module = getattr(flambeau.nn, kind)(20, 33)
+    module = getattr(flambeau.nn, kind)(20, units, **options)
     x = flambeau.randn(12, 11, 20, requires_grad=True)
     z = flambeau.nn.utils.rnn.pack_padded_sequence(x, [12, 12, 11, 9, 9, 8, 5, 3, 2, 1, 1])
     before = flambeau.get_num_threads()
@@ -151,10 +151,25 @@ def trained(kind: str, threads: int) -> list[Any]:
     return [out, x.grad, *(p.grad for p in module.parameters())]
 
 
-@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
-def test_same_bits_on_any_number_of_threads(kind: str) -> None:
-    for a, b in zip(trained(kind, 1), trained(kind, 2)):
+@pytest.mark.parametrize("threads", [2, 3, 5])
+@pytest.mark.parametrize("units", [80, 131])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN", "projected"])
+def test_same_bits_on_any_number_of_threads(kind: str, units: int, threads: int) -> None:
+    options = {"proj_size": units // 2} if kind == "projected" else {}
+    kind = "LSTM" if options else kind
+    for a, b in zip(trained(kind, 1, units, **options), trained(kind, threads, units, **options)):
         assert flambeau.equal(a, b)
+
+
+def test_the_steps_of_few_rows_are_shared_by_their_units() -> None:
+    module, x = flambeau.nn.LSTM(16, 128), flambeau.randn(9, 1, 16)
+    text = flambeau.explain(lambda: module(x)[0].sum())
+    assert "lstm_forward" in str(text)
+    forward = [
+        key[1] for key in program.KERNELS if getattr(key[1], "mode", "") == "lstm" and key[1].size == 128
+    ]
+    assert forward
+    assert all(spec.rows == 1 and spec.groups == 1 for spec in forward)
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])

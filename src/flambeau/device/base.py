@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 # handle, where, parts, epilogue; a fifth item is a count: that many calls of the kernel (one without an
 # epilogue), which
-# may run at once and in any order; `where` then gives the parameters of all, call by call.
+# may run at once and in any order; `where` then gives the parameters of all, call by call. A sixth is two slots: the
+# kernel runs as often as the second says, one turn after the other, and the first holds the number of the turn.
 Entry = tuple[Any, ...]
 # Slots that a run computes before the first entry: slot, base, offset, index, scale mean
 # table[slot] = table[base] + offset + table[index] * scale; where there is no index, scale = 0 and index any slot.

@@ -21,7 +21,8 @@ STATE_BYTES = SLOTS + 64 * (MAX_THREADS + 1)
 ENTRIES, FIRST, LAST, ERROR, DERIVED, FRAME_TABLE = 0, 8, 16, 24, 56, 64
 # What DERIVED points to: the number of derived slots, then slot, base, offset, index, scale of each, all i64.
 DERIVED_WORDS = 5
-# An entry of a program: function, where, parts, epilogue (0 or 1).
+# An entry of a program: function, where, parts, and what else: bit 0: there is an epilogue; the slot of the table that
+# counts its turns << 1; the slot that says how many there are << 32 (0: one turn, nothing is counted).
 ENTRY_BYTES = 32
 
 _PAUSE = {
@@ -252,7 +253,9 @@ out:
 """
 
 # -1: all entries are done. i >= 0: entry i wrote the error record. -2 - i: the time slice is over, entry i is next.
-# The clock is read after entries that could be divided, and after every 32nd.
+# The clock is read after entries that could be divided, after every 32nd, and after each turn of one with several: the
+# entry is begun again, forked anew, as often as its table says, and finds the number of the turn in its slot, which is
+# zero before and after.
 _RUN = """
 define i64 @flambeau_run(ptr %frame) nounwind {{
 entry:
@@ -305,7 +308,7 @@ begin:
   %any = icmp slt i64 %first, %last
   br i1 %any, label %loop, label %finished
 loop:
-  %i = phi i64 [%first, %begin], [%i.next, %next]
+  %i = phi i64 [%first, %begin], [%i.next, %on]
   %offset = mul i64 %i, 32
   %e = getelementptr i8, ptr %entries, i64 %offset
   %where.p = getelementptr i8, ptr %e, i64 8
@@ -320,7 +323,9 @@ loop:
 serial:
   call void %f(ptr %table, ptr %where, i64 0, i64 1)
   %few = and i64 %i, 31
-  %look = icmp eq i64 %few, 31
+  %every = icmp eq i64 %few, 31
+  %turned = icmp ugt i64 %epilogue, 1
+  %look = or i1 %every, %turned
   br i1 %look, label %timed, label %after
 divisible:
   %fewer = icmp slt i64 %parts, %threads
@@ -341,7 +346,8 @@ timed:
 after:
   %nt = phi i64 [1, %serial], [%nt.timed, %timed]
   %used = phi i64 [0, %serial], [%spent, %timed]
-  %has = icmp ne i64 %epilogue, 0
+  %epilogue.bit = and i64 %epilogue, 1
+  %has = icmp ne i64 %epilogue.bit, 0
   br i1 %has, label %finish, label %check
 finish:
   call void %f(ptr %table, ptr %where, i64 -1, i64 %nt)
@@ -351,7 +357,26 @@ check:
   %ok = icmp eq i64 %code, 0
   br i1 %ok, label %next, label %failed
 next:
-  %i.next = add i64 %i, 1
+  %turns.slot = lshr i64 %epilogue, 32
+  %counted = icmp ne i64 %turns.slot, 0
+  br i1 %counted, label %turn, label %on
+turn:
+  %shifted = lshr i64 %epilogue, 1
+  %turn.slot = and i64 %shifted, 2147483647
+  %turns.p = getelementptr i64, ptr %table, i64 %turns.slot
+  %turn.p = getelementptr i64, ptr %table, i64 %turn.slot
+  %turns = load i64, ptr %turns.p
+  %turn.now = load i64, ptr %turn.p
+  %turn.next = add i64 %turn.now, 1
+  %turns.left = icmp slt i64 %turn.next, %turns
+  %turn.kept = select i1 %turns.left, i64 %turn.next, i64 0
+  store i64 %turn.kept, ptr %turn.p
+  %stays = zext i1 %turns.left to i64
+  br label %on
+on:
+  %again.here = phi i64 [0, %next], [%stays, %turn]
+  %i.up = add i64 %i, 1
+  %i.next = sub i64 %i.up, %again.here
   %more = icmp slt i64 %i.next, %last
   %late = icmp ugt i64 %used, %ticks
   %stop = select i1 %more, i1 %late, i1 true

@@ -35,14 +35,18 @@ class PythonProgram(Program):
         for at in range(1, len(self._derived), native.DERIVED_WORDS):
             slot, base, offset, index, scale = self._derived[at : at + native.DERIVED_WORDS]
             table[slot] = table[base] + offset + table[index] * scale
-        for i, (kernel, where, parts, epilogue, *count) in enumerate(self.calls):
+        for i, (kernel, where, parts, epilogue, *more) in enumerate(self.calls):
             nt = max(min(parts, self.parts), 1)
-            width = len(where) // (count[0] if count else 1)
-            for at in range(0, max(len(where), 1), max(width, 1)):
-                for tid in [*range(nt), *([-1] if epilogue else [])]:
-                    interpret(kernel, table, where[at : at + width], tid, nt)
-            if error[0]:
-                return i
+            width = len(where) // (more[0] if more else 1)
+            turn, turns = more[1] if len(more) > 1 else (0, 0)
+            for number in range(table[turns] if turns else 1):
+                if turns:
+                    table[turn] = number
+                for at in range(0, max(len(where), 1), max(width, 1)):
+                    for tid in [*range(nt), *([-1] if epilogue else [])]:
+                        interpret(kernel, table, where[at : at + width], tid, nt)
+                if error[0]:
+                    return i
         return -1
 
 

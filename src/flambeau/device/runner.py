@@ -21,20 +21,22 @@ def list_where(entry: Entry) -> Sequence[int]:
 class NativeProgram(Program):
     """A program whose handles are addresses of kernels. A call costs 0.1-0.3 us, an entry 3 ns, a fork 120-200 ns."""
 
-    __slots__ = ("_where", "forks")
+    __slots__ = ("_turns", "_where", "forks")
 
     def __init__(self, entries: Sequence[Entry], slots: int, derived: Sequence[Derived] = ()):
         super().__init__(entries, slots, derived)
-        lists = [list_where(entry) if len(entry) > 4 else entry[1] for entry in entries]
+        lists = [list_where(entry) if len(entry) == 5 else entry[1] for entry in entries]
         self._where = array("i", [slot for where in lists for slot in where] or [0])
         address = self._where.buffer_info()[0]
         words: list[int] = []
         for entry, where in zip(entries, lists, strict=True):
-            handle = POOL.list if len(entry) > 4 else entry[0]
-            words += (handle, address, entry[2], bool(entry[3]))
+            handle = POOL.list if len(entry) == 5 else entry[0]
+            turn, turns = entry[5] if len(entry) > 5 else (0, 0)
+            words += (handle, address, entry[2], bool(entry[3]) | turn << 1 | turns << 32)
             address += 4 * len(where)
         self._entries = array("q", words or [0])
         self.forks = any(entry[2] > 1 for entry in entries)
+        self._turns = [entry[5][0] for entry in entries if len(entry) > 5]
 
     def run(self, frame: Frame) -> int:
         """Run all entries; see Program.run."""
@@ -54,3 +56,5 @@ class NativeProgram(Program):
             return result
         finally:
             struct.pack_into("=q", frame.memory, native.FIRST, 0)
+            for slot in self._turns:
+                struct.pack_into("=q", frame.table, 8 * slot, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..loop.recipes.recurrence import GATES, KEPT, LANES, panels
+from ..loop.recipes.recurrence import GATES, KEPT, blocks, width
 from ..shapes import numel
 from ..stream.graph import Val, const, contiguous, empty, expand, map_, opaque, store, turned
 from .cells import gru_back, lstm_back, parts
@@ -13,16 +13,19 @@ from .entry import FUNCTIONS, OT, T, op
 from .view import slice_
 
 
-def _in_panels(w: Any) -> Any:
-    """A matrix (rows, columns), rows reduced, as (panels of columns, rows, LANES); what is past the end is undefined."""
-    rows, columns = w.shape
-    count = panels(columns)
-    if columns % LANES:
-        padded = empty((rows, count * LANES), w.dtype)
-        store(slice_(padded, 1, 0, columns, 1), w)
-        w = padded
+def _in_blocks(w: Any, gates: int = 1) -> Any:
+    """A matrix (depth, gates x units), depth reduced, as (blocks of units, depth, gates, units of a block); what is past
+    the end is undefined."""
+    depth, units = w.shape[0], w.shape[1] // gates
+    wide, count = width(units, gates), blocks(units, gates)
     a, b = w.strides
-    return contiguous(w.view_as((count, rows, LANES), (b * LANES, a, b), w.off))
+    w = w.view_as((depth, gates, units), (a, units * b, b), w.off)
+    if units % wide:
+        padded = empty((depth, gates, count * wide), w.dtype)
+        store(slice_(padded, 2, 0, units, 1), w)
+        w = padded
+    a, g, b = w.strides
+    return contiguous(w.view_as((count, depth, gates, wide), (wide * b, a, g, b), w.off))
 
 
 def _launch(
@@ -51,8 +54,8 @@ def _back(
 
     ins = {"grad": grads[0], "of_h": dense(grads[1], out), "of_c": dense(grads[2], size) if lstm else None}
     ins |= {"cells": cells if lstm else None, "acts": acts if KEPT[mode] else None, "out": output}
-    ins |= {"h0": h0, "c0": c0 if lstm else None, "w": _in_panels(w_hh), "sizes": sizes}
-    ins |= {"wr": None if w_hr is None else _in_panels(w_hr)}
+    ins |= {"h0": h0, "c0": c0 if lstm else None, "w": _in_blocks(w_hh), "sizes": sizes}
+    ins |= {"wr": None if w_hr is None else _in_blocks(w_hr)}
     outs: dict[str, Any] = {"da": (tuple(gates.shape), dtype), "earlier": ((*lead, out), dtype)}
     outs |= {"dg": outs["da"]} if gru else {}
     outs |= {"dp": ((*lead, out), dtype)} if w_hr is not None else {}
@@ -176,8 +179,15 @@ def _recurrent_steps(
     lstm, dtype, size = mode == "lstm", gates.dtype, gates.shape[-1] // GATES[mode]
     steps = gates.shape[0] if sizes is None else sizes.shape[0]
     lead, (batch, out) = tuple(gates.shape[:-1]), h0.shape
-    ins = {"x": gates, "h0": h0, "c0": c0, "w": _in_panels(turned(w_hh)), "bias": b_hh, "sizes": sizes}
-    ins |= {"wr": None if w_hr is None else _in_panels(turned(w_hr))}
+    ins = {
+        "x": gates,
+        "h0": h0,
+        "c0": c0,
+        "w": _in_blocks(turned(w_hh), GATES[mode]),
+        "bias": b_hh,
+        "sizes": sizes,
+    }
+    ins |= {"wr": None if w_hr is None else _in_blocks(turned(w_hr))}
     outs: dict[str, Any] = {"out": ((*lead, out), dtype), "last_h": ((batch, out), dtype)}
     if lstm:
         outs["last_c"] = ((batch, size), dtype)

@@ -29,13 +29,15 @@ def named_launch(
     bufs: dict[str, Any],
     ints: dict[str, int],
     work: dict[str, int],
+    turns: int | None = None,
 ) -> Launch:
-    """A launch whose parameters are found by name; bufs: name -> PVal; work: name -> bytes of scratch."""
+    """A launch whose parameters are found by name; bufs: name -> PVal; work: name -> bytes of scratch. turns: how often
+    it runs, with the number of the turn as its parameter "turn"."""
     launch = Launch(key, make, parts, title)
     launch.names = {n: i for i, n in enumerate((*bufs, *work))}
     launch.bufs = [(v.buf, v.off, v.offslot) for v in bufs.values()]
     launch.scratch = list(work.values())
-    launch.values = ints
+    launch.values, launch.turns = ints, turns
     return launch
 
 

@@ -199,7 +199,7 @@ def numbers_of(launches: list[Launch]) -> list[Any]:
     """All numbers of launches, and their kernels."""
     found: list[Any] = []
     for x in launches:
-        found += (repr(x.key), x.parts, *x.ints, *x.scratch, *(off for _, off, _ in x.bufs))
+        found += (repr(x.key), x.parts, x.turns or 1, *x.ints, *x.scratch, *(off for _, off, _ in x.bufs))
         found += [*x.values, *x.values.values(), *(c[1] for c in x.checks.values())]
         found += [s[1] for s, _ in x.numbers if type(s) is tuple]
     return found
@@ -239,7 +239,10 @@ def put_together(base: Program, launches: list[Any], record: Record, quick: bool
     for x in launches:
         handle, epilogue, params = handles[id(x)]
         where = table.where(x, params, lambda s, k: first + floats[s] if k == "d" else second + wholes[s])
-        entries.append((handle, where, x.parts, epilogue, *([x.count] if x.count > 1 else [])))
+        more: list[Any] = [x.count] if x.count > 1 else []
+        if x.turns is not None:
+            more = [1, (table.place(programs.TURN), table.place(x.turns))]
+        entries.append((handle, where, x.parts, epilogue, *more))
     values = table.values
     cuts = sorted(base.cuts)
     spans = list(zip([0, *cuts], [*cuts, len(entries)]))
@@ -281,7 +284,7 @@ class Table:
         key = getattr(x, "name", x)
         if key not in self.places:
             self.places[key] = self.start + len(self.values)
-            self.values.append(x)
+            self.values.append(0 if x is programs.TURN else x)
         return self.places[key]
 
     def where(self, x: Launch, params: Sequence[str], number: Callable[[int, str], int]) -> list[int]:
@@ -295,7 +298,8 @@ class Table:
         if x.names is None:
             return [*bufs, *map(self.place, x.ints), *numbers]
         named = dict(zip(x.number_names, numbers)) | {n: bufs[at] for n, at in x.names.items()}
-        return [named[n] if n in named else self.place(x.values[n]) for n in params]
+        turn = {"turn": programs.TURN} if x.turns is not None else {}
+        return [named[n] if n in named else self.place((x.values | turn)[n]) for n in params]
 
 
 def bits(record: Record, value: Any, kind: str) -> Any:

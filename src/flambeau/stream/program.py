@@ -72,7 +72,7 @@ class Launch:
             "number_names",
             "numbers",
         ),
-        *("parts", "product", "scratch", "title", "uses", "values", "work"),
+        *("parts", "product", "scratch", "title", "turns", "uses", "values", "work"),
     )
 
     def __init__(self, key: Any, make: Callable[[], Any], parts: int, title: str):
@@ -99,6 +99,9 @@ class Launch:
         self.product: Any = None  # the node and the tail of a product that can take more
         self.less: Any = None  # its plan with a smaller workspace: see relief.py
         self.count = 1  # calls of the kernel; the parameters of all follow each other
+        self.turns: Any = (
+            None  # how often it runs, one turn after the other; its parameter "turn" is their number
+        )
         self.work = 0  # about how much it is, in the units of SERIAL_WORK; 0: nobody knows
 
     def settle(self) -> None:
@@ -337,7 +340,7 @@ def assemble(launches: list[Launch], builder: Builder, kept: Any, promised: set[
     first_float = 1 + len(program.pointers)
     first_whole = first_float + len(floats)
     first_constant = first_whole + len(wholes)
-    constants: dict[int, int] = {}
+    constants: dict[Any, int] = {}
     entries: list[Any] = []
     ends: list[int] = []
     for at, x in enumerate(launches):
@@ -364,15 +367,15 @@ def assemble(launches: list[Launch], builder: Builder, kept: Any, promised: set[
             entries.append((handle, where, x.parts, epilogue, x.count))
             continue
         if x.names is None:
-            where = where_buf + where_int + where_num
-        else:
-            by_name = dict(zip(x.number_names, where_num))
-            where = [parameter(n, x, where_buf, by_name, first_constant, constants) for n in params]
-        entries.append((handle, where, x.parts, epilogue))
+            entries.append((handle, where_buf + where_int + where_num, x.parts, epilogue))
+            continue
+        by_name = dict(zip(x.number_names, where_num))
+        where = [parameter(n, x, where_buf, by_name, first_constant, constants) for n in params]
+        entries.append((handle, where, x.parts, epilogue, *turns_of(x, first_constant, constants)))
     program.segments.append((entries, None))
     if program.cuts:
         program.parts = parts_of(program, [*ends, len(launches)])
-    program.constants = list(constants)
+    program.constants = [0 if value is TURN else value for value in constants]
     count = first_constant + len(constants)
     made: list[Any] = []
     for entries, x in program.segments:
@@ -432,7 +435,7 @@ def interleaved(count: int, *columns: list[int]) -> list[int]:
 
 
 def parameter(
-    name: str, x: Launch, bufs: list[int], numbers: dict[str, int], first: int, constants: dict[int, int]
+    name: str, x: Launch, bufs: list[int], numbers: dict[str, int], first: int, constants: dict[Any, int]
 ) -> int:
     """The table slot of a parameter that is known by name."""
     assert x.names is not None
@@ -440,7 +443,22 @@ def parameter(
         return bufs[x.names[name]]
     if name in numbers:
         return numbers[name]
-    return first + constants.setdefault(x.values[name], len(constants))
+    return place_of(TURN if x.turns is not None and name == "turn" else x.values[name], first, constants)
+
+
+def turns_of(x: Launch, first: int, constants: dict[Any, int]) -> tuple[Any, ...]:
+    """What the entry of a launch says of its turns."""
+    if x.turns is None:
+        return ()
+    return 1, (place_of(TURN, first, constants), place_of(x.turns, first, constants))
+
+
+TURN = object()  # instead of a value: the place where turns are counted, zero before and after
+
+
+def place_of(value: Any, first: int, constants: dict[Any, int]) -> int:
+    """The table slot of an integer."""
+    return first + constants.setdefault(value, len(constants))
 
 
 def kernels_of(device: Any, launches: list[Launch]) -> dict[int, tuple[Any, bool, tuple[str, ...]]]:

@@ -14,7 +14,7 @@ from .nodes import PNode
 from .program import Launch
 from .recipes import recipe
 
-SERIAL_WORK = 50_000  # multiplications of all steps below which one thread is faster
+SERIAL_WORK = 50_000  # multiplications of a step below which one thread is faster
 
 
 @recipe("recurrent")
@@ -26,29 +26,45 @@ def recurrent(node: PNode) -> Sequence[Launch]:
     product = bufs["x" if kind == "forward" else "da"]
     width = product.shape[-1]
     size = width // kernels.GATES[mode]
-    rows = 1
-    for n in product.shape[:-1]:
-        rows *= n
     dtype = product.buf.dtype.short
-    device = current()
-    threads = device.get_num_threads() if rows * out * width > SERIAL_WORK else 1
-    parts = max(1, min(threads, batch))
-    share = -(-batch // parts)
-    most = (12 if registers(device.target()) == 32 else 6) * 4 // SIZE[dtype]
-    tile = -(-share // -(-share // most))
+    forward = kind == "forward"
+    proj = out if "wr" in bufs else 0
+    vectors, tile = _tile(batch, 1 if not forward else kernels.GATES[mode], SIZE[dtype])
+    blocks = kernels.blocks(size if forward else out, kernels.GATES[mode] if forward else 1)
+    threads = current().get_num_threads() if batch * out * width > SERIAL_WORK else 1
+    groups = 1 if blocks % threads == 0 else max(1, min(threads, batch // tile))
     spec = kernels.Spec(
         kind,
         mode,
         dtype,
         size,
         tile,
-        out if "wr" in bufs else 0,
+        vectors,
+        groups,
+        proj,
         "bias" in bufs,
         "sizes" in bufs,
         "acts" in bufs or "cells" in bufs,
         "grad" in bufs,
     )
-    make = recurrence_forward.kernel if kind == "forward" else recurrence_backward.kernel
-    ints = {"steps": steps, "batch": batch, "rows": rows, "up": 0 if reverse else 1}
-    scratch = {"work": batch * kernels.places(spec)["end"] * SIZE[dtype]}
-    return [named_launch(spec, lambda: make(spec), parts, f"{mode}_{kind}", bufs, ints, scratch)]
+    recipe = recurrence_forward if forward else recurrence_backward
+    ints = {"turn": 0, "steps": steps, "batch": batch, "up": 0 if reverse else 1}
+    work = {name: n * SIZE[dtype] for name, n in recipe.scratch(spec, batch).items()}
+    parts, turns = min(threads, blocks * groups), recipe.turns(spec, steps)
+    return [named_launch(spec, lambda: recipe.kernel(spec), parts, f"{mode}_{kind}", bufs, ints, work, turns)]
+
+
+def _tile(batch: int, gates: int, size: int) -> tuple[int, int]:
+    """(vectors, rows) of a tile: sums of several vectors of weights where the registers hold them."""
+    target = current().target()
+    each = -(-kernels.LANES * size * 8 // target.vector_bits)  # registers of a vector of the kernel
+    regs = registers(target)
+    best, choice = 0.0, (1, 1)
+    for vectors in (1, 2, 4) if gates == 1 else (1, gates):
+        most = max(1, (regs - 2 - vectors * each) // (vectors * each))
+        for rows in range(1, min(most, batch) + 1):
+            step = max(rows * vectors * each, rows + vectors * each, 4) + 1
+            cost = -(-batch // rows) * step / vectors
+            if not best or cost <= best:
+                best, choice = cost, (vectors, rows)
+    return choice
