@@ -158,6 +158,14 @@ CALLS: dict[str, Call] = {
     "zeta": lambda s: torch.special.zeta(s.plain(4) + 2, s.x(4)),
     "polygamma": lambda s: [torch.polygamma(n, s.x(4)) for n in (0, 1, 2)],
     "isclose": lambda s: torch.isclose(s.x(3, 4), s.x(3, 4), 0.5),
+    "bessel": lambda s: [
+        getattr(torch.special, name)(s.plain(40) * 12)
+        for name in (
+            *(f"bessel_{k}" for k in ("j0", "j1", "y0", "y1")),
+            *(f"{b}modified_bessel_{k}" for b in ("", "scaled_") for k in ("k0", "k1")),
+            *("airy_ai", "spherical_bessel_j0"),
+        )
+    ],
     "polynomials": lambda s: [
         getattr(torch.special, name)(s.plain(4), 3)
         for name in (

@@ -18,7 +18,17 @@ from .trees import change, leaves, rebuild, tensors
 
 RULES: dict[str, Callable[[Call], Any]] = {}
 VIEWS: dict[str, Callable[..., Any]] = {}
-POINTWISE = {"elementwise", "unary", "compare", "ternary", "activation", "special", "complex", "polynomials"}
+POINTWISE = {
+    "elementwise",
+    "unary",
+    "compare",
+    "ternary",
+    "activation",
+    "special",
+    "complex",
+    "bessel",
+    "polynomials",
+}
 
 
 class Call:

@@ -27,6 +27,7 @@ FAMILIES = [
     "products",
     "moments",
     "quantiles",
+    "bessel",
     "polynomials",
     "lu",
     "masked",
