@@ -339,6 +339,7 @@ def draws(s: Inputs) -> Any:
         *[torch.rand(20), torch.randn(20), torch.randint(0, 9, (8,)), torch.randperm(9), torch.bernoulli(p)],
         *[torch.normal(p, 1.0), e().exponential_(), e().cauchy_(), e().geometric_(0.3), e().log_normal_()],
         *[torch.bernoulli(p, 0.3), torch.multinomial(p.detach(), 3, True), torch.poisson(p.detach() * 5)],
+        *[torch.binomial(p.detach() * 9, p.detach()), torch._standard_gamma(p), torch._sample_dirichlet(p)],
     ]
 
 

@@ -337,6 +337,22 @@ def test_large_angles() -> None:
     np.testing.assert_allclose(evaluate("cos", "f64", x), cosines, rtol=2e-16)
 
 
+def test_slope_of_gamma_variables() -> None:
+    """A variable moves as its quantile does."""
+    rng = np.random.default_rng(4)
+    a = np.concatenate([10.0 ** rng.uniform(-2, 3, 3000), rng.uniform(0.1, 3, 1000)])
+    x = rng.gamma(a)
+    a, x = a[x > 1e-200], x[x > 1e-200]
+    low = x < a
+    step = 1e-4 * a
+    below, above = special.gammainc(a, x), special.gammaincc(a, x)
+    at = lambda b: np.where(low, special.gammaincinv(b, below), special.gammainccinv(b, above))
+    expected = (8 * (at(a + step) - at(a - step)) - (at(a + 2 * step) - at(a - 2 * step))) / (12 * step)
+    np.testing.assert_allclose(evaluate("gamma_slope", "f64", a, x), expected, rtol=1e-6)
+    edges = evaluate("gamma_slope", "f64", np.array([1.0, 1.0, np.nan]), np.array([0.0, np.nan, 1.0]))
+    np.testing.assert_array_equal(edges, [0.0, np.nan, np.nan])
+
+
 def test_incomplete_gamma_and_zeta() -> None:
     rng = np.random.default_rng(8)
     a = 10 ** rng.uniform(-5, 3, 4000)

@@ -42,7 +42,6 @@ CASES: dict[str, tuple[Any, Any]] = {
         [0.3, 0.7],
     ),
 }
-NOT_DRAWN = ("gamma", "beta", "dirichlet")
 
 
 def close(a: Any, b: Any) -> None:
@@ -64,14 +63,12 @@ def test_formulas(name: str) -> None:
             expected = expected if what != "cdf" else expected(reference.tensor(value))
         except (NotImplementedError, AttributeError):
             continue
-        if name in NOT_DRAWN and what in ("cdf", "mode"):
-            continue
         got = getattr(ours, what)
         got = got if what != "entropy" else got()
         close(got if what != "cdf" else got(flambeau.tensor(value)), expected)
 
 
-@pytest.mark.parametrize("name", [n for n in CASES if n not in NOT_DRAWN])
+@pytest.mark.parametrize("name", CASES)
 def test_samples_of_a_seed(name: str) -> None:
     make, _ = CASES[name]
     drawn = []
@@ -132,8 +129,3 @@ def test_same_errors(wrong: Any) -> None:
     with pytest.raises(theirs.type) as ours:
         wrong(flambeau)
     assert str(ours.value) == str(theirs.value)
-
-
-def test_gamma_variables_are_not_drawn_yet() -> None:
-    with pytest.raises(NotImplementedError, match="not there yet"):
-        flambeau.distributions.Beta(1.0, 1.0).sample()

@@ -333,3 +333,13 @@ def test_lerp_wants_one_dtype() -> None:
             flambeau.lerp(x, end, weight)
     with pytest.raises(NotImplementedError, match="not implemented for 'Long'"):
         flambeau.lerp(x.long(), x.long(), 0.5)
+
+
+def test_where_of_numbers() -> None:
+    """Two numbers have the default dtype, or an integer's."""
+    mask = flambeau.tensor([True, False])
+    kinds = [
+        flambeau.where(mask, a, b).dtype for a, b in ((1.0, 2.0), (1, 2.5), (1, 2), (True, False), (1j, 1))
+    ]
+    assert kinds == [flambeau.float32, flambeau.float32, flambeau.int64, flambeau.bool, flambeau.complex64]
+    assert flambeau.where(mask, 0.1, flambeau.ones(2, dtype=flambeau.float64)).dtype is flambeau.float64

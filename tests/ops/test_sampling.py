@@ -1,8 +1,10 @@
-"""multinomial and poisson: PyTorch's numbers, and what is refused."""
+"""multinomial, poisson, gamma and binomial numbers: PyTorch's numbers, and what is refused."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from scipy import special
 
 import flambeau as torch
 
@@ -48,7 +50,45 @@ def test_same_numbers_as_pytorch(dtype: str) -> None:
         assert results[0] == results[1]
 
 
+def test_gamma_and_binomial_numbers() -> None:
+    """float32 has PyTorch's bits, float64 differs in the last ones of a power; the state afterwards is the same."""
+    reference = pytest.importorskip("torch")
+    for dtype in ("float32", "float64"):
+        results = []
+        for m in (torch, reference):
+            m.manual_seed(7)
+            m.randn(3)
+            alpha = m.tensor([0.1, 0.5, 1.0, 2.5, 30.0, 1e3] * 60, dtype=getattr(m, dtype))
+            count = m.tensor([1.0, 5, 20, 100, 1000, 3] * 60, dtype=getattr(m, dtype))
+            p = m.rand(360, dtype=getattr(m, dtype)) * 1.2 - 0.1
+            drawn = [
+                m._standard_gamma(alpha),
+                m._sample_dirichlet(alpha.reshape(-1, 5)),
+                m.binomial(count, p),
+            ]
+            results.append([x.tolist() for x in (*drawn, m.poisson(alpha), m.rand(3), m.randn(3))])
+        ours, theirs = results
+        assert ours[2:] == theirs[2:]
+        assert ours[:2] == theirs[:2] or dtype == "float64"
+        np.testing.assert_allclose(ours[0], theirs[0], rtol=2e-15)
+
+
+def test_gamma_numbers_move_with_their_concentration() -> None:
+    torch.manual_seed(0)
+    alpha = torch.tensor([0.3, 2.0, 50.0], dtype=torch.float64, requires_grad=True)
+    x = torch._standard_gamma(alpha)
+    (slope,) = torch.autograd.grad(x.sum(), alpha)
+    step = 1e-5
+    at = lambda b: special.gammaincinv(b, special.gammainc(alpha.detach().numpy(), x.detach().numpy()))
+    expected = (at(alpha.detach().numpy() + step) - at(alpha.detach().numpy() - step)) / (2 * step)
+    np.testing.assert_allclose(slope.numpy(), expected, rtol=1e-6)
+
+
 def test_refused() -> None:
+    with pytest.raises(RuntimeError, match="Found dtype Double but expected Float"):
+        torch.binomial(torch.ones(2), torch.ones(2, dtype=torch.float64))
+    with pytest.raises(ValueError, match="floating-point dtypes for count, got: Long"):
+        torch.binomial(torch.ones(2, dtype=torch.int64), torch.ones(2, dtype=torch.int64))
     w = torch.rand(4)
     with pytest.raises(RuntimeError, match="without replacement"):
         torch.multinomial(w, 5)

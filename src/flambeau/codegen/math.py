@@ -13,8 +13,8 @@ every exponent, subnormals and both signs; float64: some millions of numbers, ev
              sinh 1.60  cosh 1.29  sin cos 0.74  tan 0.85 (every angle; up to 120 where the result is below 1e-15)
              asin 1.13  acos 0.77  atan 1.84  atan2 1.85  asinh 1.22  acosh 0.81  atanh 0.82  pow 0.99  erf 0.81
              erfc 2.6  erfinv 1.5  ndtri 2.6  trigamma 4; fmod exact
-             relative 5e-15: i0 i0e i1 i1e; 1e-13: zeta; 3e-13: igamma igammac; lgamma and digamma 1e-13 but absolute
-             1e-15 near their zeros
+             relative 5e-15: i0 i0e i1 i1e; 1e-13: zeta gamma_slope; 3e-13: igamma igammac; lgamma and digamma 1e-13
+             but absolute 1e-15 near their zeros
 
 pow has the special cases of C. zeta(x, q) is NaN for q < -20. A result that is subnormal may be rounded twice.
 """
@@ -93,6 +93,7 @@ LOOPED: dict[str, Function] = {
     "zeta": math_gamma.zeta,
     "igamma": math_gamma.igamma,
     "igammac": math_gamma.igammac,
+    "gamma_slope": math_gamma.gamma_slope,
 }
 # Functions of float64 of which a part is left out where no lane needs it, if that can be asked.
 SOMETIMES = ("sin", "cos", "tan")

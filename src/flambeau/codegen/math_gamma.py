@@ -7,7 +7,7 @@ from .math_double import exp, expm1, log1p_pair
 from .math_double import quick_log as log
 from .math_float import INF, NAN
 from .math_loop import Loops
-from .math_special import lgamma1p, stirling_rest
+from .math_special import digamma, lgamma1p, stirling_rest
 
 # B(2k) / (2k)!, of the formula of Euler and Maclaurin
 EULER = (
@@ -70,8 +70,9 @@ def _series(loops: Loops, a: Value, x: Value) -> tuple[Value, Value]:
     return loops.let(total.get()), loops.let(alternating.get())
 
 
-def _tail(loops: Loops, a: Value, x: Value, upper: Value) -> Value:
-    """The integral of (1 + s)^(a-1) e^(-xs) from 0 to inf, or of (1 - s)^(a-1) e^(xs) from 0 to 1.
+def _tail(loops: Loops, a: Value, x: Value, upper: Value, weight: Value | None = None) -> Value:
+    """The integral of (1 + s)^(a-1) e^(-xs) from 0 to inf, or of (1 - s)^(a-1) e^(xs) from 0 to 1; the integrand times
+    weight + log(1 +- s) if there is a weight.
 
     Trapezoidal rule in t, s = scale e^(t - e^-t)."""
     scale = loops.let(1.0 / (abs(x - a) + op("sqrt", a)))
@@ -84,7 +85,9 @@ def _tail(loops: Loops, a: Value, x: Value, upper: Value) -> Value:
         s = loops.let(u * scale)
         inside = upper | (s < 1.0)
         v = loops.let(select(inside, sign * s, 0.0))
-        g = exp((a - 1.0) * log1p_pair(v) - x * v)
+        logarithm = loops.let(log1p_pair(v))
+        g = exp((a - 1.0) * logarithm - x * v)
+        g = g if weight is None else g * (weight + logarithm)
         total.set(total.get() + select(inside, g * (u * (e + 1.0)), 0.0))
     return total.get() * scale * STEP
 
@@ -126,3 +129,28 @@ def igamma(loops: Loops, a: Value, x: Value) -> Value:
 def igammac(loops: Loops, a: Value, x: Value) -> Value:
     """The upper incomplete gamma function over gamma(a)."""
     return _incomplete(loops, a, x, 1)
+
+
+def gamma_slope(loops: Loops, a: Value, x: Value) -> Value:
+    """The derivative by a of a gamma variable x whose probability stays: minus that of `igamma` over the density.
+
+    x times the integral of (log(x t) - digamma(a)) t^(a-1) e^(x - xt) from t = 1 to inf, or minus that from 0 to 1:
+    a series below a = 60."""
+    inside = loops.let((a > 0.0) & (x > 0.0) & (a < INF) & (x < INF))
+    edge = loops.let(select(x.eq(x) & a.eq(a), 0.0, const("f64", NAN)))
+    a, x = loops.let(select(inside, a, 1.0)), loops.let(select(inside, x, 1.0))
+    upper = loops.let((x >= a) & (x > 1.1))
+    by_integral = loops.let(upper | (a >= LARGE))
+    psi, logarithm = loops.let(digamma(a + 1.0)), loops.let(log(x))
+    tail = _tail(loops, a, x, upper, loops.let(logarithm - psi + 1.0 / a))
+    b, y = loops.let(select(by_integral, 1.0, a)), loops.let(select(by_integral, 1.0, x))
+    factor = loops.let(logarithm - psi)
+    term, rest = loops.reg(1.0 / b), loops.reg(b * 0.0)
+    total = loops.reg(factor / b)
+    with loops.loop(SERIES) as k:
+        inverse = loops.let(1.0 / (b + (k.cast("f64") + 1.0)))
+        term.set(term.get() * (y * inverse))
+        rest.set(rest.get() + inverse)
+        total.set(fma(term.get(), factor - rest.get(), total.get()))
+    value = x * select(by_integral, select(upper, tail, -tail), -total.get())
+    return select(inside, value, edge)

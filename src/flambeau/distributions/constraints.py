@@ -156,6 +156,130 @@ class independent(Constraint):
 class _Dependent(Constraint):
     """A set that depends on the parameters: known only for a distribution, not for its class."""
 
+    def __init__(self, *, is_discrete: bool = False, event_dim: int = 0):
+        self.is_discrete, self.event_dim = is_discrete, event_dim
+
+    def __call__(self, *, is_discrete: bool = False, event_dim: int = 0) -> _Dependent:
+        """The same with what is known of it."""
+        return _Dependent(is_discrete=is_discrete, event_dim=event_dim)
+
+
+def is_dependent(constraint: Constraint) -> bool:
+    """Whether a set is known for a distribution alone, not for its class."""
+    return isinstance(constraint, _Dependent)
+
+
+class dependent_property(property, _Dependent):
+    """A property that is a set which depends on the parameters."""
+
+    def __init__(self, fn: Any = None, *, is_discrete: bool = False, event_dim: int = 0):
+        super().__init__(fn)
+        self.is_discrete, self.event_dim = is_discrete, event_dim
+
+    def __call__(self, fn: Any) -> dependent_property:  # type: ignore[override]
+        """The property of a function (a decorator with arguments)."""
+        return dependent_property(fn, is_discrete=self.is_discrete, event_dim=self.event_dim)
+
+
+class _HalfOpenInterval(_Bounded):
+    def check(self, value: Any) -> Any:
+        """See `Constraint.check`."""
+        return (value >= self.lower_bound) & (value < self.upper_bound)
+
+
+class _LowerTriangular(Constraint):
+    event_dim = 2
+
+    def check(self, value: Any) -> Any:
+        """See `Constraint.check`."""
+        return (value.tril() == value).all(-1).all(-1)
+
+
+class _CorrCholesky(Constraint):
+    event_dim = 2
+
+    def check(self, value: Any) -> Any:
+        """See `Constraint.check`."""
+        import flambeau as torch
+
+        near = torch.finfo(value.dtype).eps * value.size(-1) * 10  # what rounding may add up to
+        rows = ((value.square().sum(-1) - 1).abs() < near).all(-1)
+        return _LowerCholesky().check(value) & rows
+
+
+class _Square(Constraint):
+    event_dim = 2
+
+    def check(self, value: Any) -> Any:
+        """See `Constraint.check`."""
+        import flambeau as torch
+
+        return torch.full(value.shape[:-2], value.shape[-2] == value.shape[-1], dtype=torch.bool)
+
+
+class _Symmetric(_Square):
+    def check(self, value: Any) -> Any:
+        """See `Constraint.check`."""
+        square = super().check(value)
+        if not square.all().item():
+            return square
+        return ((value - value.mT).abs() <= 1e-6).all(-2).all(-1)
+
+
+class _PositiveSemidefinite(_Symmetric):
+    def check(self, value: Any) -> Any:
+        """See `Constraint.check`."""
+        import flambeau as torch
+
+        symmetric = super().check(value)
+        return torch.linalg.eigvalsh(value).ge(0).all(-1) if symmetric.all().item() else symmetric
+
+
+class cat(Constraint):
+    """Pieces along a dimension, each in a set of its own."""
+
+    def __init__(self, cseq: Any, dim: int = 0, lengths: Any = None):
+        self.cseq, self.dim = list(cseq), dim
+        self.lengths = [1] * len(self.cseq) if lengths is None else list(lengths)
+        self.is_discrete = any(c.is_discrete for c in self.cseq)
+        self.event_dim = max(c.event_dim for c in self.cseq)
+
+    def check(self, value: Any) -> Any:
+        """See `Constraint.check`."""
+        import flambeau as torch
+
+        pieces = value.split(self.lengths, self.dim)
+        return torch.cat([c.check(v) for c, v in zip(self.cseq, pieces)], self.dim)
+
+
+class stack(Constraint):
+    """Places along a dimension, each in a set of its own."""
+
+    def __init__(self, cseq: Any, dim: int = 0):
+        self.cseq, self.dim = list(cseq), dim
+        self.is_discrete = any(c.is_discrete for c in self.cseq)
+        dims = max(c.event_dim for c in self.cseq)
+        self.event_dim = dims + 1 if dim + dims < 0 else dims
+
+    def check(self, value: Any) -> Any:
+        """See `Constraint.check`."""
+        import flambeau as torch
+
+        places = [value.select(self.dim, i) for i in range(value.size(self.dim))]
+        return torch.stack([c.check(v) for c, v in zip(self.cseq, places)], self.dim)
+
+
+class MixtureSameFamilyConstraint(Constraint):
+    """The support of a mixture: that of any of its parts, `base_constraint` being that of all of them."""
+
+    def __init__(self, base_constraint: Constraint):
+        self.base_constraint = base_constraint
+        self.is_discrete, self.event_dim = base_constraint.is_discrete, base_constraint.event_dim
+
+    def check(self, value: Any) -> Any:
+        """See `Constraint.check`."""
+        return self.base_constraint.check(value.unsqueeze(-1 - self.event_dim)).any(-1)
+
 
 def greater_than(lower_bound: Any) -> Constraint:
     """Numbers above a bound."""
@@ -177,6 +301,11 @@ def interval(lower_bound: Any, upper_bound: Any) -> Constraint:
     return _Interval(lower_bound=lower_bound, upper_bound=upper_bound)
 
 
+def half_open_interval(lower_bound: Any, upper_bound: Any) -> Constraint:
+    """Numbers between two bounds, the lower one included."""
+    return _HalfOpenInterval(lower_bound=lower_bound, upper_bound=upper_bound)
+
+
 def integer_interval(lower_bound: Any, upper_bound: Any) -> Constraint:
     """Whole numbers between two bounds, both included."""
     return _IntegerInterval(lower_bound=lower_bound, upper_bound=upper_bound)
@@ -189,3 +318,5 @@ positive, nonnegative = greater_than(0.0), greater_than_eq(0.0)
 unit_interval = interval(0.0, 1.0)
 nonnegative_integer, positive_integer = _IntegerGreaterThan(lower_bound=0), _IntegerGreaterThan(lower_bound=1)
 real_vector, positive_vector = independent(real, 1), independent(positive, 1)
+lower_triangular, corr_cholesky = _LowerTriangular(), _CorrCholesky()
+square, symmetric, positive_semidefinite = _Square(), _Symmetric(), _PositiveSemidefinite()

@@ -8,7 +8,7 @@ from typing import Any
 import flambeau as torch
 
 from . import constraints
-from .distribution import HALF_LOG_2PI, Distribution, Tensor, numbers
+from .distribution import HALF_LOG_2PI, Distribution, ExponentialFamily, Tensor, numbers
 
 
 class _LocationScale(Distribution):
@@ -34,7 +34,7 @@ class _LocationScale(Distribution):
         return torch.empty(self._extended_shape(sample_shape), dtype=self.loc.dtype)
 
 
-class Normal(_LocationScale):
+class Normal(_LocationScale, ExponentialFamily):
     """The normal distribution of mean loc and standard deviation scale."""
 
     stddev = property(lambda self: self.scale)
@@ -198,6 +198,10 @@ class HalfNormal(Distribution):
         """See `Distribution.cdf`."""
         return torch.erf(value / self.scale / math.sqrt(2))
 
+    def icdf(self, value: Tensor) -> Tensor:
+        """See `Distribution.icdf`."""
+        return self.scale * torch.erfinv(value) * math.sqrt(2)
+
     def entropy(self) -> Tensor:
         """See `Distribution.entropy`."""
         return 0.5 + HALF_LOG_2PI - math.log(2) + self.scale.log()
@@ -249,7 +253,7 @@ class Uniform(Distribution):
         return (self.high - self.low).log()
 
 
-class Exponential(Distribution):
+class Exponential(ExponentialFamily):
     """The density rate * exp(-rate x)."""
 
     arg_constraints = {"rate": constraints.positive}

@@ -8,7 +8,7 @@ import flambeau as torch
 import flambeau.nn.functional as F
 
 from . import constraints
-from .distribution import Distribution, Tensor, numbers
+from .distribution import Distribution, ExponentialFamily, Tensor, numbers
 
 
 def _one_of(probs: Any, logits: Any) -> None:
@@ -44,7 +44,7 @@ class _Binary(Distribution):
         return self.__dict__.get("probs", self.__dict__.get("logits")).size()
 
 
-class Bernoulli(_Binary):
+class Bernoulli(_Binary, ExponentialFamily):
     """1 with probability probs, else 0."""
 
     arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
@@ -248,7 +248,7 @@ class Multinomial(_OfCategories):
         return n * self._categorical.entropy() - whole + (weights * torch.lgamma(k + 1)).sum((0, -1))
 
 
-class Poisson(Distribution):
+class Poisson(ExponentialFamily):
     """Counts with probability rate^k e^-rate / k!."""
 
     arg_constraints = {"rate": constraints.nonnegative}

@@ -180,4 +180,8 @@ class Distribution:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
+class ExponentialFamily(Distribution):
+    """A family of densities exp(natural parameters . statistics(x) - log normaliser(natural parameters))."""
+
+
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)

@@ -1,4 +1,4 @@
-"""Distributions built on gamma variables: densities and moments. Drawing from them is not there yet."""
+"""Distributions built on gamma variables. Samples move with their parameters as their probabilities stay."""
 
 from __future__ import annotations
 
@@ -7,18 +7,10 @@ from typing import Any
 import flambeau as torch
 
 from . import constraints
-from .distribution import Distribution, Tensor, numbers
+from .distribution import Distribution, ExponentialFamily, Tensor, numbers
 
 
-class _Gammas(Distribution):
-    def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """See `Distribution.rsample`."""
-        raise NotImplementedError(
-            f"{type(self).__name__}: drawing gamma variables is not there yet; log_prob, moments and entropy are"
-        )
-
-
-class Gamma(_Gammas):
+class Gamma(ExponentialFamily):
     """The density rate^a x^(a-1) e^(-rate x) / Gamma(a), a = concentration."""
 
     arg_constraints = {"concentration": constraints.positive, "rate": constraints.positive}
@@ -27,6 +19,20 @@ class Gamma(_Gammas):
     def __init__(self, concentration: Any, rate: Any, validate_args: bool | None = None):
         self.concentration, self.rate = numbers(concentration, rate)
         super().__init__(self.concentration.size(), validate_args=validate_args)
+
+    has_rsample = True
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """See `Distribution.rsample`."""
+        shape = self._extended_shape(sample_shape)
+        value = torch._standard_gamma(self.concentration.expand(shape)) / self.rate.expand(shape)
+        return value.clamp(min=torch.finfo(value.dtype).tiny)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """See `Distribution.cdf`."""
+        if self._validate_args:
+            self._validate_sample(value)
+        return torch.special.gammainc(self.concentration, self.rate * value)
 
     mean = property(lambda self: self.concentration / self.rate)
     mode = property(lambda self: ((self.concentration - 1) / self.rate).clamp(min=0))
@@ -51,11 +57,17 @@ class Chi2(Gamma):
     arg_constraints = {"df": constraints.positive}
 
     def __init__(self, df: Any, validate_args: bool | None = None):
-        (self.df,) = numbers(df)
-        super().__init__(0.5 * self.df, 0.5, validate_args)
+        (df,) = numbers(df)
+        super().__init__(0.5 * df, 0.5, validate_args)
+
+    df = property(lambda self: 2 * self.concentration)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Distribution:
+        """See `Distribution.expand`."""
+        return Chi2(self.df.expand(batch_shape), validate_args=False)
 
 
-class Dirichlet(_Gammas):
+class Dirichlet(ExponentialFamily):
     """Vectors of positive numbers that add up to 1, of density proportional to the product of x^(a - 1)."""
 
     arg_constraints = {"concentration": constraints.independent(constraints.positive, 1)}
@@ -67,7 +79,21 @@ class Dirichlet(_Gammas):
         self.concentration = concentration
         super().__init__(concentration.shape[:-1], concentration.shape[-1:], validate_args)
 
+    has_rsample = True
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """Gamma variables over their sum, which is also how the gradient passes."""
+        return torch._sample_dirichlet(self.concentration.expand(self._extended_shape(sample_shape)))
+
     mean = property(lambda self: self.concentration / self.concentration.sum(-1, keepdim=True))
+
+    @property
+    def mode(self) -> Tensor:
+        """The most likely event; a corner of the simplex where every concentration is below 1."""
+        above = (self.concentration - 1).clamp(min=0.0)
+        inside = above / above.sum(-1, True)
+        corner = torch.nn.functional.one_hot(inside.argmax(-1), above.shape[-1]).to(above)
+        return torch.where((self.concentration < 1).all(-1, True), corner, inside)
 
     @property
     def variance(self) -> Tensor:
@@ -91,7 +117,7 @@ class Dirichlet(_Gammas):
         return beta - (k - total) * torch.digamma(total) - ((a - 1) * torch.digamma(a)).sum(-1)
 
 
-class Beta(_Gammas):
+class Beta(ExponentialFamily):
     """The density proportional to x^(a-1) (1-x)^(b-1), a = concentration1, b = concentration0."""
 
     arg_constraints = {"concentration1": constraints.positive, "concentration0": constraints.positive}
@@ -104,7 +130,14 @@ class Beta(_Gammas):
 
     concentration1 = property(lambda self: self._dirichlet.concentration[..., 0])
     concentration0 = property(lambda self: self._dirichlet.concentration[..., 1])
+    has_rsample = True
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """See `Distribution.rsample`."""
+        return self._dirichlet.rsample(sample_shape).select(-1, 0)
+
     mean = property(lambda self: self.concentration1 / (self.concentration1 + self.concentration0))
+    mode = property(lambda self: self._dirichlet.mode[..., 0])
 
     @property
     def variance(self) -> Tensor:

@@ -432,7 +432,14 @@ def random(c: Call) -> Any:
         if isinstance(made, tuple):
             return (x * made[0], *[batch_of(m, level) for m in made[1:]])
         return x * made
-    if c.entry.name in ("_native_dropout", "_dropout", "_draw_poisson", "_draw_each"):
+    if c.entry.name in (
+        "_native_dropout",
+        "_dropout",
+        "_draw_poisson",
+        "_draw_gamma",
+        "_draw_binomial",
+        "_draw_each",
+    ):
         first = next(p for p in c.entry.params if p not in ("state",) and isinstance(c.at[p], Tensor))
         return c.run(**{first: batch_of(c.at[first], level)})
     if differs:

@@ -44,7 +44,7 @@ _ONE_OPERAND = """
     exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh
     erf erfc erfinv sigmoid lgamma digamma trigamma i0 i0e i1 i1e ndtr ndtri"""
 MATH1 = tuple(_ONE_OPERAND.split())
-MATH2 = ("pow", "atan2", "fmod", "hypot", "nextafter", "zeta", "igamma", "igammac")
+MATH2 = ("pow", "atan2", "fmod", "hypot", "nextafter", "zeta", "igamma", "igammac", "gamma_slope")
 REDUCTIONS = ("add", "mul", "min", "max", "and", "or")
 
 

@@ -112,6 +112,9 @@ def _where(condition: T, self: TN, other: TN) -> Any:
     return map_("select", condition, a, b, name="where")
 
 
+NUMBERS, FRACTIONS = {bool, int, float, complex}, {float, complex}
+
+
 @composite(method=False)
 def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = None) -> Any:
     """input where condition is true, else other; with the condition alone: its nonzero positions."""
@@ -120,6 +123,10 @@ def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = No
 
         return FUNCTIONS["nonzero"](condition, as_tuple=True)
     result = _where(condition, input, other)
+    kinds = {type(input), type(other)}
+    if kinds <= NUMBERS and kinds & FRACTIONS:
+        d = default_dtype()
+        result = result.to(d if not result.dtype.is_complex else d.to_complex())
     return result if out is None else into(out, result)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dtypes import float32, float64, int64
+from ..dtypes import finfo, float32, float64, int64
 from ..errors import fail
 from ..stream.draws import SUM, WEIGHT
 from ..stream.external import routine
-from ..stream.graph import contiguous, opaque
+from ..stream.graph import contiguous, map_, opaque
 from .elementwise import into
-from .entry import FUNCTIONS, T, composite, op
+from .entry import FUNCTIONS, NONE, T, composite, op
 from .places import at_hand
 from .random import drawn, state_of
 from .rules import scalar_name, unsupported
@@ -51,6 +51,33 @@ def _draw_places(state: T, sums: T, samples: int) -> Any:
 @op(method=False, function=False)
 def _draw_poisson(rate: T, state: T) -> Any:
     return drawn("poisson", state, tuple(rate.shape), rate.dtype, contiguous(rate))
+
+
+@op(name="_standard_gamma_grad", method=False, grad=NONE)
+def standard_gamma_grad(self: T, output: T) -> Any:
+    """The derivative of gamma variables by their concentration, their probabilities held; PyTorch has none of it."""
+    return map_("gamma_slope", self, output)
+
+
+@op(
+    method=False,
+    function=False,
+    node="StandardGammaBackward0",
+    grad={"alpha": lambda grad, alpha, result: grad * standard_gamma_grad(alpha, result)},
+)
+def _draw_gamma(alpha: T, state: T) -> Any:
+    return drawn("gamma", state, tuple(alpha.shape), alpha.dtype, contiguous(alpha))
+
+
+@op(
+    method=False,
+    function=False,
+    node="BinomialBackward0",
+    grad={"count": lambda grad: 0, "prob": lambda grad: 0},
+)
+def _draw_binomial(count: T, prob: T, state: T) -> Any:
+    shape = tuple(count.shape)
+    return drawn("binomial", state, shape, count.dtype, contiguous(count), contiguous(prob))
 
 
 def _check(x: Any, samples: int, replacement: bool) -> bool:
@@ -109,3 +136,32 @@ def poisson(input: Any, generator: Any = None) -> Any:
     if not input.dtype.is_floating_point:
         fail(NotImplementedError, unsupported("poisson", input.dtype))
     return _draw_poisson(input.detach(), state_of(generator))
+
+
+@composite(method=False)
+def binomial(count: Any, prob: Any, generator: Any = None) -> Any:
+    """How many of count tries succeed, each with probability prob; the two are broadcast. The gradients are 0."""
+    if count.dtype is not prob.dtype:
+        text = f"Found dtype {scalar_name(prob.dtype)} but expected {scalar_name(count.dtype)}"
+        fail(RuntimeError, f"binomial: {text}", count=count, prob=prob)
+    if not count.dtype.is_floating_point:
+        text = f"binomial only supports floating-point dtypes for count, got: {scalar_name(count.dtype)}"
+        fail(ValueError, f"binomial: {text}")
+    count, prob = FUNCTIONS["broadcast_tensors"](count, prob)
+    return _draw_binomial(count, prob, state_of(generator))
+
+
+@composite(method=False)
+def _standard_gamma(input: Any, generator: Any = None) -> Any:
+    """Gamma numbers of these concentrations and rate 1."""
+    if not input.dtype.is_floating_point:
+        fail(NotImplementedError, unsupported("gamma_cpu", input.dtype))
+    return _draw_gamma(input, state_of(generator))
+
+
+@composite(method=False)
+def _sample_dirichlet(input: Any, generator: Any = None) -> Any:
+    """Rows of numbers that add up to 1, with these concentrations: gamma numbers in float64 over their sums."""
+    drawn = _draw_gamma(input.to(float64), state_of(generator))
+    low = finfo(input.dtype)
+    return (drawn / drawn.sum(-1, True)).to(input.dtype).clamp(low.tiny, 1 - low.eps / 2)

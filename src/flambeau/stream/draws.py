@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..loop.recipes import random as kernels
+from ..loop.recipes import random_rejection as rejection
 from ..shapes import numel
 from .contraction import named_launch, whole
 from .nodes import PNode
@@ -14,8 +15,8 @@ from .recipes import recipe
 from .rows import parts_of
 from .sharing import SERIAL_WORK
 
-# kind -> the kernel's name of the tensor that is read, where it is not p
-SOURCE = {"poisson": "rate", "multinomial": "sums"}
+# kind -> the kernel's names of the tensors that are read, where it is not one, p
+SOURCE = {"poisson": ("rate",), "multinomial": ("sums",), "gamma": ("alpha",), "binomial": ("count", "p")}
 # kind -> names of its number parameters, as the kernels of loop/recipes/random.py declare them
 NUMBERS = {
     "uniform": ("low", "high"),
@@ -31,6 +32,8 @@ NUMBERS = {
     "permutation": (),
     "bernoulli_each": (),
     "poisson": (),
+    "gamma": (),
+    "binomial": (),
     "multinomial": (),
     "manual_seed": ("seed",),
 }
@@ -78,8 +81,7 @@ def draw(node: PNode) -> Sequence[Launch]:
         dtype = out.buf.dtype.short
         bufs["out"] = out
         ints["n"] = numel(out.shape)
-    if len(tensors) > 1:
-        bufs[SOURCE.get(kind, "p")] = tensors[1]
+    bufs |= dict(zip(SOURCE.get(kind, ("p",)), tensors[1:]))
     if kind == "multinomial":
         *rows, ints["categories"] = tensors[1].shape
         ints["steps"] = ints["categories"].bit_length()
@@ -112,4 +114,4 @@ def make(kind: str, dtype: str, bits: int, source: str):  # type: ignore[no-unty
         return kernels.normal_serial(dtype, exponential=True)
     if kind == "bernoulli_each":
         return kernels.bernoulli_each(dtype, source)
-    return getattr(kernels, kind)(dtype)
+    return (getattr(kernels, kind, None) or getattr(rejection, kind))(dtype)

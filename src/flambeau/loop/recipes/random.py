@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ..build import Buffer, Builder, Operand, Register, Value, const, fma, minimum, op, select
+from ..build import Buffer, Builder, Operand, Value, const, fma, minimum, op, select
 from ..ir import Kernel
 
 WORDS = 632  # of the state
@@ -27,7 +27,7 @@ WEIGHT, SUM = 1, 2  # what is checked of weights
 TWO_PI = 6.283185307179586
 
 
-class _Generator:
+class Generator:
     """The generator's part of a kernel: `draw(count)` fills `raw` with that many tempered 32-bit words."""
 
     def __init__(self, name: str):
@@ -65,6 +65,18 @@ class _Generator:
             done.set(at + some)
             self.left.set(self.left.get() - some)
             self.next.set(self.next.get() + some)
+
+    def draw_few(self, count: int) -> None:
+        """raw[0 : count] = the next words: one by one where the round has them all, which is nearly always."""
+        b = self.b
+        with b.if_(self.left.get() >= count):
+            source = b.let(self.next.get() + KEY, "source")
+            for k in range(count):
+                self.raw[k] = _temper(self.state[source + k].cast("u32"))
+            self.left.set(self.left.get() - count)
+            self.next.set(self.next.get() + count)
+        with b.else_():
+            self.draw(count)
 
     def _twist(self) -> None:
         """The next 624 words: each from three words of before, the one at distance 397 modulo 624 perhaps new."""
@@ -117,7 +129,7 @@ def _draws(dtype: str) -> int:
 
 def manual_seed() -> Kernel:
     """state, seed: i64 (the bits of a u64). The state that the seed gives; no spare normal."""
-    g = _Generator("manual_seed")
+    g = Generator("manual_seed")
     b, state = g.b, g.state
     seed = b.num("seed", "i64")
     with b.if_(b.tid.eq(0)):
@@ -137,7 +149,7 @@ def manual_seed() -> Kernel:
 
 def bits() -> Kernel:
     """state, out: u32, n. Raw 32-bit draws."""
-    g = _Generator("random_bits")
+    g = Generator("random_bits")
     out, n = g.b.buf("out", "u32", "w"), g.b.integer("n")
     with g.serial(), g.chunks(n, 1) as (start, some), g.b.vfor("i", 0, some, LANES) as i:
         out[start + i] = g.raw[i]
@@ -146,7 +158,7 @@ def bits() -> Kernel:
 
 def uniform(dtype: str) -> Kernel:
     """state, out, n, low: f64, high: f64. u * (high - low) + low in one rounding; what becomes high is low."""
-    g = _Generator(f"uniform_{dtype}")
+    g = Generator(f"uniform_{dtype}")
     b, out, n = g.b, g.b.buf("out", dtype, "w"), g.b.integer("n")
     wide = "f64" if dtype == "f64" else "f32"
     low, high = b.num("low").cast(wide), b.num("high").cast(wide)
@@ -165,7 +177,7 @@ def integers(dtype: str, draw: int) -> Kernel:
 
     randint and random_(a, b): count = b - a; 32 bits below 2^28 values, else 64. random_(): low = 0, count = 2^63 for
     i64, 2^53 + 1 for f64 (both 64 bits), largest integer + 1 for other types. random_(least i64, None): count = 0."""
-    g = _Generator(f"integers{draw}_{dtype}")
+    g = Generator(f"integers{draw}_{dtype}")
     b, out, n = g.b, g.b.buf("out", dtype, "w"), g.b.integer("n")
     count, low = b.num("count", "i64"), b.num("low", "i64")
     type = "u64" if draw == 64 else "u32"
@@ -180,7 +192,7 @@ def integers(dtype: str, draw: int) -> Kernel:
 
 def permutation(dtype: str) -> Kernel:
     """state, out, n. A permutation of 0 .. n-1: position i changes places with one from i on, i = 0 .. n-2."""
-    g = _Generator(f"permutation_{dtype}")
+    g = Generator(f"permutation_{dtype}")
     b, out, n = g.b, g.b.buf("out", dtype, "rw"), g.b.integer("n")
     with g.serial():
         with b.vfor("i", 0, n, LANES) as i:
@@ -195,7 +207,7 @@ def permutation(dtype: str) -> Kernel:
 
 def bernoulli(dtype: str) -> Kernel:
     """state, out, n, p: f64. 1 where a uniform f64 is below p, whatever the type: bernoulli_(float) and dropout."""
-    g = _Generator(f"bernoulli_{dtype}")
+    g = Generator(f"bernoulli_{dtype}")
     b, out, n, p = g.b, g.b.buf("out", dtype, "w"), g.b.integer("n"), g.b.num("p")
     with g.serial(), g.chunks(n, 2) as (start, some), b.vfor("i", 0, some, LANES) as i:
         out[start + i] = (g.uniform(i, "f64") < p).cast(dtype)
@@ -204,7 +216,7 @@ def bernoulli(dtype: str) -> Kernel:
 
 def dropout(dtype: str) -> Kernel:
     """state, out, n, keep: f64. 1 / keep where a uniform f64 is below keep, else 0."""
-    g = _Generator(f"dropout_{dtype}")
+    g = Generator(f"dropout_{dtype}")
     b, out, n, keep = g.b, g.b.buf("out", dtype, "w"), g.b.integer("n"), g.b.num("keep")
     wide = "f64" if dtype == "f64" else "f32"
     with g.serial():
@@ -216,7 +228,7 @@ def dropout(dtype: str) -> Kernel:
 
 def bernoulli_each(dtype: str, p_dtype: str) -> Kernel:
     """state, out, p, n. 1 where a uniform number is below p[i]; f64 if p is f64, else f32."""
-    g = _Generator(f"bernoulli_{dtype}_{p_dtype}")
+    g = Generator(f"bernoulli_{dtype}_{p_dtype}")
     b, out, p, n = g.b, g.b.buf("out", dtype, "w"), g.b.buf("p", p_dtype), g.b.integer("n")
     wide = "f64" if p_dtype == "f64" else "f32"
     with g.serial(), g.chunks(n, _draws(wide)) as (start, some), b.vfor("i", 0, some, LANES) as i:
@@ -226,7 +238,7 @@ def bernoulli_each(dtype: str, p_dtype: str) -> Kernel:
 
 def _from_uniform(name: str, dtype: str, formula: Callable[..., Value], *nums: str) -> Kernel:
     """state, out, n, nums: f64. formula(u, *nums) in f64 of a uniform f64, rounded to the type."""
-    g = _Generator(f"{name}_{dtype}")
+    g = Generator(f"{name}_{dtype}")
     b, out, n = g.b, g.b.buf("out", dtype, "w"), g.b.integer("n")
     values = [b.num(name) for name in nums]
     with g.serial(), g.chunks(n, 2) as (start, some), b.vfor("i", 0, some, LANES) as i:
@@ -252,74 +264,48 @@ def geometric(dtype: str) -> Kernel:
     return _from_uniform("geometric", dtype, formula, "p")
 
 
-def poisson(dtype: str) -> Kernel:
-    """state, out, rate: dtype, n. Poisson numbers of these rates, one after the other.
+class Normals:
+    """Standard normal numbers one by one, in f64: Box-Muller; the second half of a pair stays in the state."""
 
-    Below 10 the number of uniform f64 whose product stays above e^-rate; else transformed rejection (Hörmann 1993)."""
-    g = _Generator(f"poisson_{dtype}")
-    b, out, rates, n = g.b, g.b.buf("out", dtype, "w"), g.b.buf("rate", dtype), g.b.integer("n")
-    with g.serial(), b.for_("i", 0, n) as i:
-        rate = b.let(rates[i].cast("f64"), "rate_")
-        found, going = b.reg("found", 0.0), b.reg("going", rate > 0.0)
-        with b.if_(rate >= 10.0):
-            _reject(g, rate, found, going)
-        with b.else_():
-            product, least = b.reg("product", 1.0), b.let(op("exp", -rate), "least")
-            with b.while_(going.get()):
-                g.draw(2)
-                product.set(product.get() * g.uniform(const("i64", 0), "f64"))
-                going.set(product.get() > least)
-                found.set(found.get() + select(going.get(), const("f64", 1.0), 0.0))
-        out[i] = found.get().cast(dtype)
-    return b.kernel()
+    def __init__(self, g: Generator):
+        self.g = g
+        self.spare = g.b.reg("spare", g.state[SPARE].bitcast("f64"))
+        self.full = g.b.reg("full", (g.state[FLAG] & 0xFFFFFFFF).cast("i64"))
 
+    def next(self) -> Value:
+        """The next number."""
+        b, g, zero = self.g.b, self.g, const("i64", 0)
+        z = b.reg("z", self.spare.get())
+        with b.if_(self.full.get().eq(0)):
+            g.draw_few(4)
+            u1, u2 = b.let(g.uniform(zero, "f64")), b.let(g.uniform(zero + 1, "f64"))
+            radius = b.let(op("sqrt", op("log1p", -u2) * -2.0), "radius")
+            theta = b.let(u1 * TWO_PI, "theta")
+            z.set(radius * op("cos", theta))
+            self.spare.set(radius * op("sin", theta))
+        self.full.set(1 - self.full.get())
+        return z.get()
 
-def _reject(g: _Generator, rate: Value, found: Register, going: Register) -> None:
-    """A Poisson number of a rate from 10 on: algorithm PTRS."""
-    b = g.b
-    width = b.let(op("sqrt", rate) * 2.53 + 0.931, "width")
-    slope = b.let(width * 0.02483 - 0.059, "slope")
-    inverse = 1.1328 / (width - 3.4) + 1.1239
-    squeeze = b.let(0.9277 - 3.6224 / (width - 2.0), "squeeze")
-    with b.while_(going.get()):
-        g.draw(4)
-        u = b.let(g.uniform(const("i64", 0), "f64") - 0.5, "u")
-        v, near = b.let(g.uniform(const("i64", 1), "f64"), "v"), b.let(0.5 - abs(u), "near")
-        k = b.let(op("floor", (slope * 2.0 / near + width) * u + rate + 0.43), "k")
-        quick = (near >= 0.07) & (v <= squeeze)
-        out = (k < 0.0) | ((near < 0.013) & (v > near))
-        ratio = op("log", v) + op("log", inverse) - op("log", slope / (near * near) + width)
-        exact = ratio <= k * op("log", rate) - rate - op("lgamma", k + 1.0)
-        found.set(k)
-        going.set(~(quick | (~out & exact)))
+    def keep(self) -> None:
+        """Write what is left of a pair back into the state."""
+        b, state, present = self.g.b, self.g.state, self.full.get().ne(0)
+        b.store(state, SPARE, select(present, self.spare.get().bitcast("u64"), const("u64", 0)))
+        b.store(state, FLAG, self.full.get().cast("u64"))
 
 
 def normal_serial(dtype: str, exponential: bool = False) -> Kernel:
     """state, out, n, mean: f64, std: f64. Box-Muller in f64, one pair at a time; the second half stays in the state.
 
     That is normal_ of fewer than 16 numbers or of a tensor that is not contiguous; exponential: log_normal_."""
-    g = _Generator(f"{'log_' if exponential else ''}normal_serial_{dtype}")
+    g = Generator(f"{'log_' if exponential else ''}normal_serial_{dtype}")
     b, out, n = g.b, g.b.buf("out", dtype, "w"), g.b.integer("n")
     mean, std = b.num("mean"), b.num("std")
     with g.serial():
-        spare = b.reg("spare", g.state[SPARE].bitcast("f64"))
-        full = b.reg("full", (g.state[FLAG] & 0xFFFFFFFF).cast("i64"))
+        normals = Normals(g)
         with b.for_("i", 0, n) as i:
-            z = b.reg("z", spare.get())
-            with b.if_(full.get().eq(0)):
-                g.draw(4)
-                zero = const("i64", 0)
-                u1, u2 = b.let(g.uniform(zero, "f64")), b.let(g.uniform(zero + 1, "f64"))
-                radius = b.let(op("sqrt", op("log1p", -u2) * -2.0), "radius")
-                theta = b.let(u1 * TWO_PI, "theta")
-                z.set(radius * op("cos", theta))
-                spare.set(radius * op("sin", theta))
-            full.set(1 - full.get())
-            value = fma(z.get(), std, mean)
+            value = fma(normals.next(), std, mean)
             out[i] = (op("exp", value) if exponential else value).cast(dtype)
-        present = full.get().ne(0)
-        b.store(g.state, SPARE, select(present, spare.get().bitcast("u64"), const("u64", 0)))
-        b.store(g.state, FLAG, full.get().cast("u64"))
+        normals.keep()
     return b.kernel()
 
 
@@ -327,7 +313,7 @@ def normal(dtype: str) -> Kernel:
     """state, out, n, mean: f64, std: f64. normal_ of at least 16 numbers: Box-Muller in blocks of 16, j with j + 8.
 
     If n is no multiple of 16, the last 16 are drawn anew."""
-    g = _Generator(f"normal_{dtype}")
+    g = Generator(f"normal_{dtype}")
     b, out, n = g.b, g.b.buf("out", dtype, "w"), g.b.integer("n")
     wide = "f64" if dtype == "f64" else "f32"
     mean, std = b.num("mean").cast(wide), b.num("std").cast(wide)
@@ -344,7 +330,7 @@ def normal(dtype: str) -> Kernel:
 
 
 def _normal_block(
-    g: _Generator, out: Buffer, source: Value, target: Value, scale: tuple[Value, Value], wide: str
+    g: Generator, out: Buffer, source: Value, target: Value, scale: tuple[Value, Value], wide: str
 ) -> None:
     """out[target : target + 16] from the uniform numbers of raw from `source` on."""
     b, (mean, std) = g.b, scale
@@ -440,7 +426,7 @@ def multinomial(dtype: str) -> Kernel:
 
     sums (rows, categories): running sums of weights, which divided by the last rise to 1; out (rows, samples): the
     first place where that is not below a uniform f64, found in `steps` halvings, as many as categories has bits."""
-    g = _Generator(f"multinomial_{dtype}")
+    g = Generator(f"multinomial_{dtype}")
     b, out, table = g.b, g.b.buf("out", "i64", "w"), g.b.buf("sums", dtype)
     rows, categories, steps, samples = map(b.integer, ("rows", "categories", "steps", "samples"))
     with g.serial(), g.chunks(rows * samples, 2) as (start, some), b.for_("k", 0, some, ABREAST) as k:
