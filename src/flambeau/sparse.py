@@ -1,4 +1,4 @@
-"""`torch.sparse`: products and sums of sparse tensors in coordinates (torch.sparse_coo_tensor)."""
+"""`torch.sparse`: products and sums of sparse tensors, in coordinates (sparse_coo_tensor) or compressed rows."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 from .absent import functions
 from .ops.contraction import mm as _mm
+from .tensor.sparse_csr import sampled_addmm
 
-__all__ = ["mm", "sum"]
+__all__ = ["mm", "sampled_addmm", "sum"]
 
 
 def mm(sparse: Any, dense: Any) -> Any:

@@ -145,7 +145,7 @@ def found_by_pickle(name: str, fn: Any) -> None:
 def fill(scope: dict[str, Any]) -> None:
     """Import the families of ops, bind them, and put the public functions into the package's namespace."""
     families.load()
-    from . import creation, exchange, indexing, public, random, sparse_rules
+    from . import creation, exchange, indexing, public, random, sparse_csr, sparse_rules
 
     bind.bind()
     attributes.install()
@@ -153,6 +153,7 @@ def fill(scope: dict[str, Any]) -> None:
     creation.install()
     indexing.install()
     sparse_rules.install()
+    sparse_csr.install()
     FUNCTIONS.update(exchange.FUNCTIONS)
     FUNCTIONS.update(creation.FUNCTIONS)
     FUNCTIONS.update(random.FUNCTIONS)

@@ -178,6 +178,9 @@ class SparseTensor(Tensor):
         p = self._parts
         return make, (p.indices, p.values.detach(), tuple(self.shape), p.coalesced)
 
+    def _shown(self) -> tuple[tuple[str, Any], ...]:
+        return ("indices", self._indices().detach()), ("values", self._values().detach())
+
     def __repr__(self, *, tensor_contents: Any = None) -> str:
         return text(self)
 
@@ -209,9 +212,9 @@ def make(indices: Any, values: Any, size: Any, coalesced: bool = False) -> Spars
     return of_parts(Parts(indices, values, coalesced), meta)
 
 
-def of_parts(parts: Parts, meta: Any) -> SparseTensor:
+def of_parts(parts: Parts, meta: Any, kind: type = SparseTensor) -> SparseTensor:
     """A sparse tensor of these parts and metadata."""
-    t: Any = new_object(SparseTensor)
+    t: Any = new_object(kind)
     t._st, t._off, t._meta, t._rg, t._gf, t._nr, t._ver, t._vw, t._x = (
         NOWHERE, 0, meta, False, None, 0, None, None, None,
     )  # fmt: skip
@@ -273,7 +276,7 @@ def text(t: SparseTensor) -> str:
     """repr of a sparse tensor, as PyTorch's."""
     indent = len("tensor(")
     parts = []
-    for name, part in (("indices", t._indices().detach()), ("values", t._values().detach())):
+    for name, part in t._shown():
         prefix = f"{name}=tensor("
         body = display.contents(part, indent + len(prefix))
         parts.append(f"{prefix}{body}" + (f", size={tuple(part.shape)}" if not part.numel() else "") + ")")
@@ -286,4 +289,4 @@ def text(t: SparseTensor) -> str:
     elif t.requires_grad:
         suffixes.append("requires_grad=True")
     body = "tensor(" + (",\n" + " " * indent).join(parts)
-    return display.with_suffixes(body, suffixes, indent, break_first=True)
+    return display.with_suffixes(body, suffixes, indent, break_first=t.is_sparse)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dtypes import int64, promote_types, sparse_coo
+from ..dtypes import int64, promote_types, sparse_coo, sparse_csr
 from ..errors import fail
 from ..ops.entry import FUNCTIONS
 from ..ops.registry import publish
@@ -111,6 +111,8 @@ def to_sparse(self: Any, sparse_dim: Any = None, *, layout: Any = None, **rest: 
     """The tensor in coordinates of its first `sparse_dim` dimensions (all if not given); it is read."""
     if not isinstance(sparse_dim, (int, type(None))):
         sparse_dim, layout = None, sparse_dim
+    if layout is sparse_csr and not rest:
+        return self.to_sparse_csr()
     if layout not in (None, sparse_coo) or rest:
         fail(NotImplementedError, f"to_sparse: layout {layout} is not there yet", "use torch.sparse_coo")
     n = self.ndim if sparse_dim is None else sparse_dim

@@ -47,7 +47,7 @@ BUDGET = {
     "stream": 7250,
     "ops": 17600,
     "autograd": 1700,
-    "tensor": 2950,
+    "tensor": 3150,
     "built from tensors": 16500,
     "faces": 5100,
     "tools": 2000,
