@@ -233,6 +233,12 @@ CALLS: dict[str, Call] = {
     "embedding_bag": lambda s: [
         F.embedding_bag(s.i(0, 2, 2, 1), s.x(3, 4), s.i(0, 3, 3), mode=m) for m in ("sum", "mean")
     ],
+    "weighted bags": lambda s: [
+        F.embedding_bag(
+            s.i(0, 2, 2, 1), s.x(3, 4), s.i(0, 3, 3), mode="sum", per_sample_weights=s.x(4), padding_idx=p
+        )
+        for p in (None, 1)
+    ],
     **{
         f"{name}{suffix}": lambda s, name=name, suffix=suffix, rest=rest: getattr(
             s.x(3, 4) * 1, name + suffix

@@ -107,3 +107,23 @@ def test_refused(index: list[int], begins: list[int], what: str, late: bool) -> 
         out.add_(1)
         flambeau.synchronize()
     assert out.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("padding", [None, 2])
+def test_weighted_bags_have_gradients_of_both_orders(padding: int | None) -> None:
+    """Of the table and of the numbers, which index_add over the rows gives as well."""
+    flambeau.manual_seed(0)
+    table = flambeau.rand(5, 3, dtype=flambeau.float64, requires_grad=True)
+    weights = flambeau.rand(6, dtype=flambeau.float64, requires_grad=True)
+    index, starts = flambeau.tensor([0, 2, 2, 4, 1, 0]), flambeau.tensor([0, 3, 3])
+
+    def bags(t: Any, w: Any) -> Any:
+        options = {"per_sample_weights": w, "padding_idx": padding}
+        return flambeau.nn.functional.embedding_bag(index, t, starts, mode="sum", **options)
+
+    kept = flambeau.ones(6, dtype=flambeau.float64) if padding is None else (index != padding).double()
+    rows = (table[index] * (weights * kept)[:, None]).detach()
+    expected = flambeau.stack([rows[:3].sum(0), rows[:0].sum(0), rows[3:].sum(0)])
+    flambeau.testing.assert_close(bags(table, weights).detach(), expected)
+    assert flambeau.autograd.gradcheck(bags, (table, weights))
+    assert flambeau.autograd.gradgradcheck(bags, (table, weights))

@@ -31,6 +31,8 @@ class RowsTensor(SparseTensor):
         name = func.__name__
         if name.endswith("_") and not name.endswith("__"):
             fail(NotImplementedError, f"{name}: writing to a tensor of compressed rows is not there")
+        if name in ("mm", "matmul") and isinstance(args[0], RowsTensor):
+            return product(*args, **(kwargs or {}))
         args = [coordinates(a) for a in args]
         kwargs = {k: coordinates(v) for k, v in (kwargs or {}).items()}
         return _again(name, SparseTensor.__torch_function__(func, types, args, kwargs), args)
@@ -106,6 +108,17 @@ def compressed(t: SparseTensor, crow: Any = None) -> RowsTensor:
         crow = FUNCTIONS["cat"]([FUNCTIONS["zeros"](1, dtype=int64), counts.cumsum(0)])
     made._crow = crow
     return made  # type: ignore[no-any-return]
+
+
+def product(input: Any, other: Any) -> Any:
+    """The product with a dense matrix or vector: for each row the sum of the other's rows that it names."""
+    if isinstance(other, SparseTensor) or other.ndim not in (1, 2) or other.shape[0] != input.shape[1]:
+        return sparse_rules.matmul(coordinates(input), coordinates(other))
+    p = input._parts
+    rows, columns = p.indices.unbind(0)
+    dense = other if other.ndim == 2 else other.unsqueeze(1)
+    sums = FUNCTIONS["_weighted_bag_sum"](dense, columns, input._crow[:-1], p.values, rows)
+    return sums if other.ndim == 2 else sums.squeeze(1)
 
 
 def _again(name: str, result: Any, args: Any) -> Any:
@@ -196,6 +209,8 @@ def install() -> None:
     """Bind the constructor, the conversions and the accessors."""
     for name, fn in sparse_rules.OVERRIDDEN.items():
         setattr(RowsTensor, name, _kept(name, fn))
+    for name in ("matmul", "__matmul__"):
+        setattr(RowsTensor, name, product)
     for method in ("crow_indices", "col_indices"):
         setattr(Tensor, method, _refused(method))
     Tensor.is_sparse_csr = property(lambda self: False)  # type: ignore[attr-defined]

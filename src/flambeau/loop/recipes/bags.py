@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ..build import Builder, Value, const, maximum, minimum, select
 from ..ir import Kernel
@@ -31,6 +32,7 @@ class Bags:
     mean: bool
     padded: bool
     units: tuple[object, object, object]
+    weighted: bool = False  # each row is multiplied by a number of its own
 
 
 def kernel(spec: Bags) -> Kernel:
@@ -65,6 +67,7 @@ class _Frame:
         self.table = b.buf("table", spec.type, "rw" if spec.back else "r")
         self.bags = b.buf("bags", spec.type, "r" if spec.back else "w")
         self.index, self.starts = b.buf("index", spec.index), b.buf("starts", spec.start)
+        self.weights = b.buf("weights", spec.type) if spec.weighted else None
         self.n, self.count, self.size, self.rows = (b.integer(k) for k in ("n", "count", "size", "rows"))
         self.s_s, self.pad = b.integer("s_s"), b.integer("pad")
         self.t_r, self.b_r = b.integer("t_r"), b.integer("b_r")
@@ -112,18 +115,19 @@ class _Frame:
         with b.for_("c", wide, hi, LANES) as c:
             body(c, b.let(minimum(hi - c, LANES), "lanes"), 1)
 
-    def each_row(self, first: Value, last: Value, at: Value, body: Callable[[Value], None]) -> None:
-        """body(where the columns from `at` of a row of the table lie) for the rows of a bag that count."""
+    def each_row(self, first: Value, last: Value, at: Value, body: Callable[[Value, Any], None]) -> None:
+        """body(where the columns from `at` of a row of the table lie, its weight) for the rows of a bag that count."""
         b = self.b
         with b.for_("i", first, last) as i:
             near = self.row(b.let(minimum(i + AHEAD, self.n - 1), "ahead"))
             b.prefetch(self.table, near * self.t_r + at * self.t_c, write=self.spec.back)
             k = self.row(i)
+            weight = None if self.weights is None else b.let(self.weights[i].cast(self.acc), "weight")
             if not self.spec.padded:
-                body(b.let(k * self.t_r + at * self.t_c, "base"))
+                body(b.let(k * self.t_r + at * self.t_c, "base"), weight)
                 return
             with b.if_(k.ne(self.pad)):
-                body(b.let(k * self.t_r + at * self.t_c, "base"))
+                body(b.let(k * self.t_r + at * self.t_c, "base"), weight)
 
     def gather(
         self, bag: Value, first: Value, last: Value, number: Value, at: Value, lanes: Value, groups: int
@@ -132,10 +136,11 @@ class _Frame:
         b, full = self.b, groups > 1
         total = [b.reg("total", 0, self.acc, LANES) for _ in range(groups)]
 
-        def body(base: Value) -> None:
+        def body(base: Value, weight: Any) -> None:
             with b.vfor("x", 0, LANES if full else lanes, LANES, full=full) as x:
                 for g, t in enumerate(total):
-                    t.set(t.get() + self.table[base + (x + g * LANES) * self.t_c].cast(self.acc))
+                    value = self.table[base + (x + g * LANES) * self.t_c].cast(self.acc)
+                    t.set(t.get() + (value if weight is None else value * weight))
 
         self.each_row(first, last, at, body)
         with b.vfor("x", 0, LANES if full else lanes, LANES, full=full) as x:
@@ -154,10 +159,11 @@ class _Frame:
                 value = self.bags[bag * self.b_r + (at + x + g * LANES) * self.b_c].cast(self.acc)
                 t.set(value / number if self.spec.mean else value)
 
-        def body(base: Value) -> None:
+        def body(base: Value, weight: Any) -> None:
             with b.vfor("x", 0, LANES if full else lanes, LANES, full=full) as x:
                 for g, t in enumerate(given):
                     to = base + (x + g * LANES) * self.t_c
-                    self.table[to] = (self.table[to].cast(self.acc) + t.get()).cast(self.spec.type)
+                    value = t.get() if weight is None else t.get() * weight
+                    self.table[to] = (self.table[to].cast(self.acc) + value).cast(self.spec.type)
 
         self.each_row(first, last, at, body)

@@ -43,6 +43,11 @@ def bags_of_embeddings(
     count, size = starts.numel(), weight.size(1)
     last = 1
     plain = per_sample_weights is None and not (scale_grad_by_freq or sparse or weight.is_complex())
+    by_weight = per_sample_weights is not None and not (scale_grad_by_freq or sparse or weight.is_complex())
+    if by_weight and per_sample_weights.dtype == weight.dtype:
+        bag = _bags(input, starts, length)
+        pad = -1 if padding_idx is None else padding_idx
+        return ops._weighted_bag_sum(weight, input, starts, per_sample_weights, bag, pad)
     if length and mode != "max" and not plain:  # bags of one length are rows, which are added up in one pass
         input, last = input.view(count, length), 2
     if mode != "max" and plain:
