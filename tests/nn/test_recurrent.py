@@ -123,6 +123,30 @@ def test_without_grad_mode_the_same_bits_and_nothing_is_kept() -> None:
         assert flambeau.equal(quiet, module(x)[0])
 
 
+@pytest.mark.parametrize("dtype", [flambeau.bfloat16, flambeau.float16])
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_short_floats_are_rounded_where_a_layer_gives_them(kind: str, dtype: Any) -> None:
+    flambeau.manual_seed(0)
+    short = getattr(flambeau.nn, kind)(5, 7, bidirectional=True).to(dtype)
+    x = flambeau.randn(6, 2, 5).to(dtype)
+    out, last = short(x)
+    hidden = last[0] if kind == "LSTM" else last
+    assert out.dtype == hidden.dtype == dtype
+    steps, gates = flambeau._recurrent_steps, flambeau.nn.functional.linear
+    mode = {"LSTM": "lstm", "GRU": "gru", "RNN": "tanh"}[kind]
+    w, u, b, c = (p for name, p in short.named_parameters() if "reverse" not in name)
+    given = gates(x, w, b if kind == "GRU" else b + c).float()
+    h = flambeau.zeros(2, 7)
+    wide = steps(
+        given, h, h if kind == "LSTM" else None, u.float(), c.float() if kind == "GRU" else None, None, None, mode,
+        False, False,
+    )  # fmt: skip
+    assert flambeau.equal(out[..., :7], wide[0].to(dtype))
+    assert flambeau.equal(hidden[0], wide[1].to(dtype))
+    out.sum().backward()
+    assert all(p.grad.dtype == dtype for p in short.parameters())
+
+
 def test_no_gradients_through_results_that_are_not_there() -> None:
     steps = flambeau._recurrent_steps
     x, h, w = (flambeau.randn(*s) for s in ((3, 2, 15), (2, 5), (15, 5)))

@@ -1,7 +1,8 @@
 """Recurrent layers as functions: all steps of one layer in one direction, and the stack of layers.
 
 The part of the gates that comes from the inputs is one product over the whole sequence; what is left for each step is
-one small product and the gates: one op for all steps, in float32 and float64; in other dtypes step by step.
+one small product and the gates: one op for all steps, in float32 and float64. bfloat16 and float16 are cast for it:
+states are rounded where the layer gives them, not between its steps.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ MODES = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "tanh", "RNN_RELU": "relu"}
 
 
 def _whole(gates: Tensor, states: tuple) -> bool:
-    """Whether all steps are one op: there is something to do, in float32 or float64."""
+    """Whether all steps are one op: there is something to do, in a float type."""
     for s in states:
         if s.dtype != gates.dtype:
             raise RuntimeError(
                 f"expected input and states of the same dtype, but got {gates.dtype} and {s.dtype}"
             )
-    return gates.numel() > 0 and gates.dtype in (torch.float32, torch.float64)
+    return gates.numel() > 0 and gates.is_floating_point()
 
 
 def _run(
@@ -40,10 +41,12 @@ def _run(
     if torch.is_autocast_enabled("cpu"):  # steps run in the dtype of the states
         gates = gates.to(states[0].dtype)
     steps = ops._recurrent_steps if _whole(gates, states) else formulas._recurrent_steps
-    h0, c0 = (*states, None)[:2]
-    keep = torch.is_grad_enabled()
-    output, *last = steps(gates, h0, c0, w_hh, b_hh, w_hr, sizes, mode, reverse, keep)[:3]
-    return output, tuple(last[: len(states)])
+    given, dtype = (gates, *(*states, None)[:2], w_hh, b_hh, w_hr), gates.dtype
+    if short := dtype in (torch.bfloat16, torch.float16):
+        given = tuple(None if x is None else x.to(torch.float32) for x in given)
+    made = steps(*given, sizes, mode, reverse, torch.is_grad_enabled())
+    output, *last = (x.to(dtype) for x in made[: 1 + len(states)]) if short else made[: 1 + len(states)]
+    return output, tuple(last)
 
 
 def run_layers(
