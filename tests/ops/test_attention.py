@@ -40,8 +40,10 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "causal, more queries": (((2, 3, 150, 20), (2, 3, 37, 20), (2, 3, 37, 13)), {"is_causal": True}),
     "causal, more keys": (((2, 3, 37, 16), (2, 3, 250, 16), (2, 3, 250, 16)), {"is_causal": True}),
     "two dimensions": (((17, 8), (9, 8), (9, 5)), {}),
-    "three dimensions": (((3, 17, 8), (3, 9, 8), (3, 9, 8)), {"scale": 0.3}),
-    "five dimensions": (((2, 2, 3, 17, 8), (2, 2, 3, 9, 8), (2, 2, 3, 9, 8)), {"scale": -0.3}),
+    "three dimensions": (((3, 33, 8), (3, 29, 8), (3, 29, 8)), {"scale": 0.3}),
+    "five dimensions": (((2, 2, 3, 33, 8), (2, 2, 3, 29, 8), (2, 2, 3, 29, 8)), {"scale": -0.3}),
+    "little, five dimensions": (((2, 2, 3, 17, 8), (2, 2, 3, 9, 8), (2, 2, 3, 9, 8)), {"scale": -0.3}),
+    "little, groups": (((2, 8, 19, 20), (2, 2, 15, 20), (2, 2, 15, 20)), {"enable_gqa": True}),
     "groups": (((2, 8, 37, 20), (2, 2, 150, 20), (2, 2, 150, 20)), {"enable_gqa": True}),
     "groups, causal": (((2, 8, 130, 20), (2, 2, 130, 20), (2, 2, 130, 20)), {"enable_gqa": True, "is_causal": True}),
     "few, causal": (((2, 3, 4, 20), (2, 3, 150, 20), (2, 3, 150, 13)), {"is_causal": True}),
@@ -109,6 +111,18 @@ def test_queries_of_one_step_read_keys_and_values_once() -> None:
     found = flambeau.explain(lambda: F.scaled_dot_product_attention(q, k, k, enable_gqa=True)).kernels
     assert [kernel.title for kernel in found] == ["contract", "_attention", "contract"]
     assert [kernel.choice[:6] for kernel in found[::2]] == ["4 rows", "tile 4"]
+
+
+@pytest.mark.parametrize(("rows", "source", "size", "causal", "tiles"), [
+    (64, 64, 32, False, False), (65, 65, 32, False, True), (32, 32, 32, True, False), (34, 34, 32, True, True),
+    (16, 256, 16, False, False), (16, 512, 15, False, True),
+])  # fmt: skip
+def test_scores_that_take_less_than_what_is_read_go_by_products(
+    rows: int, source: int, size: int, causal: bool, tiles: bool
+) -> None:
+    q, k = flambeau.randn(2, 2, rows, size), flambeau.randn(2, 2, source, size)
+    found = flambeau.explain(lambda: F.scaled_dot_product_attention(q, k, k, is_causal=causal)).kernels
+    assert any("attention_forward" in str(kernel) for kernel in found) == tiles
 
 
 @pytest.mark.parametrize("rows", [40, 3])

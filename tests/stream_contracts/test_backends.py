@@ -51,7 +51,10 @@ def attended() -> list[Any]:
     q, k = r(1, 2, 7, 5).requires_grad_(), r(1, 2, 9, 5, seed=1).requires_grad_()
     y = F.scaled_dot_product_attention(q, k, k, is_causal=True)
     y.square().sum().backward()
-    return [y, q.grad, k.grad]
+    x = r(1, 1, 20, 3).requires_grad_()  # by tiles
+    z = F.scaled_dot_product_attention(x, x, x, attn_mask=r(20, 20, seed=2))
+    z.square().sum().backward()
+    return [y, q.grad, k.grad, z, x.grad]
 
 
 def recurrent() -> list[Any]:

@@ -131,8 +131,13 @@ class _Call:
         return _back_to(out, self.lead), lse
 
     def few(self, kept: tuple[Any, ...]) -> bool:
-        """Whether the queries that share keys are so few that products of few rows serve."""
-        return not kept and self.q.shape[2] * self.attrs[2] <= FEW_QUERIES
+        """Whether products serve: the queries that share keys are few, or the scores take no more than what is read
+        (half of that where half of them are hidden, which tiles leave out)."""
+        rows, size = self.q.shape[2:]
+        if kept or rows * self.attrs[2] <= FEW_QUERIES:
+            return not kept
+        source = self.k.shape[2]
+        return rows * source * (2 if self.attrs[1] else 1) <= (rows + source) * min(size, self.v.shape[3])
 
     def rows(self, x: Any) -> Any:
         """(batch, heads of queries, rows, size) as stacks of matrices, one for each head of keys."""
@@ -161,7 +166,7 @@ class _Call:
         return scores, k, v
 
     def of_few(self) -> tuple[Any, Any]:
-        """`forward` for few queries: all that share keys are the rows of two products, which read those once."""
+        """`forward` for few queries or scores: all that share keys are the rows of two products, which read those once."""
         batch, heads, length, _ = self.q.shape
         scores, _, v = self.seen()
         weights, lse = _normalised(scores)
@@ -171,7 +176,7 @@ class _Call:
         return _back_to(shaped(made, (batch, length, heads, v.shape[3])), self.lead), lse
 
     def back_of_few(self, grad: Any, lse: Any, delta: Any) -> tuple[Any, ...]:
-        """`backward` for few queries."""
+        """`backward` for few queries or scores."""
         scores, k, v = self.seen()
         each = (*lse.shape, 1)
         weights = contiguous(map_("exp", map_("sub", scores, shaped(lse, each))))
