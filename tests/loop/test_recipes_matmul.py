@@ -467,3 +467,11 @@ def test_a_kernel_has_the_workspace_that_it_takes(layout: str, plain: bool) -> N
         for m, n, k in ((64, 32, 16), (5, 7, 3), (64, 48, 400), (37, 64, 1500)):
             p = planned(*problem(m, n, k, layout), plain=plain, generic=generic)
             assert p.work or not p.spec.works(plain and p.spec.out == p.spec.acc)
+
+
+def test_few_rows_ask_for_the_next_columns_of_a_transposed_matrix() -> None:
+    p = planned(*problem(1, 64, 64, "nt"))
+    assert p.spec.kind == "rows"
+    lines = [line for line in show(planning.build(p.spec)).splitlines() if "prefetch b[" in line]
+    assert len(lines) == p.spec.lanes // p.spec.block  # in a loop over the columns of each block
+    assert all(f"{2 * p.spec.lanes}" in line for line in lines)

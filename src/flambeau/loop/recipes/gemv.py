@@ -17,6 +17,8 @@ Steps = Callable[[int, list[Value], Value], None]
 
 DEPTH = 8  # rows of B that `stream_kernel` reads at once
 LINE = 64  # k steps of a computed B that lie in scratch
+AHEAD = 2  # turns of columns that are brought near before they are read
+SHORT = 1024  # bytes of a row of B up to which the processor does not foresee where the next rows are read
 CHUNK = 2048  # columns x rows whose sums it keeps
 
 
@@ -107,6 +109,12 @@ class _Blocks:
             source = self.piece if self.made else f.bm
             do(x, [b.let(source[row + u]).cast(f.spec.acc) for u in range(size)])
 
+    def fetch(self, g: int, at: Value) -> None:
+        """Have the lines at `at` of the next columns brought near, where rows are short."""
+        b, f = self.b, self.f
+        with b.if_(f["k"] * SIZE[f.spec.dtype] <= SHORT), b.for_("r", 0, f.spec.block, unroll=True) as r:
+            b.prefetch(f.bm, self.b0[g] + at + (r + AHEAD * f.spec.lanes) * f["bj"])
+
     def walk(self, kb: Value, ke: Value, steps: Steps) -> None:
         """All of a k block; the last ones, if they are not whole, through squares of scratch."""
         b, f, square, line = self.b, self.f, self.square, self.line
@@ -120,6 +128,8 @@ class _Blocks:
                 for g in groups:
                     if self.made:
                         self.compute(g, kk, step)
+                    else:
+                        self.fetch(g, kk)
                     for past in range(0, step, size):
                         self.block(g, kk, past, partial(_step, steps, g, kk + past))
         with b.if_(main < ke):
