@@ -25,7 +25,16 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, int]]]:
         noted.extend((bound.title, lifetimes.size_of(bound.bufs[new][0])) for _, new in made)
         return made
 
+    tail_pair = overwrite.tail_pair
+
+    def watched_tail(tail: Any, ids: Any, at: int, lives: Any) -> Any:
+        made = tail_pair(tail, ids, at, lives)
+        if made is not None:
+            noted.append((tail.title, lifetimes.size_of(tail.bufs[made[1]].buf)))
+        return made
+
     monkeypatch.setattr(overwrite, "pairs", watched)
+    monkeypatch.setattr(overwrite, "tail_pair", watched_tail)
     level = flush.Novelty.level
     flush.CACHE.clear()
     flush.MET.clear()
@@ -83,12 +92,25 @@ def both(a: Any, b: Any) -> Any:
     return torch.sort(y * 2, -1)[0] + torch.sort(y + a, 0)[0]
 
 
+def factor(a: Any, b: Any) -> Any:
+    """A product times what nobody else reads, as the gradient of an activation."""
+    y = sorted_rows(a, b)
+    return torch.sort((b @ a) * y, -1)[0]
+
+
+def batched(a: Any, b: Any) -> Any:
+    """Several products, a scale for each column, and two results."""
+    y = sorted_rows(a, b).view(4, N // 4, N)
+    z = torch.bmm(a.view(4, N // 4, N), b.expand(4, N, N)) * a[0] - y
+    return torch.sort(z, -1)[0] + torch.sort(z, 1)[0]
+
+
 def product(x: Any) -> Any:
     """Two die at once: three are there without the place of one."""
     return (x.cumsum(0) * x.cumprod(0)).cumsum(0)
 
 
-@pytest.mark.parametrize("fn", [chain, summed, centred, both])
+@pytest.mark.parametrize("fn", [chain, summed, centred, both, factor, batched])
 def test_a_result_takes_the_place_of_what_dies(found: list[Any], fn: Callable[..., Any]) -> None:
     a, b = operands()
     assert planned(fn, a, b) == sequential(fn, a, b)
@@ -128,6 +150,24 @@ def through_a_view(a: Any, b: Any) -> Any:
     y = sorted_rows(a, b)
     z = torch.sort(y * 2 + a, -1)[0]
     return torch.sort(y[3:7].t(), -1)[0].sum() + z
+
+
+def factor_again(a: Any, b: Any) -> Any:
+    """A factor of a product that a later kernel reads."""
+    y = sorted_rows(a, b)
+    return torch.sort((b @ a) * y, -1)[0] + torch.sort(y, 0)[0]
+
+
+def factor_turned(a: Any, b: Any) -> Any:
+    """A factor that is read in another order than the result is written."""
+    y = sorted_rows(a, b)
+    return torch.sort((b @ a) * y.t(), -1)[0]
+
+
+def factor_multiplied(a: Any, b: Any) -> Any:
+    """A factor that is an operand of the product as well."""
+    y = sorted_rows(a, b)
+    return torch.sort((y.t() @ a) * y, -1)[0]
 
 
 def kept(a: Any, b: Any) -> Any:
@@ -192,6 +232,9 @@ CONDITIONS = [
     ("same_walk", overwrite, turned),
     ("in_time", overwrite, two_passes),
     ("in_time", overwrite, updated),
+    ("ends", lifetimes.Lives, factor_again),
+    ("places_match", overwrite, factor_turned),
+    ("read_once", overwrite, factor_multiplied),
 ]
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from .nodes import PBuf
 
+LEAST = 64 << 10  # bytes from which on a temporary is worth a kernel of its own
+
 
 def size_of(b: PBuf) -> int:
     """The bytes that a buffer spans."""

@@ -10,13 +10,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..loop.recipes.analysis import Nest, analysis, dependencies
-from .lifetimes import Lives, size_of
+from . import recipes
+from .fusion import TailBound
+from .lifetimes import LEAST, Lives, size_of
 from .nodes import PBuf
 
 if TYPE_CHECKING:
     from .nests import Bound
-
-LEAST = 64 << 10  # bytes from which on a temporary is worth a kernel of its own
 
 
 def share(launches: list[Any], known: Any) -> dict[int, PBuf]:
@@ -24,6 +24,8 @@ def share(launches: list[Any], known: Any) -> dict[int, PBuf]:
     lives = Lives(launches, {})
     homes: dict[int, PBuf] = {}
     for at, x in enumerate(launches):
+        if x.product is not None and x.product[1] is not None:
+            launches[at] = product_in_place(x, at, lives, homes, known)
         if x.bound is None or x.count > 1:
             continue
         for old, new in pairs(x.bound, at, lives):
@@ -48,6 +50,68 @@ def pairs(bound: Bound, at: int, lives: Lives) -> list[tuple[int, int]]:
                 found.append((old, new))
                 break
     return found
+
+
+def product_in_place(x: Any, at: int, lives: Lives, homes: dict[int, PBuf], known: Any) -> Any:
+    """A product whose tail stores a result where it reads an operand of that for the last time: all values of an
+    element come before its stores, and each element comes once."""
+    node, tail = x.product
+    found = tail_pair(tail, [buf.id for buf, _, _ in x.bufs], at, lives)
+    if found is None:
+        return x
+    old, new = found
+    (made,) = recipes.launches(node, merged(tail, old, new))
+    if not known(made.key):
+        return x
+    source, result = tail.bufs[old].buf, tail.bufs[new].buf
+    homes[result.id] = homes.get(source.id, source)
+    made.uses = x.uses
+    return made
+
+
+def tail_pair(tail: Any, ids: list[int], at: int, lives: Lives) -> tuple[int, int] | None:
+    """The accesses (operand, result) of a tail whose memory may be one. ids: all buffers of the launch."""
+    for _, new in tail.tail.stores:
+        result = tail.bufs[new].buf
+        if tail.tail.nests or size_of(result) < LEAST or not lives.begins(result, at):
+            continue
+        for old, a in enumerate(tail.bufs):
+            dies = tail.modes[old] == "r" and lives.ends(a.buf, at)
+            if dies and places_match(tail, old, new) and read_once(ids, a.buf, result):
+                return old, new
+    return None
+
+
+def read_once(ids: list[int], source: PBuf, result: PBuf) -> bool:
+    """Whether no other access of the launch goes to these buffers."""
+    return ids.count(source.id) == ids.count(result.id) == 1
+
+
+def places_match(tail: Any, old: int, new: int) -> bool:
+    """Whether two accesses of a tail go through memory alike."""
+
+    def walk(k: int) -> Any:
+        (type, _, alias, row), a = tail.tail.accesses[k], tail.bufs[k]
+        steps = [tail.ints.get(f"tail{k}_{d}") for d in range(3)]
+        return type, alias, row, steps, a.off, a.offslot, size_of(a.buf)
+
+    return bool(walk(old) == walk(new))
+
+
+def merged(tail: Any, old: int, new: int) -> Any:
+    """The tail whose access `new` is `old`, which it reads and writes."""
+    left = [k for k in range(len(tail.bufs)) if k != new]
+    place = {k: n for n, k in enumerate(left)} | {new: left.index(old)}
+    rows = [tail.tail.accesses[k] for k in left]
+    rows[place[old]] = (rows[place[old]][0], "rw", *rows[place[old]][2:])
+    values = tuple([("load", place[v[1]]) if v[0] == "load" else v for v in tail.tail.values])
+    stores = tuple([(v, place[k]) for v, k in tail.tail.stores])
+    made = TailBound(replace(tail.tail, values=values, accesses=tuple(rows), stores=stores))
+    made.bufs, made.modes = [tail.bufs[k] for k in left], [row[1] for row in rows]
+    steps = [(n, d, tail.ints.get(f"tail{k}_{d}")) for n, k in enumerate(left) for d in range(3)]
+    made.ints = {f"tail{n}_{d}": step for n, d, step in steps if step is not None}
+    made.numbers, made.title = tail.numbers, tail.title
+    return made
 
 
 def may_share(bound: Bound, value: int, old: int, new: int) -> bool:

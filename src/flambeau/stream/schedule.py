@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from ..shapes import numel
 from .axes import removed
+from .endings import endings
 from .lifetimes import size_of, temporary
 from .nodes import Group, PBuf, PNode, PVal, alignment, crosses, opaque_writes
 from .order import Proofs
@@ -47,15 +48,18 @@ class Scheduler:
         self.recent: dict[tuple[int, ...], Group] = {}
         self.waiting: dict[int, tuple[int, PNode]] = {}  # result -> (when it came, node)
         self.waiting_on: dict[int, list[int]] = {}  # buffer -> results of waiting nodes that read it
+        self.after: dict[int, int] = {}  # result of a node that waited -> the group that it does not precede
         self.standing: dict[int, int] = {}  # result of a waiting node -> how many such values it stands for
         self.heavy: list[int] = []  # reductions of large values that wait
         self.takes: set[int] = set()  # results of indexed reads that have waited
         self.proofs = Proofs()
+        self.endings: set[int] = set()  # results of work that goes with a product: see endings.py
         self.checked = -1  # the last group with a check: memory that had its bytes is written after it
         self.stored = -1  # the last group that writes such memory: later checks come after it
 
     def run(self, nodes: list[PNode]) -> list[Group]:
         """The groups of the nodes, in an order in which they may run."""
+        self.endings = endings(nodes)
         for node in nodes:
             if node.kind in ("const", "number"):
                 node.outs[0].inline = 1
@@ -91,6 +95,9 @@ class Scheduler:
         if node.kind == "take":
             self.takes.add(node.outs[0].id)
             self.proofs.note(node)
+        latest = self.latest(node)
+        behind = [-1 if latest is None else latest.index, *[self.after.get(v.buf.id, -1) for v in node.ins]]
+        self.after[node.outs[0].id] = max(behind)
         self.waiting[node.outs[0].id] = len(self.waiting_on), node
         self.waiting_on[node.outs[0].id] = []
         for v in node.ins:
@@ -160,7 +167,7 @@ class Scheduler:
         early: dict[int, dict[int, PNode]] = {}  # group -> what it could compute before it is read, by result
         for node in nodes:
             out = node.outs[0].id
-            if node.kind == "map" and 0 <= latest[out] < floors[out]:
+            if node.kind == "map" and 0 <= latest[out] < min(floors[out], len(self.groups)):
                 early.setdefault(latest[out], {})[out] = node
         for at, found in early.items():
             read = {v.buf.id: v.buf for node in found.values() for v in self.reading(node)}
@@ -169,9 +176,14 @@ class Scheduler:
             ]
             wanted = {v.buf.id for x in nodes if x.outs[0].id not in found for v in x.ins}
             left = [x.outs[0] for out, x in found.items() if out in wanted or out not in read]
-            if given and sum(map(size_of, given)) < sum(map(size_of, left)):
+            more = [b for b in given if not self.is_wanted(b, at)]
+            if given and sum(map(size_of, more)) < sum(map(size_of, left)):
                 for buf in given:
                     self.materialise(PVal(buf, buf.shape, buf.strides, 0))
+
+    def is_wanted(self, buf: PBuf, at: int) -> bool:
+        """Whether something that waits will read a buffer after group number `at`: then it is stored in any case."""
+        return any(out in self.waiting and self.after[out] > at for out in self.waiting_on.get(buf.id, ()))
 
     def floors(self, nodes: list[PNode]) -> tuple[dict[int, int], dict[int, int]]:
         """For each result of nodes in order, the group after which all its readers among them come, and its own."""
@@ -179,6 +191,8 @@ class Scheduler:
         for node in nodes:
             group = self.latest(node)
             last = -1 if group is None else group.index
+            if node.kind == "reduce" and group is not None and (group.fixed or group.opaque is not None):
+                last = len(self.groups)  # it opens one, which nothing is stored for yet
             for v in node.ins:
                 last = max(last, latest.get(v.buf.id, -1))
             latest[id(node)] = last
@@ -339,6 +353,7 @@ class Scheduler:
             or len(group.nodes) >= MAX_NODES
             or len(group.buffers) >= MAX_BUFFERS
             or self.is_early(node, group, floor)
+            or (group.reduced is not None and node.kind == "map" and node.outs[0].id in self.endings)
         ):
             return None
         at = self.beside(node, group) if node.kind == "map" else None
@@ -533,6 +548,7 @@ class Scheduler:
             used = [a for a in at if a >= 0]
             out.level = 2 if len(used) == len(group.extents) and not (group.reduced and not used) else 1
             out.inline = 0
+            group.fixed |= out.id in self.endings
         for out in node.outs:
             if out.kept:
                 out.mat = True
