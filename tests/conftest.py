@@ -19,3 +19,11 @@ else:
 def root() -> Path:
     """The top of the source tree."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_planned_in_vain() -> None:
+    """What is planned in a test does not depend on what earned nothing in others."""
+    from flambeau.stream.novelty import Novelty
+
+    Novelty.bets = []

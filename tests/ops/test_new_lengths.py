@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import flambeau as torch
-from flambeau.ops import builtins, kin
+from flambeau.ops import builtins, family, kin
 from flambeau.ops.registry import ENTRIES
+from flambeau.stream.program import STATS
 
 nn = torch.nn.functional
 LENGTHS = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65]
@@ -125,6 +126,7 @@ def test_any_length_gives_what_it_gives_alone(name: str, monkeypatch: pytest.Mon
     forget()
     monkeypatch.setattr(kin, "derive", lambda *call: None)
     monkeypatch.setattr(kin.Kin, "settle", lambda self: None)
+    monkeypatch.setattr(family, "suitable", lambda form: False)
     want = outcomes(name)
     forget()
     for a, b in zip(got, want, strict=True):
@@ -163,3 +165,19 @@ def test_gradients_without_features_have_their_shapes() -> None:
     table = torch.ones(9, 0).requires_grad_()
     nn.embedding(places(4, 9), table).sum().backward()
     assert table.grad.shape == (9, 0)
+
+
+def test_gradients_of_ever_new_places_are_derived() -> None:
+    """A number or a slice is an extent of its gradient, not another form to plan."""
+    forget()
+    builtins.install()
+    for n in range(40, 52):
+        x = torch.ones(n, 3).requires_grad_()
+        sum(x[i].sum() * i for i in range(2, n)).backward()
+        assert x.grad[:, 0].tolist() == [0, 0, *range(2, n)]
+    before = STATS["planned"]
+    for n in range(60, 63):
+        x = torch.ones(n, 3).requires_grad_()
+        (x[7:n].sum() * 2 + sum(x[i].sum() * i for i in range(2, n - 1))).backward()
+        assert x.grad[:, 1].tolist() == [0, 0, 2, 3, 4, 5, 6, *range(9, n + 1), 2]
+    assert STATS["planned"] - before <= 12

@@ -221,3 +221,27 @@ def test_planning_takes_no_longer_than_what_it_is_for() -> None:
         episode(10 + n * 7 % 40)
     planned = sum(known.size for known in CACHE.values() if known.size > 10)
     assert planned * Novelty.PRICE <= STATS["launches"] - before
+
+
+def test_a_few_steps_on_each_of_ever_new_sizes_are_not_planned() -> None:
+    """They come again at once, but earn nothing; a long loop is planned nevertheless, and then others are again."""
+
+    from flambeau.stream.flush import CACHE
+
+    def steps(n: int, times: int) -> int:
+        Novelty.level = 0.0  # another rule is not asked
+        w = torch.ones(4, requires_grad=True)
+        before = len([known for known in CACHE.values() if len(known.lines) > 1])
+        for _ in range(times):
+            w.grad = None
+            for _ in range(n):  # another sequence for each length
+                (w * w).sum().backward()
+            w.grad.sum().item()
+        return len([known for known in CACHE.values() if len(known.lines) > 1]) - before
+
+    for n in range(2, 16):
+        steps(n, 3)
+    assert len(Novelty.bets) == Novelty.BETS
+    assert not any(steps(n, 3) for n in range(16, 20))
+    assert steps(20, 400) > 0
+    assert steps(21, 3) > 0

@@ -346,5 +346,5 @@ def classified(c: Call) -> Any:
 @rule("slice_backward")
 def slice_back(c: Call) -> Any:
     """Zeros around each sample."""
-    shape = c.at["shape"]
-    return c.run(self=c.whole("self"), shape=(c.level.size, *shape), dim=behind(c.at["dim"], len(shape)))
+    room = c.at["room"]
+    return c.run(self=c.whole("self"), room=(c.level.size, *room), dim=behind(c.at["dim"], len(room) - 2))

@@ -225,7 +225,7 @@ def slice_(shape: Any, strides: Any, dim: int, start: int, stop: int, step: int)
 def _slice_backward(grad: Any, meta: Any, dim: int, start: int, stop: int, step: int) -> Any:
     from .entry import FUNCTIONS
 
-    return FUNCTIONS["slice_backward"](grad, tuple(meta.shape), dim, start, stop, step)
+    return FUNCTIONS["slice_backward"](grad, dim, step, (*meta.shape, start + 1, stop))
 
 
 @view(

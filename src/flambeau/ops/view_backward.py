@@ -16,13 +16,16 @@ from .view import slice_
 @op(
     method=False,
     function=False,
-    grad={"self": lambda grad, dim, start, stop, step: slice_(grad, dim, start, stop, step)},
+    grad={"self": lambda grad, dim, step, room: slice_(grad, dim, room[-2] - 1, room[-1], step)},
+    sized="room",
 )
-def slice_backward(self: T, shape: tuple[int, ...], dim: int, start: int, stop: int, step: int) -> Any:
-    """Zeros of a shape, with self in the slice start:stop:step of dim."""
-    out = blank(shape, self.dtype)
+def slice_backward(self: T, dim: int, step: int, room: tuple[int, ...]) -> Any:
+    """Zeros, with self in the slice start:stop:step of dim. room: their shape, then start + 1 and stop: other places
+    are other extents (see kin.py, where 0 is none)."""
+    *shape, start, stop = room
+    out = blank(tuple(shape), self.dtype)
     if numel(self.shape):
-        store(slice_(out, dim, start, stop, step), self)
+        store(slice_(out, dim, start - 1, stop, step), self)
     return out
 
 

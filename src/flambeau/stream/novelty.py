@@ -26,6 +26,13 @@ class Novelty:
     # flushes is expected to go on doing so for some thousand: most programs of ever other lengths (masks, episodes,
     # beams) end before a plan has earned more than that, and their fragments serve them nearly as well.
     PLANNING, HORIZON, DOUBT, CALM = 30, 2000, 40, 0.6
+    BETS, PATIENCE = (
+        8,
+        12,
+    )  # how many plans are looked back on, and how often a loop must come where they earned nothing
+    bets: list[
+        int
+    ] = []  # how many flushes had had programs when sequences that came again at once were planned
     PRICE = 120  # calls by programs for each instruction planned out of turn, which takes about as long
 
     @classmethod
@@ -52,12 +59,18 @@ class Novelty:
     def plans(cls, known: Known, now: int, pending: int) -> bool:
         """Whether a sequence has come often enough: a program may be expected to earn what planning it takes.
 
-        A loop of fixed shape brings its sequence again at once, and where most flushes of late had programs, one more
-        may take as long as those did since another was paid for. Any other has come as often as it may be expected to
-        come (the rule of who rents skis), or often within few flushes."""
-        if known.seen < (2 if cls.level < cls.HIGH else 12):
+        A loop of fixed shape brings its sequence again at once; so do a few steps on each of ever new sizes, and once
+        the last plans of such loops earned nothing, they must come more often. Where most flushes of late had programs,
+        one more may take as long as those did since another was paid for. Any other has come as often as it may be
+        expected to come (the rule of who rents skis), or often within few flushes."""
+        if known.seen < (2 if cls.level < cls.HIGH else cls.PATIENCE):
             return False
         if now - known.last <= 2:
+            hits = now - cls.flushes
+            lost = len(cls.bets) == cls.BETS and hits - cls.bets[0] < cls.BETS * cls.PLANNING
+            if lost and known.seen < cls.PATIENCE:
+                return False
+            cls.bets = [*cls.bets[1 - cls.BETS :], hits]
             return True
         if cls.unplanned < cls.CALM and cls.earned >= cls.PRICE * known.size:
             cls.earned -= cls.PRICE * known.size

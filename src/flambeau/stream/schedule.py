@@ -165,8 +165,11 @@ class Scheduler:
         """Where groups would store more until the readers of these nodes come than what the nodes are computed from,
         they store that."""
         early: dict[int, dict[int, PNode]] = {}  # group -> what it could compute before it is read, by result
+        readers: dict[int, set[int]] = {}  # of each value, by their results
         for node in nodes:
             out = node.outs[0].id
+            for v in node.ins:
+                readers.setdefault(v.buf.id, set()).add(out)
             if node.kind == "map" and 0 <= latest[out] < min(floors[out], len(self.groups)):
                 early.setdefault(latest[out], {})[out] = node
         for at, found in early.items():
@@ -174,8 +177,8 @@ class Scheduler:
             given = [
                 b for out, b in read.items() if out not in found and not self.is_stored(b, self.groups[at])
             ]
-            wanted = {v.buf.id for x in nodes if x.outs[0].id not in found for v in x.ins}
-            left = [x.outs[0] for out, x in found.items() if out in wanted or out not in read]
+            inner = {out for out in found if readers.get(out, set()) <= found.keys()}
+            left = [x.outs[0] for out, x in found.items() if out not in inner or out not in read]
             more = [b for b in given if not self.is_wanted(b, at)]
             if given and sum(map(size_of, more)) < sum(map(size_of, left)):
                 for buf in given:
