@@ -36,6 +36,9 @@ def results(t: Any, shape: tuple[int, ...], window: tuple[Any, ...]) -> list[Any
         ((2, 3, 13, 11), (2, 1, 1, 3)),
         ((2, 3, 14, 15), (4, 1, 1, 2)),
         ((1, 2, 15, 17), ((3, 2), (2, 3), 0, (3, 2))),
+        ((2, 3, 27, 40), (2, 1, 0, 2)),
+        ((2, 3, 26, 23), ((1, 3), 1, 0, (2, 5))),
+        ((1, 2, 20, 34), (5, 1, 0, (5, 6))),
     ],
 )
 def test_patches(shape: tuple[int, ...], window: tuple[Any, ...]) -> None:
@@ -51,3 +54,18 @@ def test_windows_of_a_row(window: tuple[int, int]) -> None:
         (back,) = t.autograd.grad((x.unfold(1, *window) ** 2).sum(), x)
         grads.append(back.numpy())
     np.testing.assert_allclose(*grads, rtol=1e-5, atol=1e-6)
+
+
+def test_patches_side_by_side_are_one_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    from flambeau.stream.nests import NestBuilder
+
+    seen: list[Any] = []
+    finish = NestBuilder.finish
+    x = flambeau.full((2, 3 * 4, 13 * 20), -0.0)
+    flambeau.synchronize()
+    monkeypatch.setattr(
+        NestBuilder, "finish", lambda self, *given: (seen.append(given), finish(self, *given))[1]
+    )
+    image = flambeau.nn.functional.fold(x, (26, 41), 2, stride=2).numpy()
+    assert len(seen) == 2  # that and the zeros
+    assert not np.signbit(image).any()  # 0 + -0 is 0

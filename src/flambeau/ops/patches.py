@@ -7,13 +7,14 @@ import itertools
 from typing import Any
 
 from ..dtypes import float32
-from ..shapes import contiguous_strides, image_strides, numel
-from ..stream.graph import Val, blank, cast, empty, map_, ordered, store
+from ..shapes import image_strides, numel
+from ..stream.graph import Val, blank, cast, const, empty, map_, ordered, store
 from .elementwise import channels_innermost
 from .entry import T, op
 from .pooling import in_tiles
 
 Pair = tuple[int, int]
+FEW = 16  # elements of a patch up to which each is written by itself
 Sizes = tuple[int, ...]
 
 
@@ -46,15 +47,28 @@ def _added_patches(self: T, size: Pair, step: Pair, dil: Pair) -> Any:
         return image
     kernel = self.shape[2:4]
     if dil == (1, 1) and all(k <= s for k, s in zip(kernel, step)):  # no two of them meet
-        a, b, y, x = contiguous_strides(image.shape)
-        where = image.view_as(tuple(self.shape), (a, b, y, x, y * step[0], x * step[1]), 0)
-        store(where, map_("add", where, self))
+        put(image, self, step)
         return image
     for r, c in itertools.product(*map(range, step)):  # rows and columns that windows begin at, r and c after
         taps = [[k for k in range(n) if k * d % s == p] for n, d, s, p in zip(kernel, dil, step, (r, c))]
         if all(taps):
             phase(image, self, taps, (r, c), step, dil)
     return image
+
+
+def put(image: Val, patches: Val, step: Pair) -> None:
+    """Patches that do not meet, in their places: few elements of a patch one after the other, so that one kernel writes
+    those of a row side by side."""
+    (a, b, y, x), given, zero = image.strides, patches.strides, const(0, image.dtype)
+    kernel, places = patches.shape[2:4], (*image.shape[:2], *patches.shape[4:])
+    if numel(kernel) > FEW:
+        where = image.view_as(tuple(patches.shape), (a, b, y, x, y * step[0], x * step[1]), 0)
+        store(where, map_("add", zero, patches))
+        return
+    for r, c in itertools.product(*map(range, kernel)):
+        where = image.view_as(places, (a, b, y * step[0], x * step[1]), r * y + c * x)
+        tap = patches.view_as(places, (*given[:2], *given[4:]), patches.off + r * given[2] + c * given[3])
+        store(where, map_("add", zero, tap))
 
 
 def phase(image: Val, patches: Val, taps: list[list[int]], first: Pair, step: Pair, dil: Pair) -> None:
