@@ -29,7 +29,7 @@ from .analysis import Analysis, Nest, closure, dependencies
 from .batch import Batch
 from .brief import Brief
 from .columns import Columns
-from .stretches import Turned, across, scratch, stretches
+from .stretches import Turned, across, looked_up, scratch, stretches
 from .tile import Tile
 from .wide import Wide
 
@@ -532,6 +532,8 @@ class _Lower:
                 Turned(self).body(lo, hi, point)
             elif nest.stretches:
                 stretches(self, lo, hi, point)
+            elif nest.within:
+                looked_up(self, lo, hi, point)
             else:
                 with b.vfor("r", lo, hi, LANES) as r:
                     self.enter(r)

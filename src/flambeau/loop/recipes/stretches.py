@@ -65,6 +65,22 @@ def stretches(lower: _Lower, lo: Value, hi: Value, point: Point) -> None:
         lower.base, lower.based = before, based
 
 
+def looked_up(lower: _Lower, lo: Value, hi: Value, point: Point) -> None:
+    """The same where the last axis is short: each lane has its own coordinates. What is divided is the way from lo on,
+    less than 1 << 23 even with what lo is ahead of the axis: float32 has its quotient, truncated, exactly."""
+    b, inner = lower.b, lower.nest.kept + lower.nest.reduced - 1
+    last = inner + lower.nest.within
+    n = lower.extents[last]
+    first = b.let(lo // n, "first")
+    back, by = b.let(lo - first * n, "back"), b.let(n.cast("f32"), "by")
+    with b.vfor("r", lo, hi, LANES) as r:
+        way = b.let(r - lo + back, "way")
+        quotient = b.let((way.cast("i32").cast("f32") / by).cast("i32").cast("i64"), "q")
+        lower.coords[inner], lower.coords[last] = r, b.let(way - quotient * n, "i")
+        outer_within(lower, b.let(first + quotient, "q"), last - 1)
+        point(r, {})
+
+
 def across(nest: Nest) -> list[int]:
     """The accesses that do not walk the innermost reduced axis as one."""
     rows = [row for _, _, _, row in nest.accesses]
