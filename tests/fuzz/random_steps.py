@@ -258,6 +258,8 @@ def convolve(m: Machine) -> None:
     weight = m.made(shape)
     if m.rng.random() < 0.5:
         m.leaves.append(weight.requires_grad_())
+    if m.reference:
+        weight = weight * 1  # PyTorch looks at the version of the weight also where its value is not needed
     if x.ndim == 3:
         m.add(functional.conv2d(x.tanh().unsqueeze(0), weight, padding=1)[0])
     else:
