@@ -16,10 +16,8 @@ if TYPE_CHECKING:
     from .nests import Access, Bound, NestBuilder
 
 SIDES = (16, 8, 4)  # of blocks that are turned
-FAR, SHARE = (
-    512 << 10,
-    8,
-)  # bytes of turned rows that stay in the second cache; of what is read they are an 8th
+FAR = 512 << 10  # bytes of turned rows that stay in the second cache
+SHARE = 8  # what is read is so many times what is turned at once
 STRETCH = 8  # elements that are walked in vectors rather than looked up one by one
 
 Axes = list[tuple[int, int]]  # (extent, axis of the group)

@@ -29,14 +29,12 @@ class Nest:
     past: int = 0  # elements from which on results need not stay in the caches
     bundles: tuple[tuple[int, ...], ...] = ()  # accesses to neighbours that lie between those of two lanes
     few: int = 0  # points of the last axis but one, done together: they lie between two lanes of some access
-    within: int = (
-        0  # axes after the reduced ones: the last reduced one is their product, and not all walk it as one
-    )
+    # axes after the reduced ones: the last reduced one is their product, and not all walk it as one
+    within: int = 0
     stretches: bool = False  # the last of these is long enough for vectors along it
-    turned: tuple[
-        int, ...
-    ] = ()  # rows of the last of these that are turned at a time, as memory has them side by
-    # side, so many elements of each, and whether the scratch for them is the kernel's
+    # rows of the last of these that are turned at a time, as memory has them side by side, elements of each, and
+    # whether the scratch for them is the kernel's
+    turned: tuple[int, ...] = ()
 
 
 def expensive(value: tuple[Any, ...]) -> bool:
