@@ -239,9 +239,7 @@ def put_together(base: Program, launches: list[Any], record: Record, quick: bool
     for x in launches:
         handle, epilogue, params = handles[id(x)]
         where = table.where(x, params, lambda s, k: first + floats[s] if k == "d" else second + wholes[s])
-        more: list[Any] = [x.count] if x.count > 1 else []
-        if x.turns is not None:
-            more = [1, (table.place(programs.TURN), table.place(x.turns))]
+        more = (x.count,) if x.count > 1 else programs.turns_of(x, table.place)
         entries.append((handle, where, x.parts, epilogue, *more))
     values = table.values
     cuts = sorted(base.cuts)

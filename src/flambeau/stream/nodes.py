@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import Any
 
+from ..loop.recipes.accumulate import LANES
 from ..shapes import numel
 from .graph import LOOKING, GNode, Val
 from .ranges import Accesses
 
-LANES = 16
 TURNED = 1 << 12  # elements from which on a value that is written across its kernel has one of its own
 PAIRS = 1 << 40  # added to the slot of an offset that counts pairs of elements: of complex numbers
 

@@ -26,13 +26,10 @@ class Novelty:
     # flushes is expected to go on doing so for some thousand: most programs of ever other lengths (masks, episodes,
     # beams) end before a plan has earned more than that, and their fragments serve them nearly as well.
     PLANNING, HORIZON, DOUBT, CALM = 30, 2000, 40, 0.6
-    BETS, PATIENCE = (
-        8,
-        12,
-    )  # how many plans are looked back on, and how often a loop must come where they earned nothing
-    bets: list[
-        int
-    ] = []  # how many flushes had had programs when sequences that came again at once were planned
+    # how many plans are looked back on, and how often a loop must come where they earned nothing
+    BETS, PATIENCE = 8, 12
+    # how many flushes had had programs when sequences that came again at once were planned
+    bets: list[int] = []
     PRICE = 120  # calls by programs for each instruction planned out of turn, which takes about as long
 
     @classmethod

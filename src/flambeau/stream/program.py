@@ -10,6 +10,7 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Callable, Container, Sequence
+from functools import partial
 from typing import Any
 
 from ..errors import Deferred
@@ -99,9 +100,7 @@ class Launch:
         self.product: Any = None  # the node and the tail of a product that can take more
         self.less: Any = None  # its plan with a smaller workspace: see relief.py
         self.count = 1  # calls of the kernel; the parameters of all follow each other
-        self.turns: Any = (
-            None  # how often it runs, one turn after the other; its parameter "turn" is their number
-        )
+        self.turns: Any = None  # how often it runs, turn after turn; its parameter "turn" is their number
         self.work = 0  # about how much it is, in the units of SERIAL_WORK; 0: nobody knows
 
     def settle(self) -> None:
@@ -371,7 +370,8 @@ def assemble(launches: list[Launch], builder: Builder, kept: Any, promised: set[
             continue
         by_name = dict(zip(x.number_names, where_num))
         where = [parameter(n, x, where_buf, by_name, first_constant, constants) for n in params]
-        entries.append((handle, where, x.parts, epilogue, *turns_of(x, first_constant, constants)))
+        place = partial(place_of, first=first_constant, constants=constants)
+        entries.append((handle, where, x.parts, epilogue, *turns_of(x, place)))
     program.segments.append((entries, None))
     if program.cuts:
         program.parts = parts_of(program, [*ends, len(launches)])
@@ -446,11 +446,9 @@ def parameter(
     return place_of(TURN if x.turns is not None and name == "turn" else x.values[name], first, constants)
 
 
-def turns_of(x: Launch, first: int, constants: dict[Any, int]) -> tuple[Any, ...]:
-    """What the entry of a launch says of its turns."""
-    if x.turns is None:
-        return ()
-    return 1, (place_of(TURN, first, constants), place_of(x.turns, first, constants))
+def turns_of(x: Launch, place: Callable[[Any], int]) -> tuple[Any, ...]:
+    """What the entry of a launch says of its turns; place: the table slot of an integer."""
+    return () if x.turns is None else (1, (place(TURN), place(x.turns)))
 
 
 TURN = object()  # instead of a value: the place where turns are counted, zero before and after

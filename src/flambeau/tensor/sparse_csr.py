@@ -149,7 +149,6 @@ def sparse_csr_tensor(
     crow, columns = (
         (x if isinstance(x, Tensor) else tensor(x)).to(int64) for x in (crow_indices, col_indices)
     )
-    values = values if isinstance(values, Tensor) else tensor(values)
     if crow.ndim != 1:
         fail(NotImplementedError, "sparse_csr_tensor: batches of matrices are not there yet", crow=crow)
     starts = as_numpy(crow.detach())

@@ -29,7 +29,7 @@ from .analysis import Analysis, Nest, closure, dependencies
 from .batch import Batch
 from .brief import Brief
 from .columns import Columns
-from .stretches import Turned, across, looked_up, scratch, stretches
+from .stretches import Turned, across, looked_up, outer_within, scratch, stretches
 from .tile import Tile
 from .wide import Wide
 
@@ -397,14 +397,10 @@ class _Lower:
 
     def enter(self, at: Value) -> None:
         """Be at a point of the innermost reduced axis."""
-        b, last = self.b, self.nest.kept + self.nest.reduced - 1
-        self.coords[last] = rest = at
+        last = self.nest.kept + self.nest.reduced - 1
+        self.coords[last] = at
         if self.nest.within:
-            for a in range(last + self.nest.within, last + 1, -1):
-                quotient = b.let(rest // self.extents[a], "q")
-                self.coords[a] = b.let(rest - quotient * self.extents[a], "i")
-                rest = quotient
-            self.coords[last + 1] = rest
+            outer_within(self, at, last + self.nest.within)
 
     def leave(self) -> None:
         """Be at none."""

@@ -42,18 +42,16 @@ def bags_of_embeddings(
     """The sum, mean or maximum of weight[input] over bags that begin at `starts`; length: of each, 0 if they differ."""
     count, size = starts.numel(), weight.size(1)
     last = 1
-    plain = per_sample_weights is None and not (scale_grad_by_freq or sparse or weight.is_complex())
-    by_weight = per_sample_weights is not None and not (scale_grad_by_freq or sparse or weight.is_complex())
-    if by_weight and per_sample_weights.dtype == weight.dtype:
+    direct = not (scale_grad_by_freq or sparse or weight.is_complex())
+    plain = per_sample_weights is None and direct
+    pad = -1 if padding_idx is None else padding_idx
+    if direct and per_sample_weights is not None and per_sample_weights.dtype == weight.dtype:
         bag = _bags(input, starts, length)
-        pad = -1 if padding_idx is None else padding_idx
         return ops._weighted_bag_sum(weight, input, starts, per_sample_weights, bag, pad)
     if length and mode != "max" and not plain:  # bags of one length are rows, which are added up in one pass
         input, last = input.view(count, length), 2
     if mode != "max" and plain:
-        return ops._embedding_bag_sum(
-            weight, input, starts, mode == "mean", -1 if padding_idx is None else padding_idx
-        )
+        return ops._embedding_bag_sum(weight, input, starts, mode == "mean", pad)
     rows = ops.embedding(
         input, weight, padding_idx=padding_idx, scale_grad_by_freq=scale_grad_by_freq, sparse=sparse
     )
