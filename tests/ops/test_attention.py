@@ -46,6 +46,9 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
     "little, groups": (((2, 8, 19, 20), (2, 2, 15, 20), (2, 2, 15, 20)), {"enable_gqa": True}),
     "groups": (((2, 8, 37, 20), (2, 2, 150, 20), (2, 2, 150, 20)), {"enable_gqa": True}),
     "groups, causal": (((2, 8, 130, 20), (2, 2, 130, 20), (2, 2, 130, 20)), {"enable_gqa": True, "is_causal": True}),
+    "one head, segments": (((1, 1, 1100, 20), (1, 1, 90, 20), (1, 1, 90, 13)), {}),
+    "segments, causal": (((2, 1, 530, 20), (2, 1, 600, 20), (2, 1, 600, 20)), {"is_causal": True}),
+    "segments, groups": (((1, 6, 700, 20), (1, 3, 150, 20), (1, 3, 150, 13)), {"enable_gqa": True}),
     "few, causal": (((2, 3, 4, 20), (2, 3, 150, 20), (2, 3, 150, 13)), {"is_causal": True}),
     "few, causal, fewer keys": (((2, 3, 4, 20), (2, 3, 2, 20), (2, 3, 2, 13)), {"is_causal": True}),
     "few, groups": (((2, 8, 3, 20), (2, 2, 150, 20), (2, 2, 150, 13)), {"enable_gqa": True, "is_causal": True}),
@@ -136,9 +139,9 @@ def test_narrow_types_compute_in_float32(kind: str, rows: int) -> None:
     assert flambeau.equal(got, want)
 
 
-def both(threads: int, causal: bool, p: float) -> list[Any]:
+def both(threads: int, causal: bool, p: float, shape: tuple[int, ...]) -> list[Any]:
     flambeau.manual_seed(2)
-    q, k, v = (flambeau.randn(2, 4, 200, 24, requires_grad=True) for _ in range(3))
+    q, k, v = (flambeau.randn(*shape, requires_grad=True) for _ in range(3))
     before = flambeau.get_num_threads()
     flambeau.set_num_threads(threads)
     try:
@@ -150,11 +153,21 @@ def both(threads: int, causal: bool, p: float) -> list[Any]:
     return [out, q.grad, k.grad, v.grad]
 
 
+@pytest.mark.parametrize("shape", [(2, 4, 200, 24), (1, 1, 700, 24)])
 @pytest.mark.parametrize("p", [0.0, 0.2])
 @pytest.mark.parametrize("causal", [False, True])
-def test_same_bits_on_any_number_of_threads(causal: bool, p: float) -> None:
-    for a, b in zip(both(1, causal, p), both(2, causal, p)):
+def test_same_bits_on_any_number_of_threads(causal: bool, p: float, shape: tuple[int, ...]) -> None:
+    for a, b in zip(both(1, causal, p, shape), both(2, causal, p, shape)):
         assert flambeau.equal(a, b)
+
+
+def test_one_head_has_work_for_several_threads() -> None:
+    x = flambeau.randn(1, 1, 2048, 16, requires_grad=True)
+    y = F.scaled_dot_product_attention(x, x, x).sum()
+    y.item()
+    found = flambeau.explain(lambda: flambeau.autograd.grad(y, x)).kernels
+    (backward,) = [kernel for kernel in found if kernel.title == "attention_backward"]
+    assert backward.parts > 1
 
 
 def test_memory_does_not_hold_the_scores() -> None:

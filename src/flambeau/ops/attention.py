@@ -32,6 +32,8 @@ from .widening import is_low
 
 Sizes = tuple[int, ...]
 FEW_QUERIES = 12  # rows of one head of keys that need no tiles: their weights are as small as what they read
+FEW_HEADS = 8  # heads of keys below which the queries are divided, too: each core has a part of the gradient
+SEGMENT = 256  # queries of such a part, at least
 FEW_WEIGHTS = 1 << 14  # with dropout so many are computed: their matrix is small, its gradient more exact
 
 
@@ -93,6 +95,14 @@ def _normalised(scores: Any) -> tuple[Any, Any]:
     factor = map_("select", blind, none, map_("div", const(1, scores.dtype), total))
     lse = map_("select", blind, const(math.inf, scores.dtype), map_("add", top, map_("log", total)))
     return map_("mul", weights, shaped(factor, each)), lse
+
+
+def _segments(heads: int, length: int) -> int:
+    """Segments of the queries whose gradients of keys and values are computed apart and added."""
+    found = 1
+    while found * heads < FEW_HEADS and length >= 2 * found * SEGMENT:
+        found *= 2
+    return found
 
 
 class _Call:
@@ -201,11 +211,22 @@ class _Call:
             return self.back_of_few(grad, lse, delta)
         grad = grad if factor is None else map_("mul", grad, factor)
         operands = (self.q, self.k, self.v, grad, lse, delta.view_as(lse.shape, lse.strides, delta.off))
-        outs = [
-            ((x.shape[0], x.shape[2], x.shape[1], x.shape[3]), self.dtype) for x in (self.q, self.k, self.v)
+        segments = _segments(self.k.shape[0] * self.k.shape[1], self.q.shape[2])
+        outs: Any = [
+            ((x[0], x[2], x[1], x[3]), self.dtype) for x in (x.shape for x in (self.q, self.k, self.v))
         ]
-        found = opaque("attend", (*operands, *self.mask, *kept), outs, ("backward", *self.attrs, bool(kept)))
-        return tuple(_back_to(x, lead) for x, lead in zip(found, (self.lead, self.others, self.others)))
+        outs[1:] = [((shape[0], segments, *shape[1:]), dtype) for shape, dtype in outs[1:]]
+        dq, *others = opaque(
+            "attend", (*operands, *self.mask, *kept), outs, ("backward", *self.attrs, bool(kept))
+        )
+        dk, dv = (
+            _back_to(
+                reduce_("add", x, (1,)) if segments > 1 else shaped(x, (x.shape[0], *x.shape[2:])),
+                self.others,
+            )
+            for x in others
+        )
+        return _back_to(dq, self.lead), dk, dv
 
 
 def _all_gradients(

@@ -11,7 +11,8 @@ are read where they lie, one broadcast element at a time:
       O = O^T / sum; lse = max + log(sum)          store dK, dV
 
 Every row (of a result) is a chain of its own over blocks whose length is fixed here: tiles and parts never change a
-bit. Units of the backward are whole heads, so that dQ is summed in the order of the keys.
+bit. Units of the backward are a head of keys and a segment of the queries (all of them unless heads are few), so that
+dQ is summed in the order of the keys; each segment has gradients of K and V of its own, which the op adds.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from ..ir import Kernel
 
 KEYS = 96  # keys a block of the forward pass takes: part of the definition of its result
 QUERIES = 48  # the same for the queries of the backward pass
-PANELS = 4  # panels of a unit: they share what is read of K and V (of Q and dO)
+SHARED = 512  # bytes of a row of all panels of a backward unit: dQ is summed over so many keys at a time
+PANELS = 4  # panels of a forward unit: they share what is read of K and V
 INFINITY = float("inf")
+MORE = {"forward": (), "backward": ("segments", "queries", "dk_s", "dv_s")}  # parameters of one kind
 
 Row = Callable[[int], Value]
 
@@ -76,7 +79,7 @@ class _Tiles:
             self.bufs["kept"] = b.buf("kept", "b1")
         self.bufs |= {name: b.buf(name, spec.dtype, "rw" if name == "dq" else "w") for name in written}
         self.work = b.buf("work", spec.dtype, "rw")
-        names = ["batch", "heads", "group", "length", "source", "scale", "ws"]
+        names = ["batch", "heads", "group", "length", "source", "scale", "ws", *MORE[spec.kind]]
         for name in self.bufs:
             names += [name + axis for axis in ("_b", "_h", "_l", "_d")]
         fixed = {f"{name}_d" for name, one in zip(("q", "k", "v", "grad"), spec.unit) if one}
@@ -305,10 +308,13 @@ class _Backward(_Tiles):
         """The loops over heads of keys, blocks of keys, heads of queries and blocks of queries."""
         b, spec = self.b, self.spec
         wide = spec.lanes * spec.panels
-        others = b.let(self["heads"] // self["group"], "others")
-        lo, hi = b.partition(self["batch"] * others)
+        others, segments = b.let(self["heads"] // self["group"], "others"), self["segments"]
+        lo, hi = b.partition(self["batch"] * others * segments)
         with b.for_("u", lo, hi) as u, b.for_("j0", 0, self["source"], wide) as j0:
-            self.batch, other, self.j0 = b.let(u // others, "batch_"), b.let(u % others, "other"), j0
+            pair, segment = b.let(u // segments, "pair"), b.let(u % segments, "segment")
+            self.batch, other, self.j0 = b.let(pair // others, "batch_"), b.let(pair % others, "other"), j0
+            first = b.let(segment * self["queries"], "first")
+            end = b.let(minimum(first + self["queries"], self["length"]), "end")
             self.k0, self.v0 = self.head("k", self.batch, other), self.head("v", self.batch, other)
             self.begin()
             with b.for_("h", other * self["group"], (other + 1) * self["group"]) as h:
@@ -316,10 +322,11 @@ class _Backward(_Tiles):
                 self.l0, self.dl0 = self.head("lse", self.batch, h), self.head("delta", self.batch, h)
                 self.dq0 = self.head("dq", self.batch, h)
                 self.places(h)
-                start = b.let(j0 // QUERIES * QUERIES) if spec.causal else const("i64", 0)
-                with b.for_("ib", start, self["length"], QUERIES) as ib:
-                    self.block(ib, b.let(minimum(self["length"] - ib, QUERIES), "count"))
-            self.finish(self.head("dk", self.batch, other), self.head("dv", self.batch, other))
+                start = b.let(maximum(first, j0 // QUERIES * QUERIES)) if spec.causal else first
+                with b.for_("ib", start, end, QUERIES) as ib:
+                    self.block(ib, b.let(minimum(end - ib, QUERIES), "count"))
+            dk, dv = (self.head(x, self.batch, other) + segment * self[x + "_s"] for x in ("dk", "dv"))
+            self.finish(b.let(dk), b.let(dv))
         return b.kernel()
 
     def begin(self) -> None:
