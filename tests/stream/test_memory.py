@@ -463,3 +463,50 @@ def test_planning_a_long_list_looks_at_each_operand_once(monkeypatch: pytest.Mon
     monkeypatch.setattr(nodes.Builder, "external", counted)
     torch.optim.SGD(parameters, lr=0.1, momentum=0.5).step()
     assert 200 <= len(looked) <= 2 * len(set(looked)), (len(looked), len(set(looked)))
+
+
+def step_peak(step: Any) -> int:
+    """The peak of a step that is planned as a whole, above what was there before it."""
+    flush.CACHE.clear()
+    flush.Novelty.level = 0.0
+    for _ in range(5):
+        torch.synchronize()
+        memory.reset_peak()
+        before = memory.memory_stats()["counted"]
+        step()
+        torch.synchronize()
+        found = memory.memory_stats()["peak"] - before
+    return found
+
+
+def test_gradients_of_a_shared_weight_are_added_as_they_come() -> None:
+    """Each is added to the sum of those before, in its place."""
+    torch.manual_seed(0)
+    cell, x = nn.Linear(512, 512, bias=False), torch.randn(4, 512)
+
+    def step() -> None:
+        h = x
+        for _ in range(10):
+            h = torch.tanh(cell(h))
+        h.sum().backward()
+        torch.synchronize()
+        cell.zero_grad()
+
+    found = step_peak(step) / (4 * cell.weight.numel())
+    assert found < 3, found
+
+
+def test_rules_behind_a_check_keep_nothing_for_it() -> None:
+    """What a rule writes comes after the lookup in backward that may fail, and so does what it computes for that."""
+    torch.manual_seed(0)
+    words, layer = nn.Embedding(8, 1024), nn.Linear(1024, 1024, bias=False)
+    optimizer = torch.optim.Adam([*words.parameters(), *layer.parameters()])
+    index = torch.tensor([[1, 2, 3], [4, 1, 0]])
+
+    def step() -> None:
+        optimizer.zero_grad()
+        layer(torch.tanh(layer(words(index[:, :-1])))).square().sum().backward()
+        optimizer.step()
+
+    found = step_peak(step) / (4 * layer.weight.numel())
+    assert found < 1.5, found

@@ -54,12 +54,13 @@ class Scheduler:
         self.takes: set[int] = set()  # results of indexed reads that have waited
         self.proofs = Proofs()
         self.endings: set[int] = set()  # results of work that goes with a product: see endings.py
+        self.terms: set[int] = set()  # products that are added to others, and their sums: see endings.py
         self.checked = -1  # the last group with a check: memory that had its bytes is written after it
         self.stored = -1  # the last group that writes such memory: later checks come after it
 
     def run(self, nodes: list[PNode]) -> list[Group]:
         """The groups of the nodes, in an order in which they may run."""
-        self.endings = endings(nodes)
+        self.endings, self.terms = endings(nodes)
         for node in nodes:
             if node.kind in ("const", "number"):
                 node.outs[0].inline = 1
@@ -109,12 +110,13 @@ class Scheduler:
             self.place(node)
 
     def stands_for(self, buf: PBuf) -> int:
-        """How many large temporaries stay in memory for a value that waits, or is one: sums of gradients that were put
-        in their places one by one would each be there until the whole is asked for."""
+        """How many large temporaries stay in memory for a value that waits, or is one: gradients that were put in their
+        places one by one, or products of one weight each, would all be there until their sum is asked for."""
         if buf.id in self.waiting:
             return self.standing[buf.id]
         assembled = buf.writes and buf.node is not None and buf.node.kind == "empty"
-        return int(bool(assembled) and temporary(buf) and numel(buf.shape) >= HEAVY)
+        large = bool(assembled or buf.id in self.terms) and temporary(buf) and numel(buf.shape) >= HEAVY
+        return int(large)
 
     def before_write(self, v: PVal) -> None:
         """Nodes that still wait to read what is about to be written."""
@@ -196,6 +198,8 @@ class Scheduler:
             last = -1 if group is None else group.index
             if node.kind == "reduce" and group is not None and (group.fixed or group.opaque is not None):
                 last = len(self.groups)  # it opens one, which nothing is stored for yet
+            if node.kind == "store" and node.ins[0].buf.bytes_exist:
+                last = max(last, self.checked + 1)  # what cannot be undone comes after what may fail
             for v in node.ins:
                 last = max(last, latest.get(v.buf.id, -1))
             latest[id(node)] = last
