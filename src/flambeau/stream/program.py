@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import Deferred
 from ..loop.recipes.nest import lower
-from . import fusion, prologue, recipes
+from . import fusion, pieces, prologue, recipes
 from .alike import ROWS, rows_apart
 from .backend import current
 from .filling import filler, interpreted, prepare, wanted
@@ -254,7 +254,8 @@ def lists_apart(lines: Sequence[tuple[Any, Sequence[int]]]) -> list[int]:
 
 def launched(builder: Builder) -> list[Launch]:
     """The launches of the builder's nodes, which it forgets."""
-    groups = Scheduler().run(prologue.absorbed(drop_dead(builder.nodes), builder.held))
+    nodes = pieces.together(drop_dead(builder.nodes), builder)
+    groups = Scheduler().run(prologue.absorbed(nodes, builder.held))
     launches: list[Launch] = []
     for group, tail in fusion.join_products(groups):
         made = launches_of(group, tail)
