@@ -475,3 +475,16 @@ def test_few_rows_ask_for_the_next_columns_of_a_transposed_matrix() -> None:
     lines = [line for line in show(planning.build(p.spec)).splitlines() if "prefetch b[" in line]
     assert len(lines) == p.spec.lanes // p.spec.block  # in a loop over the columns of each block
     assert all(f"{2 * p.spec.lanes}" in line for line in lines)
+
+
+def test_many_rows_have_one_kernel_with_the_bits_of_their_own() -> None:
+    specs, fitted = set(), set()
+    for m in range(257, 300):
+        a, b, c = problem(m, 40, 24, "nt")
+        specs.add(planned(a, b, c, tall=True).spec)
+        fitted.add(planned(a, b, c).spec)
+    assert len(specs) == 1 and len(fitted) > 3
+    a, b, c = problem(260, 40, 24, "nt")
+    own, shared = planned(a, b, c), planned(a, b, c, tall=True)
+    assert own.spec != shared.spec
+    assert compute(own, a, b, c)[0].tobytes() == compute(shared, a, b, c)[0].tobytes()

@@ -324,3 +324,44 @@ def test_a_cache_that_grows_plans_nothing():
             planned.append(STATS["planned"] - before)
     assert sum(planned[-20:]) <= 4 < sum(planned[:20]), planned
     forget()
+
+
+def planned_for(sizes: Any, call: Callable[[int], Any]) -> list[int]:
+    """How often something was planned for each of some sizes, each of which gives what it gives alone."""
+    found = []
+    for n in sizes:
+        before = STATS["planned"]
+        call(n)
+        found.append(STATS["planned"] - before)
+    return found
+
+
+def test_ever_new_numbers_of_many_rows_share_kernels():
+    w, b = floats(40, D), floats(40)
+    sizes = list(range(260, 900, 7))
+    made = planned_for(sizes, lambda n: nn.linear(floats(n, D), w, b).tolist())
+    assert not any(made[-30:]) and sum(made) < 30
+    x = floats(898, D)
+    assert nn.linear(x, w, b)[:300].tolist() == nn.linear(x[:300], w, b).tolist()
+
+
+def test_a_plan_that_has_not_served_for_longest_makes_room(monkeypatch):
+    monkeypatch.setattr(family, "VARIANTS", 1)
+    forget()
+    w = floats(D, 40)
+    for rows in (range(10, 30), range(1200, 1210)):
+        made = planned_for(rows, lambda n: torch.matmul(floats(n, D), w).tolist())
+    assert not any(made[-3:])
+
+
+def test_large_elementwise_sizes_are_bound_for_symbols(monkeypatch):
+    from flambeau.stream import rebind
+
+    bound: list[int] = []
+    bind = rebind.bind
+    monkeypatch.setattr(rebind, "bind", lambda *a: bound.append(1) or bind(*a))
+    for n in range(200, 230):
+        bound.clear()
+        x = floats(n, 300)
+        assert (x.relu() * 2).tolist() == (x.numpy().clip(0) * np.float32(2)).tolist()
+    assert not bound

@@ -18,7 +18,7 @@ from .record import Form
 
 WORTH = 4  # forms of a structure after which symbols are tried, and then twice as many
 AGAIN = 64  # times an instruction is planned before symbols that did not serve are tried again
-VARIANTS = 16  # of a graph and of a plan, each under conditions of its own
+VARIANTS = 32  # of a graph and of a plan, each under conditions of its own
 # Opaque nodes whose recipes compute with symbols.
 KERNELS_ALONE = frozenset(
     ("contract", "convolve", "attend", "scatter", "scan", "sort", "select", "runs", "pool", "draw")
@@ -116,6 +116,13 @@ class Family:
         if made is not None:
             self.graphs.append(made)
 
+    def bound(self, form: Form, line: tuple[int, ...]) -> None:
+        """An instruction of an elementwise form was bound to its numbers: it was too large for the recipe."""
+        if self.graph(form) is None:
+            self.note(form.key, form, memoryview(form.extents).cast("q").tolist())
+        else:
+            self.planned(form, line, stand_ins(form, line))
+
     def planned(self, form: Form, line: tuple[int, ...], slots: Sequence[Any]) -> None:
         """An instruction of a derived form had to be planned."""
         graph = self.graph(form)
@@ -128,13 +135,16 @@ class Family:
         if any(p.of(*extents) is not None for p in known):
             return  # proven now
         met = graph.met[line] = graph.met.get(line, 0) + 1
-        if met < WORTH // 2 * (1 + len(known)) or len(known) >= VARIANTS:
+        if met < WORTH // 2 * (1 + len(known)):
             return
         made = attempted(lambda: plan_of(self.kin, form, line, slots, extents.tolist()))
         if made is None:
             graph.met[line] = -AGAIN
-        else:
-            known.insert(0, made)
+            return
+        known.insert(0, made)
+        if len(known) > VARIANTS:  # the one that has not served for longest goes
+            known.pop()
+            graph.met[line] -= WORTH
 
 
 def note(kin: Kin, extents: list[int], key: Any, form: Form) -> None:
@@ -173,6 +183,20 @@ def plan_of(
     made = None if again is None else plans.planned(again, line, slots, record, extents)
     record.open = False
     return made
+
+
+Kin.families = Family
+
+
+def stand_ins(form: Form, line: tuple[int, ...]) -> list[Any]:
+    """What tells numbers among the slots of an instruction."""
+    slots: list[Any] = [None] * form.slots * 2
+    at = 0
+    for i in range(form.arity):
+        if i in form.trace.numbers:
+            slots[line[at]] = 0
+        at += 2 if line[at] < 0 else 1
+    return slots
 
 
 def attempted(make: Callable[[], Any]) -> Any:
@@ -228,7 +252,7 @@ class Back(Kin):
 
     def __init__(self, first: Form, extents: list[int], plan: Any, tracer: Tracer, where: Any, given: int):
         self.first, self.extents, self.outs, self.pattern = first, extents, None, NOWHERE
-        self.refused, self.varied, self.template, self.like = True, set(), None, -1
+        self.refused, self.varied, self.template, self.like, self.large = True, set(), None, -1, None
         self.plan, self.tracer, self.where, self.given = plan, tracer, where, given
         self.family = Family(self)
 

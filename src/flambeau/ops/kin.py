@@ -32,7 +32,10 @@ class Kin:
     form, the numbers of the result's extents as words, its dtype, and the part of the key that is its metadata (-1:
     none). like: that part."""
 
-    __slots__ = ("extents", "family", "first", "like", "outs", "pattern", "refused", "template", "varied")
+    __slots__ = (
+        *("extents", "family", "first", "large", "like", "outs", "pattern", "refused", "template", "varied"),
+    )
+    families: Any = None  # family.Family, which imports this module
 
     def __init__(self, first: Form, extents: list[int]):
         self.first, self.extents = first, extents
@@ -45,6 +48,7 @@ class Kin:
         self.template: Any = None
         self.like = -1
         self.family: Any = None  # of forms with any other graph: see family.py
+        self.large: Any = None  # the same for sizes whose programs are no products of their extents
 
     def settle(self) -> None:
         """Say whether forms may be derived whatever their extents are."""
@@ -88,12 +92,20 @@ class Kin:
 
     def program(self, form: Form, line: Sequence[int] = ()) -> Any:
         """The program of one such instruction without offsets, or with this line; None: it has to be planned."""
+        names, extents = tuple(line) or tuple(range(form.slots)), memoryview(form.extents).cast("q")
         if self.family is not None:
-            return self.family.program(form, tuple(line) or tuple(range(form.slots)))
-        extents, count = memoryview(form.extents).cast("q"), len(form.outs)
+            return self.family.program(form, names)
+        small, count = rebind.small(self.pattern, extents), len(form.outs)
+        if not small:
+            self.large = self.large or self.families(self)
+            found = self.large.program(form, names)
+            if found is not None:
+                return found
         at = len(line) - count if line else form.arity
         outputs = [(at + i, out[2]) for i, out in enumerate(form.outs)]
         made = rebind.program(self.pattern, extents, outputs)
+        if not small:
+            self.large.bound(form, names)
         return rebind.moved(made, self.pattern, line) if line and min(line) < 0 else made
 
 

@@ -13,8 +13,10 @@ from .nodes import PVal
 
 SEEN: dict[Any, set[int]] = {}  # layouts and what stays of the extents -> the numbers of rows met there
 PLANS: dict[Any, planning.Plan] = {}  # of late, see `again`
+PLACES = 4096  # of `SEEN`
 MANY = 4  # kernels of one layout, each for its number of rows
 LONG = 6  # operations of a tail from which on its code is worth sharing among the rows of a tile
+MIXED = 16  # numbers of many rows met in any products of one layout that end it likewise
 SMALL = 256  # numbers of rows up to which other ones met before end it that each has its kernel
 FEW = 8  # rows of which a tile of any number computes mostly nothing
 MUCH = 1 << 15  # elements of the other operand for which that takes long
@@ -42,6 +44,24 @@ def several_rows(layout: Any, m: int, n: int, k: int, batch: int = 1) -> bool:
     return several
 
 
+def many_rows(layout: Any, m: int, n: int, k: int) -> bool:
+    """Note a number of rows of which there are many; whether one kernel is worth having for all of them.
+
+    Each would have that of its own best tile, and whether the last one is full: some dozen kernels, which are a few
+    hundredths faster."""
+    if m <= SMALL:
+        return False
+    if len(SEEN) > PLACES:
+        SEEN.clear()
+    several = False
+    for place, most in (((layout, "many"), MIXED), ((layout, "many", n, k), MANY)):
+        met = SEEN.setdefault(place, set())
+        if len(met) <= most:
+            met.add(m)
+        several = several or len(met) > most
+    return several
+
+
 def planned(
     a: PVal, b: PVal, c: PVal, made: str = "", generic: bool | None = None, tail: Any = None
 ) -> planning.Plan:
@@ -63,10 +83,10 @@ def planned(
 def chosen(kinds: Any, m: int, n: int, k: int, batch: int, *steps: int) -> planning.Plan:
     """`planned` for these extents and strides; kinds: what else it depends on."""
     dtype, out, plain, staged, made, generic = kinds
-    device, strides = current(), Strides(*steps)
+    device, strides, tall = current(), Strides(*steps), False
     if generic is None:
         layout = (dtype, planning.layouts(m, n, k, strides), batch > 1, strides.bn > 1)
-        generic = several_rows(layout, m, n, k, batch)
+        generic, tall = several_rows(layout, m, n, k, batch), many_rows(layout, m, n, k)
     return planning.plan(
         m,
         n,
@@ -81,6 +101,7 @@ def chosen(kinds: Any, m: int, n: int, k: int, batch: int, *steps: int) -> plann
         out=out,
         staged=staged,
         made=made,
+        tall=tall,
     )
 
 

@@ -194,10 +194,15 @@ def dims_of(access: Access, shape: Any, extents: Sequence[int]) -> list[int] | N
     return walked
 
 
+def small(p: Pattern, extents: Sequence[int]) -> bool:
+    """Whether the recipe is for these extents."""
+    return p.quick is not None and product(p.quick.axes, extents) < p.quick.most
+
+
 def program(p: Pattern, extents: Sequence[int], outputs: list[tuple[int, int]]) -> Program:
     """The program of an instruction with these extents (by number). outputs: (slot, bytes) of the results."""
     quick = p.quick
-    if quick is not None and product(quick.axes, extents) < quick.most:
+    if quick is not None and small(p, extents):
         ints = []
         for ids in quick.ints:
             n = 1

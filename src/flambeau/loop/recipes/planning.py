@@ -83,17 +83,20 @@ def plan(
     staged: bool = False,
     joined: bool = False,
     made: str = "",
+    tall: bool = False,
 ) -> Plan:
     """The plan of a contraction. plain: the epilogue is the plain store; staged: it is long. generic: one kernel for
     all extents (the caller has seen several sizes at this place); without it the tile is fitted to m, and small tiles
-    are exact. joined: see Spec; B and C have contiguous rows, of a vector tile's columns at least. made: the operands,
-    of "ab", that are computed."""
+    are exact. tall: likewise one kernel for any number of rows, of which there are many: its tile is that of a matrix
+    without end. joined: see Spec; B and C have contiguous rows, of a vector tile's columns at least. made: the
+    operands, of "ab", that are computed."""
     if joined:
         strides = strides._replace(bn=n)
         n, batch = n * batch, 1
     swap = m > 1 and n == 1
     if not generic and not joined:
         swap = swap or _swap(m, n, strides, target.vector_bits // 8 // SIZE[accumulator(dtype)])
+    tall = tall and not swap
     if swap:
         m, n, strides = n, m, strides.swapped()
         made = made.translate(OTHER)
@@ -125,6 +128,8 @@ def plan(
         pairs=pairs,
         made=made,
     )
+    if tall and make is _gemm and not swap:
+        return _gemm(spec, ints, target, threads, plain, generic, ENDLESS)
     return make(spec, ints, target, threads, plain, generic)
 
 
@@ -244,6 +249,7 @@ LARGE, SEVERAL = (
     256,
 )  # elements of B, and rows up to it, for which there are two kernels for any rows
 LOW = 8  # rows of a tile of the second one
+ENDLESS = 1 << 20  # rows of a matrix without end
 NARROW = 2  # vectors of a tile of few rows that waits for memory
 LOWER = 7  # a tile may lack one of so many rows that it could have, where C is higher than
 MANY = 8  # of them
@@ -316,9 +322,9 @@ def _distance(spec: Spec, ints: dict[str, int], target: Vectors, generic: bool) 
 
 
 def _register_tile(
-    spec: Spec, ints: dict[str, int], vector: int, target: Vectors, generic: bool
+    spec: Spec, ints: dict[str, int], vector: int, target: Vectors, generic: bool, least: int
 ) -> tuple[int, int]:
-    m, n = ints["m"], ints["n"]
+    m, n = max(ints["m"], least), ints["n"]
     large = n * ints["k"] >= LARGE and m <= SEVERAL
     rows, nv = tile(m, n, vector, registers(target), generic, product=True, large=large)
     if spec.pairs and spec.b == "col" and rows * NARROW < vector and not generic:
@@ -327,11 +333,18 @@ def _register_tile(
 
 
 def _gemm(
-    spec: Spec, ints: dict[str, int], target: Vectors, threads: int, plain: bool, generic: bool
+    spec: Spec,
+    ints: dict[str, int],
+    target: Vectors,
+    threads: int,
+    plain: bool,
+    generic: bool,
+    least: int = 0,
 ) -> Plan:
+    """least: the tile is that of so many rows, if there are fewer, and not fitted to their number."""
     m, n, k, size = ints["m"], ints["n"], ints["k"], SIZE[spec.acc]
     vector = _vector(spec, target)
-    rows, nv = _register_tile(spec, ints, vector, target, generic)
+    rows, nv = _register_tile(spec, ints, vector, target, generic, least)
     wide = lanes = nv * vector
     if 0 < n < lanes and not generic:
         lanes = tail_lanes(n, lanes, vector)
@@ -367,27 +380,33 @@ def _gemm(
     parts = _parts(ints, threads, ints["batch"] * ceil_div(m, rows) * ceil_div(n, lanes), rows * wide)
 
     def rows_of(groups: int) -> int:
-        return rows if generic else even_rows(m, rows, groups)
+        return rows if generic or least else even_rows(m, rows, groups)
 
     gr, gc = _grid(spec, ints, parts, registers(target), rows_of)
     spec = spec._replace(rows=rows_of(gr))
     ints = blocking(spec, ints | {"gr": gr, "gc": gc}, target, plain)
     if not generic:
-        single = gr == gc == 1 and n <= ints["nc"]
-        groups = spec.blocks and k > ints["kg"]
-        one_b = spec.batched and pack_b and ints["bb"] == ints["bb2"] == 0
-        spec = spec._replace(
-            even=m % spec.rows == 0,
-            tail=tail_lanes(n, lanes, vector),
-            thin=0 < n < lanes,
-            single=single,
-            groups=groups,
-            shared=one_b and single and not groups,
-        )
+        spec = _fitted(spec, ints, vector, bool(least))
     work = max(
         ints["ws"], int(spec.works(plain and spec.out == spec.acc))
     )  # a kernel for any k may not need its own
     return Plan(spec, ints, parts, work * size)
+
+
+def _fitted(spec: Spec, ints: dict[str, int], vector: int, tall: bool) -> Spec:
+    """A kernel for these columns and steps of k, and, unless it is tall, rows."""
+    n = ints["n"]
+    single = ints["gr"] == ints["gc"] == 1 and n <= ints["nc"]
+    groups = spec.blocks and ints["k"] > ints["kg"]
+    one_b = spec.batched and spec.pack_b and ints["bb"] == ints["bb2"] == 0
+    return spec._replace(
+        even=not tall and ints["m"] % spec.rows == 0,
+        tail=tail_lanes(n, spec.lanes, vector),
+        thin=0 < n < spec.lanes,
+        single=single,
+        groups=groups,
+        shared=one_b and single and not groups,
+    )
 
 
 def tight(p: Plan, target: Vectors, plain: bool) -> Plan:
