@@ -16,7 +16,9 @@ from flambeau.ops import builtins, kin
 from flambeau.ops.builtins import retiring
 from flambeau.ops.registry import ENTRIES
 from flambeau.stream import flush
+from flambeau.stream.novelty import Novelty
 from flambeau.stream.program import STATS
+from flambeau.stream.value import LOCAL
 
 CALLS = {
     "exp": lambda x, y: torch.exp(x),
@@ -160,6 +162,42 @@ def test_a_small_shape_runs_without_a_program():
         torch.softmax(x, 1).sum().tolist()
         (form,) = [f for f in ENTRIES["_softmax"].cache.values() if f.outs[0][0].shape == (n, n + 1)]
         assert (form.plain_unit is None) == small
+
+
+@native
+def test_a_new_shape_read_at_once_is_run_by_a_builtin():
+    """Python neither looks the sequence up nor keeps anything of it; a second time it does."""
+    builtins.install()
+    w = torch.tensor(np.arange(15, dtype="f4").reshape(5, 3))
+    x = torch.tensor(np.arange(500, dtype="f4").reshape(100, 5))
+    calls = (lambda a: a * a, lambda a: a @ w, lambda a: a[1:].sum(1), lambda a: torch.cat([a, a[:2]]))
+    for call in calls:
+        for n in range(3, 16):  # what is derived is founded
+            call(x[:n]).tolist()
+        for n in (40, 42, 44):
+            rows = x[:n]
+            before = Novelty.flushes, STATS["planned"]
+            runs, units = STATS["runs"], STATS["units"]
+            y = call(rows)
+            LOCAL.s.flush()
+            assert (Novelty.flushes, STATS["planned"]) == before
+            assert (STATS["runs"], STATS["units"]) == (runs + 1, units + 1)
+            assert y.tolist() == call(x[:n]).tolist()
+        assert Novelty.flushes > before[0]
+
+
+@native
+def test_a_check_that_fails_in_a_new_shape_names_it():
+    builtins.install()
+    for n in range(4, 24):
+        torch.ones(n, 2)[torch.arange(n)].tolist()
+    x = torch.ones(31, 2)
+    picked = x[torch.arange(32)]
+    with pytest.raises(IndexError, match="size 31"):
+        picked.tolist()
+    with pytest.raises(IndexError):
+        (picked + 1).tolist()
+    assert (x + 1).sum().item() == 124
 
 
 @native

@@ -61,6 +61,7 @@ def flush(S: Stream) -> None:
                 progress = taken(S)
                 if progress is None:
                     return
+            looked_up(progress)
             run(progress, progress.slots, progress.pending)
         except BaseException as error:
             raise_of(S, progress, error)
@@ -71,7 +72,7 @@ def flush(S: Stream) -> None:
 
 def raise_of(S: Stream, progress: Progress | None, error: BaseException) -> NoReturn:
     """A flush has met an error."""
-    known = [p for p in (progress, S.progress) if p is not None and S.running is not None]
+    known = [looked_up(p) for p in (progress, S.progress) if p is not None and S.running is not None]
     under_way = [p for p in known if p.slots is S.running]
     if under_way:
         give_up(S, under_way[0], error)
@@ -146,6 +147,13 @@ def settle(slots: list[Any], promised: list[int]) -> None:
 
 
 BUILTINS: dict[str, Any] = {"flush": no_builtin, "settle": settle}
+
+
+def looked_up(progress: Progress) -> Progress:
+    """A builtin that ran the first instruction of its form has noted its code alone."""
+    if type(progress.known) is tuple:
+        progress.known = look_up(progress.known)
+    return progress
 
 
 def look_up(code: tuple[Any, ...]) -> Known:

@@ -31,7 +31,9 @@ from .storages import BUILTINS, furnish
 from .value import AT_FIRST_KERNEL
 
 KERNELS: dict[Any, Any] = {}  # (device name, nest or recipe key) -> (handle, epilogue, names of parameters)
-TALLY = bytearray(24)  # hits, runs and launches that builtins have counted since somebody looked: three words
+TALLY = bytearray(
+    32
+)  # hits, runs, launches and units that builtins have counted since somebody looked, in words
 
 
 class Counts(dict[str, int]):
@@ -39,9 +41,9 @@ class Counts(dict[str, int]):
 
     def __getitem__(self, name: str) -> int:
         if any(TALLY):
-            more = struct.unpack("=3q", TALLY)
-            TALLY[:] = bytes(24)
-            for key, n in zip(("hits", "runs", "launches"), more):
+            more = struct.unpack("=4q", TALLY)
+            TALLY[:] = bytes(32)
+            for key, n in zip(("hits", "runs", "launches", "units"), more):
                 self[key] = self.get(key, 0) + n
         return super().__getitem__(name)
 

@@ -8,6 +8,7 @@ bind p.ints[name] to every `Int` of kernel.params; give "work" p.parts * p.work 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from ..build import Builder
@@ -291,6 +292,9 @@ def tile(
     return choice
 
 
+known_tile = lru_cache(1 << 12)(tile)
+
+
 def _step(rows: int, nv: int, regs: int) -> float:
     """The cost of a k step of a tile: two multiply-adds and two loads at a time, and no less than a chain takes. Where
     the registers do not hold what a step needs, sums wait in memory."""
@@ -326,7 +330,8 @@ def _register_tile(
 ) -> tuple[int, int]:
     m, n = max(ints["m"], least), ints["n"]
     large = n * ints["k"] >= LARGE and m <= SEVERAL
-    rows, nv = tile(m, n, vector, registers(target), generic, product=True, large=large)
+    find = known_tile if type(n) is type(m) is int else tile  # of symbols the comparisons count
+    rows, nv = find(m, n, vector, registers(target), generic, product=True, large=large)
     if spec.pairs and spec.b == "col" and rows * NARROW < vector and not generic:
         nv = min(nv, NARROW)  # what is read along k is packed while the lines of few columns are near
     return rows, nv
@@ -359,6 +364,9 @@ def _gemm(
     if generic:
         narrow, pack_a = "maybe", pack_a or spec.a != "col"
         pack_b = spec.pairs or spec.b != "row" or "b" in spec.made
+    unroll = 1 if pack_a or rows * nv >= 12 else 2 if rows * nv >= 6 else 4
+    if pack_b:  # a step has a prefetch, too
+        unroll = 1 if rows * nv >= 16 else 4
     spec = spec._replace(
         kind="gemm",
         rows=rows,
@@ -372,18 +380,16 @@ def _gemm(
         deep=pack_b and (k > spec.kc or generic),
         tail=lanes,
         far=far,
+        unroll=unroll,
     )
-    unroll = 1 if pack_a or rows * nv >= 12 else 2 if rows * nv >= 6 else 4
-    if pack_b:  # a step has a prefetch, too
-        unroll = 1 if rows * nv >= 16 else 4
-    spec = spec._replace(unroll=unroll)
     parts = _parts(ints, threads, ints["batch"] * ceil_div(m, rows) * ceil_div(n, lanes), rows * wide)
 
     def rows_of(groups: int) -> int:
         return rows if generic or least else even_rows(m, rows, groups)
 
     gr, gc = _grid(spec, ints, parts, registers(target), rows_of)
-    spec = spec._replace(rows=rows_of(gr))
+    if rows_of(gr) != rows:
+        spec = spec._replace(rows=rows_of(gr))
     ints = blocking(spec, ints | {"gr": gr, "gc": gc}, target, plain)
     if not generic:
         spec = _fitted(spec, ints, vector, bool(least))

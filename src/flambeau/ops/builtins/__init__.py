@@ -191,13 +191,13 @@ def module() -> Any:
     running.launched(m, o[Frame], o[Progress])
     deriving.launched(m, o[Form], o[Block], o[Frame])
     running.launch(m, o[Program])
+    running.unit(m, o[Form])
     retiring.declare(m, o)
     flushing.declare(m, o)
     quick.declare(m, o)
     aliasing.declare(m, o)
     reading.declare(m, o)
     running.free_dead(m, o[Storage], o[Form])
-    running.unit(m, o[Form])
     kinds = {"node": fragments.Node, "program": Program, "progress": Progress}
     running.drive(m, {name: o[cls] for name, cls in kinds.items()})
     return m

@@ -11,10 +11,12 @@ from ...stream.flush import Progress
 from ...stream.known import Known
 from ...stream.program import Program
 from ...stream.value import Stream
-from .cutting import references
+from ..record import Form
+from .cutting import LOCAL, MOVED, OPERANDS, references
 from .recording import Offsets
-from .running import FAILED, LAUNCHES, ODD, SPEC
+from .running import DONE, FAILED, LAUNCHES, ODD, SPEC
 
+UNKNOWN = 3  # nothing was taken over
 LONG = 250  # of a code that is longer, the length is looked at first
 
 
@@ -22,7 +24,10 @@ def declare(m: Module, o: dict[type, Offsets]) -> None:
     """All functions of this file."""
     fitting(m, o[Program])
     take(m, o[Stream])
-    noted(m, o[Stream], o[Known], o[Progress])
+    noted(m, o[Stream], o[Progress])
+    first_of_all(m, o[Form])
+    run_first(m, o[Form], o[Program])
+    flush_first(m, o)
     flush(m, o)
 
 
@@ -86,18 +91,17 @@ def take(m: Module, s_: Offsets) -> None:
     f.end()
 
 
-def counted(f: Function, launches: str) -> None:
-    """One hit and one run more, of so many launches: see `Counts` in stream/program.py."""
+def counted(f: Function, launches: str, known: bool = True) -> None:
+    """One hit, or one instruction by itself, and one run more, of so many launches: see `Counts` in stream/program.py."""
     tally = f.call("PyByteArray_AsString", f.object("TALLY"))
-    for k, more in enumerate(("1", "1", launches)):
+    for k, more in enumerate((str(int(known)), "1", launches, str(int(not known)))):
         f.store(f.whole("add", f.load(tally, 8 * k, "i64"), more), tally, 8 * k, "i64")
 
 
-def noted(m: Module, s_: Offsets, known_: Offsets, progress_: Offsets) -> None:
+def noted(m: Module, s_: Offsets, progress_: Offsets) -> None:
     """noted(S, known, progress): what a failure would have to know."""
     f = m.function("noted", "vppp")
     S, known, progress = (f"%a{i}" for i in range(3))
-    put(f, f.object("True"), known, known_.used)
     none, false, zero = f.object("None"), f.object("False"), f.object("zero")
     for x, place in (
         *((known, progress_.known), (zero, progress_.done), (false, progress_.started)),
@@ -142,6 +146,104 @@ def program_of(
     return known, promised, program, ready
 
 
+def first_of_all(m: Module, form_: Offsets) -> None:
+    """first_of_all(code): whether it is one derived instruction, the first of its form."""
+    f = m.function("first_of_all", "ip")
+    items, count = f.load("%a0", ITEMS), f.load("%a0", SIZE, "i64")
+    f.jump_if(f.test("eq", count, 0, "i64"), "no")
+    form = f.item(items, 0)
+    f.jump_if(f.test("eq", f.load(form, form_.kin), f.object("None")), "no")
+    f.jump_if(f.test("ne", f.load(form, form_.fresh), f.object("True")), "no")
+    slots = f.call("small", f.load(form, form_.slots))
+    f.jump_if(f.test("sgt", slots, OPERANDS, "i64"), "no")
+    f.jump_if(f.test("slt", count, f.whole("add", slots, 1), "i64"), "no")
+    f.jump_if(f.test("ne", f.call("step", items, 0), count, "i64"), "no")
+    f.ret(1)
+    f.label("no")
+    f.ret(0)
+    f.end()
+
+
+def run_first(m: Module, form_: Offsets, program_: Offsets) -> None:
+    """run_first(code, slots, progress): run the one instruction that this tuple is, by its recipe or its program; DONE,
+    ODD or FAILED."""
+    f = m.function("run_first", "ippp")
+    code, slots, progress = (f"%a{i}" for i in range(3))
+    items, form = f.at(code, ITEMS), f.item(f.at(code, ITEMS), 0)
+    out, offsets, answer = f.var(count=6), f.var("i64", count=OPERANDS), f.var("i64", str(ODD))
+    ready_of, program_of_it = f.var(), f.var()
+    for place in (LOCAL, MOVED):
+        f.store("null", out, place)
+    f.call("alone", items, 0, slots, offsets, out)
+    f.jump_if(f.test("eq", f.load(out, LOCAL), "null"), "out")
+    moved = f.test("ne", f.load(out, MOVED, "i64"), 0, "i64")
+    quick = f.call("recipe", form, f.load(out, MOVED, "i64"))
+    with f.when(f.test("ne", quick, "null")):
+        f.keep(quick, ready_of, 0)
+        given = f.value(f"select i1 {moved}, ptr {offsets}, ptr null")
+        local = f.load(f.load(out, LOCAL), ITEMS)
+        f.store(f.call("launched_derived", form, quick, local, progress, given), answer, kind="i64")
+        f.jump("ran")
+    with f.when(moved):
+        f.decref(f.load(out, LOCAL))
+        f.store(f.call("moved", items, 0, slots), out, LOCAL)
+        f.store(f.call("moved_unit", form, f.load(out, LOCAL)), program_of_it)
+        f.jump("found")
+    f.store(f.call("unit", form), program_of_it)
+    f.label("found")
+    program = f.load(program_of_it)
+    f.jump_if(f.test("eq", program, "null"), "out")
+    f.jump_if(f.test("eq", program, f.object("None")), "out")
+    ready = f.load(program, program_.ready)
+    f.jump_if(f.test("eq", ready, f.object("None")), "out")
+    f.incref(program)
+    f.keep(ready, ready_of, 0)
+    done = f.call("launched", program, ready, f.load(f.load(out, LOCAL), ITEMS), progress)
+    f.store(done, answer, kind="i64")
+    f.decref(program)
+    f.label("ran")
+    with f.when(f.test("eq", f.load(answer, kind="i64"), DONE, "i64")):
+        spec = f.call("PyBytes_AsString", f.load(f.load(ready_of), SPEC))
+        counted(f, f.load(spec, LAUNCHES, "i64"), False)
+    f.decref(f.load(ready_of))
+    f.label("out")
+    f.decref(f.load(out, LOCAL))
+    f.ret(f.load(answer, kind="i64"))
+    f.end()
+
+
+def flush_first(m: Module, o: dict[type, Offsets]) -> None:
+    """flush_first(S, progress): run what is recorded if that is one derived instruction, the first of its form; DONE,
+    FAILED, ODD (it has been taken over) or UNKNOWN. Nothing is kept of it but that its form is no longer fresh."""
+    s_, form_ = o[Stream], o[Form]
+    f = m.function("flush_first", "ipp")
+    S, progress = "%a0", "%a1"
+    code, slots = f.load(S, s_.code), f.load(S, s_.slots)
+    with f.when(f.test("eq", f.call("first_of_all", code), 0, "i64")):
+        f.ret(UNKNOWN)
+    taken = f.call("PyList_AsTuple", code)
+    form, count = f.item(f.at(taken, ITEMS), 0), f.load(taken, SIZE, "i64")
+    outs, answer = f.load(f.load(form, form_.outs), SIZE, "i64"), f.var("i64", str(FAILED))
+    f.incref(slots)
+    f.call("noted", S, taken, progress)
+    f.jump_if(f.test("eq", f.call("take", S), 0, "i64"), "out")
+    f.store(f.call("run_first", taken, slots, progress), answer, kind="i64")
+    f.jump_if(f.test("ne", f.load(answer, kind="i64"), DONE, "i64"), "out")
+    put(f, f.object("False"), form, form_.fresh)
+    promised = f.call("PyList_New", 0)
+    with f.each(outs) as k:
+        place = f.whole("add", f.whole("sub", count, outs), k)
+        f.call("PyList_Append", promised, f.item(f.at(taken, ITEMS), place))
+    f.call("settled", slots, promised)
+    f.decref(promised)
+    put(f, f.object("None"), S, s_.running)
+    f.label("out")
+    f.decref(slots)
+    f.decref(taken)
+    f.ret(f.load(answer, kind="i64"))
+    f.end()
+
+
 def flush(m: Module, o: dict[type, Offsets]) -> None:
     """flambeau_flush(S): True if what is recorded was run; None if nothing was done; False if it has been taken over
     (S.running, S.progress) and Python has to run it."""
@@ -157,10 +259,11 @@ def flush(m: Module, o: dict[type, Offsets]) -> None:
         replaced(f, "program"),
     ):
         f.jump_if(test, "nothing")
-    known, promised, program, ready = program_of(f, S, slots, o, "nothing")
+    known, promised, program, ready = program_of(f, S, slots, o, "unknown")
     held = (known, program, ready, slots, progress)
     for x in held:
         f.incref(x)
+    put(f, f.object("True"), known, o[Known].used)
     f.call("noted", S, known, progress)
     f.jump_if(f.test("eq", f.call("take", S), 0, "i64"), "failed")
     result = f.call("launched", program, ready, f.load(slots, ITEMS), progress)
@@ -177,8 +280,15 @@ def flush(m: Module, o: dict[type, Offsets]) -> None:
     for x in held:
         f.decref(x)
     f.ret("null")
-    f.label("nothing")
+    f.label("unknown")
     f.call("PyErr_Clear")
+    first = f.call("flush_first", S, progress)
+    with f.when(f.test("eq", first, FAILED, "i64")):
+        f.ret("null")
+    for outcome, name in ((DONE, "True"), (ODD, "False")):
+        with f.when(f.test("eq", first, outcome, "i64")):
+            answered(f, name, ())
+    f.label("nothing")
     answered(f, "None", ())
     f.end()
 

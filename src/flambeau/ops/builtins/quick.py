@@ -164,6 +164,7 @@ def stopped(f: Function, of: tuple[str, ...], o: Table) -> None:
         f.load(idle, SIZE, "i64"),
         "null",
     )
+    put(f, f.object("True"), known, o[Known].used)
     f.call("noted", S, known, progress)
     started(f, progress, progress_, "True")
     put(f, f.load(S, s_.slots), S, s_.running)
