@@ -66,6 +66,11 @@ CALLS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
         lambda n, m: [floats(2, n, D), floats(D), floats(D)],
         lambda x, w, b: nn.layer_norm(x, (D,), w, b),
     ),
+    "norm of any width": (
+        lambda n, m: [floats(2, m, n), floats(n)],
+        lambda x, w: nn.layer_norm(x, x.shape[-1:], w),
+    ),
+    "root mean square": (lambda n, m: [floats(m, n)], lambda x: nn.rms_norm(x, x.shape[-1:])),
     "mean": (lambda n, m: [floats(n, m)], lambda x: x.mean(0)),
     "var": (lambda n, m: [floats(n, m)], lambda x: x.var(1)),
     "cat": (lambda n, m: [floats(2, n, 5), floats(2, m, 5)], lambda x, y: torch.cat([x, y], 1)),

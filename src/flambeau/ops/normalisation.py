@@ -103,6 +103,7 @@ def _layer_self(grads: Any, input: Any, normalized_shape: Size, weight: Any, mea
     method=False,
     results=("result", "mean", "rstd"),
     no_out=True,
+    sized="normalized_shape",
     grad={
         "input": _layer_self,
         "weight": lambda grads, input, mean, rstd: (
@@ -148,6 +149,7 @@ def _rms_self(grads: Any, input: Any, normalized_shape: Size, weight: Any, rstd:
     function=False,
     node="FusedRmsNormBackward0",
     results=("result", "rstd"),
+    sized="normalized_shape",
     grad={
         "input": _rms_self,
         "weight": lambda grads, input, rstd: None if grads[0] is None else grads[0] * (input * rstd),
