@@ -300,3 +300,32 @@ def test_division_next_to_whole_quotients(type: str) -> None:
         for k, by in enumerate((y, y, np.full_like(x, 7), np.full_like(x, 100))):
             want = reference("irem" if k % 2 else "idiv", type, x, by, by)
             assert (got[k] == want).all(), f"{on}: {k}"
+
+
+@pytest.mark.parametrize("lanes", [8, 16, 32, 64])
+def test_one_lane_that_no_instruction_rounds(lanes: int) -> None:
+    """To bfloat16, to the bit: numbers below the least normal one and NaNs of any bits among others, or alone."""
+    rare = [1, 0x7FFFFF, 0x80000001, 0x807F8000, 0x00008000, 0x00018000, 0x7F800001, 0xFFC12345, 0x7FFFFFFF]
+    usual = [
+        0,
+        0x80000000,
+        0x7F800000,
+        0xFF800000,
+        0x00800000,
+        0x7F7FFFFF,
+        0x7F7F7FFF,
+        0x3F808000,
+        0x3F818000,
+    ]
+    bits = np.random.default_rng(6).integers(0x3F000000, 0x40000000, (1 + 18, lanes), np.uint32)
+    bits[1 + np.arange(18), np.arange(18) % lanes] = rare + usual
+    n = bits.size - 3  # the last vector is masked
+    builder = Builder(f"round_{lanes}")
+    a, out = builder.buf("a", "f32"), builder.buf("out", "bf16", "w")
+    with builder.vfor("i", 0, n, lanes) as i:
+        out[i] = a[i].cast("bf16")
+    x = bits.reshape(-1)[:n].view(np.float32)
+    for on in native.runnable():
+        got = np.zeros(n, np.uint16)
+        native.run(builder.kernel(), x, got, on=on)
+        assert (got == native.to_bf16(x)).all(), f"{on}: {x[got != native.to_bf16(x)]}"

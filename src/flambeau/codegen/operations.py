@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..loop.ir import COMPARE, FLOATS, SIZE, UNSIGNED
-from . import whole
+from . import bfloat, whole
 from .division import divide
 from .types import HALVES, REGISTER, constant, llvm_type
 
@@ -157,7 +157,7 @@ class Operations:
         if op == "fma":
             return self.fma(type, args, width)
         if op == "dot2":
-            return self.dot2(args, width)
+            return bfloat.dot2(self, args, width)
         if op == "ldexp":
             return self.ldexp(type, args, width)
         if op == "sign":
@@ -203,42 +203,6 @@ class Operations:
         fix = line(f"and {b1} {inexact}, {even}")
         odd = line(f"select {b1} {fix}, {i64} {line(f'add {i64} {bits}, {away}')}, {i64} {bits}")
         return self.convert("fptrunc", line(f"bitcast {i64} {odd} to {t}"), "f64", "f32", width)
-
-    def dot2(self, args: list[str], width: int) -> str:
-        """The products of pairs of bfloat16, added to an f32."""
-        t, line = llvm_type("f32", width), self.line
-        if self.target.bf16 and width and width % 16 == 0:
-            return self._joined([self._dot2(args, width, k) for k in range(0, width, 16)])
-        i = llvm_type("i32", width)
-        total = args[2]
-        for how in ("and", "shl"):
-            by = self.splat(-0x10000 if how == "and" else 16, "i32", width)
-            parts = (line(f"{how} {i} {line(f'bitcast {t} {x} to {i}')}, {by}") for x in args[:2])
-            total = self.fma("f32", [*(line(f"bitcast {i} {x} to {t}") for x in parts), total], width)
-        return total
-
-    def _dot2(self, args: list[str], width: int, first: int) -> str:
-        """One register of it: lanes first..first+15."""
-        wide, t, pairs = llvm_type("f32", width), "<16 x float>", "<32 x bfloat>"
-        order = ", ".join(f"i32 {k}" for k in range(first, first + 16))
-        a, b, total = args
-        if width > 16:
-            a, b, total = (
-                self.line(f"shufflevector {wide} {x}, {wide} poison, <16 x i32> <{order}>") for x in args
-            )
-        words = [(pairs, self.line(f"bitcast {t} {x} to {pairs}")) for x in (a, b)]
-        return self.call("llvm.x86.avx512bf16.dpbf16ps.512", t, [(t, total), *words])
-
-    def _joined(self, parts: list[str], width: int = 16) -> str:
-        """Vectors of f32 one after the other as one; they are as many as a power of two."""
-        while len(parts) > 1:
-            t, order = llvm_type("f32", width), ", ".join(f"i32 {k}" for k in range(2 * width))
-            pairs = zip(parts[::2], parts[1::2])
-            parts = [
-                self.line(f"shufflevector {t} {a}, {t} {b}, <{2 * width} x i32> <{order}>") for a, b in pairs
-            ]
-            width *= 2
-        return parts[0]
 
     def _per_lane(self, name: str, args: list[str], width: int) -> str:
         """Call a function of our own, of doubles, for each lane."""
@@ -340,21 +304,15 @@ class Operations:
     def narrow(self, x: str, type: str, width: int) -> str:
         """f32 to f16 or bf16 (as i16), to nearest even."""
         h, i, f = llvm_type("i16", width), llvm_type("i32", width), llvm_type("f32", width)
-        line, b1 = self.line, llvm_type("b1", width)
+        line = self.line
         if type == "f16" and self.target.half:
             half = f"<{width} x half>" if width else "half"
             # The fence: LLVM would make one conversion, a call, of this one and one from f64 to f32 before it.
             x = self.intrinsic("arithmetic.fence", "f32", [x], width)
             return line(f"bitcast {half} {line(f'fptrunc {f} {x} to {half}')} to {h}")
-        bits = line(f"bitcast {f} {x} to {i}")
-        if type == "f16":
-            return self._narrow_half(bits, width)
-        sixteen, half = self.splat(16, "i32", width), self.splat(0x7FFF, "i32", width)
-        odd = line(f"and {i} {line(f'lshr {i} {bits}, {sixteen}')}, {self.splat(1, 'i32', width)}")
-        up = line(f"add {i} {line(f'add {i} {bits}, {half}')}, {odd}")
-        short = line(f"trunc {i} {line(f'lshr {i} {up}, {sixteen}')} to {h}")
-        nan = line(f"fcmp uno {f} {x}, {x}")
-        return line(f"select {b1} {nan}, {h} {self.splat(0x7FC0, 'i16', width)}, {h} {short}")
+        if type == "bf16":
+            return bfloat.narrow(self, x, width)
+        return self._narrow_half(line(f"bitcast {f} {x} to {i}"), width)
 
     def _narrow_half(self, bits: str, width: int) -> str:
         """The bits of an f32 to f16 in integer arithmetic: subnormals by one f32 addition, then normals, inf, NaN."""
