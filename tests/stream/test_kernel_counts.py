@@ -91,6 +91,14 @@ def test_backward_of_layer_norm_input(count: Count) -> None:
     assert count(lambda: torch.autograd.grad(s, p, g, retain_graph=True)) == 1
 
 
+def test_operands_that_rows_repeat_are_cast_before(count: Count) -> None:
+    """Weights cast for all rows do not cut the kernel of the rows in two."""
+    low, weight, shift = x.bfloat16(), row.bfloat16(), (row + 1).bfloat16()
+    low.sum().item(), weight.sum().item(), shift.sum().item()
+    assert count(lambda: F.layer_norm(low, (10,), weight, shift)) == 2
+    assert count(lambda: F.layer_norm(x, (10,), weight.float(), shift.float())) == 2
+
+
 def test_dead_code_is_not_run(count: Count) -> None:
     def dead() -> None:
         z = (x * 2).exp()

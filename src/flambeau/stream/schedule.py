@@ -23,6 +23,7 @@ MAX_NODES = 160
 MAX_BUFFERS = 40
 INLINE_COST = 8
 HEAVY = 1 << 14
+APART = 8  # times that an operand is repeated which is better computed before
 MANY = 2  # large values that were put together in memory: what stands for so many waits no longer
 
 
@@ -157,11 +158,18 @@ class Scheduler:
             return None
         hint = self.latest(node)
         waiting = [waited for _, waited in sorted(found.values(), key=lambda item: item[0])]
+        waiting.sort(key=lambda waited: not self.is_apart(waited, node, found))
         floors, latest = self.floors([*waiting, node])
         self.keep_less(waiting, floors, latest)
         for waited in waiting:
             hint = self.settle(waited, hint, floors[waited.outs[0].id])
         return hint
+
+    def is_apart(self, node: PNode, reader: PNode, found: dict[int, tuple[int, PNode]]) -> bool:
+        """Whether a node made of nothing else that waits (a bias that is cast) is a kernel of its own beside its reader,
+        which repeats it: it comes before the group that needs it, and does not cut that in two."""
+        less = node.kind == "map" and numel(node.shape) * APART <= numel(self.domain(reader))
+        return less and self.latest(node) is None and not any(v.buf.id in found for v in node.ins)
 
     def keep_less(self, nodes: list[PNode], floors: dict[int, int], latest: dict[int, int]) -> None:
         """Where groups would store more until the readers of these nodes come than what the nodes are computed from,
