@@ -108,6 +108,7 @@ CONVOLUTIONS = {  # images, channels given and made, side, stride, taps, padding
     "nine taps, one position": (1, 16, 65, 3, 3, 3, 0),
     "taps apart": (1, 16, 64, 30, 1, 3, 2),
     "few channels": (2, 3, 20, 8, 1, 1, 0),
+    "sixteen taps, steps": (2, 17, 64, 11, 2, 4, 1),
 }
 
 
@@ -135,7 +136,8 @@ def test_convolutions_are_those_of_float32_rounded_once(name: str, bias: bool) -
 
 
 def test_convolutions_that_are_products() -> None:
-    """Products where there is one tap, or several and Winograd's tiles do not serve; not where copies were large."""
+    """Products where there is one tap, or several and Winograd's tiles do not serve, or have a stride; not where copies
+    were large. The gradient of the weights likewise."""
     F = flambeau.nn.functional
 
     def products(x: tuple[int, ...], w: tuple[int, ...], dtype: Any = flambeau.bfloat16, **how: Any) -> bool:
@@ -144,9 +146,39 @@ def test_convolutions_that_are_products() -> None:
 
     assert products((2, 16, 5, 5), (16, 16, 1, 1))
     assert products((2, 16, 5, 5), (64, 16, 3, 3), stride=2, padding=1)
+    assert products((4, 64, 28, 28), (64, 64, 3, 3), stride=2, padding=1)
     assert not products((2, 16, 5, 5), (16, 16, 1, 1), flambeau.float16)
     assert not products((2, 8, 5, 5), (16, 8, 1, 1))
     assert not products((2, 32, 5, 5), (32, 16, 1, 1), groups=2)
     assert not products((2, 16, 5, 5), (32, 16, 3, 3), stride=2, padding=1)
     assert not products((4, 64, 56, 56), (64, 64, 3, 3), padding=1)
     assert not products((4, 64, 64, 64), (64, 64, 6, 6), padding=1)
+    for size, stride, found in (
+        ((64, 16, 3, 3), 2, True),
+        ((16, 16, 1, 1), 2, True),
+        ((32, 16, 3, 3), 1, False),
+    ):
+        a, b = flambeau.ones(2, 16, 12, 12).bfloat16(), flambeau.ones(*size).bfloat16().requires_grad_()
+
+        def back() -> Any:
+            y = F.conv2d(a, b, stride=stride, padding=size[2] // 2)
+            return flambeau.autograd.grad(y, b, flambeau.ones_like(y))
+
+        assert ("contract" in str(flambeau.explain(back))) is found
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "uint8", "float32"])
+def test_every_second_element(dtype: str) -> None:
+    """Also the third, fourth and fifth of rows that are no whole vectors, from any place on; and sums of them."""
+    given = flambeau.arange(3 * 211).reshape(3, 211).remainder(251).to(getattr(flambeau, dtype))
+    plain = given.float().numpy()
+    for step in (2, 3, 4, 5):
+        for start in (0, 1, step):
+            for stop in (start + 1, start + 40, 200, 211):
+                want = plain[:, start:stop:step]
+                some = given[:, start:stop:step]
+                assert (some.clone().float().numpy() == want).all()
+                assert (
+                    (some + some).float().numpy() == (2 * want if dtype != "uint8" else 2 * want % 256)
+                ).all()
+                assert (some.float().sum(1).numpy() == want.sum(1)).all()

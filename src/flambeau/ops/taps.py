@@ -1,8 +1,9 @@
 """Convolutions of bfloat16 as products of matrices in bfloat16: processors have instructions for those.
 
 Forward, k = (channel, taps): with one tap the image itself is a factor, with more of them a copy that has what each tap
-sees, where it is small and Winograd's tiles do not serve. The gradients are products where there is one tap. The sums are
-not rounded: they are float32."""
+sees, where it is small and Winograd's tiles do not serve, or save too little. The gradient of the weights is a product
+with the same copy, k = (image, position); that of the data is one where there is one tap. The sums are not rounded:
+they are float32."""
 
 from __future__ import annotations
 
@@ -26,9 +27,11 @@ def serve(
     if groups > 1 or min(w[:2]) < LEAST:
         return False
     if numel(w[2:]) == 1 and not any(padding):
-        return kind == "forward" or max(stride) == 1
-    if kind != "forward" or w[0] < MADE or numel(w[1:]) * x[0] * numel(out[2:]) > ROOM:
+        return kind != "data" or max(stride) == 1
+    if kind == "data" or w[0] < MADE or numel(w[1:]) * x[0] * numel(out[2:]) > ROOM:
         return False
+    if max(stride) > 1:  # Winograd's tiles of float32 take more than half of the multiplications then
+        return True
     g = conv_planning.geometry(x, w, stride, padding, dilation, groups)
     return not conv_planning.by_winograd(kind, g, "f32")
 
@@ -36,7 +39,10 @@ def serve(
 def convolve(kind: str, a: Val, b: Val, out: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Val:
     """The result of a convolution that `serve` takes, in float32; its images may be strided."""
     if kind == "weight":  # one sum along all positions of all images
-        x, y = (_matrix(contiguous(_images_second(v)), 1) for v in (a, b))
+        taps = len(out) - 2
+        seen = _seen(_padded(a, padding), out[2:], b.shape[2:], stride, dilation)
+        x = _matrix(contiguous(_after_taps(seen, taps)), 1 + taps)
+        y = _matrix(contiguous(_after_taps(b, 0)), 1)
         return _product(y, turned(x)).view_as(out, contiguous_strides(out), 0)
     sizes, plane, w = out[2:], numel(out[2:]), _matrix(contiguous(b), 1)
     if kind == "data":
@@ -75,10 +81,6 @@ def _seen(x: Val, taps: Sizes, sizes: Sizes, stride: Sizes, dilation: Sizes) -> 
 def _after_taps(x: Val, taps: int) -> Val:
     """(images, channels, taps ..., positions ...) as (channels, taps ..., images, positions ...)."""
     return permuted(x, (*range(1, 2 + taps), 0, *range(2 + taps, x.ndim)))
-
-
-def _images_second(x: Val) -> Val:
-    return _after_taps(x, 0)
 
 
 def _matrix(x: Val, rows: int) -> Val:

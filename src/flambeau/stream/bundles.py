@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..loop.ir import SIZE
 from ..loop.recipes.accumulate import LANES
 from .nodes import Group
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from .nests import Access
 
 PLAIN = (-1, 0, 1)  # strides that are part of the kernel
+CLOSE = 4  # a stride of small elements up to which vectors are read and picked from: no gather takes fewer than 4 bytes
 MOST = 8  # neighbours of a bundle
 UNROLLED = 64  # operations on an element that stand in the code, once for each of a few points
 
@@ -86,7 +88,11 @@ def classed(
     classes, numbers = [], []
     for k, (row, strides) in enumerate(zip(rows, columns)):
         between = k in close or (points > 0 and strides[lane - 1 : lane + 1] == [1, points])
-        fixed = [s in PLAIN or (a == lane and between) for a, s in enumerate(strides)]
+        short = SIZE[row[0]] < 4 and row[1] == "r"
+        fixed = [
+            s in PLAIN or (a == lane and (between or (short and 1 < s <= CLOSE)))
+            for a, s in enumerate(strides)
+        ]
         classes.append((*row, tuple([s if f else "s" for s, f in zip(strides, fixed)])))
         numbers += [s for s, f in zip(strides, fixed) if not f]
     return classes, numbers

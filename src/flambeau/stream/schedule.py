@@ -166,8 +166,8 @@ class Scheduler:
         return hint
 
     def is_apart(self, node: PNode, reader: PNode, found: dict[int, tuple[int, PNode]]) -> bool:
-        """Whether a node made of nothing else that waits (a bias that is cast) is a kernel of its own beside its reader,
-        which repeats it: it comes before the group that needs it, and does not cut that in two."""
+        """Whether a node made of nothing else that waits (a bias that is cast) is a kernel of its own beside its
+        reader, which repeats it: it comes before the group that needs it, and does not cut that in two."""
         less = node.kind == "map" and numel(node.shape) * APART <= numel(self.domain(reader))
         return less and self.latest(node) is None and not any(v.buf.id in found for v in node.ins)
 
