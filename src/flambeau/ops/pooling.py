@@ -79,7 +79,7 @@ def _max_back(
 ) -> Any:
     x, out = form.trace.operands[0], tuple(form.out_vals[0].shape[2:])
     last = is_channels_last(x.shape, x.strides)
-    seen = (taps, stride, padding, dilation) if last and taps else ((1,) * len(out),) * 2
+    seen = (taps, stride, padding, dilation) if last else ((1,) * len(out),) * 2
     return _max_pool_back(grads[0], indices, tuple(x.shape), out, last, *seen)
 
 
@@ -173,7 +173,7 @@ def _max_pool_back(
     dilation: Sizes = (),
 ) -> Any:
     """Each output's gradient goes to the position of its maximum. last: the source had its channels innermost; then
-    the windows say where that may be (of one element: anywhere)."""
+    the windows say where that may be (of one element: anywhere; without taps they are adaptive)."""
     none, one = (0,) * len(out), (1,) * len(out)
     attrs = (tuple(shape), out, taps, stride, padding or none, dilation or one, "taps", 1)
     ins = (ordered(indices, last), ordered(grad, last))

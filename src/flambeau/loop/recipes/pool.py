@@ -8,11 +8,12 @@ the source plane row-major."""
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from ..build import Buffer, Builder, Register, Value, const, maximum, minimum, select
 from ..ir import FLOATS, SIZE, Kernel
-from .contraction import accumulator
+from .contraction import accumulator, ceil_div
 
 AXES = "dhw"
 UNROLLED = 8  # columns of a window whose code stands one after the other
@@ -22,7 +23,8 @@ LOWEST = {f"i{bits}": -(2 ** (bits - 1)) for bits in (8, 16, 32, 64)}
 LOWEST |= {f"u{bits}": 0 for bits in (8, 16, 32, 64)}
 
 
-FEW = 16  # taps of a window that are each looked at for where a gradient goes
+PIECES = 4  # of the channels of an image, among the parts that put gradients where an index says
+FEW = 32  # windows that hold an element up to which each is asked whether its gradient goes there
 
 
 class PoolSpec(NamedTuple):
@@ -34,7 +36,7 @@ class PoolSpec(NamedTuple):
     columns of the source are contiguous. adaptive: windows are [o*s//n, ceil((o+1)*s/n)) of s elements for n outputs,
     and taps are ignored. divide: what an average is divided by: "taps" in the source and its padding, "inside" the
     source, or "given". last: channels are innermost in memory (pool_channels.py); whole: then, a window is all of a
-    plane."""
+    plane. collect: a gradient is made of what the windows that hold each element give to it."""
 
     kind: str
     dtype: str
@@ -50,6 +52,7 @@ class PoolSpec(NamedTuple):
     lanes: int = 16
     last: bool = False
     whole: bool = False
+    collect: bool = False
 
 
 def pool(spec: PoolSpec, name: str = "pool") -> Kernel:
@@ -436,8 +439,10 @@ def plan(
     k, s, p, d = three(taps, 1), three(stride or taps, 1), three(padding, 0), three(dilation, 1)
     size, o = three(x[2:], 1), three(out, 1)
     inside = not adaptive and p[2] == 0 and (o[2] - 1) * s[2] + (k[2] - 1) * d[2] < size[2]
-    few = last and not adaptive and k[0] * k[1] * k[2] <= FEW
-    if kind == "max_back" and not few:
+    holders = math.prod(m // n + 2 for m, n in zip(o, size)) if adaptive else math.prod(map(ceil_div, k, s))
+    asked = (adaptive or k != (1, 1, 1)) and holders <= FEW  # windows of 1: anywhere
+    collect = last and (kind == "avg_back" or (kind == "max_back" and asked))
+    if kind == "max_back" and not collect:
         k, s, d, inside, adaptive = (1, 1, 1), (1, 1, 1), (1, 1, 1), True, False
     area = size[0] * size[1] * size[2]
     plane = k == size and not adaptive
@@ -446,6 +451,8 @@ def plan(
         kind, k, s = kind.replace("avg", "mean"), (1, 1, 1), (1, 1, 1)
         divisor = divisor if count == "given" else area
     lanes = 16 if SIZE[dtype] <= 4 else 8
+    if (collect or (last and kind == "avg")) and x[1] % (4 * lanes) == 0:
+        lanes *= 4
     within = inside and all(
         p[a] == 0 and (o[a] - 1) * s[a] + (k[a] - 1) * d[a] < size[a] and kind in (*MAXIMA, "max_back")
         for a in (0, 1)
@@ -457,12 +464,13 @@ def plan(
     if count == "taps" and kind[:3] == "avg" and not adaptive and _within_padding(size, o, k, s, p):
         count, divisor = "given", k[0] * k[1] * k[2]
     spec = PoolSpec(kind, dtype, k, s, d, inside, within, area < 1 << 31, strides[-1] == 1, adaptive, count)
-    spec = spec._replace(lanes=lanes, last=last, whole=whole)
+    spec = spec._replace(lanes=lanes, last=last, whole=whole, collect=collect)
     ints = {"n": x[0], "c": x[1], "div": divisor, "xn": strides[0], "xc": strides[1]}
     for name, values in (("s", size), ("o", o), ("p", p), ("x", three(strides[2:], 0))):
         ints |= {name + axis: v for axis, v in zip(AXES, values, strict=True)}
     work = x[0] * x[1] * (o[0] * o[1] * o[2] * k[0] * k[1] * k[2] + size[0] * size[1] * size[2])
-    units = x[0] * x[1] if not last else x[0] * (4 if kind[-4:] == "back" else o[0] * o[1])
+    rows = size[0] * size[1] if collect else PIECES if kind == "max_back" else o[0] * o[1]
+    units = x[0] * (rows if last else x[1])
     return PoolPlan(spec, ints, max(1, min(threads, units, work >> (12 if kind in MAXIMA else 14))))
 
 

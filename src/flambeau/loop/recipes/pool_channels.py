@@ -6,13 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..build import Buffer, Builder, Value, const, minimum, select
+from ..build import Buffer, Builder, Value, const, maximum, minimum, select
 from ..ir import Kernel
 from .contraction import accumulator
-from .pool import LOWEST, Geometry, PoolSpec, compare, compared, first_of, quotient
+from .pool import AXES, LOWEST, PIECES, Geometry, PoolSpec, compare, compared, first_of, quotient
 
-PIECES = 4  # of the channels of an image, among the parts that make a gradient
 At = tuple[Value, Value, Value]
+Share = Callable[[At, Value, Value], Callable[[Value], Value]]
 
 
 def pool_channels(spec: PoolSpec, name: str = "pool") -> Kernel:
@@ -123,11 +123,19 @@ def _pieces(b: Builder, g: Geometry, x: Buffer, body: Callable[[Value, Value, Va
 
 
 def _max_back(b: Builder, spec: PoolSpec) -> Kernel:
-    index, y, x = b.buf("index", "i64"), b.buf("y", spec.dtype), b.buf("x", spec.dtype, "rw")
+    index, y = b.buf("index", "i64"), b.buf("y", spec.dtype)
+    x = b.buf("x", spec.dtype, "w" if spec.collect else "rw")
     g = Geometry(b, spec)
     channels = g.i["c"]
-    if spec.taps != (1, 1, 1):
-        return _max_back_by_taps(b, g, index, y, x)
+    if spec.collect:
+
+        def share(at: At, from_: Value, far: Value) -> Callable[[Value], Value]:
+            here = far.cast(count)
+            return lambda c: select(index[from_ + c].cast(count).eq(here), y[from_ + c], const(spec.dtype, 0))
+
+        count = "i32" if spec.small else "i64"
+        _collected(b, g, x, share)
+        return b.kernel()
 
     def piece(image: Value, c0: Value, c1: Value) -> None:
         base = b.let(image * g.area * channels)
@@ -141,59 +149,55 @@ def _max_back(b: Builder, spec: PoolSpec) -> Kernel:
     return b.kernel()
 
 
-def _max_back_by_taps(b: Builder, g: Geometry, index: Buffer, y: Buffer, x: Buffer) -> Kernel:
-    """Every tap of a window is given the gradient or 0: for few taps less than to write lanes one by one."""
-    i, spec, count = g.i, g.spec, "i32" if g.spec.small else "i64"
+def _holders(g: Geometry, axis: int, at: Value) -> tuple[Value, Value]:
+    """The outputs o0..o1-1 whose windows reach from before a position of the source to behind it."""
+    b, spec, a = g.b, g.spec, AXES[axis]
+    if spec.adaptive:
+        n, size = g.i["o" + a], g.i["s" + a]
+        return b.let(at * n // size), b.let(((at + 1) * n + (size - 1)) // size)
+    stride, reach = spec.stride[axis], (spec.taps[axis] - 1) * spec.dilation[axis]
+    if not reach and stride == 1:
+        return at, at + 1
+    place = b.let(at + g.i["p" + a])
+    return b.let(maximum(place - reach + (stride - 1), 0) // stride), b.let(
+        minimum(place // stride + 1, g.i["o" + a])
+    )
 
-    def piece(image: Value, c0: Value, c1: Value) -> None:
-        with b.for_("z", 0, i["od"]) as z, b.for_("y", 0, i["oh"]) as oy, b.for_("x", 0, i["ow"]) as ox:
-            number = ((image * i["od"] + z) * i["oh"] + oy) * i["ow"] + ox
-            begin = b.let(number * i["c"])
-            with b.vfor("c", c0, c1, spec.lanes) as c:
-                place, share = b.let(index[begin + c].cast(count)), b.let(y[begin + c])
 
-                def element(to: Value, far: Value) -> None:
-                    part = select(place.eq(far.cast(count)), share, const(spec.dtype, 0))
-                    x[to + c] = x[to + c] + part
-
-                _window(b, g, image, (z, oy, ox), element)
-
-    _pieces(b, g, x, piece)
-    return b.kernel()
+def _collected(b: Builder, g: Geometry, x: Buffer, share: Share) -> None:
+    """Each element of the gradient is the sum of what the windows that hold it give, and is written once. share: what
+    an output, whose channels begin there, gives to the element of that number, by channel. They are added in the order
+    of `pool`: ascending, but for the columns of windows that are no adaptive ones."""
+    i, spec = g.i, g.spec
+    turned = spec.kind == "avg_back" and not spec.adaptive
+    lo, hi = b.partition(i["n"] * i["sd"] * i["sh"])
+    with b.for_("u", lo, hi) as u:
+        image, row = b.let(u // (i["sd"] * i["sh"])), b.let(u % (i["sd"] * i["sh"]))
+        (za, zb), (ya, yb) = _holders(g, 0, b.let(row // i["sh"])), _holders(g, 1, b.let(row % i["sh"]))
+        with b.for_("p", 0, i["sw"]) as p:
+            xa, xb = _holders(g, 2, p)
+            far, to = b.let(row * i["sw"] + p), b.let((u * i["sw"] + p) * i["c"])
+            with b.vfor("c", 0, i["c"], spec.lanes) as c:
+                total = b.reg("total", 0, spec.dtype, lanes=spec.lanes)
+                with b.for_("z", za, zb) as z, b.for_("y", ya, yb) as oy:
+                    line = b.let(((image * i["od"] + z) * i["oh"] + oy) * i["ow"])
+                    with b.for_("x", xa, xb) as ox:
+                        at = b.let(xa + (xb - 1) - ox) if turned else ox
+                        given = share((z, oy, at), b.let((line + at) * i["c"]), far)
+                        total.set(total.get() + given(c))
+                x[to + c] = total.get()
 
 
 def _average_back(b: Builder, spec: PoolSpec) -> Kernel:
-    y, x = b.buf("y", spec.dtype), b.buf("x", spec.dtype, "rw")
+    y, x = b.buf("y", spec.dtype), b.buf("x", spec.dtype, "w")
     g = Geometry(b, spec)
-    i = g.i
 
-    def piece(image: Value, c0: Value, c1: Value) -> None:
-        def add(at: At, starts: At, line: Value, p: Value) -> None:
-            number = ((image * i["od"] + at[0]) * i["oh"] + at[1]) * i["ow"] + at[2]
-            from_, to = b.let(number * i["c"]), b.let((line + p) * i["c"])
-            count = b.let(g.divisor(starts, at).cast(spec.dtype))
-            with b.vfor("c", c0, c1, spec.lanes) as c:
-                x[to + c] = x[to + c] + quotient(y[from_ + c], count, spec.dtype)
+    def share(at: At, from_: Value, far: Value) -> Callable[[Value], Value]:
+        starts: At = tuple(g.start(axis, o) for axis, o in enumerate(at))  # type: ignore[assignment]
+        count = b.let(g.divisor(starts, at).cast(spec.dtype))
+        return lambda c: quotient(y[from_ + c], count, spec.dtype)
 
-        with b.for_("z", 0, i["od"]) as z, b.for_("y", 0, i["oh"]) as oy:
-            z0, y0 = b.let(g.start(0, z)), b.let(g.start(1, oy))
-            (za, zb), (ya, yb) = g.taps(0, z, z0), g.taps(1, oy, y0)
-            with b.for_("kz", za, zb) as kz, b.for_("ky", ya, yb) as ky:
-                line = b.let(((image * i["sd"] + z0 + kz) * i["sh"] + y0 + ky) * i["sw"])
-                if spec.adaptive:
-                    with b.for_("x", 0, i["ow"]) as ox:
-                        x0 = b.let(g.start(2, ox))
-                        with b.for_("p", x0, g.end(2, ox)) as p:
-                            add((z, oy, ox), (z0, y0, x0), line, p)
-                    return
-                # one tap of all windows of a row at a time: the order of `pool`
-                with b.for_("t", 0, spec.taps[2]) as t, b.for_("x", 0, i["ow"]) as ox:
-                    x0 = b.let(g.start(2, ox))
-                    p = b.let(x0 + t)
-                    with b.if_((p >= 0) & (p < i["sw"])):
-                        add((z, oy, ox), (z0, y0, x0), line, p)
-
-    _pieces(b, g, x, piece)
+    _collected(b, g, x, share)
     return b.kernel()
 
 
