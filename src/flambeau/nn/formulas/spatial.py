@@ -15,7 +15,7 @@ Tensor = Any
 ANTIALIASED = "antialiased "
 FEW_TAPS = 25  # of patches, up to which each is added as a slice
 TILE = 16  # elements of a tile that one element is enlarged to by a copy
-MANY = 12  # readers of one element up to which its gradient is gathered; beyond, it is scattered
+MANY = 40  # readers of one element up to which its gradient is gathered; beyond, it is scattered
 
 
 def resize(
