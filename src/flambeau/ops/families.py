@@ -47,6 +47,7 @@ FAMILIES = [
     "sort",
     "scan",
     "membership",
+    "segments",
     "contraction",
     "added",
     "convolution",
