@@ -48,6 +48,7 @@ FAMILIES = [
     "scan",
     "membership",
     "segments",
+    "quantised",
     "contraction",
     "added",
     "convolution",
