@@ -364,3 +364,23 @@ def test_a_write_without_views_looks_at_nothing_else(monkeypatch: Any) -> None:
         part = view[0]
         view.index_add_(0, index, w)
         assert part.requires_grad
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 5)])
+def test_gradients_of_a_weight_lie_as_the_weight_does(shape: tuple[int, ...]) -> None:
+    """Also one for each sample, of products by its transpose, and with the input and another batch inside."""
+    weight, x = torch.randn(4, 5), torch.randn(6, *shape)
+
+    def loss(weight: Any, x: Any) -> Any:
+        return torch.nn.functional.linear(x, weight).square().sum()
+
+    each = torch.func.grad(loss, (0, 1))
+    found = torch.func.vmap(each, (None, 0))(weight, x)
+    weights = torch.stack([weight, weight * 2])
+    nested = torch.func.vmap(torch.func.vmap(each, (None, 0)), (0, None))(weights, x)
+    assert found[0].is_contiguous() and nested[0].is_contiguous()
+    for n in range(6):
+        for got, want in zip(found, each(weight, x[n])):
+            assert torch.allclose(got[n], want, atol=1e-4)
+        for got, want in zip(nested, each(weights[1], x[n])):
+            assert torch.allclose(got[1, n], want, atol=1e-4)

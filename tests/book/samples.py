@@ -388,6 +388,7 @@ SHAPED = {
     "addmm",
     "linear",
     "_stacked",
+    "_stacked_linear",
     "dot",
     "matrix_exp",
     "mv",

@@ -366,6 +366,18 @@ def product_rule(c: Call) -> Any:
     return product(a, b, c.level)
 
 
+@rule("_stacked_linear")
+def stacked_linear_rule(c: Call) -> Any:
+    """A product alone, by the transposes of its second operand."""
+    return stacked_linear(c.at["self"], c.at["weight"], c.level)
+
+
+def stacked_linear(x: Any, w: Any, level: Level) -> Any:
+    """x @ w.T for stacks of matrices of each sample."""
+    rank = max(x.ndim, w.ndim)
+    return FUNCTIONS["_stacked_linear"](aligned(x, level, rank), aligned(w, level, rank))
+
+
 @rule("dot")
 def dot_rule(c: Call) -> Any:
     """Sums of products."""
@@ -407,10 +419,9 @@ def linear_rule(c: Call) -> Any:
     rank = x.ndim
     if w.ndim == 1:
         made = product(x, w, c.level)
-    elif rank <= 2:
-        made = product(x, w.transpose(0, 1), c.level)
     else:
-        made = product(x.reshape(-1, x.shape[-1]), w.transpose(0, 1), c.level)
+        rows = x if rank == 2 else x.reshape(-1, x.shape[-1])
+        made = stacked_linear(rows, w, c.level)
         made = made.reshape(made.shape[0], *x.shape[:-1], w.shape[0])
     return made if b is None else made + aligned(b, c.level, rank + w.ndim - 2)
 

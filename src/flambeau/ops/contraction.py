@@ -247,6 +247,20 @@ def _stacked(self: T, other: T) -> Any:
     return product(self, other, "matmul")
 
 
+@op(
+    method=False,
+    function=False,
+    node="UnsafeViewBackward0",
+    grad={
+        "self": lambda grad, weight: _stacked(grad, weight),
+        "weight": lambda grad, self: _stacked(_mt(grad), self),
+    },
+)
+def _stacked_linear(self: T, weight: T) -> Any:
+    """self @ weight.T of stacks, broadcast: the gradient of a weight is laid out as the weight is."""
+    return product(self, turned(weight), "linear")
+
+
 @op(grad={"self": lambda grad, tensor: grad * tensor, "tensor": lambda grad, self: grad * self})
 def dot(self: T, tensor: T) -> Any:
     """The sum of the products of two vectors."""
