@@ -77,6 +77,7 @@ class Captured:
             result = self.fn(*args, **options)
             self.refuse(r.refusal, 1)
             return result
+        r.session.forget = r.strip
         with r.session:
             result = self.fn(*args, **options)
         why = r.session.ended

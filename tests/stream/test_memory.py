@@ -255,6 +255,26 @@ def test_a_captured_step_frees_old_gradients_first() -> None:
     assert measure(True) <= measure(False) + (512 << 10)
 
 
+def test_a_call_that_goes_on_uncaptured_holds_nothing() -> None:
+    """Gradients of the step before are gone when a value has been read."""
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(512, 1024), nn.Linear(1024, 512)), torch.randn(8, 512)
+
+    def step() -> None:
+        model.zero_grad()
+        loss = model(x).square().mean()
+        if loss.item() >= 0:
+            loss.backward()
+        torch.synchronize()
+
+    step()
+    memory.reset_peak()
+    before = memory.memory_stats()["counted"]
+    with pytest.warns(UserWarning, match="a value is read"):
+        torch.compile(step)()
+    assert memory.memory_stats()["peak"] <= before + (512 << 10)
+
+
 def test_without_memory_the_stream_runs_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Temporaries and results of the whole at once do not fit; one after the other they do."""
     from flambeau import config

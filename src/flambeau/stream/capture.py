@@ -25,6 +25,7 @@ class Session:
         self.actions: list[Any] = []
         self.ended = ""
         self.before: set[Any] = set()
+        self.forget: Any = None  # lets go of what the call was given, once it goes on uncaptured
         self.code: list[Any] = []
         self.active = False
         self.busy = False  # within an action
@@ -44,6 +45,7 @@ class Session:
 
     def close(self) -> None:
         """The stream is as it was; what was recorded stays recorded."""
+        self.forget = None
         if self.active:
             S, self.active = self.S, False
             S.capture, S.bound = None, self.bound
@@ -68,7 +70,11 @@ class Session:
             self.passing = passing
             line = place(site())
             self.ended = f"{why}{f' at {line}' if line else ''}"
+        forget = self.forget
         self.close()
+        self.before = set()
+        if forget is not None:
+            forget()
 
     def walked(self, nodes: Any) -> None:
         """A backward pass of the call reaches these nodes: those from before it have run then, and cannot again."""
