@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 import flambeau as torch
+from flambeau.stream import value
 
 nn = torch.nn
 
@@ -127,3 +129,34 @@ def test_calls_for_each_thing(make: Callable[[int], Callable[[], Any]]) -> None:
     few, many = counts
     assert max(many) <= 1.5 * max(few), counts
     assert sum(many) <= 1.3 * sum(few), counts
+
+
+def test_metadata_that_nobody_uses_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables that know every shape ever met are bounded; what somebody holds stays the one object of its shape."""
+    monkeypatch.setattr(value, "KEPT", [len(value._metas) + 100])
+    held = [torch.ones(3, 5), torch.ones(4, 7).t(), torch.empty(2, 9, dtype=torch.int64)]
+    metas = [x._meta for x in held]
+    for n in range(2, 2002):
+        value.intern_meta((n, 1000), (1000, 1), torch.float32)
+        value.fresh_meta((n, 999), torch.float32)
+    assert len(value._metas) <= value.KEPT[0] + 1
+    assert value.KEPT[0] < 4000
+    for x, meta in zip(held, metas):
+        assert value.intern_meta(tuple(x.shape), x.stride(), x.dtype) is meta
+        assert x.sum().tolist() == x.numpy().sum()
+
+
+def test_a_new_shape_leaves_few_objects() -> None:
+    w, base = torch.ones(4, 3, 3, 3), torch.ones(3 * 50 * 50)
+    shapes = [(n, m) for n in range(8, 48) for m in range(8, 48) if n != m]
+
+    def left_by(series: list[tuple[int, int]]) -> int:
+        gc.collect()
+        before = len(gc.get_objects())
+        for n, m in series:
+            nn.functional.conv2d(base[: 3 * n * m].view(1, 3, n, m), w).sum().item()
+        gc.collect()
+        return len(gc.get_objects()) - before
+
+    left_by(shapes[:300])
+    assert left_by(shapes[300:1300]) < 40 * 1000

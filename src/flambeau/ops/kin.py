@@ -309,7 +309,7 @@ def single(shape: tuple[int, ...], dtype: Any) -> list[Any]:
     """The `outs` of a form whose result is a new tensor: they are shared, since there are thousands of such forms."""
     found = SINGLE.get((shape, dtype))
     if found is None:
-        if len(SINGLE) > 1 << 16:
+        if len(SINGLE) > 1 << 13:
             SINGLE.clear()
         meta = fresh_meta(shape, dtype)
         found = SINGLE[shape, dtype] = meta.outs = meta.outs or [(meta, 0, meta.nbytes)]

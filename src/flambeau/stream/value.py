@@ -6,6 +6,7 @@ Everything here is data. Ops fill it (ops/entry.py), the stream gives storages t
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -54,11 +55,41 @@ _metas: dict[Any, Meta] = {}  # by shape, strides, dtype, and a device other tha
 _fresh: dict[tuple[Shape, dtype], Meta] = {}  # those of `fresh_meta` on the processor
 
 
+KEPT = [1 << 14]  # metadata that there are before those that nobody uses go
+
+
+def held(objects: list[Any]) -> list[int]:
+    """The reference counts of list elements."""
+    count = sys.getrefcount
+    return [count(x) for x in objects]
+
+
+SPARE = held([object()])[0]  # the references that are the list's and those of `held`
+
+
+def forget_metadata() -> None:
+    """Metadata that only these tables refer to go; if most are used, there may be twice as many."""
+    items = list(_metas.items())
+    keys, metas = [key for key, _ in items], [meta for _, meta in items]
+    items.clear()
+    outs = [meta.outs for meta in metas]
+    for key, meta, n, made, m in zip(keys, metas, held(metas), outs, held(outs)):
+        fresh = _fresh.get((key[0], key[2])) is meta
+        if n - SPARE == 1 + fresh + (made is not None) and (made is None or m - SPARE == 1):
+            del _metas[key]
+            meta.outs = None  # it refers to itself there
+            if fresh:
+                del _fresh[key[0], key[2]]
+    KEPT[0] = max(KEPT[0], 2 * len(_metas))
+
+
 def intern_meta(shape: Shape, strides: Shape, d: dtype, where: device = CPU) -> Meta:
     """The one object of this shape, strides, dtype and device."""
     key = (shape, strides, d) if where is CPU or where == CPU else (shape, strides, d, where)
     found = _metas.get(key)
     if found is None:
+        if len(_metas) > KEPT[0]:
+            forget_metadata()
         key = (tuple(shape), tuple(strides), *key[2:])
         found = _metas.setdefault(key, new_meta(*key[:3], where, numel(shape), is_contiguous(shape, strides)))
     return found
@@ -80,6 +111,8 @@ def fresh_meta(shape: Shape, d: dtype, where: device = CPU) -> Meta:
         return intern_meta(tuple(shape), contiguous_strides(shape), d, where)
     found = _fresh.get((shape, d))
     if found is None:
+        if len(_metas) > KEPT[0]:
+            forget_metadata()
         shape = tuple(shape)
         strides, count = contiguous_strides(shape), numel(shape)
         key = (shape, strides, d)
