@@ -153,12 +153,13 @@ def test_convolutions_that_are_products() -> None:
     assert not products((2, 16, 5, 5), (32, 16, 3, 3), stride=2, padding=1)
     assert not products((4, 64, 56, 56), (64, 64, 3, 3), padding=1)
     assert not products((4, 64, 64, 64), (64, 64, 6, 6), padding=1)
-    for size, stride, found in (
-        ((64, 16, 3, 3), 2, True),
-        ((16, 16, 1, 1), 2, True),
-        ((32, 16, 3, 3), 1, False),
+    for size, side, stride, found in (
+        ((64, 16, 3, 3), 12, 2, True),
+        ((16, 16, 1, 1), 12, 2, True),
+        ((32, 16, 3, 3), 12, 1, False),
+        ((64, 16, 5, 5), 100, 1, False),
     ):
-        a, b = flambeau.ones(2, 16, 12, 12).bfloat16(), flambeau.ones(*size).bfloat16().requires_grad_()
+        a, b = flambeau.ones(3, 16, side, side).bfloat16(), flambeau.ones(*size).bfloat16().requires_grad_()
 
         def back() -> Any:
             y = F.conv2d(a, b, stride=stride, padding=size[2] // 2)

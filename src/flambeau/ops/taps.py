@@ -28,12 +28,11 @@ def serve(
         return False
     if numel(w[2:]) == 1 and not any(padding):
         return kind != "data" or max(stride) == 1
-    if kind == "data" or w[0] < MADE or numel(w[1:]) * x[0] * numel(out[2:]) > ROOM:
-        return False
-    if max(stride) > 1:  # Winograd's tiles of float32 take more than half of the multiplications then
-        return True
     g = conv_planning.geometry(x, w, stride, padding, dilation, groups)
-    return not conv_planning.by_winograd(kind, g, "f32")
+    if kind == "data" or w[0] < MADE or numel(w[1:]) * x[0] * numel(g.out) > ROOM:
+        return False
+    # with a stride Winograd's tiles of float32 take more than half of the multiplications
+    return max(stride) > 1 or not conv_planning.by_winograd(kind, g, "f32")
 
 
 def convolve(kind: str, a: Val, b: Val, out: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes) -> Val:
