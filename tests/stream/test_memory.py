@@ -530,3 +530,17 @@ def test_rules_behind_a_check_keep_nothing_for_it() -> None:
 
     found = step_peak(step) / (4 * layer.weight.numel())
     assert found < 1.5, found
+
+
+def test_few_bits_are_not_stored_as_float32_for_a_second_kernel() -> None:
+    """Backward of a layer norm sums along rows and along columns, and both cast the gradient."""
+    x, g = (torch.randn(1024, 512).bfloat16() for _ in range(2))
+    weight, bias = (torch.randn(512).bfloat16().requires_grad_() for _ in range(2))
+    x.requires_grad_()
+    torch.synchronize()
+    memory.reset_peak()
+    before = memory.memory_stats()["counted"]
+    found = torch.autograd.grad(nn.functional.layer_norm(x, (512,), weight, bias), (x, weight, bias), g)
+    torch.synchronize()
+    peak = memory.memory_stats()["peak"] - before
+    assert peak < found[0].numel() * 8  # the gradient, and the products that columns sum: 2 + 4 for each

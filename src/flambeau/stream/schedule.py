@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from ..shapes import numel
 from .axes import removed
+from .casts import repeated
 from .endings import endings
 from .lifetimes import size_of, temporary
 from .nodes import Group, PBuf, PNode, PVal, alignment, crosses, opaque_writes
@@ -61,6 +62,7 @@ class Scheduler:
 
     def run(self, nodes: list[PNode]) -> list[Group]:
         """The groups of the nodes, in an order in which they may run."""
+        nodes = repeated(nodes)
         self.endings, self.terms = endings(nodes)
         for node in nodes:
             if node.kind in ("const", "number"):
