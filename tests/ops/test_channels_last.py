@@ -517,3 +517,25 @@ def test_what_is_turned_after_a_reduction_has_a_kernel_of_its_own(monkeypatch: p
     assert len(runs) == 2
     few.softmax(1).numpy()
     assert len(runs) == 3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+@pytest.mark.parametrize("width", [3, 16, 37, 70])
+def test_pixels_of_few_channels_that_are_turned_or_scaled(
+    dtype: str, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lanes are positions, though the channels lie innermost and none of what is moved is a line: no loop is as short
+    as a pixel."""
+    values = np.random.default_rng(width).integers(0, 256, (2, 3, 5, width)).astype(dtype)
+    x, mean = torch.tensor(values).to(memory_format=LAST), np.float32([1, 2, 3]).reshape(1, 3, 1, 1)
+    offset = torch.tensor(mean)
+    torch.synchronize()
+    seen = kernels(monkeypatch)
+    for made, want in (
+        (x.flip(-1), values[..., ::-1]),
+        (x.flip(-2, -1), values[..., ::-1, ::-1]),
+        (torch.rot90(x, 1, (2, 3)), np.rot90(values, 1, (2, 3))),
+        (x.float() - offset, values.astype("f") - mean),
+    ):
+        assert (made.numpy() == want).all()
+    assert seen and (width < 16 or 3 not in [extents[-1] for extents in seen])

@@ -2,7 +2,8 @@
 the channels of a pixel), as k vectors and shuffles in registers. Lane by lane that would be k * W loads or stores.
 
 The pattern is k consecutive `Let`s of the loads buf[e + 0], ..., buf[e + k-1], or so many stores, in a `VFor`, where e
-grows by k from lane to lane. Vectors are those of the processor: of W lanes each n elements are done apart."""
+grows by k from lane to lane (of loads: or falls). Vectors are those of the processor: of W lanes each n elements are
+done apart."""
 
 from __future__ import annotations
 
@@ -67,13 +68,15 @@ class Bundles(Memory):
         assert isinstance(load, (ir.Load, ir.Store))
         buffer, index = self.buffers[load.buf], self.value(load.index)
         step = index.step
-        if not isinstance(step, int) or not 2 <= step <= len(run):
+        if not isinstance(step, int) or not 2 <= abs(step) <= len(run):
+            return 0
+        if step < 0 and (isinstance(s, ir.Store) or self._by_copy(buffer)):
             return 0
         if isinstance(s, ir.Let):
-            self._loads(run[:step], buffer, index)  # type: ignore[arg-type]
+            self._loads(run[: abs(step)], buffer, index, step < 0)  # type: ignore[arg-type]
         else:
             self._stores(run[:step], buffer, index)  # type: ignore[arg-type]
-        return step
+        return abs(step)
 
     def _piece(self, buffer: Buffer) -> int:
         """Elements of a vector among all of which one instruction may choose, or few."""
@@ -81,8 +84,11 @@ class Bundles(Memory):
         wide = size >= 4 or self.target.bytes or (size == 2 and self.target.avx512)
         return min(self.width, (self.target.vector_bytes if wide else 16) // size)
 
-    def _loads(self, run: list[ir.Let], buffer: Buffer, index: Value) -> None:
+    def _loads(self, run: list[ir.Let], buffer: Buffer, index: Value, back: bool) -> None:
+        """back: the lanes lie in memory the other way round; they are turned when they are apart."""
         k, n = len(run), self._piece(buffer)
+        first = self.arithmetic("add", index.text, k * (1 - self.width)) if back else index.text
+        lanes_mask = self._reverse(self.mask, f"<{self.width} x i1>") if back and self.mask else self.mask
         type, align = f"<{n} x {buffer.memory}>", f"align {ir.SIZE[buffer.type]}"
         shuffle, pieces, copied = partial(self._picked, type), [], ""
         if self._by_copy(buffer):
@@ -94,15 +100,16 @@ class Bundles(Memory):
                 at = self.line(f"getelementptr {buffer.memory}, ptr {copied}, i64 {p * n}")
                 pieces.append(self.line(f"load {type}, ptr {at}, {align}"))
                 continue
-            at = self._address(buffer, self.arithmetic("add", index.text, p * n))
+            at = self._address(buffer, self.arithmetic("add", first, p * n))
             if self.mask:
-                operands = [f"ptr {align} {at}", f"<{n} x i1> {self._part(p * n, n, k)}"]
+                operands = [f"ptr {align} {at}", f"<{n} x i1> {self._part(lanes_mask, p * n, n, k)}"]
                 pieces.append(self._masked("load", type, buffer, operands, n))
             else:
                 pieces.append(self.line(f"load {type}, ptr {at}, {align}{buffer.tag}"))
         lanes = [unwoven(pieces[p : p + k], n, shuffle) for p in range(0, len(pieces), k)]
         for c, s in enumerate(run):
             text = self._joined([part[c] for part in lanes], n, buffer.memory)
+            text = self._reverse(text, f"<{self.width} x {buffer.memory}>") if back else text
             self.names[s.name] = Value(
                 self._from_memory(text, buffer.type, self.width), buffer.type, self.width
             )
@@ -133,16 +140,16 @@ class Bundles(Memory):
         for p, text in enumerate(pieces):
             at = self._address(buffer, self.arithmetic("add", index.text, p * n))
             if self.mask:
-                name, mask = self._intrinsic("store", buffer, n), self._part(p * n, n, k)
+                name, mask = self._intrinsic("store", buffer, n), self._part(self.mask, p * n, n, k)
                 where = f"ptr align {size} {at}"
                 self.out.append(f"  call void @{name}({type} {text}, {where}, <{n} x i1> {mask}){buffer.tag}")
             else:
                 self.out.append(f"  store {type} {text}, ptr {at}, {align}{buffer.tag}")
 
-    def _part(self, first: int, n: int, k: int) -> str:
+    def _part(self, mask: str, first: int, n: int, k: int) -> str:
         """The mask of n elements, k of which are one lane's."""
         order = [at // k for at in range(first, first + n)]
-        return self._picked(f"<{self.width} x i1>", self.mask, "poison", order)
+        return self._picked(f"<{self.width} x i1>", mask, "poison", order)
 
     def _joined(self, parts: list[str], n: int, memory: str) -> str:
         """Vectors one after the other as one."""

@@ -41,6 +41,10 @@ def long_last(accesses: list[Access], axes: list[tuple[int, int]]) -> list[tuple
     if len(axes) < 2 or axes[-1][0] >= LANES or any(a.alias for a in accesses):
         return axes
     lying = [sum(acc.strides[a] == 1 for acc in accesses) if n >= LANES else 0 for n, a in axes]
+    if not any(lying):  # between whose elements the last has its own
+        n, last = axes[-1]
+        close = [acc.strides for acc in accesses if acc.strides[last] == 1]
+        lying = [sum(abs(s[a]) == n for s in close) if m >= LANES else 0 for m, a in axes]
     k = max(range(len(axes)), key=lambda k: (lying[k], axes[k][0]))
     return [*axes[:k], *axes[k + 1 :], axes[k]] if lying[k] else axes
 
@@ -52,7 +56,7 @@ def few(accesses: list[Access], axes: list[tuple[int, int]], cost: int) -> tuple
         return axes, 0
     inner = axes[-1][1]
     for k, (n, a) in enumerate(axes[:-1]):
-        between = any(acc.strides[a] == 1 and acc.strides[inner] == n for acc in accesses)
+        between = any(acc.strides[a] == 1 and abs(acc.strides[inner]) == n for acc in accesses)
         if 2 <= n <= MOST and between and n * cost <= UNROLLED:
             return [*axes[:k], *axes[k + 1 : -1], axes[k], axes[-1]], n
     return axes, 0
@@ -87,7 +91,7 @@ def classed(
     close: those in bundles; points: see `few`."""
     classes, numbers = [], []
     for k, (row, strides) in enumerate(zip(rows, columns)):
-        between = k in close or (points > 0 and strides[lane - 1 : lane + 1] == [1, points])
+        between = k in close or (points > 0 and strides[lane - 1] == 1 and abs(strides[lane]) == points)
         short = SIZE[row[0]] < 4 and row[1] == "r"
         fixed = [
             s in PLAIN or (a == lane and (between or (short and 1 < s <= CLOSE)))

@@ -369,7 +369,8 @@ class _Lower:
 
     def lies(self, access: int) -> bool:
         """Whether an access has the points of the last axis but one between two lanes."""
-        return self.nest.accesses[access][3][self.nest.kept - 2 : self.nest.kept] == (1, self.nest.few)
+        near = (1, self.nest.few), (1, -self.nest.few)
+        return self.nest.accesses[access][3][self.nest.kept - 2 : self.nest.kept] in near
 
     def width(self) -> int:
         sizes = [a[0] for a in self.nest.accesses]
