@@ -539,3 +539,19 @@ def test_pixels_of_few_channels_that_are_turned_or_scaled(
     ):
         assert (made.numpy() == want).all()
     assert seen and (width < 16 or 3 not in [extents[-1] for extents in seen])
+
+
+@pytest.mark.parametrize("images", [2, 20])
+@pytest.mark.parametrize("last", [False, True], ids=["rows", "last"])
+def test_a_convolution_with_one_position_is_a_product(images: int, last: bool) -> None:
+    """There, back to the image (as a transposed convolution begins) and to the weights, with its bits."""
+    x, w = image(images, 70, 4, 3, last=last), image(9, 70, 4, 3, last=last, seed=1)
+    rows, columns = (t.contiguous().flatten(1) for t in (x, w))
+    y, dx, dw = gradients(F.conv2d, x, w)
+    g = torch.arange(y.numel()).reshape(y.shape).float().cos()
+    assert torch.equal(y.flatten(1), rows @ columns.t())
+    assert torch.equal(dx.flatten(1), g.flatten(1) @ columns)
+    assert torch.equal(dw.flatten(1), g.flatten(1).t() @ rows)
+    assert torch.equal(F.conv_transpose2d(g, w), dx)
+    low = F.conv2d(x.bfloat16(), w.bfloat16()).float()
+    assert torch.allclose(low, y, rtol=0.02, atol=0.5)

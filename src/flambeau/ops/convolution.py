@@ -7,13 +7,14 @@ from typing import Any
 from ..dtypes import bfloat16, float32, float64
 from ..errors import fail
 from ..shapes import channels_last_strides, contiguous_strides, is_channels_last, numel, same_order
-from ..stream.graph import Val, cast, const, contiguous, defined, expand, opaque, ordered
+from ..stream.graph import Val, cast, const, contiguous, defined, expand, opaque, ordered, turned
 from . import channels_last, taps
 from .entry import OT, T, composite, op
 from .modes import for_product
 from .widening import is_low
 
 Sizes = tuple[int, ...]
+MANY = 16  # images that share weights, from which on those are put in the order of a product
 
 
 def tuple_of(value: Any, n: int, what: str) -> Sizes:
@@ -96,6 +97,10 @@ def convolve(
     defined("mul", a.dtype)
     if numel(out) == 0 or numel(a.shape) == 0 or numel(b.shape) == 0:
         return expand(const(0, a.dtype), out)
+    lie = last and kind == "forward" and x_shape[0] < MANY  # then a copy of weights is not worth it
+    if one_position(x_shape, w_shape, padding, groups) and a.dtype.is_floating_point and not lie:
+        wide = float32 if is_low(a.dtype) else a.dtype
+        return cast(_product(kind, cast(a, wide), cast(b, wide), out), a.dtype)
     rest: Any = (tuple(x_shape), tuple(w_shape), stride, padding, dilation, groups)
     if last and (made := channels_last.convolve(kind, a, b, out, *rest)) is not None:
         return made
@@ -110,6 +115,32 @@ def convolve(
     if kind == "weight" or 0 in b.strides:  # weights are packed or transformed from wherever they lie
         b = dense(b)
     return opaque("convolve", (a, b), [(out, a.dtype)], (kind, *rest))[0]
+
+
+def one_position(x_shape: Sizes, w_shape: Sizes, padding: Sizes, groups: int) -> bool:
+    """Whether the taps are as many as the elements that they are laid on: there is one way to do that."""
+    return (
+        groups == 1
+        and tuple(x_shape[2:]) == tuple(w_shape[2:])
+        and numel(w_shape[2:]) > 1
+        and not any(padding)
+    )
+
+
+def _product(kind: str, a: Val, b: Val, out: Sizes) -> Val:
+    """The convolution with one position: a product of matrices, each image a row."""
+
+    def rows(x: Val) -> Val:
+        x, count = contiguous(x), numel(x.shape[1:])
+        return x.view_as((1, x.shape[0], count), (0, count, 1), x.off)
+
+    a, b = rows(a), rows(b)
+    if kind == "weight":
+        a, b = turned(b), a
+    elif kind == "forward":
+        b = turned(b)
+    found = opaque("contract", (a, b), [((1, a.shape[1], b.shape[2]), a.dtype)])[0]
+    return found.view_as(tuple(out), contiguous_strides(out), 0)
 
 
 def dense(x: Val) -> Val:
