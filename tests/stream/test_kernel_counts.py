@@ -194,3 +194,11 @@ def test_large_images_are_not_written_in_another_order_by_their_convolution(size
     f()
     torch.synchronize()
     assert len(torch.explain(f).kernels) == kernels
+
+
+@pytest.mark.parametrize("rows, kernels", [(600, 1), (800, 2)])
+def test_what_reads_the_elements_of_a_large_whole_again(count: Count, rows: int, kernels: int) -> None:
+    """Chunks of a reduction of everything are shared by the threads, so its second pass is a kernel of its own."""
+    many = data(rows, 100)
+    assert count(lambda: many / many.norm()) == kernels
+    assert count(lambda: (many - many.mean()).exp()) == kernels

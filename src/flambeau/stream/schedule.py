@@ -12,6 +12,7 @@ The work is linear in the number of nodes.
 
 from __future__ import annotations
 
+from ..loop.recipes.nest import CHUNK
 from ..shapes import numel
 from .axes import removed
 from .casts import repeated
@@ -40,6 +41,12 @@ def inline_cost(node: PNode) -> int:
             return 0
         cost += v.buf.inline
     return cost if cost <= INLINE_COST else 0
+
+
+def reduced_whole(group: Group) -> bool:
+    """Whether a group reduces so many elements to one that threads share them, which none does in a second pass."""
+    whole = group.reduced is not None and len(group.reduced) == len(group.extents)
+    return whole and numel(group.extents) > 2 * CHUNK
 
 
 class Scheduler:
@@ -434,6 +441,12 @@ class Scheduler:
             return None
         level = self.level_of(used, group)
         if level is None or not self.admits(node, group, axis, level):
+            return None
+        if (
+            level == 2
+            and reduced_whole(group)
+            and any(v.buf.group is group and v.buf.level == 1 for v in self.reading(node))
+        ):
             return None
         return tuple(axis)
 
