@@ -17,7 +17,6 @@ import flambeau as torch
         lambda: torch.fx.GraphModule(None, None),
         lambda: torch.export.export(None, ()),
         lambda: torch.library.custom_op("a::b"),
-        lambda: torch.profiler.profile(),
         lambda: torch.hub.load("owner/repository", "model"),
     ],
 )

@@ -28,6 +28,7 @@ _LAZY = {
     "function": "function",
     "GradcheckError": "check",
     "anomaly_mode": "anomaly",
+    "profiler": ".profiler",
 }
 
 
@@ -50,7 +51,7 @@ def __getattr__(name: str) -> Any:
     if module is None:
         raise AttributeError(f"module 'flambeau.autograd' has no attribute {name!r}")
     found = importlib.import_module("." + module, __name__)
-    return found if name in (module, "anomaly_mode") else getattr(found, name)
+    return found if name in (module, "anomaly_mode", "profiler") else getattr(found, name)
 
 
 graph.install()

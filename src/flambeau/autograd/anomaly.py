@@ -62,10 +62,10 @@ def warn(node: Node) -> None:
     warnings.warn(f"Error detected in {node.name()}. {where}", UserWarning, stacklevel=2)
 
 
-def _switch(watch: _Watch | None) -> None:
+def _switch(watch: Any) -> None:
     S = LOCAL.s
     modes = [m for m in S.modes if type(m) is not _Watch]
-    if watch is not None:
+    if type(watch) is _Watch:
         modes.insert(0, watch)
     S.depth += len(modes) - len(S.modes)
     S.modes, engine.CHECK[0] = modes, watch
@@ -107,9 +107,9 @@ class detect_anomaly(set_detect_anomaly):
 
 def is_anomaly_enabled() -> bool:
     """Whether backward passes are watched."""
-    return engine.CHECK[0] is not None
+    return isinstance(engine.CHECK[0], _Watch)
 
 
 def is_anomaly_check_nan_enabled() -> bool:
     """Whether a NaN of a backward pass is an error."""
-    return engine.CHECK[0] is None or engine.CHECK[0].check_nan
+    return not isinstance(engine.CHECK[0], _Watch) or engine.CHECK[0].check_nan

@@ -49,7 +49,7 @@ BUDGET = {
     "autograd": 1700,
     "tensor": 3150,
     "built from tensors": 16500,
-    "faces": 7000,
+    "faces": 7250,
     "tools": 2000,
 }
 
