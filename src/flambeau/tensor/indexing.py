@@ -21,7 +21,7 @@ from ..ops.view import _select, slice_, unsqueeze
 from ..ops.viewing import VIEWED
 from ..shapes import wrap_dim
 from ..stream.graph import Val
-from ..stream.value import LOCAL, NUMBERS, PLAIN, Tensor, intern_meta
+from ..stream.value import LOCAL, NUMBERS, PLAIN, Tensor, check_writable, intern_meta, version_of
 
 BOUNDS = (int, type(None))  # the classes of a plain slice's numbers
 FIRST = (0,)  # the dimension of a single index tensor
@@ -62,7 +62,12 @@ def getitem(self: Any, index: Any) -> Any:
         and self.ndim
     ):
         return FUNCTIONS["_index"](self, (index,), FIRST)
-    view, picks = apply_basic(self, as_items(index))
+    items = as_items(index)
+    if type(self) is Tensor and not self._rg:
+        found = plain_view(self, tuple(items))  # numbers that were in tensors
+        if found is not None:
+            return found
+    view, picks = apply_basic(self, items)
     if picks:
         return gather(view, picks)
     return FUNCTIONS["alias"](view) if view is self and "alias" in FUNCTIONS else view
@@ -170,7 +175,10 @@ def setitem(self: Any, index: Any, value: Any) -> None:
     if plain is not None:
         put(plain, value)
         return
-    view, picks = apply_basic(self, as_items(index))
+    items = as_items(index)
+    if type(self) is Tensor and not self._rg:
+        plain = plain_view(self, tuple(items))  # numbers that were in tensors
+    view, picks = (plain, []) if plain is not None else apply_basic(self, items)
     if not picks:
         put(view, value)
         return
@@ -222,7 +230,22 @@ def put(view: Any, value: Any) -> None:
                 f"indexing result of shape {want}",
             )
         value = value.reshape(tuple(value.shape[extra:]))
+    if itself(view, value):
+        check_writable(view)
+        version_of(view).n += 1
+        return
     FUNCTIONS["copy_"](view, value)
+
+
+def itself(view: Any, value: Any) -> bool:
+    """Whether a write is that of elements onto themselves, as after `x[i] += 1`, which has written them in place."""
+    return (
+        type(view) is type(value) is Tensor
+        and view._st is value._st
+        and view._off == value._off
+        and view._meta is value._meta
+        and not (view._rg or value._rg or LOCAL.s.depth)
+    )
 
 
 def iterate(self: Any) -> Any:
