@@ -17,6 +17,8 @@ optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 loss = model(torch.randn(5, 4)).pow(2).mean()
 loss.backward()
 optimizer.step()
+words = torch.nn.Embedding(3, 2)
+words(torch.tensor([0, 2, 1])).sum().backward()
 x = torch.arange(6).reshape(2, 3)
 x[0, 1] = 7
 print(loss.item() > 0, x.sum().item(), x[0, 1].item(), "numpy" in sys.modules)

@@ -21,7 +21,7 @@ import ctypes
 import struct
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import native
@@ -166,6 +166,10 @@ class Device(ABC):
 
     def expect(self) -> None:  # noqa: B027  most have nothing to prepare
         """A sequence comes that is new to this process: kernels may have to be compiled soon."""
+
+    def ahead(self, nbytes: int, written: Callable[[], Container[int]]) -> None:  # noqa: B027
+        """A new sequence will take so many bytes at least, and write them; written: where blocks begin that exist and
+        that it writes as a whole."""
 
     def recall(self, texts: Sequence[str]) -> list[Any]:
         """For each text (handle, whether there is an epilogue, names of parameters) of a kernel that an earlier process

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING, Any, final
 
-from . import limits
+from . import limits, paging
 from .base import Derived, Entry
 from .host import HostDevice
 from .pool import POOL
@@ -43,6 +43,10 @@ class CPU(HostDevice):
     def expect(self) -> None:
         """Have the native part compiled, if it has to be."""
         POOL.expect()
+
+    def ahead(self, nbytes: int, written: Callable[[], Container[int]]) -> None:
+        """Have the pages of new memory made."""
+        paging.ahead(nbytes, written)
 
     def program(self, entries: Sequence[Entry], slots: int, derived: Sequence[Derived] = ()) -> NativeProgram:
         """Prepare a sequence of kernel calls."""

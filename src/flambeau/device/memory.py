@@ -45,10 +45,14 @@ _mappings: dict[int, tuple[mmap.mmap, int]] = {}  # address -> mapping and usabl
 _fresh = [0, 0]  # of the newest region: the first address that was never used, the end
 _slabs: set[int] = set()  # addresses
 _slab = [0, 0]  # of the present one: next free address, end
+_new: dict[
+    int, int
+] = {}  # address -> size of counted blocks of memory never used before, since somebody asked last
 _counts = [0, 0]  # bytes of live counted blocks, their peak
 _mapped = [0]  # bytes
 _busy: list[bool] = []
 _lock = threading.RLock()
+BEFORE_UNMAPPING: list[Any] = []  # what sees to it that no thread touches memory that is free (paging.py)
 DESCRIBE: list[Any] = []  # what says which tensors hold the memory (stream/live.py)
 
 
@@ -203,7 +207,10 @@ def _cut(nbytes: int, size: int) -> int:
         _busy.append(True)
         try:
             _join()
-            ptr = _fitting(size) or _unused(size) or _grown(nbytes, size)
+            ptr = _fitting(size)
+            if not ptr:
+                ptr = _unused(size) or _grown(nbytes, size)
+                _new[ptr] = size
         finally:
             _busy.pop()
         return ptr
@@ -271,11 +278,50 @@ def _grown(nbytes: int, size: int) -> int:
     limit = config.memory_limit or limits.memory()
     if least < usual and (not limit or _mapped[0] + 2 * usual <= limit):
         least = usual
-    ptr = _map(least, nbytes)
+    ptr = _region(least, nbytes)
+    _fresh[0] += size
+    return ptr
+
+
+def _region(size: int, asked: int) -> int:
+    """What is never used is a new region from now on; what was left of the last one is a piece."""
+    ptr = _map(size, asked)
     if _fresh[0] < _fresh[1]:
         _add(_fresh[0], _fresh[1] - _fresh[0])
-    _fresh[:] = ptr + size, ptr + least
+    _fresh[:] = ptr, ptr + size
     return ptr
+
+
+def new_blocks(least: int) -> list[tuple[int, int]]:
+    """The counted blocks that nobody had before and that were taken since this was asked last, as (start, end) in
+    order; nothing if they are smaller than `least` together."""
+    with _lock:
+        found = sorted(_new.items())
+        _new.clear()
+    return [(start, start + size) for start, size in found] if sum(n for _, n in found) >= least else []
+
+
+def unused(nbytes: int, least: int) -> list[tuple[int, int]]:
+    """What of nbytes that will be taken next was never used, as (start, end); nothing if that is less than `least`."""
+    with _lock:
+        if _busy:
+            return []
+        _busy.append(True)
+        try:
+            _join()
+            need = nbytes - sum(size for size, _ in _pieces)
+            start, end = _fresh
+            more = (start + need - end + HUGE - 1) & -HUGE
+            limit = config.memory_limit or limits.memory()
+            if need < least or (limit and _mapped[0] + max(more, 0) > limit):
+                return []
+            areas = [(start, min(end, start + need))]
+            if more > 0:
+                _region(more, more)
+                areas.append((_fresh[0], _fresh[1]))
+            return [(start, end) for start, end in areas if start < end]
+        finally:
+            _busy.pop()
 
 
 def _map(size: int, asked: int, keep: bool = False) -> int:
@@ -323,6 +369,8 @@ def _mapping(size: int) -> int:
 
 
 def _unmap(ptr: int) -> None:
+    for call in BEFORE_UNMAPPING:
+        call()
     area, size = _mappings.pop(ptr)
     area.close()
     with _lock:

@@ -24,6 +24,7 @@ DERIVED_WORDS = 5
 # An entry of a program: function, where, parts, and what else: bit 0: there is an epilogue; the slot of the table that
 # counts its turns << 1; the slot that says how many there are << 32 (0: one turn, nothing is counted).
 ENTRY_BYTES = 32
+PAGE = 4096  # the smallest that a system has
 
 _PAUSE = {
     "x86_64": "call void @llvm.x86.sse2.pause()",
@@ -475,6 +476,25 @@ out:
   ret i64 %spent
 }}
 """
+_TOUCH = """
+define void @flambeau_touch(ptr %start, ptr %end, ptr %stop, i8 %zero) nounwind {{
+entry:
+  br label %loop
+loop:
+  %p = phi ptr [%end, %entry], [%page, %more]
+  %leave = load atomic i32, ptr %stop monotonic, align 4
+  %stay = icmp eq i32 %leave, 0
+  %above = icmp ugt ptr %p, %start
+  %again = and i1 %stay, %above
+  br i1 %again, label %more, label %out
+more:
+  %page = getelementptr i8, ptr %p, i64 -{PAGE}
+  %old = atomicrmw add ptr %page, i8 %zero monotonic
+  br label %loop
+out:
+  ret void
+}}
+"""
 NAMES = (
     "flambeau_bind",
     "flambeau_worker",
@@ -483,6 +503,7 @@ NAMES = (
     "flambeau_call",
     "flambeau_pauses",
     "flambeau_list",
+    "flambeau_touch",
 )
 
 
@@ -493,7 +514,9 @@ def text(machine: str, sleep: str) -> str:
     if pause:
         declared.append("declare void @llvm.x86.sse2.pause()" if machine == "x86_64" else _ISB)
     offsets = {name: value for name, value in globals().items() if isinstance(value, int)}
-    body = "".join((_BIND, _WORKER, _FORK, _RUN, _LIST, _BUILTIN)).format(pause=pause, clock=clock, **offsets)
+    body = "".join((_BIND, _WORKER, _FORK, _RUN, _LIST, _BUILTIN, _TOUCH)).format(
+        pause=pause, clock=clock, **offsets
+    )
     return "\n".join(declared) + sleep + body
 
 

@@ -58,6 +58,9 @@ class Pool:
                 "kick": ctypes.CFUNCTYPE(None)(found["flambeau_kick"]),
                 "pauses": ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(found["flambeau_pauses"]),
                 "run": ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p)(found["flambeau_run"]),
+                "touch": ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 3, ctypes.c_int8)(
+                    found["flambeau_touch"]
+                ),
             }
             self._state = memory.alloc_ptr(native.STATE_BYTES)
             ctypes.memset(self._state, 0, native.STATE_BYTES)
@@ -70,6 +73,11 @@ class Pool:
             self.list, self.raw = found["flambeau_list"], found["flambeau_run"]
             self.run = _builtin(self, found["flambeau_call"]) or self._functions["run"]
             self._loaded = True
+
+    def function(self, name: str) -> Any:
+        """A function of the native part."""
+        self.load()
+        return self._functions[name]
 
     def start(self) -> None:
         """Bring the number of threads to what is wanted."""

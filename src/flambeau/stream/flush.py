@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from .. import config, heap
 from ..errors import TooLargeError, place
+from ..shapes import numel
 from . import boundary, fragments, units
 from . import forks as _forks  # noqa: F401  (what recorded work becomes where the process forks)
 from . import live as _live  # noqa: F401  (tells what holds the memory when there is none left)
@@ -205,6 +206,8 @@ def run_new(progress: Progress, slots: list[Any], pending: int) -> None:
     """As `run`, for a sequence without a program."""
     known = progress.known
     current().expect()
+    if known.seen == 1 and pending > FREEING:
+        current().ahead(lasting(known, slots), lambda: overwritten(known, slots))
     now = Novelty.note(known.seen == 1)
     single = known.code[0].kin is None and known.single
     whole = single or (known.seen >= known.later and Novelty.plans(known, now, pending))
@@ -216,6 +219,29 @@ def run_new(progress: Progress, slots: list[Any], pending: int) -> None:
         run_units(known, slots, pending, progress)
         known.note()
     Novelty.ran()
+
+
+def lasting(known: Known, slots: list[Any]) -> int:
+    """Bytes of what a sequence makes for somebody."""
+    counts = references(slots)
+    return sum(slots[s].nbytes for s in known.promised if counts[s] > _SPARE and slots[s].block is None)
+
+
+def overwritten(known: Known, slots: list[Any]) -> set[int]:
+    """The addresses of memory that exists and that a sequence writes from its beginning to its end."""
+    found = set()
+    for form, line in known.lines:
+        if not form.writes or form.kin is not None:
+            continue
+        operands = [sid for i, sid in enumerate(line) if not (i and line[i - 1] < 0)]
+        for part, row in form.trace.rows or [(form.trace, range(form.arity))]:
+            for node in part.nodes:
+                to = node.ins[0] if node.kind == "store" else None
+                if to is not None and isinstance(to.buf.src, int):
+                    st = slots[real(operands[row[to.buf.src]])]
+                    if st.ptr and numel(to.shape) * to.buf.dtype.itemsize >= st.nbytes:
+                        found.add(st.ptr)
+    return found
 
 
 def at_flush() -> None:
