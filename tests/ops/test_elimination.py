@@ -137,3 +137,44 @@ def test_what_has_no_factor_is_refused() -> None:
     assert torch.linalg.slogdet(torch.zeros(2, 2)).logabsdet.item() == float("-inf")
     assert torch.linalg.cholesky(torch.eye(2)).tolist() == [[1.0, 0.0], [0.0, 1.0]]  # the stream goes on
     assert torch.linalg.inv(torch.ones(0, 3, 3)).shape == (0, 3, 3)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("count", "n", "k"), [(16, 3, 1), (50, 4, 4), (33, 1, 2), (19, 8, 3), (21, 16, 16), (40, 5, 17)]
+)
+def test_stacks_of_small_matrices_have_the_bits_of_single_ones(count: int, n: int, k: int, kind: Any) -> None:
+    a, b = drawn(count, n, n), drawn(count, n, k)
+    given = lambda x: torch.tensor(x.astype(kind))
+    s, g, r = given(a @ a.swapaxes(1, 2) + n * np.eye(n)), given(a), given(b)
+    la = torch.linalg
+    calls = [
+        lambda i: la.lu_factor(g[i]).LU,
+        lambda i: la.lu_factor(g[i]).pivots,
+        lambda i: la.lu(g.mT[i]).L,
+        lambda i: la.lu_factor(r[i]).LU,
+        lambda i: la.solve(g[i], r[i]),
+        lambda i: la.inv(g.mT[i]),
+        lambda i: la.det(g[i]),
+        lambda i: la.cholesky(s[i]),
+        lambda i: la.cholesky(s.mT[i], upper=True),
+        lambda i: la.solve_triangular(g[i], r[i], upper=False),
+        lambda i: la.solve_triangular(g.mT[i], r.flip(1)[i], upper=True, unitriangular=True),
+    ]
+    for call in calls:
+        whole = call(slice(None)).numpy()
+        assert (whole == np.stack([call(i).numpy() for i in range(count)])).all()
+    near(la.inv(s), np.linalg.inv(s.numpy().astype(np.float64)), 1e-4 if kind is np.float32 else 1e-11)
+
+
+def test_a_stack_of_small_matrices_names_the_first_that_fails() -> None:
+    a = drawn(60, 3, 3)
+    a[37, :, 1] = a[53] = 0
+    with pytest.raises(torch.linalg.LinAlgError, match=r"Batch element 37\): The diagonal element 2 is zero"):
+        torch.linalg.inv(torch.tensor(a)).numpy()
+    found = torch.linalg.inv_ex(torch.tensor(a)).info.tolist()
+    assert {i: x for i, x in enumerate(found) if x} == {37: 2, 53: 1}
+    with pytest.raises(
+        torch.linalg.LinAlgError, match=r"Batch element 0\).*minor of order 1 is not positive"
+    ):
+        torch.linalg.cholesky(torch.tensor(-np.abs(a))).numpy()

@@ -134,17 +134,28 @@ def inverse(A: Any, name: str, check: bool) -> Any:
         return np.full_like(A, np.nan)
 
 
-@op(
-    **linalg("inv"),
-    node="LinalgInvExBackward0",
-    grad={"A": lambda grad, result: -(mT(result) @ grad @ mT(result))},
-)
-def inv(A: T) -> Any:
-    """The inverse of square matrices."""
+_INVERSE: dict[str, Any] = {
+    "node": "LinalgInvExBackward0",
+    "grad": {"A": lambda grad, result: -(mT(result) @ grad @ mT(result))},
+}
+
+
+def _inverted(A: Val, check: bool) -> Val:
     square("linalg.inv", A)
     if elimination.own(A):
-        return elimination.solved(A, elimination.identity(A), "linalg.inv")
-    return external("inverse", [A], [(tuple(A.shape), A.dtype)], "linalg.inv", True)[0]
+        return elimination.solved(A, elimination.identity(A), "linalg.inv" if check else "")
+    return external("inverse", [A], [(tuple(A.shape), A.dtype)], "linalg.inv", check)[0]
+
+
+@op(**linalg("inv"), **_INVERSE)
+def inv(A: T) -> Any:
+    """The inverse of square matrices."""
+    return _inverted(A, True)
+
+
+@op(**linalg("_inv_unchecked"), **_INVERSE)
+def _inv_unchecked(A: T) -> Any:
+    return _inverted(A, False)
 
 
 @composite(name="inverse")
@@ -176,7 +187,7 @@ InvEx = named("linalg_inv_ex", ["inverse", "info"])
 @composite(**FACE, faces={"linalg": "inv_ex"})
 def inv_ex(A: Any, *, check_errors: bool = False, out: Any = None) -> Any:
     """(inverse, info): info is 0 where the matrix is invertible."""
-    return outputs(InvEx(inv(A), _singular(A.detach())), out)
+    return outputs(InvEx((inv if check_errors else _inv_unchecked)(A), _singular(A.detach())), out)
 
 
 @routine

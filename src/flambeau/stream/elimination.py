@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import LinAlgError
 from ..loop.recipes import elimination as kernels
+from ..loop.recipes import stacks
 from ..shapes import numel
 from .contraction import named_launch, whole
 from .nodes import PNode
@@ -55,11 +56,15 @@ def launched(
     spec = kernels.Elimination(
         kind, dtype, kernels.width_of(dtype, out.shape[-1]), len(axes), check=bool(check), **facts
     )
-    units = numel(out.shape[:-2])
-    if kind == "triangular":
+    units, lanes = numel(out.shape[:-2]), stacks.lanes_of(dtype)
+    small = units >= lanes and len(axes) == 1 and max(size, *out.shape[-2:]) <= stacks.LARGEST
+    if small:
+        units = -(-units // lanes)
+    elif kind == "triangular":
         units *= -(-out.shape[-1] // spec.width)
     parts = parts_of(units, numel(out.shape) * size, SERIAL_WORK)
-    launch = named_launch(spec, lambda: kernels.kernel(spec), parts, kind, bufs, ints, {})
+    make = stacks.kernel if small else kernels.kernel
+    launch = named_launch((make.__module__, spec), lambda: make(spec), parts, kind, bufs, ints, {})
     if check:
         launch.checks = {kernels.FAILED: (refusal(check, count > 0), 0, node.form)}
     return [launch]

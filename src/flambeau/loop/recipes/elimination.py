@@ -42,12 +42,12 @@ def width_of(dtype: str, columns: int) -> int:
 
 def kernel(spec: Elimination) -> Kernel:
     """The kernel of a factorisation or solution."""
-    f = _Frame(spec)
+    f = Frame(spec)
     {"triangular": f.triangular, "cholesky": f.cholesky, "lu": f.lu}[spec.kind]()
     return f.b.kernel()
 
 
-class _Frame:
+class Frame:
     """Buffers a, b (right sides), out, order, pivots, info; extents m, n, k; strides ar, ac (of rows and columns of a),
     br, bc, orow; matrices a0.. with strides x_a0.. for every buffer x; what begins at the end has a negative stride."""
 
