@@ -37,21 +37,21 @@ def routine(fn: Callable[..., Any]) -> Callable[..., Any]:
     return fn
 
 
-def array(address: int, shape: tuple[int, ...], strides: tuple[int, ...], kind: str) -> Any:
-    """Memory as a NumPy array (strides in elements)."""
+def arrays_of(shape: tuple[int, ...], strides: tuple[int, ...], kind: str) -> Callable[[int], Any]:
+    """What makes memory at an address a NumPy array (strides in elements)."""
     import numpy as np
 
     d = np.dtype(kind)
     if not numel(shape):
-        return np.empty(shape, d)
-    count = 1 + sum((n - 1) * s for n, s in zip(shape, strides))
-    memory: Any = (ctypes.c_char * (count * d.itemsize)).from_address(address)
-    return np.ndarray(shape, d, memory, 0, tuple(s * d.itemsize for s in strides))
+        return lambda address: np.empty(shape, d)
+    memory: Any = ctypes.c_char * ((1 + sum((n - 1) * s for n, s in zip(shape, strides))) * d.itemsize)
+    steps, view = tuple(s * d.itemsize for s in strides), np.ndarray
+    return lambda address: view(shape, d, memory.from_address(address), 0, steps)
 
 
-def complex_array(address: int, shape: tuple[int, ...], strides: tuple[int, ...], kind: str) -> Any:
-    """Memory of real and imaginary parts in turn as a NumPy array of complex numbers."""
-    return array(address, shape[:-1], tuple([s // 2 for s in strides[:-1]]), {"f": "F", "d": "D"}[kind])
+def complex_arrays_of(shape: tuple[int, ...], strides: tuple[int, ...], kind: str) -> Callable[[int], Any]:
+    """What makes memory of real and imaginary parts in turn a NumPy array of complex numbers."""
+    return arrays_of(shape[:-1], tuple([s // 2 for s in strides[:-1]]), {"f": "F", "d": "D"}[kind])
 
 
 def geometry(v: PVal) -> tuple[Any, ...]:
@@ -69,17 +69,14 @@ def external(node: PNode) -> Sequence[Launch]:
         which[0] if which else (False,) * (len(node.ins) + len(node.outs))
     )  # see pairs.py
     values = [*node.ins, *[whole(b) for b in node.outs]]
-    places = [geometry(v) for v in values]
+    making = [(complex_arrays_of if c else arrays_of)(*geometry(v)) for v, c in zip(values, paired)]
     count = len(node.ins)
     short = [v.buf.dtype.short == "bf16" for v in values]
 
     def call(addresses: Sequence[int]) -> None:
         if config.backend == "null":
             return  # it runs nothing: what a routine would read are no numbers
-        arrays = [
-            complex_array(a, *place) if c else array(a, *place)
-            for a, place, c in zip(addresses, places, paired)
-        ]
+        arrays = [make(a) for make, a in zip(making, addresses)]
         given = [semantics.load_bf16(a) if b else a for a, b in zip(arrays[:count], short)]
         results = ROUTINES[name](*given, *args)
         made = results if isinstance(results, tuple) else (results,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -381,17 +382,25 @@ def scalar_tensor(s: Any, *, dtype: Any = None, device: Any = None, **rest: Any)
     return tensor(s, dtype=dtype or dtypes.default_dtype(), **rest)
 
 
+FEW = 1 << 10  # elements of a matrix whose triangles are kept
+
+
 def tri_indices(name: str) -> Any:
     """The function that lists the places of a triangle."""
 
-    def make(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int64, **rest: Any) -> Tensor:
+    def places(row: int, col: int, offset: int) -> Any:
         rows = np.arange(row)
         first = np.clip(rows + offset, 0, col) if name == "triu_indices" else np.zeros_like(rows)
         count = np.clip(rows + offset + 1, 0, col) if name == "tril_indices" else col - first
         found = np.empty((2, int(count.sum())), np.int64)
         found[0] = np.repeat(rows, count)
         found[1] = np.arange(found.shape[1]) - np.repeat(np.cumsum(count) - count - first, count)
-        return from_data(found, dtype)
+        return found
+
+    few = functools.lru_cache(64)(places)  # programs ask for the same small triangle again and again
+
+    def make(row: int, col: int, offset: int = 0, *, dtype: Any = dtypes.int64, **rest: Any) -> Tensor:
+        return from_data((few if row * col <= FEW else places)(row, col, offset), dtype)
 
     make.__name__, make.__doc__ = name, "The (row, column) positions of a triangle, as a (2, n) tensor."
     return make
