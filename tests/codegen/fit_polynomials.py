@@ -260,6 +260,12 @@ def atan_f64() -> list[float]:  # atan(t) = t + t z p(z), |t| <= tan(pi/8)
 
 
 @named
+def atan_f32() -> list[float]:  # atan(t) = t + t z p(z), |t| <= 1
+    f = lambda z: (mp.atan(mp.sqrt(away(z))) / mp.sqrt(away(z)) - 1) / away(z)
+    return fit(f, lambda z: z * mp.sqrt(away(z)) / mp.atan(mp.sqrt(away(z))), 0, 1, range(9), 24)
+
+
+@named
 def sinh_f64() -> list[float]:  # sinh(x) = x + x z p(z), |x| <= 1
     f = lambda z: (mp.sinh(mp.sqrt(away(z))) / mp.sqrt(away(z)) - 1) / away(z)
     return fit(f, lambda z: z, 0, 1, range(8), 53, 2)

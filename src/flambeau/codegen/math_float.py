@@ -1,5 +1,5 @@
 """float32 functions in float32 arithmetic: exp, exp2, expm1, log, log1p, tanh, sigmoid, erf, erfc, ndtr, sin,
-cos.
+cos, atan2.
 
 Branch-free; the reduction of sin and cos runs in float64. How the coefficients were found:
 tests/codegen/fit_polynomials.py. Accuracy: see math.py."""
@@ -13,6 +13,13 @@ from ..loop.build import Value, const, fma, op, select
 INF = float("inf")
 NAN = float("nan")
 
+PI, PI_LOW = 3.1415927410125732, -8.742277657347586e-08
+PI_2, PI_2_LOW = 1.5707963705062866, -4.371138828673793e-08
+# atan(t) / t - 1 over t^2, of t^2
+ATAN = (
+    *(-0.33333298563957214, 0.1999853104352951, -0.14264056086540222, 0.1095118448138237, -0.08400393277406693),
+    *(0.05790271237492561, -0.031120603904128075, 0.010882562026381493, -0.0017861848464235663),
+)
 LOG2E = 1.4426950408889634
 LN2_HIGH = 0.693145751953125  # 15 bits, so that n * LN2_HIGH is exact
 LN2_LOW = 1.42860682030941723212e-6
@@ -272,3 +279,17 @@ def sin(x: Value) -> Value:
 def cos(x: Value) -> Value:
     """By quadrants; inf gives NaN."""
     return _sin_cos(x, 1)
+
+
+def atan2(y: Value, x: Value) -> Value:
+    """The angle of (x, y): atan of the smaller over the larger one, turned into its octant."""
+    ax, ay = abs(x), abs(y)
+    swap = ay > ax
+    a, b = select(swap, ay, ax), select(swap, ax, ay)
+    same = b.eq(INF)
+    t = select(same, const("f32", 1.0), b) / select(same | a.eq(0.0), const("f32", 1.0), a)
+    z = t * t
+    r = fma(polynomial(z, ATAN) * z, t, t)
+    r = select(swap, PI_2 - (r - PI_2_LOW), r)
+    r = select(x.bitcast("i32") < 0, PI - (r - PI_LOW), r)
+    return select(x.ne(x) | y.ne(y), const("f32", NAN), op("copysign", r, y))
