@@ -31,6 +31,8 @@ def absolute(found: Any) -> Any:
 
 CASES: dict[str, tuple[Any, ...]] = {
     "inv": (lambda m, a: m.linalg.inv(a), A),
+    "inv_ex": (lambda m, a: m.linalg.inv_ex(a)[0], A),
+    "cross": (lambda m, a, b: m.linalg.cross(a, b, dim=1), TALL[0].T[None], drawn(2, 3, 1)),
     "det": (lambda m, a: m.linalg.det(a), A),
     "slogdet": (lambda m, a: m.linalg.slogdet(a), A),
     "logdet": (lambda m, a: m.logdet(a), POSITIVE),
@@ -156,3 +158,15 @@ def test_pivots_of_complex_matrices_are_chosen_as_LAPACK_does():
     matrix = np.array([[3 + 3j, 1], [5 + 0j, 2]])  # |3 + 3j| < 5 < |3| + |3|
     assert flambeau.linalg.lu_factor(flambeau.tensor(matrix)).pivots.tolist() == [1, 2]
     assert torch.linalg.lu_factor(torch.tensor(matrix)).pivots.tolist() == [1, 2]
+
+
+def test_a_cross_product_is_one_node_of_the_graph() -> None:
+    for m in (flambeau, torch):
+        x, y = m.tensor(TALL.real, requires_grad=True), m.tensor(TALL.imag)
+        assert type(m.cross(x, y, dim=2).grad_fn).__name__ == "LinalgCrossBackward0"
+    x, y = flambeau.tensor(TALL.real), flambeau.tensor(TALL.imag[0])
+    for found in (
+        flambeau.vmap(flambeau.linalg.cross)(x, y.expand(2, 5, 3)),
+        flambeau.vmap(flambeau.linalg.cross, (0, None))(x, y),
+    ):
+        np.testing.assert_allclose(found.numpy(), np.cross(TALL.real, TALL.imag[0]))

@@ -94,3 +94,25 @@ def test_numbers_at_the_ends_of_their_range():
     assert torch.tensor(1e300).item() == float("inf")
     with pytest.raises((RuntimeError, ValueError), match="Overflow"):
         torch.tensor(2**63)
+
+
+def test_range_holds_its_end():
+    with pytest.warns(UserWarning, match="torch.range is deprecated"):
+        assert torch.range(0, 4).tolist() == [0, 1, 2, 3, 4]
+    with pytest.warns(UserWarning):
+        found = [torch.range(5, 1, -2), torch.range(0, 4.5), torch.range(1, 3, dtype=torch.int64)]
+    assert [t.tolist() for t in found] == [[5, 3, 1], [0, 1, 2, 3, 4], [1, 2, 3]]
+    assert [t.dtype for t in found] == [torch.float32, torch.float32, torch.int64]
+    for args, text in (
+        ((0, 1, 0), "nonzero"),
+        ((0, 1, -1), "inconsistent"),
+        ((0, float("inf")), "unsupported"),
+    ):
+        with pytest.warns(UserWarning), pytest.raises(RuntimeError, match=text):
+            torch.range(*args)
+
+
+def test_places_of_small_triangles_are_not_shared():
+    first = torch.tril_indices(3, 3)
+    first.zero_()
+    assert torch.tril_indices(3, 3).tolist() == [[0, 1, 1, 2, 2, 2], [0, 0, 1, 0, 1, 2]]

@@ -7,8 +7,8 @@ Largest errors in units of the last place, measured against 64-bit mantissas (fl
 every exponent, subnormals and both signs; float64: some millions of numbers, every exponent and the usual range):
 
     float32  exp 1.02  exp2 0.83  expm1 1.42  log 0.78  log1p 0.81  tanh 1.45  sigmoid 1.94  erf 1.14  erfc 1.88
-             ndtr 5.9 (3.3 from -1 on)  sin 1.57  cos 1.58  atan2 1.5  tan 0.51 (every angle up to 3.4e38); fmod exact; 0.52: all
-             others, but lgamma (1e-14 near its zeros), digamma near its zeros
+             ndtr 5.9 (3.3 from -1 on)  sin 1.57  cos 1.58  atan2 1.5  tan 0.51 (every angle up to 3.4e38)
+             fmod exact; 0.52: all others, but lgamma (1e-14 near its zeros), digamma near its zeros
     float64  exp 0.75  exp2 0.80  expm1 1.57  log log2 log10 hypot 0.51  log1p 0.66  tanh 1.43  sigmoid 1.79
              sinh 1.60  cosh 1.29  sin cos 0.74  tan 0.85 (every angle; up to 120 where the result is below 1e-15)
              asin 1.13  acos 0.77  atan 1.84  atan2 1.85  asinh 1.22  acosh 0.81  atanh 0.82  pow 0.99  erf 0.81

@@ -252,7 +252,7 @@ def _chosen(c: Call, mask: Any, value: Any, x: Any) -> Any:
 @rule(
     *("linalg_inv", "linalg__singular", "_cofactors", "det", "linalg_slogdet", "linalg_cholesky_ex", "linalg__eigh"),
     *("linalg__svd", "linalg__qr", "linalg__eig", "matrix_exp", "_pinv", "_rank", "_lu_factor", "_geqrf"),
-    *("_triangular", "_cholesky_solved", "linalg__singular_values", "linalg__inv_unchecked"),
+    *("_triangular", "_cholesky_solved", "linalg__singular_values", "linalg__inv_unchecked", "_cross_product"),
     *("linalg__eigenvalues", "linalg__eigenvalues_of_any"),
     *("tril", "triu", "constant_pad_nd", "_pad_mode", "diag_embed", "_cofactors_back", "_solve", "_permutation"),
     *("gather", "_scatter_src", "_scatter_value", "scatter_add", "scatter_reduce", "_scatter_with", "_scatter_prod"),

@@ -8,7 +8,7 @@ from ..dtypes import bfloat16, float32, int64
 from ..errors import fail
 from ..shapes import numel, wrap_dim
 from ..stream.external import routine
-from ..stream.graph import cast
+from ..stream.graph import cast, empty, store
 from .entry import FACES, FUNCTIONS, NONE, T, composite, op
 from .linalg import (
     FACE,
@@ -116,10 +116,28 @@ def _cross(a: Any, b: Any, dim: int) -> Any:
             RuntimeError,
             f"linalg.cross: inputs dimension {dim} must have length 3. Got {a.shape[d]} and {b.shape[d]}",
         )
-    a, b = FUNCTIONS["broadcast_tensors"](a, b)
-    x, y, z = a.unbind(d)
-    u, v, w = b.unbind(d)
-    return FUNCTIONS["stack"]([y * w - z * v, z * u - x * w, x * v - y * u], d)
+    if a.shape != b.shape:
+        a, b = FUNCTIONS["broadcast_tensors"](a, b)
+    return _cross_product(a, b, d)
+
+
+@op(
+    **FACE,
+    node="LinalgCrossBackward0",
+    grad={
+        "self": lambda grad, other, dim: _cross_product(other, grad, dim),
+        "other": lambda grad, self, dim: _cross_product(grad, self, dim),
+    },
+)
+def _cross_product(self: T, other: T, dim: int) -> Any:
+    """The cross products along a dimension."""
+    x, y, z = (self.narrow(dim, k, 1) for k in range(3))
+    u, v, w = (other.narrow(dim, k, 1) for k in range(3))
+    parts = [y * w - z * v, z * u - x * w, x * v - y * u]
+    out = empty(tuple(self.shape), parts[0].dtype)
+    for k, part in enumerate(parts):
+        store(out.narrow(dim, k, 1), part)
+    return out
 
 
 @composite(**FACE, faces={"linalg": "cross"}, name="linalg_cross")

@@ -201,6 +201,31 @@ def arange(
     return into(out, t) if out is not None else finish(t, requires_grad)
 
 
+def range_(
+    start: float, end: float, step: float = 1, *, out: Any = None, dtype: Any = None, **rest: Any
+) -> Tensor:
+    """start, start + step, ... up to end, which may be the last one; of the default dtype."""
+    import warnings
+
+    warnings.warn(
+        "torch.range is deprecated and will be removed in a future release because its behavior is inconsistent with "
+        "Python's range builtin. Instead, use torch.arange, which produces values in [start, end).",
+        stacklevel=3,
+    )
+    if step == 0:
+        fail(RuntimeError, "range: step must be nonzero")
+    if math.isinf(start) or math.isinf(end):
+        fail(RuntimeError, f"range: unsupported range: {start} -> {end}")
+    if (end - start) * step < 0:
+        fail(RuntimeError, "range: upper bound and lower bound inconsistent with step sign")
+    d = dtype or (dtypes.default_dtype() if out is None else out._meta.dtype)
+    t = _arange((int((end - start) / step) + 1,), start, step, d)
+    return into(out, t) if out is not None else finish(t, rest.get("requires_grad", False))
+
+
+range_.__name__ = "range"
+
+
 @op(method=False, function=False, stepwise=True, sized="size")
 def _linspace(start: N, end: N, size: tuple[int, ...], dtype: dtypes.dtype) -> Any:
     (steps,) = size
@@ -464,6 +489,7 @@ FUNCTIONS: dict[str, Any] = {
     "arange": factory(
         arange, short=lambda size: instruction(_arange, size, 0, 1, dtypes.int64), numbers=True
     ),
+    "range": factory(range_),
     "zeros_like": factory(zeros_like, True, lambda meta: filled(meta.shape, 0, meta.dtype)),
     "ones_like": factory(ones_like, True, lambda meta: filled(meta.shape, 1, meta.dtype)),
     "empty": factory(empty, short=blank, run=uninitialised),
