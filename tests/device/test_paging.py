@@ -115,3 +115,24 @@ def test_values_stay_and_memory_may_go():
             del block
             memory.empty_cache()
         """)
+
+
+def test_the_process_may_end_meanwhile():
+    run("""
+        paging.ahead(256 << 20, none)
+        """)
+
+
+def test_memory_may_go_while_it_is_looked_for():
+    run("""
+        x = torch.empty(16 << 18)
+
+        def written():
+            paging.settle()  # as what unmaps does, on this thread
+            return {x.data_ptr()}
+
+        paging.ahead(16 << 20, written)
+        assert not paging._idle.locked() and not paging._stop.value
+        paging.ahead(16 << 20, none)
+        waited()
+        """)
