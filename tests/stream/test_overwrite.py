@@ -250,3 +250,43 @@ def test_a_condition_is_needed(
     flush.CACHE.clear()
     flush.MET.clear()
     assert planned(fn, a, b) != expected
+
+
+@pytest.mark.parametrize(("hidden", "proj", "both"), [(64, 0, False), (64, 0, True), (64, 24, False)])
+def test_gates_of_a_layer_of_lstm(hidden: int, proj: int, both: bool, found: Any) -> None:
+    """What comes from the inputs, the gates and their gradients are written over each other, with the same bits."""
+    torch.manual_seed(0)
+    layer = torch.nn.LSTM(32, hidden, bidirectional=both, proj_size=proj)
+    x = torch.randn(50, 40, 32)
+
+    def step() -> Any:
+        layer.zero_grad()
+        layer(x)[0].square().sum().backward()
+        torch.synchronize()
+        return torch.cat([p.grad.flatten() for p in layer.parameters()])
+
+    peaks = []
+    for _ in range(4):
+        memory.reset_peak()
+        before = memory.memory_stats()["counted"]
+        last = step().numpy().tobytes()
+        peaks.append(memory.memory_stats()["peak"] - before)
+    assert last == sequential(step)
+    states = 4 * 50 * 40 * hidden
+    assert peaks[-1] < (17 if both else 11) * states, peaks[-1] / states
+
+
+def test_gates_that_somebody_holds(found: Any) -> None:
+    """Backward twice through one graph: the gates of the forward pass are read again."""
+    torch.manual_seed(0)
+    layer, x = torch.nn.LSTM(32, 64), torch.randn(50, 40, 32)
+
+    def step() -> Any:
+        layer.zero_grad()
+        loss = layer(x)[0].square().sum()
+        loss.backward(retain_graph=True)
+        loss.backward()
+        return torch.cat([p.grad.flatten() for p in layer.parameters()])
+
+    seen = [step().numpy().tobytes() for _ in range(4)]
+    assert set(seen) == {sequential(step)}

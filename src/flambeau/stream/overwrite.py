@@ -26,6 +26,8 @@ def share(launches: list[Any], known: Any) -> dict[int, PBuf]:
     for at, x in enumerate(launches):
         if x.product is not None and x.product[1] is not None:
             launches[at] = product_in_place(x, at, lives, homes, known)
+        if x.over is not None:
+            in_one_place(x, at, lives, homes, known)
         if x.bound is None or x.count > 1:
             continue
         for old, new in pairs(x.bound, at, lives):
@@ -35,6 +37,17 @@ def share(launches: list[Any], known: Any) -> dict[int, PBuf]:
                 source, result = x.bound.bufs[old][0], x.bound.bufs[new][0]
                 homes[result.id] = homes.get(source.id, source)
     return homes
+
+
+def in_one_place(x: Any, at: int, lives: Lives, homes: dict[int, PBuf], known: Any) -> None:
+    """A launch of a recipe that may write a result where it reads an operand does so if that is its last use."""
+    old, new, key, make = x.over
+    (source, *place), (result, *other) = x.bufs[old], x.bufs[new]
+    alike = place == other == [0, -1] and size_of(source) == size_of(result) >= LEAST
+    dies = lives.ends(source, at) and lives.begins(result, at)
+    if alike and dies and read_once([buf.id for buf, _, _ in x.bufs], source, result) and known(key):
+        x.key, x.make = key, make
+        homes[result.id] = homes.get(source.id, source)
 
 
 def pairs(bound: Bound, at: int, lives: Lives) -> list[tuple[int, int]]:

@@ -74,6 +74,7 @@ class Launch:
             "nests",
             "number_names",
             "numbers",
+            "over",
         ),
         *("parts", "product", "scratch", "title", "turns", "uses", "values", "work"),
     )
@@ -100,6 +101,9 @@ class Launch:
         self.nests: list[Bound] = []  # of one that is several
         self.uses: Any = None  # of a launch that is a whole group: see order.py
         self.product: Any = None  # the node and the tail of a product that can take more
+        self.over: Any = (
+            None  # two of its buffers that may be one, and key and maker of that kernel: see overwrite.py
+        )
         self.less: Any = None  # its plan with a smaller workspace: see relief.py
         self.count = 1  # calls of the kernel; the parameters of all follow each other
         self.turns: Any = None  # how often it runs, turn after turn; its parameter "turn" is their number
@@ -107,7 +111,7 @@ class Launch:
 
     def settle(self) -> None:
         """Forget what only planning needs: a program lives long, and its graph would live with it."""
-        self.bound = self.product = self.names = self.uses = self.less = None
+        self.bound = self.product = self.names = self.uses = self.less = self.over = None
         self.nests = self.ints = self.numbers = _NONE
         self.values = {}
         if self.call is None:

@@ -51,7 +51,12 @@ def recurrent(node: PNode) -> Sequence[Launch]:
     ints = {"turn": 0, "steps": steps, "batch": batch, "up": 0 if reverse else 1}
     work = {name: n * SIZE[dtype] for name, n in recipe.scratch(spec, batch).items()}
     parts, turns = min(threads, blocks * groups), recipe.turns(spec, steps)
-    return [named_launch(spec, lambda: recipe.kernel(spec), parts, f"{mode}_{kind}", bufs, ints, work, turns)]
+    launch = named_launch(spec, lambda: recipe.kernel(spec), parts, f"{mode}_{kind}", bufs, ints, work, turns)
+    if mode == "lstm" and "acts" in bufs:
+        over = spec._replace(over=True)
+        operand, result = [[*bufs].index(name) for name in kernels.OVER[kind]]
+        launch.over = operand, result, over, lambda: recipe.kernel(over)
+    return [launch]
 
 
 def _tile(batch: int, gates: int, size: int) -> tuple[int, int]:

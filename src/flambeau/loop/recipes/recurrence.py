@@ -26,11 +26,14 @@ WIDE = (64, 32)  # units of a block where each has one column
 GATES = {"lstm": 4, "gru": 3, "tanh": 1, "relu": 1}  # blocks of columns of a step's product
 KEPT = {"lstm": 4, "gru": 4, "tanh": 0, "relu": 0}  # blocks of columns kept for the gradient
 
+# Of lstm an operand and a result that may share memory: each element is read once, by the part that then writes it.
+OVER = {"forward": ("x", "acts"), "backward": ("acts", "da")}
+
 
 class Spec(NamedTuple):
     """What identifies a kernel: direction, kind of cell, dtype, units of the layer, rows and vectors of a tile, groups
     of rows, size of the projection (0: none), whether there are biases of the states (gru), several lengths, results
-    kept for a gradient (forward), and a gradient of the output (backward)."""
+    kept for a gradient (forward), a gradient of the output, and (lstm) what OVER names in one place."""
 
     kind: str
     mode: str
@@ -44,6 +47,7 @@ class Spec(NamedTuple):
     packed: bool = False
     keep: bool = False
     outer: bool = True
+    over: bool = False
 
     @property
     def out(self) -> int:
@@ -76,8 +80,11 @@ class Steps:
     def __init__(self, spec: Spec, read: tuple[str, ...], written: tuple[str, ...], scratch: tuple[str, ...]):
         self.spec, self.b = spec, Builder(f"{spec.mode}_{spec.kind}")
         b = self.b
-        self.bufs = {n: b.buf(n, "i64" if n == "sizes" else spec.dtype) for n in read}
-        self.bufs |= {n: b.buf(n, spec.dtype, "rw") for n in (*written, *scratch)}
+        over = (
+            ("acts", "da") if spec.over else ()
+        )  # each element is read, in the turn that writes it, before that
+        self.bufs = {n: b.buf(n, "i64" if n == "sizes" else spec.dtype, alias=n in over) for n in read}
+        self.bufs |= {n: b.buf(n, spec.dtype, "rw", n in over) for n in (*written, *scratch)}
         self.turn, self.steps = b.integer("turn"), b.integer("steps")
         self.batch, self.up = b.integer("batch"), b.integer("up")  # up: 1 if time goes forward, else 0
         self.lo, self.hi, self.group = const("i64", 0), const("i64", 0), const("i64", 0)
