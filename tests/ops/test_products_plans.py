@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 import flambeau as ft
+from flambeau.loop.recipes import planning
 from flambeau.nn import functional as F
+from flambeau.stream import products
+from flambeau.stream.backend import current
 
 
 def titles(call: Any) -> list[str]:
@@ -50,3 +53,19 @@ def test_the_order_of_a_chain() -> None:
     assert cheapest_cuts([30, 35, 15, 5, 10, 20, 25])[0, 5] == 2  # the book's example
     a, b, c = ft.randn(10, 100), ft.randn(100, 5), ft.randn(5, 50)
     assert ft.linalg.multi_dot([a, b, c]).tolist() == ((a @ b) @ c).tolist()
+
+
+def test_as_many_tiles_of_rows_have_one_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel for any number of rows is planned once for each number of its tiles, with the numbers of each m."""
+    for name in ("SEEN", "PLANS", "ROWS", "PANELS"):
+        monkeypatch.setattr(products, name, {})
+    asked: list[int] = []
+    plan = planning.plan
+    monkeypatch.setattr(planning, "plan", lambda m, **more: asked.append(m) or plan(m, **more))
+    kinds = ("f32", "f32", True, False, "", True)
+    target, threads = current().target(), current().get_num_threads()
+    for m in range(1, 200):
+        strides = planning.Strides(24 * m, 24, 1, 0, 1, 24, 40 * m, 40, 1)
+        found = products.again(kinds, m, 40, 24, 1, *strides)
+        assert found == plan(m, 40, 24, 1, strides, "f32", target, threads, generic=True), m
+    assert len(asked) <= 1 + 199 // found.spec.rows + 1

@@ -31,11 +31,12 @@ class Proof:
     """For which extents what was computed with symbols was seen to agree with what is computed without: its own, and
     those that differ from these where some did that agreed. (A number may lose its symbol on its way.)"""
 
-    __slots__ = ("extents", "varied")
+    __slots__ = ("extents", "same", "varied")
 
     def __init__(self, extents: Sequence[int]):
         self.extents = list(extents)
         self.varied: set[int] = set()
+        self.same = list(enumerate(extents))  # the extents that have not been seen to differ
 
     def differs(self, extents: Sequence[int]) -> set[int]:
         """Which extents, by number, are not those that the symbols stood for."""
@@ -43,11 +44,12 @@ class Proof:
 
     def serves(self, extents: Sequence[int]) -> bool:
         """Whether it is proven for these."""
-        return self.differs(extents) <= self.varied
+        return not [k for k, n in self.same if extents[k] != n]
 
     def note(self, extents: Sequence[int], agrees: bool) -> bool:
         """Both were computed for these."""
         self.varied |= self.differs(extents)
+        self.same = [(k, n) for k, n in enumerate(self.extents) if k not in self.varied]
         return agrees
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,9 @@ from .nodes import PVal
 
 SEEN: dict[Any, set[int]] = {}  # layouts and what stays of the extents -> the numbers of rows met there
 PLANS: dict[Any, planning.Plan] = {}  # of late, see `again`
-PLACES = 4096  # of `SEEN`
+ROWS: dict[Any, int] = {}  # where a product is -> rows of a tile of its kernel for any number of rows
+PANELS: dict[Any, planning.Plan] = {}  # and how many such tiles there are -> the plan
+PLACES = 4096  # of `SEEN` and `PANELS`
 MANY = 4  # kernels of one layout, each for its number of rows
 LONG = 6  # operations of a tail from which on its code is worth sharing among the rows of a tile
 MIXED = 16  # numbers of many rows met in any products of one layout that end it likewise
@@ -87,15 +90,15 @@ def chosen(kinds: Any, m: int, n: int, k: int, batch: int, *steps: int) -> plann
     if generic is None:
         layout = (dtype, planning.layouts(m, n, k, strides), batch > 1, strides.bn > 1)
         generic, tall = several_rows(layout, m, n, k, batch), many_rows(layout, m, n, k)
-    return planning.plan(
-        m,
-        n,
-        k,
-        batch,
-        strides,
-        dtype,
-        device.target(),
-        device.get_num_threads(),
+    make = partial(
+        planning.plan,
+        n=n,
+        k=k,
+        batch=batch,
+        strides=strides,
+        dtype=dtype,
+        target=device.target(),
+        threads=device.get_num_threads(),
         plain=plain,
         generic=generic,
         out=out,
@@ -103,6 +106,27 @@ def chosen(kinds: Any, m: int, n: int, k: int, batch: int, *steps: int) -> plann
         made=made,
         tall=tall,
     )
+    if batch != 1 or m == 1 or n * k >= planning.LARGE or not (generic or tall):
+        return make(m)
+    steps_within = steps[1:3], steps[4:6], steps[7:]
+    place = device.name, device.get_num_threads(), kinds, generic, tall, n, k, steps_within
+    return of_panels(place, m, strides, make)
+
+
+def of_panels(place: Any, m: int, strides: Strides, make: Callable[[int], planning.Plan]) -> planning.Plan:
+    """The plan of one product by a kernel for any number of rows: that of another with as many tiles of them."""
+    rows = ROWS.get(place, 0)
+    found = PANELS.get((place, -(-m // rows))) if rows else None
+    if found is not None:
+        return found._replace(ints=found.ints | strides._asdict() | {"m": m})
+    p = make(m)
+    spec = p.spec
+    if spec.kind == "gemm" and not (spec.swap or spec.pairs) and rows in (0, spec.rows):
+        if len(PANELS) > PLACES:
+            PANELS.clear()
+            ROWS.clear()
+        ROWS[place], PANELS[place, -(-m // spec.rows)] = spec.rows, p
+    return p
 
 
 def again(kinds: Any, *numbers: int) -> planning.Plan:
