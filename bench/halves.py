@@ -141,21 +141,28 @@ HALVES: dict[str, tuple[Maker, str, int]] = {
         for back in (False, True)
     },
     **{
-        f"{dtype}_{name}": (of(dtype, shapes, call), f"{SHORT[dtype]}: {name} 4096 x 1024", CALLS)
+        f"{dtype}_{name}{'_back' * back}": (
+            of(dtype, shapes, call, back),
+            f"{SHORT[dtype]}: {name} 4096 x 1024{', there and back' * back}",
+            CALLS,
+        )
         for dtype in SHORT
+        for back in (False, True)
         for name, shapes, call in (
             ("layer_norm", [*ROWS, (1024,), (1024,)], functional("layer_norm", (1024,))),
             ("softmax", ROWS, functional("softmax", -1)),
             ("gelu", ROWS, functional("gelu")),
+            ("sigmoid", ROWS, functional("sigmoid")),
         )
     },
     **{
-        f"bf16_conv_{side}_{given}_{made}_{taps}_{stride}": (
-            of("bf16", [(4, given, side, side), (made, given, taps, taps)], convolution(stride, taps)),
-            f"bfloat16: conv {taps}x{taps}/{stride} {given}-{made} at {side}",
+        f"bf16_conv_{side}_{given}_{made}_{taps}_{stride}{'_back' * back}": (
+            of("bf16", [(4, given, side, side), (made, given, taps, taps)], convolution(stride, taps), back),
+            f"bfloat16: conv {taps}x{taps}/{stride} {given}-{made} at {side}{', there and back' * back}",
             CALLS,
         )
         for side, given, made, taps, stride in RESNET50
+        for back in (False, True)
     },
     "gpt": (block_step, "GPT, 4 layers, d 512, block 256, batch 4, AdamW, autocast to bfloat16", 1),
     "resnet_infer": (resnet(1), "ResNet-18 on 32x32 in bfloat16, one image", 2),
