@@ -13,6 +13,7 @@ import pytest
 
 import flambeau as torch
 import flambeau.nn.functional as F
+from flambeau.nn.formulas.spatial import _walk
 from flambeau.stream.nests import NestBuilder
 
 LAST = torch.channels_last
@@ -555,3 +556,28 @@ def test_a_convolution_with_one_position_is_a_product(images: int, last: bool) -
     assert torch.equal(F.conv_transpose2d(g, w), dx)
     low = F.conv2d(x.bfloat16(), w.bfloat16()).float()
     assert torch.allclose(low, y, rtol=0.02, atol=0.5)
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["rows", "last"])
+def test_enlarging_by_many_gathers_both_ways(last: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each element is a sum of what it is made of, backward too, in one kernel for each dimension."""
+    x = image(2, 3, 5, 6, last=last).requires_grad_()
+    y = F.interpolate(x, scale_factor=8, mode="bilinear")
+    g = image(*y.shape, last=last)
+    y.detach().numpy()
+    seen = kernels(monkeypatch)
+    (dx,) = torch.autograd.grad(y, x, g)
+    dx = dx.numpy()
+    assert len(seen) <= 3
+    want = np.einsum("nchw,hH,wW->ncHW", g.numpy(), weights(5), weights(6), optimize=True)
+    assert np.allclose(dx, want, atol=1e-4)
+
+
+def weights(n: int) -> Any:
+    """How much each element of a line has in those of one eight times as long."""
+    at = np.clip((np.arange(8 * n) + 0.5) / 8 - 0.5, 0, n - 1)
+    return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(n)))
+
+
+def test_places_in_step_may_begin_late() -> None:
+    assert _walk([1, 3, 5], 7) == (1, 3, 2, 1) and _walk([1, 2, 4], 7) is None

@@ -16,6 +16,7 @@ ANTIALIASED = "antialiased "
 FEW_TAPS = 25  # of patches, up to which each is added as a slice
 TILE = 16  # elements of a tile that one element is enlarged to by a copy
 MANY = 40  # readers of one element up to which its gradient is gathered; beyond, it is scattered
+DENSE = 12  # taps or readers of antialiased images from which on they are a product with a matrix
 
 
 def resize(
@@ -48,7 +49,7 @@ def resize(
         scale = None if scales is None else scales[d]
         how = ANTIALIASED + mode if antialias else mode
         key = (length, count, scale, bool(align_corners), how, input.dtype == torch.float64)
-        if antialias and max(len(_taps_of(*key)[0]), len(_readers(*key)[0])) > MANY:
+        if antialias and max(len(_taps_of(*key)[0]), len(_readers(*key)[0])) > DENSE:
             matrix = torch.tensor(_matrix(*key), device=input.device).to(input.dtype)
             turned = result.transpose(first + d, -1)
             result = torch.matmul(turned, matrix.t()).transpose(first + d, -1)
@@ -66,23 +67,23 @@ def resize(
     return result.contiguous(memory_format=last) if innermost else result
 
 
-def _walk(index: list[int], length: int) -> tuple[int, int, int] | None:
-    """(how many places, steps between them, how often each) if that is what an index says, else None."""
+def _walk(index: list[int], length: int) -> tuple[int, int, int, int] | None:
+    """(the first place, how many, steps between them, how often each) if that is what an index says, else None."""
     times = len(index) // length or 1
     step = index[times] - index[0] if len(index) > times else 1
     count = len(index) // times
-    found = [place * step for place in range(count) for _ in range(times)]
-    return (count, step, times) if found == index else None
+    found = [index[0] + place * step for place in range(count) for _ in range(times)]
+    return (index[0], count, step, times) if found == index else None
 
 
 def _walked(x: Tensor, walks: list[Any]) -> Tensor:
     """Images (N, ..., C) at every few places, or with each place repeated, in one copy."""
-    x = x[(slice(None), *[slice(0, (count - 1) * step + 1, step) for count, step, _ in walks])]
+    x = x[(slice(None), *[slice(at, at + (count - 1) * step + 1, step) for at, count, step, _ in walks])]
     n, *sizes, c = x.shape
     for d in range(len(walks)):
         x = x.unsqueeze(2 * d + 2)
-    wide = [n, *[k for size, walk in zip(sizes, walks, strict=True) for k in (size, walk[2])], c]
-    full = [n, *[size * walk[2] for size, walk in zip(sizes, walks, strict=True)], c]
+    wide = [n, *[k for size, walk in zip(sizes, walks, strict=True) for k in (size, walk[3])], c]
+    full = [n, *[size * walk[3] for size, walk in zip(sizes, walks, strict=True)], c]
     return x.expand(wide).clone(memory_format=torch.contiguous_format).view(full)
 
 
