@@ -46,7 +46,14 @@ def test_same_numbers_as_pytorch(dtype: str) -> None:
                 m.multinomial(w, 7),
                 m.multinomial(w, 30, replacement=True),
             )
-            results.append([x.tolist() for x in (one, many, again, m.poisson(rate), m.rand(2))])
+            turned = (
+                (w + 1).T.contiguous().T
+            )  # the numbers come in the order of its memory, whether it exists or not
+            late = m.multinomial(turned, 1)
+            turned.tolist()
+            early, first = m.multinomial(turned, 1), m.multinomial(turned[0], 1)
+            drawn = (one, many, again, late, early, first, m.poisson(rate), m.rand(2))
+            results.append([x.tolist() for x in drawn])
         assert results[0] == results[1]
 
 
@@ -134,6 +141,7 @@ def test_weights_that_are_looked_at_early_and_late() -> None:
         torch.tensor([0.0, 0.0]),
         torch.tensor([1.0, float("nan")]),
         torch.tensor([float("inf")]),
+        torch.tensor([1.0] * 99 + [-1.0]),
     ):
         with pytest.raises(RuntimeError, match="multinomial"):
             torch.multinomial(wrong, 1)

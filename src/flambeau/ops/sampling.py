@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..dtypes import finfo, float32, float64, int64
@@ -12,13 +13,19 @@ from ..stream.graph import contiguous, map_, opaque
 from .elementwise import into
 from .entry import FUNCTIONS, NONE, T, composite, op
 from .places import at_hand
-from .random import drawn, state_of
+from .random import drawn, fresh, state_of
 from .rules import scalar_name, unsupported
+
+FEW = 64  # weights that Python looks at faster than NumPy
 
 
 @routine
 def checked_weights(weights: Any) -> Any:
     """The weights, none negative or unbounded and not all of a row 0."""
+    if weights.ndim == 1 and weights.size <= FEW:
+        numbers = weights.tolist()
+        if min(numbers) >= 0 and 0 < sum(numbers) < math.inf:  # the sum has every NaN
+            return weights
     import numpy as np
 
     most = weights.max(-1)
@@ -121,8 +128,11 @@ def multinomial(
     if replacement and num_samples > 1:
         result = _draw_places(state_of(generator), _running(x), num_samples)
     else:
-        x = x if checked else _weights(x)
-        order = x / FUNCTIONS["empty_like"](x).exponential_(1.0, generator=generator)
+        if x.is_contiguous():
+            parts = fresh("exponential", tuple(x.shape), x.dtype, (1.0,), generator)
+        else:  # the numbers come in the order of the weights in memory
+            parts = FUNCTIONS["empty_like"](x).exponential_(1.0, generator=generator)
+        order = (x if checked else _weights(x)) / parts
         if num_samples == 1:
             result = order.argmax(-1, keepdim=True)
         else:
