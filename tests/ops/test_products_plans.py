@@ -69,3 +69,18 @@ def test_as_many_tiles_of_rows_have_one_plan(monkeypatch: pytest.MonkeyPatch) ->
         found = products.again(kinds, m, 40, 24, 1, *strides)
         assert found == plan(m, 40, 24, 1, strides, "f32", target, threads, generic=True), m
     assert len(asked) <= 1 + 199 // found.spec.rows + 1
+
+
+def test_a_matrix_by_a_vector_is_one_instruction() -> None:
+    w, v = ft.randn(5, 7, requires_grad=True), ft.randn(7, requires_grad=True)
+    y = w @ v
+    assert y.grad_fn.name() == "MvBackward0"
+    assert ft.equal(y, (w @ v[:, None])[:, 0]) and ft.equal(y, ft.matmul(w, v))
+    gw, gv = ft.autograd.grad((y * ft.arange(5.0)).sum(), (w, v))
+    assert ft.allclose(gw, ft.outer(ft.arange(5.0), v)) and ft.allclose(gv, w.T @ ft.arange(5.0))
+    with ft.autocast("cpu"):
+        assert (w @ v).dtype is ft.bfloat16
+    rows = ft.randn(3, 7)
+    assert ft.allclose(ft.vmap(lambda r: w.detach() @ r)(rows), rows @ w.detach().T, atol=1e-6)
+    with pytest.raises(RuntimeError, match=r"size mismatch, got input \(5\), mat \(5x7\), vec \(4\)"):
+        w @ ft.ones(4)

@@ -9,7 +9,7 @@ from ..errors import fail
 from ..shapes import broadcast, contiguous_strides, numel, view_strides
 from ..stream.graph import Val, cast, const, contiguous, expand, map_, opaque, reduce_, turned
 from .elementwise import into
-from .entry import OT, N, T, composite, op
+from .entry import FUNCTIONS, OT, N, T, composite, op
 
 
 def contract(a: Val, b: Val) -> Val:
@@ -229,7 +229,7 @@ def matmul(self: Any, other: Any, *, out: Any = None) -> Any:
     if a == 1:
         return _stacked(self.unsqueeze(0), other).squeeze(-2)
     if b == 1:
-        return _stacked(self, other.unsqueeze(1)).squeeze(-1)
+        return FUNCTIONS["mv"](self, other) if a == 2 else _stacked(self, other.unsqueeze(1)).squeeze(-1)
     return _stacked(self, other)
 
 
