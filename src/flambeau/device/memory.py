@@ -302,9 +302,10 @@ def new_blocks(least: int) -> list[tuple[int, int]]:
 
 
 def unused(nbytes: int, least: int) -> list[tuple[int, int]]:
-    """What of nbytes that will be taken next was never used, as (start, end); nothing if that is less than `least`."""
+    """What of nbytes that will be taken next was never used, as (start, end); nothing if that is less than `least`, or
+    where memory is limited: a region for each large block leaves no pieces that nothing fits into."""
     with _lock:
-        if _busy:
+        if _busy or config.memory_limit:
             return []
         _busy.append(True)
         try:
@@ -312,7 +313,7 @@ def unused(nbytes: int, least: int) -> list[tuple[int, int]]:
             need = nbytes - sum(size for size, _ in _pieces)
             start, end = _fresh
             more = (start + need - end + HUGE - 1) & -HUGE
-            limit = config.memory_limit or limits.memory()
+            limit = limits.memory()
             if need < least or (limit and _mapped[0] + max(more, 0) > limit):
                 return []
             areas = [(start, min(end, start + need))]
