@@ -271,6 +271,8 @@ CALLS: dict[str, Call] = {
         for mode in ("nearest", "bilinear", "bicubic")
     ],
     "across": lambda s: [s.x(20, 37).t().contiguous(), s.x(2, 17, 19).transpose(1, 2) * 2 + s.x(19, 17)],
+    "linear of samples": lambda s: torch.vmap(F.linear)(s.x(2, 3, 4), s.x(2, 5, 4)),
+    "cross": lambda s: torch.linalg.cross(s.x(2, 3), s.x(1, 3)),
     "sort": lambda s: [s.x(3, 7).sort(1).values, s.x(3, 7).sort(0, True).indices],
     "topk": lambda s: s.x(3, 7).topk(2).values,
     "medians": lambda s: [
