@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..loop.ir import SIZE
 from ..loop.recipes.accumulate import LANES
+from ..shapes import numel
 from .nodes import Group
+from .sharing import SERIAL_WORK
 
 if TYPE_CHECKING:
     from .nests import Access
@@ -41,7 +43,9 @@ def long_last(accesses: list[Access], axes: list[tuple[int, int]]) -> list[tuple
     if len(axes) < 2 or axes[-1][0] >= LANES or any(a.alias for a in accesses):
         return axes
     lying = [sum(acc.strides[a] == 1 for acc in accesses) if n >= LANES else 0 for n, a in axes]
-    if not any(lying):  # between whose elements the last has its own
+    if (
+        not any(lying) and numel([n for n, _ in axes]) > SERIAL_WORK
+    ):  # between whose elements the last has its own
         n, last = axes[-1]
         close = [acc.strides for acc in accesses if acc.strides[last] == 1]
         lying = [sum(abs(s[a]) == n for s in close) if m >= LANES else 0 for m, a in axes]

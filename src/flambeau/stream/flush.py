@@ -206,7 +206,7 @@ def run_new(progress: Progress, slots: list[Any], pending: int) -> None:
     """As `run`, for a sequence without a program."""
     known = progress.known
     current().expect()
-    if known.seen == 1 and pending > FREEING:
+    if known.seen == 1 and pending > AHEAD:
         current().ahead(lasting(known, slots), lambda: overwritten(known, slots))
     now = Novelty.note(known.seen == 1)
     single = known.code[0].kin is None and known.single
@@ -389,6 +389,7 @@ def run_whole(known: Known, slots: list[Any], progress: Progress, compiling: boo
 
 
 LARGE = 64  # instructions of a plan after which the C library's heap has much to give back
+AHEAD = 4 << 20  # bytes promised from which it is worth knowing what a new sequence writes
 FREEING = 256 << 10  # bytes promised from which dead results are freed while instructions run one by one
 
 
