@@ -525,8 +525,8 @@ def test_what_is_turned_after_a_reduction_has_a_kernel_of_its_own(monkeypatch: p
 def test_pixels_of_few_channels_that_are_turned_or_scaled(
     dtype: str, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lanes are positions of large images, though the channels lie innermost and none of what is moved is a line: no loop is as short
-    as a pixel."""
+    """Lanes are positions of large images, though the channels lie innermost and none of what is moved is a line: no
+    loop is as short as a pixel."""
     values = np.random.default_rng(width).integers(0, 256, (2, 3, 300, width)).astype(dtype)
     x, mean = torch.tensor(values).to(memory_format=LAST), np.float32([1, 2, 3]).reshape(1, 3, 1, 1)
     offset = torch.tensor(mean)
