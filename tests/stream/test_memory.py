@@ -393,21 +393,32 @@ def test_the_gradient_of_a_weight_comes_first(monkeypatch: pytest.MonkeyPatch) -
         assert found < 3.7, found  # before the activation, both gradients, a workspace
 
 
+def step_peak(step: Any) -> int:
+    """The peak of a step that is planned as a whole, above what was there before it."""
+    flush.CACHE.clear()
+    flush.Novelty.level = 0.0
+    for _ in range(5):
+        torch.synchronize()
+        memory.reset_peak()
+        before = memory.memory_stats()["counted"]
+        step()
+        torch.synchronize()
+        found = memory.memory_stats()["peak"] - before
+    return found
+
+
 def test_a_product_is_written_as_what_is_read() -> None:
     """With its bias, where a lookup reads that; and not as itself besides, for the sums of the same kernel."""
     torch.manual_seed(0)
     model, x = nn.Conv1d(16, 256, 1), torch.randn(4, 16, 1024)
     y = torch.randint(0, 256, (4, 1024))
-    flush.CACHE.clear()
-    flush.Novelty.level = 0.0
-    for _ in range(4):
-        torch.synchronize()
-        memory.reset_peak()
-        before = memory.memory_stats()["counted"]
+
+    def step() -> None:
         nn.functional.cross_entropy(model(x), y).backward()
         torch.synchronize()
-        found = (memory.memory_stats()["peak"] - before) / (4 * 4 * 256 * 1024)
         model.zero_grad()
+
+    found = step_peak(step) / (4 * 4 * 256 * 1024)
     assert found < 2.2, found  # logits, their gradient, a workspace
 
 
@@ -485,20 +496,6 @@ def test_planning_a_long_list_looks_at_each_operand_once(monkeypatch: pytest.Mon
     monkeypatch.setattr(nodes.Builder, "external", counted)
     torch.optim.SGD(parameters, lr=0.1, momentum=0.5).step()
     assert 200 <= len(looked) <= 2 * len(set(looked)), (len(looked), len(set(looked)))
-
-
-def step_peak(step: Any) -> int:
-    """The peak of a step that is planned as a whole, above what was there before it."""
-    flush.CACHE.clear()
-    flush.Novelty.level = 0.0
-    for _ in range(5):
-        torch.synchronize()
-        memory.reset_peak()
-        before = memory.memory_stats()["counted"]
-        step()
-        torch.synchronize()
-        found = memory.memory_stats()["peak"] - before
-    return found
 
 
 def test_gradients_of_a_shared_weight_are_added_as_they_come() -> None:

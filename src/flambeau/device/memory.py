@@ -45,9 +45,8 @@ _mappings: dict[int, tuple[mmap.mmap, int]] = {}  # address -> mapping and usabl
 _fresh = [0, 0]  # of the newest region: the first address that was never used, the end
 _slabs: set[int] = set()  # addresses
 _slab = [0, 0]  # of the present one: next free address, end
-_new: dict[
-    int, int
-] = {}  # address -> size of counted blocks of memory never used before, since somebody asked last
+# address -> size of counted blocks of memory never used before, since somebody asked last
+_new: dict[int, int] = {}
 _counts = [0, 0]  # bytes of live counted blocks, their peak
 _mapped = [0]  # bytes
 _busy: list[bool] = []
@@ -375,6 +374,7 @@ def _unmap(ptr: int) -> None:
     area, size = _mappings.pop(ptr)
     area.close()
     with _lock:
+        _new.clear()  # what is mapped there next may be smaller
         _mapped[0] -= size
 
 

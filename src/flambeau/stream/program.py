@@ -31,9 +31,8 @@ from .storages import BUILTINS, furnish
 from .value import AT_FIRST_KERNEL
 
 KERNELS: dict[Any, Any] = {}  # (device name, nest or recipe key) -> (handle, epilogue, names of parameters)
-TALLY = bytearray(
-    32
-)  # hits, runs, launches and units that builtins have counted since somebody looked, in words
+# hits, runs, launches and units that builtins have counted since somebody looked, in words
+TALLY = bytearray(32)
 
 
 class Counts(dict[str, int]):
@@ -101,9 +100,8 @@ class Launch:
         self.nests: list[Bound] = []  # of one that is several
         self.uses: Any = None  # of a launch that is a whole group: see order.py
         self.product: Any = None  # the node and the tail of a product that can take more
-        self.over: Any = (
-            None  # two of its buffers that may be one, and key and maker of that kernel: see overwrite.py
-        )
+        # two of its buffers that may be one, and key and maker of that kernel: see overwrite.py
+        self.over: Any = None
         self.less: Any = None  # its plan with a smaller workspace: see relief.py
         self.count = 1  # calls of the kernel; the parameters of all follow each other
         self.turns: Any = None  # how often it runs, turn after turn; its parameter "turn" is their number

@@ -97,7 +97,6 @@ def plan(
     swap = m > 1 and n == 1
     if not generic and not joined:
         swap = swap or _swap(m, n, strides, target.vector_bits // 8 // SIZE[accumulator(dtype)])
-    tall = tall and not swap
     if swap:
         m, n, strides = n, m, strides.swapped()
         made = made.translate(OTHER)
