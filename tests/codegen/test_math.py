@@ -295,6 +295,16 @@ def libm_pow(x: float, y: float) -> float:
     return result
 
 
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+def test_angles_of_octants_are_the_nearest_numbers(dtype: str) -> None:
+    """pi / 4, pi / 2, 3 pi / 4 and pi are what users compare with."""
+    y, x = (
+        v.ravel().astype(NUMPY[dtype]) for v in np.meshgrid([0.0, -0.0, 2.5, -2.5], [0.0, -0.0, 2.5, -2.5])
+    )
+    expected = np.arctan2(y.astype(Long), x.astype(Long)).astype(y.dtype)
+    np.testing.assert_array_equal(evaluate("atan2", dtype, y, x), expected)
+
+
 def test_two_operands() -> None:
     rng = np.random.default_rng(6)
     edges = np.array(

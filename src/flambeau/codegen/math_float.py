@@ -15,7 +15,7 @@ NAN = float("nan")
 
 PI, PI_LOW = 3.1415927410125732, -8.742277657347586e-08
 PI_2, PI_2_LOW = 1.5707963705062866, -4.371138828673793e-08
-# atan(t) / t - 1 over t^2, of t^2
+# atan(t) / t - 1 over t^2, of t^2; the sixth one unit up, with which atan(1) is rounded to the nearest
 ATAN = (
     *(
         -0.33333298563957214,
@@ -24,7 +24,7 @@ ATAN = (
         0.1095118448138237,
         -0.08400393277406693,
     ),
-    *(0.05790271237492561, -0.031120603904128075, 0.010882562026381493, -0.0017861848464235663),
+    *(0.05790271610021591, -0.031120603904128075, 0.010882562026381493, -0.0017861848464235663),
 )
 LOG2E = 1.4426950408889634
 LN2_HIGH = 0.693145751953125  # 15 bits, so that n * LN2_HIGH is exact
@@ -287,6 +287,19 @@ def cos(x: Value) -> Value:
     return _sin_cos(x, 1)
 
 
+def from_octant(
+    r: Value, swap: Value, left: Value, half: tuple[float, float], whole: tuple[float, float]
+) -> Value:
+    """r, half - r, half + r or whole - r (pi / 2 and pi as pairs): rounded to the nearest once, so that multiples of
+    pi / 4 are the nearest numbers."""
+    none = const(r.type, 0.0)
+    high, low = (
+        select(swap, const(r.type, h), select(left, const(r.type, w), none))
+        for h, w in zip(half, whole, strict=True)
+    )
+    return high + (select(swap ^ left, -r, r) + low)
+
+
 def atan2(y: Value, x: Value) -> Value:
     """The angle of (x, y): atan of the smaller over the larger one, turned into its octant."""
     ax, ay = abs(x), abs(y)
@@ -296,6 +309,5 @@ def atan2(y: Value, x: Value) -> Value:
     t = select(same, const("f32", 1.0), b) / select(same | a.eq(0.0), const("f32", 1.0), a)
     z = t * t
     r = fma(polynomial(z, ATAN) * z, t, t)
-    r = select(swap, PI_2 - (r - PI_2_LOW), r)
-    r = select(x.bitcast("i32") < 0, PI - (r - PI_LOW), r)
+    r = from_octant(r, swap, x.bitcast("i32") < 0, (PI_2, PI_2_LOW), (PI, PI_LOW))
     return select(x.ne(x) | y.ne(y), const("f32", NAN), op("copysign", r, y))

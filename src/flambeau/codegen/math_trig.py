@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..loop.build import Value, const, fma, op, select
 from .math_double import INF, NAN, ROUND, fast_two_sum, log1p_pair, two_product, two_sum
-from .math_float import polynomial, turn
+from .math_float import from_octant, polynomial, turn
 from .math_loop import Loops
 
 Parts = tuple[Value, Value, Value]
@@ -251,8 +251,7 @@ def atan2(y: Value, x: Value) -> Value:
     a_, b_ = select(a.eq(INF), const("f64", 1.0), a * scale), select(a.eq(INF), const("f64", 0.0), b * scale)
     b_, a_ = select(both, const("f64", 1.0), b_), select(a.eq(0.0), const("f64", 1.0), a_)
     r = _atan_ratio(b_, a_)
-    r = select(swap, PI_2[0] - (r - PI_2[1]), r)
-    r = select(x.bitcast("i64") < 0, PI - (r - PI_LOW), r)
+    r = from_octant(r, swap, x.bitcast("i64") < 0, PI_2[:2], (PI, PI_LOW))
     return select(x.ne(x) | y.ne(y), const("f64", NAN), op("copysign", r, y))
 
 
