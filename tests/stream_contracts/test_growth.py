@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -147,6 +148,25 @@ def test_metadata_that_nobody_uses_go(monkeypatch: pytest.MonkeyPatch) -> None:
     for x, meta in zip(held, metas):
         assert value.intern_meta(tuple(x.shape), x.stride(), x.dtype) is meta
         assert x.sum().tolist() == x.numpy().sum()
+
+
+def test_one_thread_at_a_time_forgets_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one is about to delete, another could have deleted meanwhile."""
+    counted = []
+    held = value.held
+
+    def beside(objects: list[Any]) -> list[int]:
+        counted.append(len(objects))
+        if len(counted) == 1:
+            other = threading.Thread(target=value.forget_metadata)
+            other.start()
+            other.join()
+        return held(objects)
+
+    monkeypatch.setattr(value, "KEPT", [0])
+    monkeypatch.setattr(value, "held", beside)
+    value.forget_metadata()
+    assert len(counted) == 2  # of metadata and of their outs, once each
 
 
 def test_a_new_shape_leaves_few_objects() -> None:

@@ -67,8 +67,19 @@ def held(objects: list[Any]) -> list[int]:
 SPARE = held([object()])[0]  # the references that are the list's and those of `held`
 
 
+_forgetting = threading.Lock()
+
+
 def forget_metadata() -> None:
     """Metadata that only these tables refer to go; if most are used, there may be twice as many."""
+    if _forgetting.acquire(blocking=False):  # else another thread is at it
+        try:
+            _forget()
+        finally:
+            _forgetting.release()
+
+
+def _forget() -> None:
     items = list(_metas.items())
     keys, metas = [key for key, _ in items], [meta for _, meta in items]
     items.clear()
