@@ -1,5 +1,8 @@
 """Peak memory of a step, flambeau beside PyTorch eager: of every workload, each side and mode in a process of its own.
 
+Each is forked from a process that has imported the side and done nothing with it, so that 200 single operations take
+minutes.
+
 usage: python bench/memory.py [-k REGEX] [--steps 8] [--jobs 2] [--write] [--keep FILE]
 
 The workloads are those of suite.py, by group:name. Modes: PyTorch eager; flambeau as the program is written; captured
@@ -23,6 +26,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -69,8 +73,7 @@ def child(name: str, mode: str, steps: int) -> dict[str, float]:
     from worker import read
 
     module, captured, _ = MODES[mode]
-    importlib.import_module("numpy")  # which PyTorch imports with itself
-    torch = importlib.import_module(module)
+    torch = sys.modules[module]
     torch.set_num_threads(2)
     w = torch.ones(4, requires_grad=True)
     (w * w).sum().backward()
@@ -79,6 +82,7 @@ def child(name: str, mode: str, steps: int) -> dict[str, float]:
     if module == "flambeau":
         torch.synchronize()
         torch.reset_peak_memory_stats()
+        sys.modules["flambeau.device.memory"].empty_cache()  # what making the data left would serve for the step's first blocks
         before = torch.memory_stats()["counted"]
     gc.collect()
     begin_peak()
@@ -86,15 +90,13 @@ def child(name: str, mode: str, steps: int) -> dict[str, float]:
     for _ in range(steps):
         read(step())
     rss = status("VmHWM") - resident
-    held = torch.memory_stats()["peak"] - before if module == "flambeau" else reported(torch, step, read)
+    held = torch.memory_stats()["peak"] - before if module == "flambeau" else reported(torch, name, read)
     compiled = sys.modules["flambeau.codegen.engine"].stats()["compiled"] if module == "flambeau" else 0
     return {"rss": rss / MIB, "held": held / MIB, "compiled": compiled}
 
 
-def reported(torch: Any, step: Any, read: Any) -> int:
+def reported(torch: Any, name: str, read: Any) -> int:
     """The peak of what PyTorch allocates in a step from its first: .grad and states of the optimizer count as well."""
-    del step
-    name = sys.argv[2]
     with torch.profiler.profile(
         profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]
     ) as profile:
@@ -115,19 +117,53 @@ def reported(torch: Any, step: Any, read: Any) -> int:
     return peak - start
 
 
+def serve(module: str) -> None:
+    """For each line of a workload, a mode and a number of steps a fork that measures, and the line that it prints."""
+    importlib.import_module("numpy")  # which PyTorch imports with itself
+    importlib.import_module(module)
+    works()
+    for line in sys.stdin:
+        name, mode, steps = line.split()
+        pid = os.fork()
+        if not pid:
+            print(json.dumps(child(name, mode, int(steps))), flush=True)
+            os._exit(0)
+        if os.waitpid(pid, 0)[1]:
+            print("null", flush=True)
+
+
+class Servers(threading.local):
+    """The processes that fork for this thread, by mode's module and environment."""
+
+    def __init__(self) -> None:
+        self.processes: dict[str, subprocess.Popen[str]] = {}
+
+    def ask(self, name: str, mode: str, steps: int) -> dict[str, float] | None:
+        """What a fork has measured."""
+        module, _, environment = MODES[mode]
+        key = f"{module} {environment}"
+        if key not in self.processes:
+            self.processes[key] = subprocess.Popen(
+                [sys.executable, str(HERE / "memory.py"), "--serve", module],
+                env={**os.environ, **environment},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        process = self.processes[key]
+        assert process.stdin and process.stdout
+        process.stdin.write(f"{name} {mode} {steps}\n")
+        process.stdin.flush()
+        return json.loads(process.stdout.readline())
+
+
+SERVERS = Servers()
+
+
 def measure(name: str, mode: str, steps: int) -> dict[str, float] | None:
     """The figures of one process, of a second one if the first had to compile kernels."""
-    command = [sys.executable, str(HERE / "memory.py"), "--child", name, mode, str(steps)]
-    environment = {**os.environ, **MODES[mode][2]}
-    found: dict[str, float] = {"compiled": 1}
-    for _ in range(2):
-        if found["compiled"]:
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
-            if done.returncode:
-                print(f"  {mode} {name}: {done.stderr[-400:]}", file=sys.stderr)
-                return None
-            found = json.loads(done.stdout.splitlines()[-1])
-    return found
+    found = SERVERS.ask(name, mode, steps)
+    return SERVERS.ask(name, mode, steps) if found and found["compiled"] else found
 
 
 def measured(names: list[str], steps: int, jobs: int) -> Any:
@@ -225,7 +261,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--child"]:
-        print(json.dumps(child(sys.argv[2], sys.argv[3], int(sys.argv[4]))))
+    if sys.argv[1:2] == ["--serve"]:
+        serve(sys.argv[2])
     else:
         main()

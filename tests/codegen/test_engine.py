@@ -296,3 +296,23 @@ def test_a_forked_child_can_compile(request: pytest.FixtureRequest) -> None:
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {root!r})\n" + FORK, here]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+FIRST = """
+import os
+import flambeau as torch
+
+torch.set_num_threads(1)  # which lets what is recorded run
+x = torch.ones(3).add_(1)
+child = os.fork()
+if not child:
+    os._exit(0 if torch.ones(3).add(1).tolist() == [2.0] * 3 else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs fork")
+def test_a_fork_before_anything_was_compiled() -> None:
+    """What was recorded runs before the fork, and only then is there a lock."""
+    done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -411,7 +411,10 @@ def _before_fork() -> None:
 
 
 def _after_fork_in_parent() -> None:
-    _lock.release()
+    try:
+        _lock.release()
+    except RuntimeError:
+        pass  # what a stream ran before the fork imported this file
 
 
 def _after_fork_in_child() -> None:
