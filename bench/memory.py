@@ -82,7 +82,8 @@ def child(name: str, mode: str, steps: int) -> dict[str, float]:
     if module == "flambeau":
         torch.synchronize()
         torch.reset_peak_memory_stats()
-        sys.modules["flambeau.device.memory"].empty_cache()  # what making the data left would serve for the step's first blocks
+        # What making the data left would serve for the step's first blocks.
+        sys.modules["flambeau.device.memory"].empty_cache()
         before = torch.memory_stats()["counted"]
     gc.collect()
     begin_peak()

@@ -543,3 +543,20 @@ def test_few_bits_are_not_stored_as_float32_for_a_second_kernel() -> None:
     torch.synchronize()
     peak = memory.memory_stats()["peak"] - before
     assert peak < found[0].numel() * 8  # the gradient, and the products that columns sum: 2 + 4 for each
+
+
+@pytest.mark.parametrize("shape", [(512, 1000), (3, 100_000), (2, 5, 7, 300)])
+def test_kept_values_of_rows_take_a_row_for_each_part(shape: tuple[int, ...]) -> None:
+    """exp(x - max) of few bits is kept in float32 until it is divided: of one row, not of all."""
+    x = torch.randn(*shape).to(torch.bfloat16)
+    wanted = torch.softmax(x.float(), -1).to(torch.bfloat16)
+    for _ in range(3):
+        torch.synchronize()
+        memory.reset_peak()
+        before = memory.memory_stats()["counted"]
+        found = torch.softmax(x, -1)
+        torch.synchronize()
+        taken = memory.memory_stats()["peak"] - before
+        rows = min(x.numel() // shape[-1], 64)
+        assert taken <= 2 * x.numel() + 4 * rows * shape[-1] + 65536, taken
+        assert found.tolist() == wanted.tolist()

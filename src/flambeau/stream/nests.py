@@ -33,7 +33,7 @@ class Bound:
     """One kernel launch: the nest, and for each parameter what fills it.
 
     bufs: (PBuf, element offset, slot of a run-time offset or -1); ints: extents and strides; numbers: slots.
-    scratch: for each stashed value the number of elements a part needs (or -total for one shared buffer).
+    scratch: the type and number of elements of each.
     """
 
     __slots__ = (
@@ -335,11 +335,15 @@ class NestBuilder:
             points if mode == "map" else 0,
             len(within),
             *(ways(self, extents, columns, within) if mode == "row" and within else ()),
+            apart=len(self.accesses) if mode == "row" and axes and bound.scratch else 0,
         )
         for _, types in partials(bound.nest):
             bound.scratch.extend((type, chunk_count(extents)) for type in types)
         bound.extents, bound.axes = tuple(extents), tuple(a for _, a in axes)
         bound.parts = parts(bound, mode, columns)
+        if bound.nest.apart:
+            bound.parts = min(bound.parts, numel(extents[: len(axes)]))
+            bound.scratch = [(kind, bound.parts * n) for kind, n in bound.scratch]
         give_turned(bound, within)
         bound.bufs = [(acc.buf, acc.off, acc.offslot) for acc in self.accesses]
         bound.modes = tuple(acc.mode for acc in self.accesses)
@@ -572,19 +576,21 @@ class NestBuilder:
         bound: Bound,
         kept: int,
     ) -> None:
-        """Give values without a home scratch; the axis that is vectorised is its inner one."""
+        """Give values without a home scratch; the axis that is vectorised is its inner one. Where rows are done one
+        after the other, each part keeps one."""
         homeless = [v for v, home in stash.items() if home < 0]
         if not homeless:
             return
         strides, step = [0] * len(columns[0]), 1
         lanes = [] if mode in ALONG else [kept - 1]
-        for a in lanes + [a for a in reversed(range(len(extents))) if a not in lanes]:
+        first = kept if mode == "row" else 0
+        for a in lanes + [a for a in reversed(range(first, len(extents))) if a not in lanes]:
             strides[a] = step
             step *= extents[a]
         for v in homeless:
             stash[v] = len(columns)
             columns.append(strides)
-            bound.scratch.append((type_of(self.values[v], self.accesses), numel(extents)))
+            bound.scratch.append((type_of(self.values[v], self.accesses), step))
 
 
 def type_of(v: tuple[Any, ...], accesses: list[Any]) -> str:

@@ -85,7 +85,9 @@ class Recipe:
     def __init__(self, primes: Sequence[int], bound: Bound, known: Any, scales: list[int]):
         self.known, self.scales = known, scales
         self.ints = [factors(n, primes) for n in bound.ints]
-        self.scratch = [(SIZE[kind], factors(n, primes)) for kind, n in bound.scratch[: stashed(bound)]]
+        rows = bound.parts if bound.nest.apart else 1  # of which one part needs one
+        stash = bound.scratch[: stashed(bound)]
+        self.scratch = [(SIZE[kind], factors(n // rows, primes)) for kind, n in stash]
         self.axes = factors(numel(bound.extents), primes)
         self.most = SERIAL_WORK // weight(bound.nest.values)  # elements for one thread
         self.ready = readied_anew(self)

@@ -35,6 +35,7 @@ class Nest:
     # rows of the last of these that are turned at a time, as memory has them side by side, elements of each, and
     # whether the scratch for them is the kernel's
     turned: tuple[int, ...] = ()
+    apart: int = 0  # the first access of scratch for kept values that has one row for each part
 
 
 def expensive(value: tuple[Any, ...]) -> bool:

@@ -213,7 +213,7 @@ class _Lower:
         total = self.base.get(access) if hoisted else None
         done = self.based if total is not None else set()
         if total is None:
-            total = const("i64", 0)
+            total = self.own if 0 < self.nest.apart <= access else const("i64", 0)
         for a, c in enumerate(self.strides[access]):
             if a in done or a not in self.coords or (isinstance(c, int) and c == 0):
                 continue
@@ -222,6 +222,7 @@ class _Lower:
         return total
 
     based: set[int] = set()
+    own: Value  # where this part's rows of kept values begin
 
     def hoist_bases(self) -> None:
         """Compute the part of every address that the present coordinates fix."""
@@ -257,6 +258,11 @@ class _Lower:
             self.shared_chunks(everything)
             return
         self.scope_values(everything, 0, 0)
+        if nest.apart:
+            row = self.extents[nest.kept]
+            for n in self.extents[nest.kept + 1 : nest.kept + nest.reduced]:
+                row = b.let(row * n, "row")
+            self.own = b.let(b.tid * row, "own")
         if nest.mode == "row":
             self.rows(everything)
         elif nest.mode == "col":
