@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dtypes import bool_, int32, int64
+from ..dtypes import bool_, int8, int16, int32, int64, uint8
 from ..errors import fail
 from ..shapes import broadcast, numel, wrap_dim
 from ..stream.graph import FLOAT, Val, cast, const, contiguous, empty, expand, map_, ordered, take
@@ -121,12 +121,17 @@ def index_select(self: T, dim: int, index: T) -> Any:
     },
 )
 def _mixed(self: T, index: T, weight: T, back: T, weight_back: T, dim: int) -> Any:
-    """result[i] = sum over k of weight[k, i] self[index[k, i]] along dim; NaN: no such term. back: the transpose."""
+    """result[i] = sum over k of weight[k, i] self[index[k, i]] along dim; NaN: no such term. back: the transpose. Of whole
+    numbers the sums are float32."""
     shape = (*self.shape[:dim], index.shape[1], *self.shape[dim + 1 :])
     wide = FLOAT if self.dtype.itemsize < 4 else self.dtype
+    made = FLOAT if self.dtype in (uint8, int8, int16) else self.dtype
     ones, flat = (1,) * self.ndim, (0,) * self.ndim
     if not numel(shape):
-        return empty(shape, self.dtype)
+        return empty(shape, made)
+    last = channels_innermost(self)
+    if not last and self.strides[-1] > 1 and 0 not in self.strides:
+        self = contiguous(self)  # turned once, not looked up element by element for each term
     total = const(0, wide)
     for k in range(index.shape[0]):
 
@@ -139,7 +144,7 @@ def _mixed(self: T, index: T, weight: T, back: T, weight_back: T, dim: int) -> A
         term = map_("mul", cast(x, wide), w)
         term = map_("select", map_("eq", w, w, out=bool_), term, const(0, wide))
         total = map_("add", total, term) if k else term
-    return ordered(cast(total, self.dtype), channels_innermost(self))
+    return ordered(cast(total, made), last)
 
 
 @op(

@@ -321,7 +321,7 @@ def alignment(v: PVal) -> tuple[int, ...] | None:
 
 def crosses(dest: PVal, group: Group, at: Sequence[int]) -> bool:
     """Whether a write runs along another axis than all large reads of a group: a kernel of its own turns the value in
-    tiles, while one that reduces would have lanes that lie apart."""
+    tiles, while one that reduces, or reads at indices, would have lanes that lie apart."""
     if numel(group.extents) < TURNED:
         return False
     reads = {
@@ -332,6 +332,13 @@ def crosses(dest: PVal, group: Group, at: Sequence[int]) -> bool:
         and numel([n for n, s in zip(v.shape, v.strides) if s]) == numel(group.extents)
     }
     written = fastest(dest, at)
+    looked = {
+        fastest(node.ins[0], [-1 if d is None else axes[d] for d in node.attrs[1]])
+        for node, axes in group.nodes
+        if node.kind == "take"
+    }
+    if looked:  # a short axis as well, within a longer one
+        return len(looked | reads) == 1 and written not in looked and min(written, *looked) >= 0
     both = (written, *reads)
     return (
         len(reads) == 1 and written not in reads and all(a >= 0 and group.extents[a] >= LANES for a in both)

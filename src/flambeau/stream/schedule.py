@@ -480,7 +480,8 @@ class Scheduler:
             return False
         if 0 in [s for s, n in zip(dest.strides, dest.shape) if n > 1]:
             return False
-        if group.reduced is not None and crosses(dest, group, axis):
+        looks = any(other.kind == "take" for other, _ in group.nodes)
+        if (looks or group.reduced is not None) and crosses(dest, group, axis):
             return False
         maker = dest.buf.group
         if maker is not None and maker.index > group.index:

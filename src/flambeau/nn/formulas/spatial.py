@@ -16,6 +16,9 @@ ANTIALIASED = "antialiased "
 FEW_TAPS = 25  # of patches, up to which each is added as a slice
 TILE = 16  # elements of a tile that one element is enlarged to by a copy
 MANY = 40  # readers of one element up to which its gradient is gathered; beyond, it is scattered
+LANES = 16  # elements that a vector holds
+FEW_WITHIN = 4  # taps along the innermost dimension that are looked up in less time than images are turned in
+LARGE = 1 << 14  # elements from which on turning pays
 DENSE = 12  # taps or readers of antialiased images from which on they are a product with a matrix
 
 
@@ -23,9 +26,6 @@ def resize(
     input: Tensor, size: list[int], mode: str, align_corners: bool | None, scales: Any, antialias: bool
 ) -> Tensor:
     """Interpolation, one dimension after the other; `scales` are the factors the user gave, if any."""
-    if input.dtype == torch.uint8 and mode not in ("nearest", "nearest-exact"):
-        real = resize(input.float(), size, mode, align_corners, scales, antialias)
-        return real.round().clamp(0, 255).to(input.dtype)
     if min(size) <= 0 or 0 in input.shape[2:]:
         raise RuntimeError(
             f"Input and output sizes should be greater than 0, but got input (H: {list(input.shape[2:])}) output "
@@ -50,7 +50,8 @@ def resize(
         how = ANTIALIASED + mode if antialias else mode
         key = (length, count, scale, bool(align_corners), how, input.dtype == torch.float64)
         if antialias and max(len(_taps_of(*key)[0]), len(_readers(*key)[0])) > DENSE:
-            matrix = torch.tensor(_matrix(*key), device=input.device).to(input.dtype)
+            result = result.float() if result.dtype == torch.uint8 else result
+            matrix = torch.tensor(_matrix(*key), device=input.device).to(result.dtype)
             turned = result.transpose(first + d, -1)
             result = torch.matmul(turned, matrix.t()).transpose(first + d, -1)
         elif mode not in ("nearest", "nearest-exact"):
@@ -64,7 +65,9 @@ def resize(
         return input.clone()
     if copied:
         result = result.permute(0, -1, *range(1, input.dim() - 1))
-    return result.contiguous(memory_format=last) if innermost else result
+    if result.dtype != input.dtype:
+        result = result.round().clamp(0, 255).to(input.dtype)
+    return result.contiguous(memory_format=last if innermost else torch.contiguous_format)
 
 
 def _walk(index: list[int], length: int) -> tuple[int, int, int, int] | None:
@@ -200,8 +203,13 @@ def _weighted(x: Tensor, dim: int, *key: Any) -> Tensor:
     if x.device.type == "meta":
         tables = tuple([t.to(x.device) for t in tables])
     places, weights, back, _ = tables
+    if len(back) <= MANY and _across(x, dim, len(places)):
+        order = [0, dim, *[e for e in range(1, x.dim()) if e != dim]]
+        mixed = torch._mixed(x.permute(order).contiguous(), *tables, 1)
+        return mixed.permute([order.index(e) for e in range(x.dim())])
     if len(back) <= MANY:
         return torch._mixed(x, *tables, dim)
+    x = x.float() if x.dtype == torch.uint8 else x
     shape = [1] * x.dim()
     shape[dim] = places.shape[1]
     total = None
@@ -211,6 +219,15 @@ def _weighted(x: Tensor, dim: int, *key: Any) -> Tensor:
             part = part * weight.to(x.dtype).view(shape)
         total = part if total is None else total + part
     return total
+
+
+def _across(x: Tensor, dim: int, taps: int) -> bool:
+    """Whether x is turned for a sum of so many taps: a dimension that is innermost, or has few channels within, would
+    be looked up element by element, for each tap again."""
+    apart = x.stride(dim)
+    many = taps > (FEW_WITHIN if apart == 1 else FEW_WITHIN // 2)
+    rest = [x.shape[e] for e in range(1, x.dim()) if e != dim]
+    return many and apart < LANES <= rest[-1] and x.numel() >= LARGE
 
 
 def _cubic(t: Any, a: float) -> list[tuple[int, Any]]:
