@@ -113,8 +113,10 @@ def reference(name: str, type: str, a: np.ndarray, b: np.ndarray, c: np.ndarray)
         result = np.where(y == 0, 0, whole) if name == "idiv" else np.where(y == 0, p, p - whole * q)
         return (result & (2**bits - 1)).astype(f"u{a.itemsize}").view(a.dtype)
     if name in ("shl", "shr"):
-        count = (y.astype(object) % bits).astype(a.dtype)
-        return x << count if name == "shl" else x >> count
+        p, q = x.astype(object), y.astype(object)
+        count = np.where((q < 0) | (q >= bits), bits, q)
+        result = p << count if name == "shl" else p >> count
+        return (result & (2**bits - 1)).astype(f"u{a.itemsize}").view(a.dtype)
     if name in ("min", "max") and floating:
         pick = np.minimum if name == "min" else np.maximum
         zero = (x == 0) & (y == 0)

@@ -169,7 +169,7 @@ def test_integers(type: str) -> None:
         return 0 if y == 0 else abs(x) // abs(y) * (1 if (x < 0) == (y < 0) else -1)
 
     def back(n: int) -> int:
-        return n & (bits - 1)
+        return n if 0 <= n < bits else bits
 
     wanted = {
         "add": lambda x, y: x + y,

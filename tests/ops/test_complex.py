@@ -426,3 +426,42 @@ def test_a_product_of_matrices_is_one_of_real_ones(rows: int, kernels: int) -> N
     a, b = flambeau.ones(rows, 64, dtype=flambeau.complex64), flambeau.ones(64, 64, dtype=flambeau.complex64)
     found = [k.title for k in flambeau.explain(lambda: a @ b).kernels]
     assert len(found) == kernels and sum("contract" in title for title in found) == 1
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_numbers_that_are_written_at_places(dtype: str) -> None:
+    kind, at = getattr(flambeau, dtype), flambeau.tensor([0, 0, -1])
+    for value in (2.5, 3, 1.5j):
+        assert flambeau.ones(4, dtype=kind).index_fill(0, at, value).tolist() == [value, 1, 1, value]
+        assert flambeau.ones(4, dtype=kind).scatter_(0, at + 1, value).tolist() == [value, value, 1, 1]
+
+
+def test_covariance_has_the_conjugate_on_the_right() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((3, 6)) + 1j * rng.standard_normal((3, 6))
+    got = flambeau.tensor(x)
+    np.testing.assert_allclose(got.cov().numpy(), np.cov(x), atol=1e-12)
+    np.testing.assert_allclose(got.corrcoef().numpy(), np.corrcoef(x), atol=1e-12)
+
+
+def test_float_power_is_of_complex128() -> None:
+    x = flambeau.tensor([1.0, 2.0])
+    for made, wanted in (
+        (flambeau.float_power(x, 1j), [1, 2**1j]),
+        (flambeau.float_power(x + 1j, x), [1 + 1j, (2 + 1j) ** 2]),
+        (flambeau.float_power(2j, x), [2j, -4]),
+    ):
+        assert made.dtype is flambeau.complex128
+        np.testing.assert_allclose(made.numpy(), wanted, atol=1e-12)
+
+
+def test_no_repeats() -> None:
+    x = flambeau.ones(2, 3, dtype=flambeau.complex64)
+    assert x.tile(0).shape == (2, 0) and x.repeat(2, 0, 1).shape == (2, 0, 3)
+
+
+def test_whole_numbers_only() -> None:
+    x = flambeau.ones(2, dtype=flambeau.complex64)
+    for op in (flambeau.gcd, flambeau.lcm):
+        with pytest.raises(NotImplementedError, match="ComplexFloat"):
+            op(x, x)

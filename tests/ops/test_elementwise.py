@@ -343,3 +343,34 @@ def test_where_of_numbers() -> None:
     ]
     assert kinds == [flambeau.float32, flambeau.float32, flambeau.int64, flambeau.bool, flambeau.complex64]
     assert flambeau.where(mask, 0.1, flambeau.ones(2, dtype=flambeau.float64)).dtype is flambeau.float64
+
+
+def test_numbers_are_copied() -> None:
+    x = flambeau.zeros(2, 2)
+    assert x.copy_(3).tolist() == [[3, 3], [3, 3]]
+    x[0].copy_(2.5)
+    assert x.tolist() == [[2.5, 2.5], [3, 3]]
+    assert flambeau.zeros(2, dtype=flambeau.int32).copy_(2.7).tolist() == [2, 2]
+    y = flambeau.ones(2, requires_grad=True)
+    z = y * 2
+    z.copy_(1.0)
+    z.sum().backward()
+    assert y.grad.tolist() == [0, 0]
+
+
+def test_the_sum_to_no_dimensions_is_a_sum() -> None:
+    one = flambeau.tensor(3, dtype=flambeau.uint8)
+    assert one.sum_to_size(()).dtype is flambeau.int64
+    assert one.reshape(1).sum_to_size(1).dtype is flambeau.uint8
+
+
+def test_membership_is_decided_in_the_common_dtype() -> None:
+    x = flambeau.arange(5)
+    assert flambeau.isin(x, 2.5).tolist() == [False] * 5 and not flambeau.isin(2.5, x).item()
+    assert flambeau.isin(x.to(flambeau.uint8), 258).tolist() == [False, False, True, False, False]
+    few, many = flambeau.tensor([1.5, 2.0]), flambeau.arange(40) / 2
+    assert flambeau.isin(x, few).tolist() == [False, False, True, False, False]
+    assert flambeau.isin(x.int(), many).all() and flambeau.isin(few, flambeau.arange(30)).tolist() == [
+        False,
+        True,
+    ]

@@ -17,6 +17,17 @@ def test_shifts() -> None:
     assert x.tolist() == [2, 4]
 
 
+@pytest.mark.parametrize("bits", [8, 16, 32, 64])
+def test_shifts_by_more_bits_than_there_are(bits: int) -> None:
+    x = torch.tensor([1, 5, 64, -1] * 9, dtype=getattr(torch, f"int{bits}"))
+    for n in (-1, bits, bits + 1, 2 * bits):
+        assert (x << n).tolist() == [0] * 36 and (x >> n).tolist() == [0, 0, 0, -1] * 9
+        by = torch.full_like(x, n)
+        assert (x << by).tolist() == [0] * 36 and (x >> by).tolist() == [0, 0, 0, -1] * 9
+    assert (x << bits - 1).tolist() == [-(2 ** (bits - 1)), -(2 ** (bits - 1)), 0, -(2 ** (bits - 1))] * 9
+    assert (torch.tensor([255, 7], dtype=torch.uint8) >> 8).tolist() == [0, 0]
+
+
 def test_reversed_and_divided() -> None:
     x = torch.arange(6).view(2, 3)
     assert reversed(x).tolist() == [[3, 4, 5], [0, 1, 2]]

@@ -116,3 +116,13 @@ def test_places_of_small_triangles_are_not_shared():
     first = torch.tril_indices(3, 3)
     first.zero_()
     assert torch.tril_indices(3, 3).tolist() == [[0, 1, 1, 2, 2, 2], [0, 0, 1, 0, 1, 2]]
+
+
+def test_a_range_of_whole_numbers_with_ends_that_are_none() -> None:
+    def some(*args, dtype=torch.int64):
+        return torch.arange(*args, dtype=dtype).tolist()
+
+    assert some(0, 2.5) == [0, 1] and some(0, 2.5, dtype=torch.int32) == [0, 1, 2]
+    assert some(0.5, 3) == [0, 1, 2] and some(-1.0, 1.1, 1.5) == [-1, 0]
+    with pytest.raises(ValueError, match="step must be nonzero"):
+        some(0, 1, 0.4)

@@ -132,13 +132,20 @@ class Operations:
         return self.intrinsic("smin", type, [low, one], width)
 
     def _shift(self, op: str, type: str, args: list[str], width: int, const: object) -> str:
-        """Shift by the count modulo the bits of the type."""
+        """Shift by a count; one that is not below the bits of the type shifts all of them out."""
         t, bits = llvm_type(type, width), 8 * SIZE[type]
-        count = args[1]
-        if not (isinstance(const, int) and 0 <= const < bits):
-            count = self.line(f"and {t} {count}, {self.splat(bits - 1, type, width)}")
+        x, count = args
         name = "shl" if op == "shl" else "lshr" if type in UNSIGNED else "ashr"
-        return self.line(f"{name} {t} {args[0]}, {count}")
+        if isinstance(const, int) and 0 <= const < bits:
+            return self.line(f"{name} {t} {x}, {count}")
+        test = llvm_type("b1", width)
+        inside = self.line(f"icmp ult {t} {count}, {self.splat(bits, type, width)}")
+        if name == "ashr":
+            last = self.splat(bits - 1, type, width)
+            count = self.line(f"select {test} {inside}, {t} {count}, {t} {last}")
+            return self.line(f"ashr {t} {x}, {count}")
+        moved = self.line(f"{name} {t} {x}, {count}")
+        return self.line(f"select {test} {inside}, {t} {moved}, {t} {self.splat(0, type, width)}")
 
     # floats
 

@@ -288,9 +288,7 @@ def function(op: str, type: str, source: str) -> Callable[..., Number]:
             return float_min if op == "min" else float_max
         return np.minimum if op == "min" else np.maximum
     if op in ("shl", "shr"):
-        count = DTYPE[type].type(8 * SIZE[type] - 1)
-        shift = np.left_shift if op == "shl" else np.right_shift
-        return lambda a, n: shift(a, n & count)
+        return np.left_shift if op == "shl" else np.right_shift
     if op in _EXACT:
         return _EXACT[op]
     if op == "fma":

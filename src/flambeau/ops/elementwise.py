@@ -308,8 +308,8 @@ def contiguous(self: Any, memory_format: Any = None) -> Any:
     node="CopyBackwards",
     grad={"self": lambda grad: 0, "src": lambda grad: grad},
 )
-def copy(self: T, src: T, non_blocking: bool = False) -> Any:
-    """src, broadcast and cast to self's shape and dtype."""
+def copy(self: T, src: TN, non_blocking: bool = False) -> Any:
+    """src, a tensor or a number, broadcast and cast to self's shape and dtype."""
     return map_("copy", expand(cast(src, self.dtype), tuple(self.shape)))
 
 
@@ -407,4 +407,4 @@ def sum_to_size(self: Any, *size: Any) -> Any:
     lead = self.ndim - len(shape)
     if lead < 0 or any(n != 1 and n != m for n, m in zip(shape, self.shape[lead:])):
         fail(RuntimeError, f"sum_to_size: size {list(shape)} is not expandable to size {list(self.shape)}.")
-    return self if tuple(self.shape) == shape else _sum_to(self, shape)
+    return self if shape and tuple(self.shape) == shape else _sum_to(self, shape)

@@ -91,10 +91,13 @@ def scatter_into(
     if not numel(shape):
         return
     at = tuple(d for d, (i, _) in enumerate(pairs) if i is not None)
-    if isinstance(source.buf.src, int) and not source.level:  # a number that is an argument has no memory
-        number = empty((), dest.dtype)
-        store(number, cast(source, dest.dtype))
-        source = number
+    number = isinstance(source.buf.src, int) and not source.level
+    if (
+        number or isinstance(source.buf.parts, tuple) and not source.ndim
+    ):  # a number that is an argument has no memory
+        held = empty((), dest.dtype)
+        store(held, cast(source, dest.dtype))
+        source = held
     ins = [dest, expand(cast(source, dest.dtype), shape)]
     ins += [expand(cast(pairs[d][0], int64), shape) for d in at]
     attrs = (("writes", (0,)), mode, at, tuple(follow for _, follow in pairs), shape, serial, label)

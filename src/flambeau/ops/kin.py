@@ -257,8 +257,13 @@ def alike(a: Form, b: Form) -> bool:
 
 def source(v: Any, form: Form) -> Any:
     """Where a value of the graph comes from: an operand's number, or that of its node."""
-    src = v.buf.src
-    return src if isinstance(src, int) else (form.trace.nodes.index(src), src.outs.index(v.buf), v.dtype)
+    src, parts = v.buf.src, v.buf.parts
+    if isinstance(src, int):
+        return src
+    if isinstance(parts, tuple):
+        return [source(part, form) for part in parts]
+    memory = v.buf if parts is None else parts
+    return (form.trace.nodes.index(src), src.outs.index(memory), v.dtype)
 
 
 def walked(shape: Any, strides: Any) -> list[tuple[int, int]]:

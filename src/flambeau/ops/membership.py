@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dtypes import bool_, float64, int32, int64
+from ..dtypes import bool_, float64, int32, int64, result_type
 from ..errors import fail
 from ..shapes import numel, wrap_dim
 from ..stream.graph import Val, blank, cast, const, expand, index_, map_, take
@@ -278,16 +278,25 @@ def bucketize(
     return searchsorted(boundaries, input, out_int32=out_int32, right=right, out=out)
 
 
+def _beside(t: Any, number: Any) -> Any:
+    """The number as a tensor of the dtype in which it is compared with t."""
+    made = FUNCTIONS["tensor"](number)
+    return made.to(result_type([(t.dtype, min(t.ndim, 1) + 1), (made.dtype, 0)]))
+
+
 @composite(method=False)
 def isin(
     elements: Any, test_elements: Any, *, assume_unique: bool = False, invert: bool = False, out: Any = None
 ) -> Any:
     """Whether each element is among the test elements."""
     if not isinstance(elements, (Tensor, Val)):
-        elements = FUNCTIONS["tensor"](elements, dtype=test_elements.dtype)
+        elements = _beside(test_elements, elements)
     if not isinstance(test_elements, (Tensor, Val)):
-        test_elements = FUNCTIONS["tensor"](test_elements, dtype=elements.dtype)
+        test_elements = _beside(elements, test_elements)
     tests = test_elements.reshape(-1)
+    if elements.dtype is not tests.dtype:
+        kind = result_type([(t.dtype, min(t.ndim, 1) + 1) for t in (elements, tests)])
+        elements, tests = elements.to(kind), tests.to(kind)
     n = tests.shape[0]
     if n == 0:
         found = FUNCTIONS["full"](tuple(elements.shape), False, dtype=bool_)

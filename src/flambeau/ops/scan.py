@@ -264,7 +264,7 @@ def cov(input: Any, *, correction: int = 1, fweights: Any = None, aweights: Any 
     norm = norm.clamp(min=0) if hasattr(norm, "clamp") else max(norm, 0)
     x = x - average.unsqueeze(1)
     right = x if weights is None else x * weights
-    product = FUNCTIONS["mm"](x, right.to(x.dtype).t())
+    product = FUNCTIONS["mm"](x, right.to(x.dtype).t().conj())
     if not hasattr(norm, "ndim"):
         norm = FUNCTIONS["full"]((), norm, dtype=product.dtype)
     c = product / norm
@@ -284,4 +284,7 @@ def corrcoef(input: Any) -> Any:
         return c / c
     deviation = c.diagonal().sqrt()
     c = c / deviation.unsqueeze(1) / deviation.unsqueeze(0)
-    return FUNCTIONS["clamp"](c, -1, 1)
+    clamp = FUNCTIONS["clamp"]
+    if c.is_complex():
+        return FUNCTIONS["complex"](clamp(c.real, -1, 1), clamp(c.imag, -1, 1))
+    return clamp(c, -1, 1)

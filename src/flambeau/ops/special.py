@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..dtypes import bool_, float32, float64, int16
+from ..dtypes import bool_, complex128, float32, float64, int16
 from ..errors import fail
 from ..stream import pairs
 from ..stream.external import routine
@@ -516,17 +516,19 @@ def polygamma_(self: Any, n: int) -> Any:
 
 @composite()
 def float_power(input: Any, exponent: Any, *, out: Any = None) -> Any:
-    """input ** exponent in float64."""
-    a = input.to(float64) if hasattr(input, "to") else float(input)
-    b = exponent.to(float64) if hasattr(exponent, "to") else float(exponent)
+    """input ** exponent in float64, or complex128."""
+    two = (input, exponent)
+    whole = any(x.dtype.is_complex if hasattr(x, "to") else isinstance(x, complex) for x in two)
+    wide, number = (complex128, complex) if whole else (float64, float)
+    a, b = [x.to(wide) if hasattr(x, "to") else number(x) for x in two]
     result = pow(a, b)
     return result if out is None else into(out, result)
 
 
 @composite(function=False)
 def float_power_(self: Any, exponent: Any) -> Any:
-    """`float_power` in place, of a float64 tensor."""
-    if self.dtype is not float64:
+    """`float_power` in place, of a float64 or complex128 tensor."""
+    if self.dtype is not float64 and self.dtype is not complex128:
         fail(
             RuntimeError,
             f"float_power_: the base given to float_power_ has dtype {self.dtype.name} but the operation's result requires dtype Double",
@@ -560,7 +562,7 @@ def whole_numbers(name: str, doc: str, fn: str) -> Any:
         from ..shapes import broadcast
 
         a, b = both(self, other)
-        if a.dtype.is_floating_point or a.dtype is bool_:
+        if a.dtype.is_inexact or a.dtype is bool_:
             fail(NotImplementedError, f"{name}: {unsupported(name, a.dtype)}")
         shape = broadcast(name, tuple(a.shape), tuple(b.shape))
         return opaque("external", [a, b], [(shape, a.dtype)], (fn, ()))[0]

@@ -196,6 +196,10 @@ def arange(
         )
     whole = all(isinstance(v, int) for v in (start, end, step))
     d = dtype or (dtypes.int64 if whole else dtypes.default_dtype())
+    if d is dtypes.int64 and not whole:  # counted in whole numbers, which only int64 is
+        start, end, step, whole = int(start), int(end), int(step), True
+        if step == 0:
+            fail(ValueError, "arange: step must be nonzero")
     count = max(0, -((start - end) // step) if whole else math.ceil((end - start) / step))
     t = _arange((count,), start, step, d)
     return into(out, t) if out is not None else finish(t, requires_grad)
