@@ -560,3 +560,20 @@ def test_kept_values_of_rows_take_a_row_for_each_part(shape: tuple[int, ...]) ->
         rows = min(x.numel() // shape[-1], 64)
         assert taken <= 2 * x.numel() + 4 * rows * shape[-1] + 65536, taken
         assert found.tolist() == wanted.tolist()
+
+
+def test_planning_lets_go_of_what_found_equal_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The peak of planning is where groups become launches: by then the keys of all nodes are gone."""
+    left = []
+    together = program.pieces.together
+
+    def watched(found: Any, builder: Any) -> Any:
+        left.append((len(found), len(builder.seen)))
+        return together(found, builder)
+
+    monkeypatch.setattr(program.pieces, "together", watched)
+    x = torch.ones(3, 11)
+    for _ in range(20):
+        x = torch.tanh(x * 0.5)
+    x.sum().item()
+    assert max(left)[0] >= 2 and not any(keys for _, keys in left), left

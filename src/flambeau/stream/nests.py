@@ -15,7 +15,7 @@ from ..symbols import NUMBERS, plain
 from .axes import merged, orderless
 from .bundles import PLAIN, bundles, classed, few, long_last, read_here_alone
 from .nodes import Group, PBuf, PNode, PVal, alignment
-from .sharing import parts, weight, work
+from .sharing import share, weight, work
 from .within import give_turned, reduced_axes, touched, walk, ways
 
 AROUND = 48 << 20  # bytes read and written that no cache holds until they are wanted again;
@@ -333,17 +333,14 @@ class NestBuilder:
             self.past(mode, extents, len(axes)),
             tuple(together),
             points if mode == "map" else 0,
+            len(self.accesses) if mode == "row" and axes and bound.scratch else 0,
             len(within),
             *(ways(self, extents, columns, within) if mode == "row" and within else ()),
-            apart=len(self.accesses) if mode == "row" and axes and bound.scratch else 0,
         )
         for _, types in partials(bound.nest):
             bound.scratch.extend((type, chunk_count(extents)) for type in types)
         bound.extents, bound.axes = tuple(extents), tuple(a for _, a in axes)
-        bound.parts = parts(bound, mode, columns)
-        if bound.nest.apart:
-            bound.parts = min(bound.parts, numel(extents[: len(axes)]))
-            bound.scratch = [(kind, bound.parts * n) for kind, n in bound.scratch]
+        share(bound, mode, columns)
         give_turned(bound, within)
         bound.bufs = [(acc.buf, acc.off, acc.offslot) for acc in self.accesses]
         bound.modes = tuple(acc.mode for acc in self.accesses)

@@ -258,10 +258,13 @@ def lists_apart(lines: Sequence[tuple[Any, Sequence[int]]]) -> list[int]:
 
 def launched(builder: Builder) -> list[Launch]:
     """The launches of the builder's nodes, which it forgets."""
+    builder.seen = {}
     nodes = pieces.together(drop_dead(builder.nodes), builder)
-    groups = Scheduler().run(prologue.absorbed(nodes, builder.held))
+    groups = fusion.join_products(Scheduler().run(prologue.absorbed(nodes, builder.held)))
+    groups.reverse()
     launches: list[Launch] = []
-    for group, tail in fusion.join_products(groups):
+    while groups:
+        group, tail = groups.pop()
         made = launches_of(group, tail)
         for x in made:
             x.uses = group.uses if len(made) == 1 else None

@@ -29,6 +29,14 @@ def work(extents: Sequence[int], axis: int, values: Sequence[tuple[Any, ...]]) -
     return numel(extents) // max(inner, 1) * (-(-inner // VECTOR) * VECTOR) * weight(values)
 
 
+def share(bound: Bound, mode: str, columns: Sequence[Sequence[int]]) -> None:
+    """Give a nest its parts, and each of them a row of scratch where that is kept row by row."""
+    bound.parts = parts(bound, mode, columns)
+    if bound.nest.apart:
+        bound.parts = min(bound.parts, numel(bound.extents[: bound.nest.kept]))
+        bound.scratch = [(kind, bound.parts * n) for kind, n in bound.scratch]
+
+
 def parts(bound: Bound, mode: str, columns: Sequence[Sequence[int]]) -> int:
     """The most parts worth making. Threads that write pieces of the same rows disturb each other at each seam, unless a
     piece is long, or so much is done that it must be shared."""

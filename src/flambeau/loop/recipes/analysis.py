@@ -29,13 +29,13 @@ class Nest:
     past: int = 0  # elements from which on results need not stay in the caches
     bundles: tuple[tuple[int, ...], ...] = ()  # accesses to neighbours that lie between those of two lanes
     few: int = 0  # points of the last axis but one, done together: they lie between two lanes of some access
+    apart: int = 0  # the first access of scratch for kept values that has one row for each part
     # axes after the reduced ones: the last reduced one is their product, and not all walk it as one
     within: int = 0
     stretches: bool = False  # the last of these is long enough for vectors along it
     # rows of the last of these that are turned at a time, as memory has them side by side, elements of each, and
     # whether the scratch for them is the kernel's
     turned: tuple[int, ...] = ()
-    apart: int = 0  # the first access of scratch for kept values that has one row for each part
 
 
 def expensive(value: tuple[Any, ...]) -> bool:
