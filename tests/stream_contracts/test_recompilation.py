@@ -49,6 +49,25 @@ def test_a_number_that_changes() -> None:
     assert counted([1, 2, 3], list(range(4, 40)), lambda n: (x * (n + 0.5) + n).sum().item()) == 0
 
 
+def test_an_exponent_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first few are part of kernels, the others an argument of one, with the same bits."""
+    from flambeau.ops import compare
+
+    def step(n: int) -> list[bytes]:
+        x = (torch.arange(6.0) + 0.5).requires_grad_()
+        y = x.pow(n * 0.29 + 1.07)
+        y.sum().backward()
+        return [y.detach().numpy().tobytes(), x.grad.numpy().tobytes()]
+
+    monkeypatch.setattr(compare, "EXPONENTS", set())
+    monkeypatch.setattr(compare, "FEW", 2)
+    assert counted(list(range(5)), list(range(5, 20)), step) == 0
+    found = step(20)
+    monkeypatch.setattr(compare, "FEW", 9)
+    assert step(20) == found and counted([], [21], step) > 0
+    assert step(1) != step(2)
+
+
 def test_an_offset_that_changes() -> None:
     x = torch.arange(400.0)
     assert counted([1, 2, 3], list(range(4, 40)), lambda n: (x[n : n + 50] * 2).sum().item()) == 0

@@ -7,12 +7,12 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..dtypes import bool_, default_dtype
+from ..dtypes import bool_, default_dtype, float32, float64
 from ..errors import fail
 from ..stream.graph import Val, as_val, cast, const, contiguous, map_, promote
 from .calls import complex_number
 from .elementwise import both, into
-from .entry import NONE, OTN, TN, T, composite, op
+from .entry import NONE, OTN, TN, N, T, composite, op
 from .rules import unsupported
 from .widening import fixed
 
@@ -339,6 +339,30 @@ def _pow_number(self: T, exponent: number) -> Any:  # type: ignore[name-defined]
     return integer_power(x, int(exponent)) if not d.is_inexact else map_("pow", x, fixed(exponent, d))
 
 
+@op(method=False, function=False, inplace=True, node="PowBackward0", grad={"self": _pow_self})
+def _pow_argument(self: T, exponent: N) -> Any:
+    """self ** exponent for a number that is an argument."""
+    return map_("pow", self, cast(as_val(exponent), self.dtype), name="pow")
+
+
+SIMPLE = frozenset((0, 1, 2, 3, 0.5, -0.5, -1, -2))  # exponents that are no powers to compute
+FEW = 8
+EXPONENTS: set[float] = set()  # others that are part of kernels, which then take a tenth less time
+
+
+def _power(self: Any, exponent: Any, suffix: str = "") -> Any:
+    """self ** exponent for a number: each of the first few has kernels of its own, all others share theirs."""
+    from .entry import FUNCTIONS
+
+    # The gradient's exponent is less by one: a square root has other bits than a power.
+    baked = exponent in SIMPLE or exponent - 1 in SIMPLE or exponent in EXPONENTS
+    if not baked and type(self) is not Val and self.dtype in (float32, float64):
+        if len(EXPONENTS) >= FEW:
+            return FUNCTIONS["_pow_argument" + suffix](self, exponent)
+        EXPONENTS.add(exponent)
+    return FUNCTIONS["_pow_number" + suffix](self, exponent)
+
+
 def integer_power(x: Val, n: int) -> Val:
     """x ** n by squaring."""
     result = const(1, x.dtype)
@@ -387,7 +411,7 @@ def pow(self: Any, exponent: Any, *, out: Any = None) -> Any:
         elif not isinstance(exponent, (int, float)):
             return NotImplemented
         else:
-            result = _pow_number(self, exponent)
+            result = _pow_number(self, exponent) if exponent in SIMPLE else _power(self, exponent)
     else:
         fail(TypeError, "pow(): one of the two arguments must be a Tensor", self=self, exponent=exponent)
     return result if out is None else into(out, result)
@@ -400,7 +424,11 @@ def pow_(self: Any, exponent: Any) -> Any:
 
     if isinstance(exponent, complex):
         exponent = complex_number(exponent)
-    return FUNCTIONS["_pow_tensor_" if hasattr(exponent, "_meta") else "_pow_number_"](self, exponent)
+    return (
+        FUNCTIONS["_pow_tensor_"](self, exponent)
+        if hasattr(exponent, "_meta")
+        else _power(self, exponent, "_")
+    )
 
 
 @composite(function=False)
