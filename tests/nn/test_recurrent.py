@@ -123,9 +123,44 @@ def test_without_grad_mode_the_same_bits_and_nothing_is_kept() -> None:
         assert flambeau.equal(quiet, module(x)[0])
 
 
-@pytest.mark.parametrize("dtype", [flambeau.bfloat16, flambeau.float16])
+@pytest.mark.parametrize("case", CASES)
+def test_bfloat16_beside_float64(case: tuple[Any, ...]) -> None:
+    kind, given, size, layers, steps, batch, options = case
+    flambeau.manual_seed(0)
+    short = getattr(flambeau.nn, kind)(given, size, layers, **options).bfloat16()
+    fine = getattr(flambeau.nn, kind)(given, size, layers, **options).double()
+    fine.load_state_dict({k: v.double() for k, v in short.state_dict().items()})
+    first = bool(options.get("batch_first"))
+    x = flambeau.randn((batch, steps, given) if first else (steps, batch, given)).bfloat16()
+    found: list[list[Any]] = []
+    for module, at in ((short, x.requires_grad_()), (fine, x.detach().double().requires_grad_())):
+        out, last = module(at)
+        last = last if isinstance(last, tuple) else (last,)
+        loss = sum(
+            (r * flambeau.linspace(-1, 1, r.numel()).view(r.shape).to(r.dtype)).sum() for r in (out, *last)
+        )
+        loss.backward()
+        found.append([out, *last, at.grad, *[p.grad for p in module.parameters()]])
+    for of_short, of_fine in zip(*found):
+        assert of_short.dtype == flambeau.bfloat16
+        assert (of_short - of_fine).abs().max() <= 0.03 * of_fine.abs().max()
+
+
+@pytest.mark.parametrize("size", [7, 20])
+@pytest.mark.parametrize("kind", ["GRU", "RNN"])
+def test_states_of_bfloat16_are_rounded_after_each_step(kind: str, size: int) -> None:
+    flambeau.manual_seed(0)
+    layer, x = getattr(flambeau.nn, kind)(5, size).bfloat16(), flambeau.randn(6, 3, 5).bfloat16()
+    h = flambeau.randn(1, 3, size).bfloat16()
+    whole = layer(x, h)[0]
+    for given, want in zip(x, whole):
+        out, h = layer(given[None], h)
+        assert flambeau.equal(out[0], want)
+
+
+@pytest.mark.parametrize("dtype", [flambeau.float16])
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
-def test_short_floats_are_rounded_where_a_layer_gives_them(kind: str, dtype: Any) -> None:
+def test_float16_is_rounded_where_a_layer_gives_it(kind: str, dtype: Any) -> None:
     flambeau.manual_seed(0)
     short = getattr(flambeau.nn, kind)(5, 7, bidirectional=True).to(dtype)
     x = flambeau.randn(6, 2, 5).to(dtype)

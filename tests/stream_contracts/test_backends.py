@@ -69,7 +69,10 @@ def recurrent() -> list[Any]:
     g, v = r(3, 5, seed=4).requires_grad_(), r(15, 5, seed=5).requires_grad_()
     z, last = _recurrent_steps(packed, g, None, v, bias, None, sizes, "gru", False, True)[:2]
     (z.square().sum() + last.sum()).backward()
-    return [y, x.grad, h.grad, w.grad, z, packed.grad, g.grad, v.grad, bias.grad]
+    a, b, u = r(3, 2, 24).bfloat16().requires_grad_(), r(2, 6, seed=1).bfloat16(), r(24, 6, seed=2).bfloat16()
+    s = _recurrent_steps(a, b, b, u.requires_grad_(), None, None, None, "lstm", False, True)[0]
+    s.float().square().sum().backward()
+    return [y, x.grad, h.grad, w.grad, z, packed.grad, g.grad, v.grad, bias.grad, s, a.grad, u.grad]
 
 
 def pooled() -> list[Any]:

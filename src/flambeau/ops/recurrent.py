@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..dtypes import bfloat16, float32
 from ..loop.recipes.recurrence import GATES, KEPT, blocks, width
 from ..shapes import numel
-from ..stream.graph import Val, const, contiguous, empty, expand, map_, opaque, store, turned
+from ..stream.graph import Val, cast, const, contiguous, empty, expand, map_, opaque, store, turned
 from .cells import gru_back, lstm_back, parts
 from .contraction import matmul
 from .entry import FUNCTIONS, OT, T, op
@@ -15,17 +16,28 @@ from .view import slice_
 
 def _in_blocks(w: Any, gates: int = 1) -> Any:
     """A matrix (depth, gates x units), depth reduced, as (blocks of units, depth, gates, units of a block); what is past
-    the end is undefined."""
+    the end is undefined. Of bfloat16, two neighbours along an even depth lie side by side, and what is past the end is
+    zero, since the least factor counts."""
     depth, units = w.shape[0], w.shape[1] // gates
     wide, count = width(units, gates), blocks(units, gates)
     a, b = w.strides
     w = w.view_as((depth, gates, units), (a, units * b, b), w.off)
     if units % wide:
         padded = empty((depth, gates, count * wide), w.dtype)
+        if w.dtype is bfloat16:
+            store(padded, expand(const(0, w.dtype), padded.shape))
         store(slice_(padded, 2, 0, units, 1), w)
         w = padded
     a, g, b = w.strides
+    if w.dtype is bfloat16 and depth % 2 == 0:
+        lie = (wide * b, 2 * a, g, b, a)
+        return contiguous(w.view_as((count, depth // 2, gates, wide, 2), lie, w.off))
     return contiguous(w.view_as((count, depth, gates, wide), (wide * b, a, g, b), w.off))
+
+
+def _fine(dtype: Any) -> Any:
+    """The dtype of what is summed from step to step."""
+    return float32 if dtype is bfloat16 else dtype
 
 
 def _launch(
@@ -42,9 +54,13 @@ def _back(
     output: Any, cells: Any, acts: Any,
 ) -> Any:  # fmt: skip
     """The gradients of gates, h0, c0, w_hh, b_hh and w_hr, None for what is not there."""
-    if type(gates) is not Val:
-        return _Composed(gates, h0, c0, w_hh, b_hh, w_hr, sizes, mode, reverse).back(grads)
     lstm, gru, dtype = mode == "lstm", mode == "gru", gates.dtype
+    if type(gates) is not Val:
+        fine: Any = [
+            x if x is None else x.to(_fine(dtype)) for x in (gates, h0, c0, w_hh, b_hh, w_hr, *grads)
+        ]
+        made = _Composed(fine[:6], sizes, mode, reverse).back(fine[6:])
+        return tuple(x if x is None else x.to(dtype) for x in made)
     steps = gates.shape[0] if sizes is None else sizes.shape[0]
     lead, (batch, out) = tuple(gates.shape[:-1]), h0.shape
     size = gates.shape[-1] // GATES[mode]
@@ -59,8 +75,9 @@ def _back(
     outs: dict[str, Any] = {"da": (tuple(gates.shape), dtype), "earlier": ((*lead, out), dtype)}
     outs |= {"dg": outs["da"]} if gru else {}
     outs |= {"dp": ((*lead, out), dtype)} if w_hr is not None else {}
-    outs |= {"dh0": ((batch, out), dtype)} | ({"dc0": ((batch, size), dtype)} if lstm else {})
+    outs |= {"dh0": ((batch, out), _fine(dtype))} | ({"dc0": ((batch, size), _fine(dtype))} if lstm else {})
     found = _launch("backward", mode, reverse, steps, ins, outs)
+    found |= {name: cast(found[name], dtype) for name in ("dh0", "dc0") if name in found}
     rows = numel(lead)
 
     def flat(x: Any) -> Any:
@@ -79,19 +96,9 @@ def _back(
 class _Composed:
     """The same, step by step, of ops that are differentiable themselves."""
 
-    def __init__(
-        self,
-        gates: Any,
-        h0: Any,
-        c0: Any,
-        w_hh: Any,
-        b_hh: Any,
-        w_hr: Any,
-        sizes: Any,
-        mode: str,
-        reverse: bool,
-    ):
-        self.h0, self.c0, self.w_hh, self.b_hh, self.w_hr, self.mode = h0, c0, w_hh, b_hh, w_hr, mode
+    def __init__(self, ins: list[Any], sizes: Any, mode: str, reverse: bool):
+        gates, self.h0, self.c0, self.w_hh, self.b_hh, self.w_hr = ins
+        self.mode = mode
         self.shape = gates.shape
         self.sizes = [gates.shape[1]] * gates.shape[0] if sizes is None else sizes.tolist()
         self.gates = gates.reshape(-1, gates.shape[-1])
@@ -175,7 +182,7 @@ def _recurrent_steps(
     mode: lstm (Hochreiter and Schmidhuber 1997, w_hr: Sak et al. 2014), gru (Cho et al. 2014; b_hh is its alone), tanh or
     relu (Elman 1990). gates (T, N, G H): what inputs and biases give; or (rows, G H) of sequences of several lengths,
     longest first, the rows of one step after another, `sizes` (T) of each. w_hh (G H, size of h). keep: whether the last
-    two results, which the gradient wants, are made."""
+    two results, which the gradient wants, are made. Of bfloat16, h is rounded after each step, c at the end."""
     lstm, dtype, size = mode == "lstm", gates.dtype, gates.shape[-1] // GATES[mode]
     steps = gates.shape[0] if sizes is None else sizes.shape[0]
     lead, (batch, out) = tuple(gates.shape[:-1]), h0.shape
@@ -190,11 +197,17 @@ def _recurrent_steps(
     ins |= {"wr": None if w_hr is None else _in_blocks(turned(w_hr))}
     outs: dict[str, Any] = {"out": ((*lead, out), dtype), "last_h": ((batch, out), dtype)}
     if lstm:
-        outs["last_c"] = ((batch, size), dtype)
+        outs["last_c"] = ((batch, size), _fine(dtype))
     if lstm and keep:
         outs["cells"] = ((*lead, size), dtype)
     if keep and KEPT[mode]:
         outs["acts"] = ((*lead, KEPT[mode] * size), dtype)
+    if dtype is bfloat16:  # read by words as well
+        outs |= {"work": ((2, batch, out), dtype)} | (
+            {"inner": ((batch, size), dtype)} if w_hr is not None else {}
+        )
     found = _launch("forward", mode, reverse, steps, ins, outs)
+    if lstm:
+        found["last_c"] = cast(found["last_c"], dtype)
     names = ("out", "last_h", "last_c", "cells", "acts")
     return tuple(found[n] if n in found else empty((0,), dtype) for n in names)

@@ -29,7 +29,8 @@ def recurrent(node: PNode) -> Sequence[Launch]:
     dtype = product.buf.dtype.short
     forward = kind == "forward"
     proj = out if "wr" in bufs else 0
-    vectors, tile = _tile(batch, 1 if not forward else kernels.GATES[mode], SIZE[dtype])
+    each = max(4, SIZE[dtype])  # bytes of a number that is computed with
+    vectors, tile = _tile(batch, 1 if not forward else kernels.GATES[mode], each)
     blocks = kernels.blocks(size if forward else out, kernels.GATES[mode] if forward else 1)
     threads = current().get_num_threads() if batch * out * width > SERIAL_WORK else 1
     groups = 1 if blocks % threads == 0 else max(1, min(threads, batch // tile))
@@ -46,11 +47,15 @@ def recurrent(node: PNode) -> Sequence[Launch]:
         "sizes" in bufs,
         "acts" in bufs or "cells" in bufs,
         "grad" in bufs,
+        pairs=dtype == "bf16" and current().target().bf16,
     )
     recipe = recurrence_forward if forward else recurrence_backward
     ints = {"turn": 0, "steps": steps, "batch": batch, "up": 0 if reverse else 1}
-    work = {name: n * SIZE[dtype] for name, n in recipe.scratch(spec, batch).items()}
+    work = {name: n * each for name, n in recipe.scratch(spec, batch).items()}
+    work |= {name: n * SIZE["i64"] for name, n in spec.least().items()}
     parts, turns = min(threads, blocks * groups), recipe.turns(spec, steps)
+    if spec.short:
+        bufs |= {f"{n}_words": bufs[n] for n in kernels.WORDS[kind] if n in bufs}
     launch = named_launch(spec, lambda: recipe.kernel(spec), parts, f"{mode}_{kind}", bufs, ints, work, turns)
     if mode == "lstm" and "acts" in bufs:
         over = spec._replace(over=True)

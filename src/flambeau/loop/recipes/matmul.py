@@ -249,7 +249,7 @@ class _Nest(Panels):
                     acc[r].set(add(a[a_rows[r] + ka].cast(spec.acc), value, acc[r].get()))
 
         if self.least:
-            with b.if_(pairs.safe(*self.least)):
+            with b.if_(pairs.safe(*(x.exponent.get() for x in self.least))):
                 self.steps(partial(at, add=pairs.dot2), source, base, part)
             with b.else_(), b.for_("kk", 0, self.kc) as kk:
                 at(kk, pairs.apart)

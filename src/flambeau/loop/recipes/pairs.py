@@ -83,7 +83,6 @@ class Least:
         self.exponent.set(minimum(least >> 23, 255).cast("i64"))
 
 
-def safe(a: Least, b: Least) -> Value:
-    """Whether no sum of products of what both saw can be too small."""
-    first, second = a.exponent.get(), b.exponent.get()
+def safe(first: Value, second: Value) -> Value:
+    """Whether no sum of products of factors with these least exponents can be too small."""
     return (minimum(first, second) > 0) & (first + second >= NORMAL)

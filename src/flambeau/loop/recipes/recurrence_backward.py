@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from ..build import Buffer, Value, const, op, select
 from ..ir import Kernel
-from .recurrence import GATES, Spec, Steps
+from .recurrence import GATES, Rows, Spec, Steps
 
 Earlier = Callable[[str], tuple[Buffer, Value]]  # of "h" or "c": the memory and place of the state before
 
@@ -59,29 +59,41 @@ class _Step:
         """One turn."""
         s, spec = self.s, self.s.spec
         if not spec.proj:
+            rows = self.of_gates()
             with s.blocks(spec.out) as block:
-                self.of_states(block)
+                self.of_states(block, rows)
                 self.cells()
             return
-        with s.b.if_((s.turn % 2).eq(0)), s.blocks(spec.out) as block:
-            self.of_states(block)
-            self.of_projected()
-        with s.b.else_(), s.blocks(spec.size) as block:
-            proj, dp, inner = spec.proj, s.bufs["dp"], s.bufs["inner"]
+        with s.b.if_((s.turn % 2).eq(0)):
+            rows = self.of_gates()
+            with s.blocks(spec.out) as block:
+                self.of_states(block, rows)
+                self.of_projected()
+        with s.b.else_():
+            inner, rows = s.bufs["inner"], s.rows("dp", s.b.let(self.place * spec.proj), self.count, "wr")
 
             def keep(i: Value, sums: Callable[[Value, int], Value]) -> None:
                 with s.units(spec.size) as u:
                     inner[i * spec.size + u] = sums(u, 0)
 
-            s.product(self.count, dp, lambda i: (self.place + i) * proj, proj, spec.size, block, keep, w="wr")
-            self.cells()
+            with s.blocks(spec.size) as block:
+                if "wr_least" in s.leasts:
+                    with s.b.if_(s.turn.eq(1)):
+                        s.look("wr", block)
+                s.product(self.count, rows, spec.size, block, keep, w="wr")
+                self.cells()
 
-    def of_states(self, block: Value) -> None:
+    def of_gates(self) -> Rows:
+        """da of the step done before."""
+        s, spec = self.s, self.s.spec
+        first = s.b.let(self.later * (GATES[spec.mode] * spec.size))
+        return s.rows("dg" if spec.mode == "gru" else "da", first, self.had)
+
+    def of_states(self, block: Value, rows: Rows) -> None:
         """dh of the block's units: what the last states have in the first turn, then da W of the step done before."""
-        s, spec, out = self.s, self.s.spec, self.s.spec.out
-        gates = GATES[spec.mode] * spec.size
-        da, dh = s.bufs["dg" if spec.mode == "gru" else "da"], s.bufs["dh0"]
+        s, spec, out, dh = self.s, self.s.spec, self.s.spec.out, self.s.bufs["dh0"]
         with s.b.if_(self.first):
+            s.look("w", block)
             s.copy("dh0", "of_h", out)
             if spec.mode == "lstm" and not spec.proj:
                 s.copy("dc0", "of_c", out)
@@ -92,7 +104,7 @@ class _Step:
                 direct = spec.mode == "gru"
                 dh[at + u] = dh[at + u] + sums(u, 0) if direct else sums(u, 0)
 
-        s.product(self.had, da, lambda i: (self.later + i) * gates, gates, out, block, add)
+        s.product(self.had, rows, out, block, add)
 
     def of_projected(self) -> None:
         """dp of this step, and the h before it."""
@@ -190,4 +202,4 @@ class _Step:
             if s.spec.mode == "tanh":
                 s.bufs["da"][to + u] = dh * (1 - h * h)
             else:
-                s.bufs["da"][to + u] = select(h > 0, dh, const(s.spec.dtype, 0))
+                s.bufs["da"][to + u] = select(h > 0, dh, const(s.made_of, 0))

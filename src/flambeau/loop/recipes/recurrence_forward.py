@@ -26,7 +26,8 @@ def turns(spec: Spec, steps: int) -> int:
 
 def scratch(spec: Spec, batch: int) -> dict[str, int]:
     """Elements of its scratch."""
-    return {"work": 2 * batch * spec.out} | ({"inner": batch * spec.size} if spec.proj else {})
+    found = {"work": 2 * batch * spec.out} | ({"inner": batch * spec.size} if spec.proj else {})
+    return {} if spec.short else found  # which would be read by words as well: the node has them as results
 
 
 def kernel(spec: Spec) -> Kernel:
@@ -45,6 +46,9 @@ def kernel(spec: Spec) -> Kernel:
         if lstm:
             with s.blocks(spec.size):
                 s.copy("last_c", "c0", spec.size)
+        for name, (_, units, gates) in spec.factors().items() if s.leasts else ():
+            with s.blocks(units, gates) as block:
+                s.look(name, block)
     with b.else_():
         number = b.let((s.turn - 1) // spec.phases)
         t = b.let(select(s.up.eq(1), number, s.steps - 1 - number), "t")
@@ -67,9 +71,10 @@ class _Step:
             return
         with b.if_((s.turn % 2).eq(1)):
             self.cells()
-        with b.else_(), s.blocks(spec.proj) as block:
-            size, inner = spec.size, s.bufs["inner"]
-            s.product(self.count, inner, lambda i: i * size, size, spec.proj, block, self.projected, w="wr")
+        with b.else_():
+            rows = s.rows("inner", const("i64", 0), self.count, "wr")
+            with s.blocks(spec.proj) as block:
+                s.product(self.count, rows, spec.proj, block, self.projected, w="wr")
 
     def projected(self, i: Value, sums: Sums) -> None:
         """h of the block's units."""
@@ -87,10 +92,10 @@ class _Step:
     def cells(self) -> None:
         """The gates and the states of this part's units."""
         s, spec = self.s, self.s.spec
-        gates, out, work = GATES[spec.mode], spec.out, s.bufs["work"]
+        gates, rows = GATES[spec.mode], s.rows("work", self.before, self.count)
         cell = {"lstm": self.lstm, "gru": self.gru}.get(spec.mode, self.plain)
         with s.blocks(spec.size, gates) as block:
-            s.product(self.count, work, lambda i: self.before + i * out, out, spec.size, block, cell, gates)
+            s.product(self.count, rows, spec.size, block, cell, gates)
 
     def lstm(self, i: Value, sums: Sums) -> None:
         """i, f, g, o."""

@@ -1,8 +1,8 @@
 """Recurrent layers as functions: all steps of one layer in one direction, and the stack of layers.
 
 The part of the gates that comes from the inputs is one product over the whole sequence; what is left for each step is
-one small product and the gates: one op for all steps, in float32 and float64. bfloat16 and float16 are cast for it:
-states are rounded where the layer gives them, not between its steps.
+one small product and the gates: one op for all steps. float16 is cast for it: states are rounded where the layer gives
+them, not between its steps.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _run(
         gates = gates.to(states[0].dtype)
     steps = ops._recurrent_steps if _whole(gates, states) else formulas._recurrent_steps
     given, dtype = (gates, *(*states, None)[:2], w_hh, b_hh, w_hr), gates.dtype
-    if short := dtype in (torch.bfloat16, torch.float16):
+    if short := dtype == torch.float16:
         given = tuple(None if x is None else x.to(torch.float32) for x in given)
     made = steps(*given, sizes, mode, reverse, torch.is_grad_enabled())
     output, *last = (x.to(dtype) for x in made[: 1 + len(states)]) if short else made[: 1 + len(states)]
