@@ -14,7 +14,8 @@ LOW, HIGH = torch.bfloat16, torch.float32
 
 
 def dtype_of(result: Any) -> Any:
-    return (result[0] if isinstance(result, tuple) else result).dtype
+    first = result[0] if isinstance(result, tuple) else result
+    return first.data.dtype if isinstance(first, nn.utils.rnn.PackedSequence) else first.dtype
 
 
 CALLS = {
@@ -40,7 +41,14 @@ CALLS = {
     "prod": (lambda x, im: x.bfloat16().prod(), HIGH),
     "pad": (lambda x, im: F.pad(im.bfloat16(), (1, 1, 1, 1), mode="reflect"), HIGH),
     "inverse": (lambda x, im: torch.linalg.inv((x @ x.t()) + torch.eye(3)), HIGH),
-    "lstm": (lambda x, im: nn.LSTM(4, 3)(x[None]), HIGH),
+    "lstm": (lambda x, im: nn.LSTM(4, 3)(x[None]), LOW),
+    "c of an lstm": (lambda x, im: nn.LSTM(4, 3, 2)(x[None])[1][1], LOW),
+    "lstm with projections": (lambda x, im: nn.LSTM(4, 3, 2, proj_size=2)(x[None]), LOW),
+    "c of an lstm with projections": (lambda x, im: nn.LSTM(4, 3, 2, proj_size=2)(x[None])[1][1], HIGH),
+    "lstm of a packed sequence": (lambda x, im: nn.LSTM(4, 3)(nn.utils.rnn.pack_sequence([x])), HIGH),
+    "rnn": (lambda x, im: nn.RNN(4, 3)(x[None]), LOW),
+    "rnn of a packed sequence": (lambda x, im: nn.RNN(4, 3)(nn.utils.rnn.pack_sequence([x])), LOW),
+    "rnn cell": (lambda x, im: nn.RNNCell(4, 3)(x), LOW),
     "gru": (lambda x, im: nn.GRU(4, 3)(x[None]), HIGH),
     "lstm of a result": (lambda x, im: nn.LSTM(4, 3)(x[None].bfloat16()), LOW),
     "gru of a result": (lambda x, im: nn.GRU(4, 3)(x[None].bfloat16()), LOW),

@@ -42,7 +42,7 @@ FULL = frozenset(
             "trace",
             "polar",
         ),
-        *("_pinv", "_recurrent_steps"),
+        "_pinv",
     )
 )
 STATE = frozenset(

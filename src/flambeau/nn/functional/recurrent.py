@@ -38,14 +38,20 @@ def _run(
     if mode != "gru" and b_hh is not None:  # its n has a factor on what the state gives
         b_ih, b_hh = b_ih + b_hh, None
     gates = ops.linear(x, w_ih, b_ih)
-    if torch.is_autocast_enabled("cpu"):  # steps run in the dtype of the states
-        gates = gates.to(states[0].dtype)
+    given_c = states[-1].dtype
+    if torch.is_autocast_enabled("cpu"):
+        if mode == "gru" or (mode == "lstm" and sizes is not None):  # steps run in the dtype of the states
+            gates = gates.to(states[0].dtype)
+        states = tuple(s.to(gates.dtype) for s in states)
+        w_hh, b_hh, w_hr = (None if w is None else w.to(gates.dtype) for w in (w_hh, b_hh, w_hr))
     steps = ops._recurrent_steps if _whole(gates, states) else formulas._recurrent_steps
     given, dtype = (gates, *(*states, None)[:2], w_hh, b_hh, w_hr), gates.dtype
     if short := dtype == torch.float16:
         given = tuple(None if x is None else x.to(torch.float32) for x in given)
     made = steps(*given, sizes, mode, reverse, torch.is_grad_enabled())
     output, *last = (x.to(dtype) for x in made[: 1 + len(states)]) if short else made[: 1 + len(states)]
+    if w_hr is not None:  # which autocast keeps
+        last[-1] = last[-1].to(given_c)
     return output, tuple(last)
 
 
