@@ -21,6 +21,7 @@ SHAPES = [
     (3, 1, 300, 200),
     (33, 70, 1, 4),
     (16, 1100, 64),  # turned rows in scratch of the kernel
+    (16, 40, 20, 20),  # whose chunks share them
 ]
 
 
@@ -203,3 +204,12 @@ def test_indexed_reads_in_stretches():
     i[3, 4, 5], i[2, 2, 0] = 50, 99  # the latter is not looked at
     with pytest.raises(IndexError):
         (t * torch.tensor(table)[torch.tensor(i)[:, :, 1:21]]).sum().item()
+
+
+def test_chunks_share_the_rows_that_are_turned():
+    """Parts are few and whole: each turns 16 channels at a time once, for all chunks that they belong to."""
+    x = torch.tensor(drawn((16, 40, 20, 20))).to(memory_format=torch.channels_last)
+    assert [k.parts for k in torch.explain(lambda: x.sum()).kernels] == [x.numel() // (16 * 20 * 20 * 8)]
+    both = x.argmax().item(), x.prod().item()
+    assert both == (x.contiguous().argmax().item(), x.contiguous().prod().item())
+    assert x.argmax().item() == int(drawn((16, 40, 20, 20)).argmax())

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SIDES = (16, 8, 4)  # of blocks that are turned
 FAR = 512 << 10  # bytes of turned rows that stay in the second cache
+SMALL = 16 << 10  # bytes of turned rows that are turned anew for each chunk
 SHARE = 8  # what is read is so many times what is turned at once
 STRETCH = 8  # elements that are walked in vectors rather than looked up one by one
 
@@ -68,7 +69,7 @@ def turned(of: NestBuilder, extents: list[int], columns: list[list[int]], within
     far = next((k for k in SIDES if k <= most and k * each <= FAR and k * each * SHARE * 4 <= total), 0)
     rows = max(near, far)
     side = next((k for k in SIDES if k <= min(n, rows)), 0)
-    return (rows, side, int(far > near)) if side and size else ()
+    return (rows, side, int(far >= near and rows * each > SMALL)) if side and size else ()
 
 
 def touched(accesses: Sequence[Access], columns: Sequence[Sequence[int]], extents: Sequence[int]) -> int:

@@ -85,6 +85,16 @@ class Lanes:
         if self.arg:
             self.at.set(const("i64", 2**62))
 
+    def restart(self) -> None:
+        """The neutral element into registers."""
+        with self.b.vfor("l", 0, LANES, LANES, full=True):
+            self.acc.set(self.start)
+            if self.arg:
+                self.at.set(const("i64", 2**62))
+            if self.apart:
+                self.signs.set(const(self.bits, -1 if self.kind == "max" else 0))
+                self.unordered.set(const(self.work, 0))
+
     @staticmethod
     def types(v: tuple[Any, ...]) -> tuple[str, ...]:
         """The types of a chunk's result: of the value, and for argmax of its position."""

@@ -524,12 +524,8 @@ class _Lower:
             self.outer_reduced(o)
 
             def point(r: Value, given: dict[int, Value]) -> None:
-                self.scopes.append(given)
-                self.element(reduces, stores, p)
-                for k in reduces:
-                    position = o * self.extents[inner] + r if nest.reduced > 1 else r
-                    lanes[k].add(self.get(nest.values[k][2]), position, self.only)
-                self.scopes.pop()
+                position = o * self.extents[inner] + r if nest.reduced > 1 else r
+                self.point(p, lanes, stores, position, given)
 
             if nest.turned:
                 Turned(self).body(lo, hi, point)
@@ -546,6 +542,21 @@ class _Lower:
                 del self.coords[a]
         return lanes
 
+    def point(
+        self,
+        p: int,
+        lanes: dict[int, Lanes],
+        stores: list[tuple[int, int]],
+        position: Value,
+        given: dict[int, Value],
+    ) -> None:
+        """Everything of a pass at one point; given: values of it that are there."""
+        self.scopes.append(given)
+        self.element(list(lanes), stores, p)
+        for k in lanes:
+            lanes[k].add(self.get(self.nest.values[k][2]), position, self.only)
+        self.scopes.pop()
+
     def shared_chunks(self, everything: set[int]) -> None:
         """A reduction of everything in one pass: the parts share the chunks, the epilogue folds their results."""
         b, nest = self.b, self.nest
@@ -553,11 +564,11 @@ class _Lower:
         self.scope_values(everything, 1, 0)
         count, bounds = self.chunk_bounds()
         lo, hi = b.partition(count)
-        with b.for_("q", lo, hi) as q:
-            for k, lanes in self.row_chunk(0, reduces, stores, *bounds(q)).items():
-                found = lanes.tree()
-                for buf, value in zip(self.partial[k], found if lanes.arg else (found,)):
-                    b.store(buf, q, value)
+        if nest.turned and nest.turned[-1] and nest.reduced == 1:
+            Turned(self).chunks(lo * CHUNK, op("min", hi * CHUNK, self.extents[0]), CHUNK, reduces, stores)
+        else:
+            with b.for_("q", lo, hi) as q:
+                self.keep_chunk(q, self.row_chunk(0, reduces, stores, *bounds(q)))
         with b.epilogue():
             self.scopes, self.coords, self.base, self.based = [{}], {}, {}, set()
             totals = {r: Total(b, nest.values[r]) for r in reduces}
@@ -569,6 +580,13 @@ class _Lower:
             for k in reduces:
                 self.scopes[-1][k] = totals[k].result()
             self.store_rows()
+
+    def keep_chunk(self, q: Value, lanes: dict[int, Lanes]) -> None:
+        """What chunk q came to, for the epilogue."""
+        for k, mine in lanes.items():
+            found = mine.tree()
+            for buf, value in zip(self.partial[k], found if mine.arg else (found,)):
+                self.b.store(buf, q, value)
 
     def chunk_bounds(self) -> tuple[Value, Callable[[Value], tuple[Value, Value, Value, Value]]]:
         """How many chunks there are, and the bounds of chunk q: outer lo and hi, inner lo and hi."""

@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING
 
 from ..build import Buffer, Value, const, maximum, minimum, op
 from ..ir import SIZE
-from .accumulate import LANES
+from .accumulate import LANES, Lanes
 from .analysis import Nest
 
 if TYPE_CHECKING:
     from .nest import _Lower
 
+AHEAD = 2  # blocks that are asked for before they are turned
 TURNED = 60 << 10  # bytes that turned rows may take
 
 Point = Callable[[Value, dict[int, Value]], None]
+Inside = Callable[[Value], None]
 
 
-def vectors(lower: _Lower, first: Value, end: Value, inside: Callable[[Value], None]) -> None:
+def vectors(lower: _Lower, first: Value, end: Value, inside: Inside) -> None:
     """inside(place) for the places first to end of a row, in vectors that begin at multiples of 16."""
     b = lower.b
     whole = b.let(op("and", first + (LANES - 1), const("i64", -LANES)), "whole")
@@ -109,6 +111,32 @@ class Turned:
 
     def body(self, lo: Value, hi: Value, point: Point) -> None:
         """All elements from lo to hi."""
+        self.blocks(lo, hi, point, lambda begin, end, inside: vectors(self.lower, begin, end, inside))
+
+    def chunks(
+        self, lo: Value, hi: Value, size: int, reduces: list[int], stores: list[tuple[int, int]]
+    ) -> None:
+        """The same for whole chunks of a reduction of everything: all that a turned row belongs to read it."""
+        b, lower = self.b, self.lower
+        lo, hi = b.let(lo, "begin"), b.let(hi, "end")
+        lanes = {r: Lanes(b, lower.nest.values[r], LANES) for r in reduces}
+
+        def run(begin: Value, end: Value, inside: Inside) -> None:
+            with b.for_("q", begin // size, (end + (size - 1)) // size) as q:
+                stop = b.let(minimum((q + 1) * size, hi), "stop")
+                upto = b.let(minimum(stop, end), "upto")
+                vectors(lower, b.let(maximum(q * size, begin), "from"), upto, inside)
+                with b.if_(upto.eq(stop)):
+                    lower.keep_chunk(q, lanes)
+                    for mine in lanes.values():
+                        mine.restart()
+
+        self.blocks(lo, hi, lambda r, given: lower.point(0, lanes, stores, r, given), run, self.rows)
+
+    def blocks(
+        self, lo: Value, hi: Value, point: Point, run: Callable[[Value, Value, Inside], None], line: int = 1
+    ) -> None:
+        """run(begin, end, inside) for what is turned at once; rows begin at multiples of `line`."""
         lower, b, last = self.lower, self.b, self.last
         n, side = lower.extents[last], lower.extents[last - 1]
         self.home = b.let(b.tid * (n * self.rows), "home") if self.far else const("i64", 0)
@@ -120,7 +148,8 @@ class Turned:
             t1 = b.let(minimum(end - start, side), "t1")
             before, based = dict(lower.base), lower.based
             lower.hoist_bases()
-            with b.for_("t", maximum(first - start, 0), t1, self.rows) as t:
+            t0 = maximum(first - start, 0)
+            with b.for_("t", t0 // line * line if line > 1 else t0, t1, self.rows) as t:
                 at = b.let(minimum(t, side - self.rows), "at")
                 self.turn(at)
                 origin = b.let((start + at) * n - self.home, "origin")
@@ -134,7 +163,7 @@ class Turned:
 
                 begin = b.let(maximum((start + t) * n, lo), "begin")
                 stop = b.let(minimum((start + minimum(t + self.rows, t1)) * n, hi), "stop")
-                vectors(lower, begin, stop, inside)
+                run(begin, stop, inside)
             lower.base, lower.based = before, based
 
     def turn(self, at: Value) -> None:
@@ -145,11 +174,21 @@ class Turned:
         with b.for_("z0", 0, n, self.side) as z0:
             first = b.let(minimum(z0, n - self.side), "first")
             for access in self.kept:
+                if self.far:
+                    self.ahead(access, first)
                 with b.vfor("z", first, first + self.side, self.side, full=True) as z:
                     lower.coords[last] = z
                     self.block(access, b.let(lower.address(access), "row"), b.let(z + self.home, "to"))
                     del lower.coords[last]
         del lower.coords[last - 1]
+
+    def ahead(self, access: int, first: Value) -> None:
+        """Ask for the lines of a later block: the processor does not see through so many far apart."""
+        lower, b, last = self.lower, self.b, self.last
+        for k in range(AHEAD * self.side, (AHEAD + 1) * self.side):
+            lower.coords[last] = b.let(minimum(first + k, lower.extents[last] - 1), "z")
+            b.prefetch(lower.bufs[access], lower.address(access))
+        del lower.coords[last]
 
     def block(self, access: int, row: Value, to: Value) -> None:
         """A vector of each of the rows."""
