@@ -17,7 +17,10 @@ FEW_TAPS = 25  # of patches, up to which each is added as a slice
 TILE = 16  # elements of a tile that one element is enlarged to by a copy
 MANY = 40  # readers of one element up to which its gradient is gathered; beyond, it is scattered
 LANES = 16  # elements that a vector holds
-FEW_WITHIN = 4  # taps along the innermost dimension that are looked up in less time than images are turned in
+FEW_WITHIN = (
+    8,
+    2,
+)  # taps along the innermost dimension, or around few channels, that take less than turning images
 LARGE = 1 << 14  # elements from which on turning pays
 DENSE = 12  # taps or readers of antialiased images from which on they are a product with a matrix
 
@@ -225,9 +228,8 @@ def _across(x: Tensor, dim: int, taps: int) -> bool:
     """Whether x is turned for a sum of so many taps: a dimension that is innermost, or has few channels within, would
     be looked up element by element, for each tap again."""
     apart = x.stride(dim)
-    many = taps > (FEW_WITHIN if apart == 1 else FEW_WITHIN // 2)
     rest = [x.shape[e] for e in range(1, x.dim()) if e != dim]
-    return many and apart < LANES <= rest[-1] and x.numel() >= LARGE
+    return taps > FEW_WITHIN[apart > 1] and apart < LANES <= rest[-1] and x.numel() >= LARGE
 
 
 def _cubic(t: Any, a: float) -> list[tuple[int, Any]]:
