@@ -384,3 +384,84 @@ def test_gradients_of_a_weight_lie_as_the_weight_does(shape: tuple[int, ...]) ->
             assert torch.allclose(got[n], want, atol=1e-4)
         for got, want in zip(nested, each(weights[1], x[n])):
             assert torch.allclose(got[1, n], want, atol=1e-4)
+
+
+class _Wave(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x, w):
+        return x * x * w, w * 3
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, g, h):
+        x, w = ctx.saved_tensors
+        return g * 2 * x * w, g * x * x + 3 * h
+
+
+class _OwnRule(_Wave):
+    @staticmethod
+    def vmap(info, in_dims, x, w):
+        assert info.batch_size == 3 and in_dims == (0, None)
+        return _Wave.apply(x, w.expand(3, 4)), (0, 0)
+
+
+@pytest.mark.parametrize("function", [_Wave, _OwnRule])
+def test_functions_of_the_user_have_their_gradients(function):
+    x, w = torch.randn(3, 4, dtype=torch.float64), torch.randn(4, dtype=torch.float64)
+
+    def of(p, q):
+        wave, thrice = function.apply(p, q)
+        return (wave.sin() + thrice).sum()
+
+    def plain(p, q):
+        return ((p * p * q).sin() + q * 3).sum()
+
+    for change in (
+        lambda f: torch.func.vmap(f, in_dims=(0, None))(x, w),
+        lambda f: torch.func.vmap(torch.func.grad(f), in_dims=(0, None))(x, w),
+        lambda f: torch.func.grad(lambda q: torch.func.vmap(f, in_dims=(0, None))(x, q).sum())(w),
+        lambda f: torch.func.jacrev(lambda p: torch.func.vmap(f, in_dims=(0, None))(p, w))(x),
+        lambda f: torch.func.vmap(torch.func.hessian(f), in_dims=(0, None))(x, w),
+        lambda f: torch.func.jvp(lambda p: torch.func.vmap(f, in_dims=(0, None))(p, w), (x,), (x,))[1],
+    ):
+        assert torch.allclose(change(of), change(plain), rtol=1e-9)
+
+
+def test_functions_of_the_user_in_a_batch_of_batches():
+    x, w = torch.randn(3, 4, dtype=torch.float64), torch.randn(2, 4, dtype=torch.float64)
+
+    def twice(f):
+        return torch.func.vmap(torch.func.vmap(f, in_dims=(0, None)), in_dims=(None, 0))(x, w)
+
+    got = twice(torch.func.grad(lambda p, q: _Wave.apply(p, q)[0].sin().sum()))
+    assert torch.allclose(got, twice(torch.func.grad(lambda p, q: (p * p * q).sin().sum())), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda s, v, at: s.index_add_(0, at, v),
+        lambda s, v, at: s.index_copy_(0, at + torch.tensor([0, 1]), v),
+        lambda s, v, at: s.index_put_((at,), v, accumulate=True),
+        lambda s, v, at: s.index_fill_(0, at, 2.0),
+        lambda s, v, at: s.scatter_add_(0, at, v),
+        lambda s, v, at: s.scatter_(0, at + torch.tensor([0, 1]), v),
+        lambda s, v, at: s.__setitem__(at + torch.tensor([0, 1]), v),
+        lambda s, v, at: s.masked_fill_(s > 0, 0.5),
+    ],
+)
+def test_gradients_of_what_is_written_at_places_of_samples(write):
+    at, xs = torch.tensor([1, 1]), torch.randn(3, 5, dtype=torch.float64)
+
+    def f(x):
+        s = x.sin()
+        write(s, (x * x)[:2], at)
+        return (s * s).sum()
+
+    got = torch.func.vmap(torch.func.grad(f))(xs)
+    assert torch.allclose(got, torch.stack([torch.func.grad(f)(x) for x in xs]))

@@ -21,6 +21,11 @@ RELEASED_TEXT = (
 )
 
 
+BATCHED: dict[
+    type, Callable[..., Any]
+] = {}  # how a function is applied to arguments of some class: see func/functions.py
+
+
 class FunctionCtx(Node):
     """The node of a custom function; it is the `ctx` that forward and backward receive."""
 
@@ -174,9 +179,17 @@ class Function(metaclass=_FunctionMeta):
 
     vjp = backward
 
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
+        """(results, out_dims) for a whole batch, whose place in the arguments in_dims says; for `torch.vmap`."""
+        raise NotImplementedError("vmap is not implemented.")
+
     @classmethod
     def apply(cls, *args: Any, **options: Any) -> Any:
         """Run forward; the results belong to a node whose gradient is backward."""
+        for a in args:
+            if type(a) in BATCHED:
+                return BATCHED[type(a)](cls, args, options)
         S = LOCAL.s
         ctx = cls._backward_cls()
         needs = tuple([isinstance(a, Tensor) and bool(a.requires_grad) for a in args])  # type: ignore[attr-defined]

@@ -7,18 +7,22 @@ they are made of ops. The graph of gradients is that of the values: no gradient 
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from ..ops.entry import FUNCTIONS
 from ..stream.value import LOCAL, Tensor, intern_meta
 
+_NUMBERS = itertools.count(1)
+
 
 class Level:
-    """One vmap under way: its number (1 is the outermost), the size of its batch, and what random functions do."""
+    """One vmap under way: its number (inner ones were made later: they have greater ones), the size of its batch, and
+    what random functions do."""
 
     def __init__(self, size: int, randomness: str):
         self.size, self.randomness = size, randomness
-        self.number = len(levels()) + 1
+        self.number, self.depth = next(_NUMBERS), len(levels()) + 1
 
     def __enter__(self) -> Level:
         LOCAL.s.vmaps = [*levels(), self]  # type: ignore[attr-defined]
@@ -107,7 +111,7 @@ class Batched(Tensor):
         raise refused("converting a Tensor to an array")
 
     def __repr__(self, **options: Any) -> str:
-        return f"BatchedTensor(lvl={self.level.number}, bdim=0, value=\n    {self.value!r}\n)"
+        return f"BatchedTensor(lvl={self.level.depth}, bdim=0, value=\n    {self.value!r}\n)"
 
     def contiguous(self, memory_format: Any = None) -> Any:
         """The samples in row-major order."""

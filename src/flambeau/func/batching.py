@@ -7,6 +7,7 @@ from typing import Any
 
 from ..ops.entry import FUNCTIONS
 from ..stream.value import Tensor
+from . import functions as functions
 from . import rules_nn as rules_nn
 from .batched import Level, batch_of, is_batched, wrap
 from .trees import leaves, rebuild

@@ -24,7 +24,7 @@ SIZE |= {"i64": 8, "u64": 8, "f64": 8}
 # Scalar operations, by arity. Floats follow IEEE 754; integers wrap; the bits of a NaN are not defined.
 #   div: floats only. idiv, irem: integers, truncating as in C (x/0 = 0, x%0 = x; callers check where it must raise).
 #   min, max: a NaN operand wins, and -0 < +0: min(-0, +0) = -0, max(-0, +0) = +0 (llvm.minimum, llvm.maximum).
-#   shl, shr: an amount below 0, or not below the width of the type, shifts all bits out; shr is arithmetic for signed types.
+#   shl, shr: an amount below 0, or not below the width of the type, shifts all bits out. shr keeps signs.
 #   cast float -> int: saturates to i64 (NaN -> 0), then wraps to the narrower type (also u64 is the wrapped i64);
 #   to b1: x != 0 (NaN: true). f16 and bf16 compute in f32 and round each result; their casts from and to anything but
 #   f32 go through f32.

@@ -92,9 +92,7 @@ def scatter_into(
         return
     at = tuple(d for d, (i, _) in enumerate(pairs) if i is not None)
     number = isinstance(source.buf.src, int) and not source.level
-    if (
-        number or isinstance(source.buf.parts, tuple) and not source.ndim
-    ):  # a number that is an argument has no memory
+    if number or (isinstance(source.buf.parts, tuple) and not source.ndim):  # an argument has no memory
         held = empty((), dest.dtype)
         store(held, cast(source, dest.dtype))
         source = held

@@ -115,9 +115,10 @@ def dispatch(S: Any, entry: Any, values: tuple[Any, ...], out: Any, inplace: boo
         return NOT_HANDLED
     func = entry.wrapper_inplace if inplace and hasattr(entry, "wrapper_inplace") else entry.wrapper
     if inplace and func is entry.wrapper:
-        from .registry import METHODS
+        from .registry import FUNCTIONS, METHODS
 
-        func = METHODS.get(entry.name + "_", func)
+        name = entry.name + "_"
+        func = METHODS.get(name) or FUNCTIONS.get(name, func)
     n = len(entry.positional)
     args = list(values[:n])
     while (

@@ -47,7 +47,8 @@ def both_forms(name: str, body: Any, grads: dict[str, Any], node: str = "", chec
         method=False,
         function=False,
     )(body)
-    made = FUNCTIONS[f"_{name}_direct_"]
+    made: Any = FUNCTIONS[f"_{name}_direct_"]
+    made.entry.wrapper_inplace = made  # what modes and classes are offered
     from .entry import publish
 
     publish(name + "_", made, {})
