@@ -142,3 +142,19 @@ def forward_mode_misuse(torch):
         except RuntimeError:
             found.append("nested")
     return found
+
+
+def test_transforms_are_differentiated_by_what_their_function_closes_over():
+    import flambeau as torch
+
+    x, w = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])
+    ways = {
+        "jacrev": lambda f: torch.func.jacrev(f)(x).sum(),
+        "jacfwd": lambda f: torch.func.jacfwd(f)(x).sum(),
+        "jvp": lambda f: torch.func.jvp(f, (x,), (torch.ones(2),))[1].sum(),
+        "vjp": lambda f: torch.func.vjp(f, x)[1](torch.ones(2))[0].sum(),
+    }
+    for name, way in ways.items():
+        made = torch.func.grad(lambda w, way=way: way(lambda z: z.sin() * w))(w)
+        assert torch.allclose(made, x.cos()), name
+    assert not torch.func.jacrev(lambda z: z.sin())(x).requires_grad

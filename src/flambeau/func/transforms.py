@@ -75,10 +75,10 @@ def grad_and_value(func: Callable[..., Any], argnums: Any = 0, has_aux: bool = F
     return transformed
 
 
-def _captured(value: Any, xs: list[Any]) -> bool:
-    """Whether the graph of value reaches a leaf that is not one of xs: something that the function closed over."""
+def _captured(out: Any, xs: list[Any]) -> bool:
+    """Whether the graph of what func gave reaches a leaf that is not one of xs: what the function closed over."""
     own = {id(base(t)) for t in xs}
-    todo, seen = [value.grad_fn] if value.grad_fn is not None else [], set()
+    todo, seen = [t.grad_fn for t in tensors(out) if t.grad_fn is not None], set()
     while todo:
         node = todo.pop()
         if id(node) in seen:
@@ -110,6 +110,7 @@ def vjp(func: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
         aux = None
         if has_aux:
             out, aux = out
+    outer = outer or _captured(out, tensors(xs))
 
     def product(*cotangents: Any, retain_graph: bool = True, create_graph: bool = True) -> Any:
         given = cotangents[0] if len(cotangents) == 1 else cotangents
@@ -135,6 +136,7 @@ def jvp(
         if has_aux:
             out, aux = out
         outs = tensors(out)
+        outer = outer or _captured(out, tensors(xs))
         seeds = [inside(FUNCTIONS["zeros_like"](o)) for o in outs]
         first = _gradients(outs, tensors(xs), seeds)
         made = _gradients(first, seeds, tensors(tangents))
@@ -184,6 +186,7 @@ def jacrev(
             aux = None
             if has_aux:
                 out, aux = out
+            outer = outer or _captured(out, xs)
 
             def by_inputs(o: Any) -> Any:
                 made = iter([g.reshape(*o.shape, *x.shape) for g, x in zip(_rows(o, xs, chunk_size), xs)])
