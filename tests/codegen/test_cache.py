@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import codegen_native as native
@@ -318,6 +319,7 @@ print(y.item(), x.grad.sum().item())
 builtins.install()  # they are made in the background, which a process that ends does not wait for
 stats = engine.stats()
 print(int(stats["compiled"]), int(stats["from_disk"]), stats["emit_ms"], "llvmlite.binding" in sys.modules)
+print("flambeau.ops.builtins.walking" in sys.modules)  # which writes some of their text
 """
 
 
@@ -331,16 +333,59 @@ def test_a_second_process_makes_no_kernel_and_opens_no_llvm(tmp_path: Path) -> N
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
 
-    (values, first), (again, second) = run(), run()
-    assert values == again and int(first.split()[0]) > 5 and first.split()[3] == "True"
+    (values, first, wrote), (again, second, wrote_again) = run(), run()
+    assert values == again and int(first.split()[0]) > 5 and first.split()[3] == wrote == "True"
     words = second.split()
     if image.STATE["usable"]:
         assert words[0] == "0" and int(words[1]) > 5 and float(words[2]) == 0 and words[3] == "False"
+        assert wrote_again == "False"
     for path in (
         tmp_path / "objects"
     ).iterdir():  # references, images, facts about the processor: all damaged
         path.write_bytes(path.read_bytes()[:-1])
-    assert run()[0] == values
+    damaged = run()
+    assert damaged[0] == values and damaged[2] == "True"
+
+
+TEXT = """
+define i64 @twice(i64 %x) nounwind {
+  %y = add i64 %x, %x
+  ret i64 %y
+}
+"""
+
+
+def test_what_a_text_was_made_of_is_found_with_its_functions(kept: cache.Cache) -> None:
+    parts = ("loop/ir.py",)
+    assert engine.recall_ir("facts", parts, ["twice"]) is None
+    engine.remember_ir("facts", parts, TEXT, ["twice"], ["", "two words"])
+    assert engine.recall_ir("facts", parts, ["twice"]) is None  # nobody has compiled it
+    made = engine.compile_ir(TEXT, ["twice"])
+    assert engine.recall_ir("facts", parts, ["twice"]) == (["", "two words"], made)
+    assert engine.recall_ir("others", parts, ["twice"]) is None
+    assert engine.recall_ir("facts", ("loop/text.py",), ["twice"]) is None
+    assert engine.recall_ir("facts", parts, ["thrice"]) is None  # it has no such function
+
+
+@pytest.mark.parametrize("content", [b"", b"machine code", b"see ", b"see \xff\n", b"see " + b"0" * 64])
+def test_what_is_no_note_is_refused(kept: cache.Cache, content: bytes) -> None:
+    engine.compile_ir(TEXT, ["twice"])
+    kept.put(engine._facts_key("facts", ()), content)
+    assert engine.recall_ir("facts", (), ["twice"]) is None
+    engine.remember_ir("facts", (), TEXT, ["twice"], [])
+    assert engine.recall_ir("facts", (), ["twice"]) is not None
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Iterator[cache.Cache]:
+    before = config.cache_dir
+    config.set("cache_dir", str(tmp_path / "objects"))
+    try:
+        found = cache.current()
+        assert found is not None
+        yield found
+    finally:
+        config.set("cache_dir", before)
 
 
 def test_what_a_launch_became_is_found_by_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

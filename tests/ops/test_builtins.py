@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import gc
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import flambeau as torch
 from flambeau.autograd import engine
+from flambeau.codegen import engine as engines
+from flambeau.codegen import keys
 from flambeau.device import cpython
 from flambeau.ops import builtins, kin, record
 from flambeau.ops.builtins import recording, retiring
@@ -617,3 +622,29 @@ def test_temporaries_and_results_of_one_size_have_memory_of_their_own(
         assert all(torch.allclose(a.double(), b, rtol=1e-5) for a, b in zip(got, want))
         got.clear()
         got += step()
+
+
+def test_the_text_follows_from_files_whose_content_is_part_of_its_key() -> None:
+    sources = {*builtins.SOURCES, *keys.OF_KERNELS}
+    for path in set(Path(builtins.__file__).parent.glob("*.py")) - {Path(builtins.__file__)}:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.ImportFrom) or not node.level:
+                continue
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), builtins.__name__)
+            for found in [base] if node.module else [f"{base}.{alias.name}" for alias in node.names]:
+                folders = found.split(".")[1:]
+                some = {"/".join(folders[:n]) for n in range(1, len(folders) + 1)}
+                assert ({"/".join(folders) + ".py"} | some) & sources, (path.name, found)
+
+
+def test_names_of_objects_that_there_are_not_have_the_text_written_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = builtins.written()[1]
+    for words, whole in (([*made[:-1], "no such object"], False), (made, True)):
+        monkeypatch.setattr(engines, "recall_ir", lambda *_, words=words: (words, compiled()))
+        assert builtins.recalled() is whole
+
+
+def compiled() -> list[int]:
+    return engines.compile_ir(builtins.module().text(), builtins.NAMES)

@@ -201,6 +201,37 @@ def compile_ir(text: str, names: Sequence[str], keep: bool = True) -> list[int]:
         return [_address(symbol) for symbol in renamed.values()]
 
 
+def recall_ir(facts: str, parts: tuple[str, ...], names: Sequence[str]) -> tuple[list[str], list[int]] | None:
+    """What `remember_ir` has noted under these facts, now or in an earlier process: the words, and the addresses of the
+    functions of the text, which need not be written again; None if the disk cache has not all of it."""
+    with _lock:
+        store = cache.current()
+        content = None if store is None else store.get(_facts_key(facts, parts))
+        if content is None or not content.startswith(_REFERENCE):
+            return None
+        key, *words = content[len(_REFERENCE) :].decode(errors="replace").split("\n")
+        try:
+            if key not in _loaded and not _from_disk(key):
+                return None
+            return words, [_address(symbol) for symbol in _renamed(key, names).values()]
+        except RuntimeError:  # it is there, but is not what it was
+            return None
+
+
+def remember_ir(
+    facts: str, parts: tuple[str, ...], text: str, names: Sequence[str], words: Sequence[str]
+) -> None:
+    """Note which text of LLVM IR followed from facts and source files, and words (of one line) that belong to it."""
+    store = cache.current()
+    if store is not None:
+        content = "\n".join((_text_key(text, names)[0], *words))
+        store.put(_facts_key(facts, parts), _REFERENCE + content.encode())
+
+
+def _facts_key(facts: str, parts: tuple[str, ...]) -> str:
+    return keys.digest("facts", facts, target.host(), (*keys.OF_KERNELS, *parts))
+
+
 def _text_made(key: str, order: Order) -> bytes:
     job = _ahead.pop(key, None)
     if job is None:
@@ -265,7 +296,11 @@ def _others(wanted: int, later: bool = False) -> bool:
 def _text_key(text: str, names: Sequence[str]) -> tuple[str, dict[str, str]]:
     """The key of a text of LLVM IR, and the symbols of its functions in the process."""
     key = keys.digest("llvm", text, target.host())
-    return key, {name: f"{name}.{key[:16]}" for name in names}
+    return key, _renamed(key, names)
+
+
+def _renamed(key: str, names: Sequence[str]) -> dict[str, str]:
+    return {name: f"{name}.{key[:16]}" for name in names}
 
 
 def _text_order(text: str, renamed: dict[str, str]) -> Order:

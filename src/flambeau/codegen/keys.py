@@ -31,14 +31,19 @@ OF_LAUNCHES = ("codegen", "loop", "stream")
 @functools.cache
 def version(parts: tuple[str, ...]) -> str:
     """A digest of source files; of chance where there are none: nothing on disk may be taken for this version's."""
+    return hashlib.sha256("".join(map(_read, parts)).encode()).hexdigest()
+
+
+@functools.cache
+def _read(part: str) -> str:
+    """The digest of one file or folder, which is read once."""
     digest = hashlib.sha256()
-    for part in parts:
-        path = _PACKAGE / part
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            try:
-                digest.update(file.read_bytes())
-            except OSError:
-                digest.update(os.urandom(32))
+    path = _PACKAGE / part
+    for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+        try:
+            digest.update(file.read_bytes())
+        except OSError:
+            digest.update(os.urandom(32))
     return digest.hexdigest()
 
 

@@ -6,6 +6,8 @@ and they take every case that is not the usual one."""
 from __future__ import annotations
 
 import ctypes
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 from ... import dtypes
@@ -67,6 +69,8 @@ BUILTINS = (
 READ = ("item", "tolist", "__float__", "__int__", "__bool__", "__index__")
 READERS: dict[str, Any] = {}
 NAMES = ("flambeau_objects", *[f"flambeau_{name.strip('_')}" for name in (*BUILTINS, *READ)])
+# The files that decide the text of the functions, beside those that compile it.
+SOURCES = ("device", "ops/builtins", "ops/kin.py", "ops/record.py", "stream")
 COMMIT, RECORD_GRAD = record.commit, record.record_grad  # the definitions in Python
 FREE: Any = Block.__del__
 ADDRESSES: dict[str, int] = {}
@@ -203,6 +207,38 @@ def module() -> Any:
     return m
 
 
+def facts() -> str:
+    """What the text of the functions follows from, beside `SOURCES`: the interpreter, and where classes keep slots."""
+    from . import recording
+
+    return repr(
+        (sys.version, [(cls.__name__, vars(recording.Offsets(cls))) for cls in recording.SLOTS], NAMES)
+    )
+
+
+def recalled() -> bool:
+    """Take over what an earlier process has made; whether there was anything."""
+    from ...codegen.engine import recall_ir
+
+    found = recall_ir(facts(), SOURCES, NAMES)
+    try:
+        if found is not None:
+            adopt(*found)
+    except KeyError:  # no such object
+        return False
+    return found is not None
+
+
+def written() -> tuple[str, list[str]]:
+    """The text of all functions and the names of the objects in it, which later processes will recall."""
+    from ...codegen.engine import remember_ir
+
+    m = module()
+    text, words = m.text(), list(m.objects)
+    remember_ir(facts(), SOURCES, text, NAMES, words)
+    return text, words
+
+
 def begin() -> None:
     """Put the builtins in their places as soon as there are any: another process may have to compile them first."""
     from ...codegen.engine import compile_ir_later
@@ -212,7 +248,7 @@ def begin() -> None:
     def then(addresses: list[int] | None) -> None:
         try:
             if addresses is not None:
-                adopt(m, addresses)
+                adopt(words, addresses)
                 AT_FLUSH.append(install)
             else:
                 AT_FIRST_KERNEL.append(begin)  # what went wrong may go well when something is compiled again
@@ -222,9 +258,11 @@ def begin() -> None:
     try:
         if MADE:
             install()
+        elif cpython.supported() and recalled():
+            AT_FLUSH.append(install)
         elif cpython.supported():
-            m = module()
-            compile_ir_later(m.text(), NAMES, then, available_cores())
+            text, words = written()
+            compile_ir_later(text, NAMES, then, available_cores())
     except ODD:
         pass
 
@@ -239,13 +277,14 @@ def make() -> bool:
 
     if not cpython.supported():
         return False
-    m = module()
-    adopt(m, compile_ir(m.text(), NAMES))
+    if not recalled():
+        text, words = written()
+        adopt(words, compile_ir(text, NAMES))
     return True
 
 
-def adopt(m: Any, addresses: list[int]) -> None:
-    """Take over the functions of a module."""
+def adopt(words: Sequence[str], addresses: list[int]) -> None:
+    """Take over the functions of a module; words: the names of the objects in its table."""
     from ...device import cpython
 
     table, *functions = addresses
@@ -253,7 +292,7 @@ def adopt(m: Any, addresses: list[int]) -> None:
         READERS.setdefault(name, Tensor.__dict__[name])  # another thread may have been here before
     address = ctypes.PYFUNCTYPE(ctypes.c_void_p)(table)()
     known = objects()
-    cpython.set_objects(address, [known[name] for name in m.objects])
+    cpython.set_objects(address, [known[name] for name in words])
     for name, function in zip((*BUILTINS, *READ), functions):
         ADDRESSES[name] = function
     MADE.update({name: cpython.builtin(name, ADDRESSES[name], cpython.FAST) for name in BUILTINS[3:-3]})
