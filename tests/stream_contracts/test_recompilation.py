@@ -144,6 +144,18 @@ def test_a_last_batch_of_another_size(monkeypatch: pytest.MonkeyPatch) -> None:
         assert counted(epochs * 3, epochs * 3, step) == 0
 
 
+def test_statistics_over_images_of_ever_new_sizes() -> None:
+    """n / (n - 1) of a running variance is not a number of the kernel."""
+    norms = torch.nn.BatchNorm2d(4), torch.nn.InstanceNorm2d(4, track_running_stats=True)
+
+    def step(n: int) -> None:
+        for norm in norms:
+            norm(torch.ones(2, 4, n, n + 3)).sum().item()
+            norm.running_var.sum().item()  # type: ignore[union-attr]
+
+    assert counted(list(range(10, 40)), list(range(40, 70)), step) <= 2
+
+
 def test_trees_that_never_repeat() -> None:
     torch.manual_seed(0)
     embedding, combine, out = torch.nn.Embedding(20, 8), torch.nn.Linear(16, 8), torch.nn.Linear(8, 2)

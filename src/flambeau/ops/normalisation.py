@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dtypes import finfo
+from ..dtypes import finfo, float64
 from ..errors import fail
 from ..shapes import numel
 from ..stream.graph import Val, cast, const, contiguous, map_, reduce_, store
@@ -417,9 +417,14 @@ def native_batch_norm(
     rstd = inverse_root(var, eps)
     if numel(x.shape):
         _move(running_mean, mean.reshape([c]), momentum)
-        n = numel(x.shape) // c
-        _move(running_var, map_("mul", var.reshape([c]), const(n / max(n - 1, 1), x.dtype)), momentum)
+        _move(running_var, _unbiased(var.reshape([c]), numel(x.shape) // c), momentum)
     return in_order(affine(map_("mul", d, rstd), w, b), last), mean.reshape([c]), rstd.reshape([c])
+
+
+def _unbiased(var: Val, n: int) -> Val:
+    """The mean of n squares as a variance, by n / (n - 1). The kernel divides: it serves whatever n is."""
+    ratio = map_("div", const(n, float64), const(max(n - 1, 1), float64))
+    return map_("mul", var, cast(ratio, var.dtype))
 
 
 def _move(kept: Val | None, now: Val, momentum: Any) -> None:
@@ -493,7 +498,7 @@ def _instance_statistics(running_mean: OT, running_var: OT, input: T, momentum: 
     width = x.shape[2]
     mean = averaged(x, (2,))
     d = map_("sub", x, mean)
-    var = map_("mul", averaged(map_("mul", d, d), (2,)), const(width / max(width - 1, 1), x.dtype))
+    var = _unbiased(averaged(map_("mul", d, d), (2,)), width)
     _move(running_mean, averaged(mean, (0,)).reshape([c]), momentum)
     _move(running_var, averaged(var, (0,)).reshape([c]), momentum)
     return reduce_("add", mean, (0, 1, 2))
