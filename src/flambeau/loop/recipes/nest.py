@@ -78,6 +78,9 @@ def chunk_count(extents: Sequence[int]) -> int:
     return -(-total // step) * -(-inner // CHUNK)
 
 
+Pairs = list[tuple[int, int]]
+
+
 class _Lower:
     def __init__(self, nest: Nest, b: Builder, code: int = 0):
         self.nest, self.b, self.code = nest, b, code  # code: added to those of checks
@@ -415,7 +418,7 @@ class _Lower:
         for a in range(last, last + self.nest.within + 1):
             self.coords.pop(a, None)
 
-    def work(self, p: int) -> tuple[list[int], list[tuple[int, int]]]:
+    def work(self, p: int) -> tuple[list[int], Pairs]:
         """The reductions and the stores of elements that belong to pass p."""
         nest, facts = self.nest, self.facts
         reduces = [i for i, v in enumerate(nest.values) if v[0] == "reduce" and facts.pass_[v[2]] == p]
@@ -428,7 +431,7 @@ class _Lower:
                     stores.append((v, access))
         return reduces, stores
 
-    def stash_of(self, p: int) -> tuple[dict[int, int], list[tuple[int, int]]]:
+    def stash_of(self, p: int) -> tuple[dict[int, int], Pairs]:
         """Kept values to load in this pass (value -> access) and to store (value, access)."""
         nest, facts = self.nest, self.facts
         loads, stores = {}, []
@@ -447,7 +450,7 @@ class _Lower:
             if v[0] == "take" and facts.depth[i] == 2 and facts.pass_[i] == p
         ]
 
-    def element(self, reduces: list[int], stores: list[tuple[int, int]], p: int) -> None:
+    def element(self, reduces: list[int], stores: Pairs, p: int) -> None:
         """The body of a pass at one point, but for the accumulation."""
         b = self.b
         loads, keeps = self.stash_of(p)
@@ -510,7 +513,7 @@ class _Lower:
         self,
         p: int,
         reduces: list[int],
-        stores: list[tuple[int, int]],
+        stores: Pairs,
         olo: Value,
         ohi: Value,
         lo: Value,
@@ -543,18 +546,13 @@ class _Lower:
         return lanes
 
     def point(
-        self,
-        p: int,
-        lanes: dict[int, Lanes],
-        stores: list[tuple[int, int]],
-        position: Value,
-        given: dict[int, Value],
+        self, p: int, lanes: dict[int, Lanes], stores: Pairs, at: Value, given: dict[int, Value]
     ) -> None:
         """Everything of a pass at one point; given: values of it that are there."""
         self.scopes.append(given)
         self.element(list(lanes), stores, p)
         for k in lanes:
-            lanes[k].add(self.get(self.nest.values[k][2]), position, self.only)
+            lanes[k].add(self.get(self.nest.values[k][2]), at, self.only)
         self.scopes.pop()
 
     def shared_chunks(self, everything: set[int]) -> None:
