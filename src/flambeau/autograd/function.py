@@ -21,15 +21,15 @@ RELEASED_TEXT = (
 )
 
 
-BATCHED: dict[
-    type, Callable[..., Any]
-] = {}  # how a function is applied to arguments of some class: see func/functions.py
+# How a function is applied to arguments of some class: see func/functions.py.
+BATCHED: dict[type, Callable[..., Any]] = {}
 
 
 class FunctionCtx(Node):
     """The node of a custom function; it is the `ctx` that forward and backward receive."""
 
     function: Any = None
+    of: tuple[Any, ...] = ()  # metadata of the arguments
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,7 +126,25 @@ class FunctionCtx(Node):
                 f"function {self.name()} returned an incorrect number of gradients (expected "
                 f"{len(edges)}, got {len(made)})"
             )
-        return tuple([None if e is None else g for e, g in zip(edges, made)])
+        found = zip(edges, made, self.of)
+        return tuple([None if e is None else self.fitting(i, g, m) for i, (e, g, m) in enumerate(found)])
+
+    def fitting(self, i: int, grad: Any, wanted: Any) -> Any:
+        """What backward gave for argument i, summed over what was broadcast and in its dtype."""
+        if grad is None:
+            return None
+        if not isinstance(grad, Tensor):
+            raise TypeError(f"{self.name()}: expected Variable or None (got {type(grad).__name__})")
+        shape, got = wanted.shape, grad._meta.shape
+        if got != shape:
+            more = len(got) - len(shape)
+            if more < 0 or any(n not in (1, m) for n, m in zip(shape, got[more:])):
+                raise RuntimeError(
+                    f"Function {self.name()} returned an invalid gradient at index {i} - got {list(got)} but "
+                    f"expected shape compatible with {list(shape)}"
+                )
+            grad = FUNCTIONS["sum_to_size"](grad, *shape)
+        return grad if grad._meta.dtype is wanted.dtype else grad.to(wanted.dtype)  # type: ignore[attr-defined]
 
 
 def _with_node(t: Tensor, node: Node, nr: int) -> Tensor:
@@ -204,6 +222,7 @@ class Function(metaclass=_FunctionMeta):
         outputs = list(result) if isinstance(result, (tuple, list)) else [result]
         if S.grad and any(needs):
             ctx.edges = tuple(edges)
+            ctx.of = tuple([a._meta if n else None for a, n in zip(args, needs)])
             cls._attach(ctx, args, outputs)
             if CHECK[0] is not None:
                 CHECK[0].note(ctx)

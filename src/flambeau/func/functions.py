@@ -60,6 +60,18 @@ class Samples:
         self.ctx.mark_non_differentiable(*self._values(tensors))
 
     @property
+    def needs_input_grad(self) -> tuple[bool, ...]:
+        """Of the arguments of each sample; those of `_whole` begin with three of its own."""
+        return tuple(self.ctx.needs_input_grad[3:])
+
+    @property
+    def shapes(self) -> list[Any]:
+        """Of the arguments of each sample, None where no gradient is wanted."""
+        ctx = self.ctx
+        whole = ctx.shapes if isinstance(ctx, Samples) else [m if m is None else m.shape for m in ctx.of]
+        return [s if s is None else tuple(s[w:]) for s, w in zip(whole[3:], self.which)]
+
+    @property
     def saved_tensors(self) -> tuple[Any, ...]:
         """What was saved, as samples."""
         whole = self.ctx.saved_tensors
@@ -86,7 +98,7 @@ def _whole(cls: Any) -> Any:
         mine = ctx.inner
         level, mine.ctx = mine.level, ctx
         given = [None if g is None else wrap_within(g, level) for g in grads]
-        before = levels()
+        before, shapes = levels(), mine.shapes
         if level not in before:
             LOCAL.s.vmaps = [*before, level]  # type: ignore[attr-defined]
         try:
@@ -94,8 +106,17 @@ def _whole(cls: Any) -> Any:
         finally:
             LOCAL.s.vmaps, mine.ctx = before, None  # type: ignore[attr-defined]
         made = made if isinstance(made, tuple) else (made,)
-        whole = [None if g is None else batch_of(g, level) for g in made]
-        return (None, None, None, *[g if g is None or w else g.sum(0) for g, w in zip(whole, mine.which)])
+        whole = [gradient(level, *given) for given in zip(made, mine.which, shapes)]
+        return (None, None, None, *whole)
+
+    def gradient(level: Level, grad: Any, is_sample: bool, shape: Any) -> Any:
+        """What backward gave for a sample, for the batch, summed over what was broadcast."""
+        if grad is None or shape is None:
+            return None
+        whole = batch_of(
+            grad if tuple(grad.shape) == shape else FUNCTIONS["sum_to_size"](grad, *shape), level
+        )
+        return whole if is_sample else whole.sum(0)
 
     body = {
         "forward": staticmethod(forward),
