@@ -465,3 +465,38 @@ def test_gradients_of_what_is_written_at_places_of_samples(write):
 
     got = torch.func.vmap(torch.func.grad(f))(xs)
     assert torch.allclose(got, torch.stack([torch.func.grad(f)(x) for x in xs]))
+
+
+def _shifted(x):
+    t = torch.zeros_like(x)
+    t[1:] = x[:-1] * 2
+    return t
+
+
+def _longer(x):
+    t = x.new_zeros(6)
+    t[:5], t[5] = x, x.sum()
+    return t
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        _shifted,
+        _longer,
+        lambda x: torch.empty_like(x).copy_(x).add_(torch.ones_like(x)),
+        lambda x: torch.full_like(x, 3.0, dtype=torch.float32).mul_(x),
+        lambda x: x.new_full((2,), 3.0).add_(x[:2]),
+    ],
+)
+def test_what_is_made_like_a_sample_is_written_for_each(fn):
+    xs = torch.randn(6, 5, dtype=torch.float64)
+
+    def loss(x):
+        return (fn(x) ** 2).sum()
+
+    for change in (lambda f: f, lambda f: torch.func.grad(loss), lambda f: torch.func.hessian(loss)):
+        want = torch.stack([change(fn)(x) for x in xs])
+        assert torch.allclose(torch.func.vmap(change(fn))(xs), want)
+        nested = torch.func.vmap(torch.func.vmap(change(fn)))(xs.view(2, 3, 5))
+        assert torch.allclose(nested.flatten(0, 1), want)

@@ -78,6 +78,15 @@ class Batched(Tensor):
 
         return rules.apply(func, args, kwargs or {})
 
+    def in_samples(self, made: Any) -> Any:
+        """A new tensor, made in the shape of a sample, for each sample apart: each writes into its own."""
+        if is_batched(made, self.level):
+            return made
+        whole = FUNCTIONS["expand"](made.detach(), (self.level.size, *made.shape)).contiguous()
+        if isinstance(self.value, Batched):
+            whole = self.value.in_samples(whole)
+        return wrap(whole.requires_grad_(made.requires_grad), self.level)
+
     def detach(self) -> Any:
         """The same samples outside the graph."""
         return wrap(self.value.detach(), self.level)

@@ -56,6 +56,8 @@ def factory(
             with placed(META):
                 return fn(*args, **options)
         result = fn(*args, **options)
+        if like and type(args[0]) not in PLAIN and hasattr(args[0], "in_samples"):
+            return args[0].in_samples(result)
         if short is not None and not (options or S.depth or S.place):
             keep(args[0]) if like else keep_size(result)
         return result
