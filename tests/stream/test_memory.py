@@ -573,7 +573,7 @@ def test_planning_lets_go_of_what_found_equal_nodes(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(program.pieces, "together", watched)
     x = torch.ones(3, 11)
-    for _ in range(20):
-        x = torch.tanh(x * 0.5)
+    for n in range(20):  # no other test has this sequence, whose plan would serve here
+        x = torch.tanh(x * 0.5) if n % 3 else torch.asinh(x).cos()
     x.sum().item()
-    assert max(left)[0] >= 2 and not any(keys for _, keys in left), left
+    assert left and max(left)[0] >= 2 and not any(keys for _, keys in left), left
