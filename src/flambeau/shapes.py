@@ -46,6 +46,12 @@ def numel(shape: Iterable[int]) -> int:
     return n
 
 
+def expandable(shape: Sequence[int], to: Sequence[int]) -> bool:
+    """Whether a tensor of the first shape can be broadcast to the second."""
+    lead = len(to) - len(shape)
+    return lead >= 0 and all(n in (1, m) for n, m in zip(shape, to[lead:]))
+
+
 def contiguous_strides(shape: Sequence[int]) -> Shape:
     """The strides of row-major order."""
     if len(shape) == 2:

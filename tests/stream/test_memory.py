@@ -560,20 +560,3 @@ def test_kept_values_of_rows_take_a_row_for_each_part(shape: tuple[int, ...]) ->
         rows = min(x.numel() // shape[-1], 64)
         assert taken <= 2 * x.numel() + 4 * rows * shape[-1] + 65536, taken
         assert found.tolist() == wanted.tolist()
-
-
-def test_planning_lets_go_of_what_found_equal_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The peak of planning is where groups become launches: by then the keys of all nodes are gone."""
-    left = []
-    together = program.pieces.together
-
-    def watched(found: Any, builder: Any) -> Any:
-        left.append((len(found), len(builder.seen)))
-        return together(found, builder)
-
-    monkeypatch.setattr(program.pieces, "together", watched)
-    x = torch.ones(3, 11)
-    for n in range(20):  # no other test has this sequence, whose plan would serve here
-        x = torch.tanh(x * 0.5) if n % 3 else torch.asinh(x).cos()
-    x.sum().item()
-    assert left and max(left)[0] >= 2 and not any(keys for _, keys in left), left

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import flambeau as torch
-from flambeau.stream import value
+from flambeau.stream import program, value
 
 nn = torch.nn
 
@@ -183,3 +183,20 @@ def test_a_new_shape_leaves_few_objects() -> None:
 
     left_by(shapes[:300])
     assert left_by(shapes[300:1300]) < 40 * 1000
+
+
+def test_planning_lets_go_of_what_found_equal_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The peak of planning is where groups become launches: by then the keys of all nodes are gone."""
+    left = []
+    together = program.pieces.together
+
+    def watched(found: Any, builder: Any) -> Any:
+        left.append((len(found), len(builder.seen)))
+        return together(found, builder)
+
+    monkeypatch.setattr(program.pieces, "together", watched)
+    x = torch.ones(3, 11)
+    for n in range(20):
+        x = torch.tanh(x * 0.5) if n % 3 else torch.asinh(x).cos()
+    x.sum().item()
+    assert left and max(left)[0] >= 2 and not any(keys for _, keys in left), left

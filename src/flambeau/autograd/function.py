@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..ops.entry import FUNCTIONS
+from ..shapes import expandable
 from ..stream import gradient
 from ..stream.value import LOCAL, RELEASED, Node, Tensor
 from .engine import CHECK
@@ -137,8 +138,7 @@ class FunctionCtx(Node):
             raise TypeError(f"{self.name()}: expected Variable or None (got {type(grad).__name__})")
         shape, got = wanted.shape, grad._meta.shape
         if got != shape:
-            more = len(got) - len(shape)
-            if more < 0 or any(n not in (1, m) for n, m in zip(shape, got[more:])):
+            if not expandable(shape, got):
                 raise RuntimeError(
                     f"Function {self.name()} returned an invalid gradient at index {i} - got {list(got)} but "
                     f"expected shape compatible with {list(shape)}"

@@ -8,6 +8,8 @@ they are made of ops. The graph of gradients is that of the values: no gradient 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ..ops.entry import FUNCTIONS
@@ -48,6 +50,17 @@ class Level:
 def levels() -> list[Level]:
     """The vmaps under way in this thread, from the outermost."""
     return getattr(LOCAL.s, "vmaps", [])
+
+
+@contextmanager
+def among(these: Sequence[Level]) -> Iterator[None]:
+    """Run as if these vmaps were under way."""
+    before = levels()
+    LOCAL.s.vmaps = list(these)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        LOCAL.s.vmaps = before  # type: ignore[attr-defined]
 
 
 def refused(what: str) -> RuntimeError:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from ..autograd.function import BATCHED, Function
 from ..ops.entry import FUNCTIONS
-from ..stream.value import LOCAL, Tensor
-from .batched import Batched, Level, batch_of, is_batched, levels, top, wrap, wrap_within
+from ..stream.value import Tensor
+from .batched import Batched, Level, among, batch_of, is_batched, levels, top, wrap, wrap_within
 from .trees import leaves, rebuild
 
 
@@ -98,13 +98,12 @@ def _whole(cls: Any) -> Any:
         mine = ctx.inner
         level, mine.ctx = mine.level, ctx
         given = [None if g is None else wrap_within(g, level) for g in grads]
-        before, shapes = levels(), mine.shapes
-        if level not in before:
-            LOCAL.s.vmaps = [*before, level]  # type: ignore[attr-defined]
+        now, shapes = levels(), mine.shapes
         try:
-            made = cls.backward(mine, *given)
+            with among(now if level in now else [*now, level]):
+                made = cls.backward(mine, *given)
         finally:
-            LOCAL.s.vmaps, mine.ctx = before, None  # type: ignore[attr-defined]
+            mine.ctx = None
         made = made if isinstance(made, tuple) else (made,)
         whole = [gradient(level, *given) for given in zip(made, mine.which, shapes)]
         return (None, None, None, *whole)
@@ -113,9 +112,8 @@ def _whole(cls: Any) -> Any:
         """What backward gave for a sample, for the batch, summed over what was broadcast."""
         if grad is None or shape is None:
             return None
-        whole = batch_of(
-            grad if tuple(grad.shape) == shape else FUNCTIONS["sum_to_size"](grad, *shape), level
-        )
+        fitting = grad if tuple(grad.shape) == shape else FUNCTIONS["sum_to_size"](grad, *shape)
+        whole = batch_of(fitting, level)
         return whole if is_sample else whole.sum(0)
 
     body = {
@@ -132,13 +130,9 @@ def apply(cls: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     which = tuple([is_batched(a, level) for a in args])
     values = [a.value if w else a for a, w in zip(args, which)]
     if cls.vmap is not Function.vmap:
-        before = levels()
-        LOCAL.s.vmaps = [v for v in before if v is not level]  # type: ignore[attr-defined]
-        try:
-            info = VmapInfo(level.size, level.randomness)
+        info = VmapInfo(level.size, level.randomness)
+        with among([v for v in levels() if v is not level]):
             result, dims = cls.vmap(info, tuple([0 if w else None for w in which]), *values, **options)
-        finally:
-            LOCAL.s.vmaps = before  # type: ignore[attr-defined]
         flat = leaves(result)
         spread = [dims] * len(flat) if dims is None or isinstance(dims, int) else leaves(dims)
         return rebuild(result, iter([_sample(t, d, level) for t, d in zip(flat, spread)]))

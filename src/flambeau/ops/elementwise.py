@@ -10,6 +10,7 @@ from ..shapes import (
     channels_last_strides,
     contiguous_strides,
     dense_strides_like,
+    expandable,
     image_strides,
     is_channels_last,
     same_order,
@@ -404,7 +405,6 @@ def _sum_to(self: T, size: tuple[int, ...]) -> Any:
 def sum_to_size(self: Any, *size: Any) -> Any:
     """The sum over broadcast dimensions, such that the result has the given size."""
     shape = tuple(size[0]) if len(size) == 1 and not isinstance(size[0], int) else tuple(size)
-    lead = self.ndim - len(shape)
-    if lead < 0 or any(n != 1 and n != m for n, m in zip(shape, self.shape[lead:])):
+    if not expandable(shape, self.shape):
         fail(RuntimeError, f"sum_to_size: size {list(shape)} is not expandable to size {list(self.shape)}.")
     return self if shape and tuple(self.shape) == shape else _sum_to(self, shape)

@@ -281,7 +281,11 @@ def bucketize(
 def _beside(t: Any, number: Any) -> Any:
     """The number as a tensor of the dtype in which it is compared with t."""
     made = FUNCTIONS["tensor"](number)
-    return made.to(result_type([(t.dtype, min(t.ndim, 1) + 1), (made.dtype, 0)]))
+    return made.to(result_type([_weight(t), (made.dtype, 0)]))
+
+
+def _weight(t: Any) -> tuple[Any, int]:
+    return t.dtype, 2 if t.ndim else 1
 
 
 @composite(method=False)
@@ -295,7 +299,7 @@ def isin(
         test_elements = _beside(elements, test_elements)
     tests = test_elements.reshape(-1)
     if elements.dtype is not tests.dtype:
-        kind = result_type([(t.dtype, min(t.ndim, 1) + 1) for t in (elements, tests)])
+        kind = result_type([_weight(elements), _weight(tests)])
         elements, tests = elements.to(kind), tests.to(kind)
     n = tests.shape[0]
     if n == 0:

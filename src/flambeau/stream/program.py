@@ -261,7 +261,7 @@ def launched(builder: Builder) -> list[Launch]:
     builder.seen = {}
     nodes = pieces.together(drop_dead(builder.nodes), builder)
     groups = fusion.join_products(Scheduler().run(prologue.absorbed(nodes, builder.held)))
-    groups.reverse()
+    groups.reverse()  # from whose end they go, one by one: what is planned no longer takes memory
     launches: list[Launch] = []
     while groups:
         group, tail = groups.pop()
