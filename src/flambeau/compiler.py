@@ -26,7 +26,19 @@ from .stream.explain import WATCHED
 from .stream.flush import look_up
 from .stream.value import LOCAL
 
-__all__ = ["compile", "disable", "is_compiling", "reset"]
+__all__ = [
+    "allow_in_graph",
+    "assume_constant_result",
+    "compile",
+    "cudagraph_mark_step_begin",
+    "disable",
+    "is_compiling",
+    "is_dynamo_compiling",
+    "is_exporting",
+    "list_backends",
+    "reset",
+    "set_stance",
+]
 
 CACHED = 8  # captures of one function
 PATIENCE = 3  # calls in a row that cannot be captured, after which it is not tried again
@@ -262,6 +274,52 @@ def disable(fn: Callable[..., Any] | None = None, recursive: bool = True, **opti
 def is_compiling() -> bool:
     """Whether a call is being captured."""
     return LOCAL.s.capture is not None
+
+
+def is_dynamo_compiling() -> bool:
+    """Whether a call is being captured."""
+    return is_compiling()
+
+
+def is_exporting() -> bool:
+    """Whether a whole model is being exported: never."""
+    return False
+
+
+def allow_in_graph(fn: Any) -> Any:
+    """The function itself: every function may be captured."""
+    return fn
+
+
+def assume_constant_result(fn: Any) -> Any:
+    """The function itself: what it read is part of what is captured."""
+    return fn
+
+
+def cudagraph_mark_step_begin() -> None:
+    """Nothing: the results of a captured call are not overwritten by the next."""
+
+
+def list_backends(exclude_tags: Any = ()) -> list[str]:
+    """The names that `compile` takes as backend."""
+    return sorted(BACKENDS)
+
+
+class set_stance:
+    """A setting, a context or a decorator that PyTorch has for its compiler. Only "default" is there."""
+
+    def __init__(self, stance: str = "default", **options: Any):
+        if stance != "default":
+            raise NotImplementedError(f"torch.compiler.set_stance: {stance!r} is not there yet")
+
+    def __call__(self, fn: Any) -> Any:
+        return fn
+
+    def __enter__(self) -> None:
+        """Nothing."""
+
+    def __exit__(self, *error: object) -> None:
+        """Nothing."""
 
 
 def reset() -> None:

@@ -55,7 +55,7 @@ class dtype:
 
 
 def _dtype_by_name(name: str) -> dtype:
-    return ALL[name]
+    return ALL[name] if name in ALL else NAMED[name]
 
 
 # rank: 0 bool, 1 integer, 2 floating point, 3 complex
@@ -87,6 +87,14 @@ ALIASES = {"half": float16, "float": float32, "double": float64, "short": int16,
 ALIASES |= {"cfloat": complex64, "cdouble": complex128, "chalf": complex32}
 complex32.part, complex64.part, complex128.part = float16, float32, float64
 BY_SHORT = {d.short: d for d in ALL.values()}
+# Types that have a name, for tables of them, and no tensors.
+NAMED = {
+    name: dtype(name, name, 1, 2, None)
+    for name in (
+        *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
+        "float4_e2m1fn_x2",
+    )
+} | {name: dtype(name, name, size, 1, None) for name, size in {"qint8": 1, "quint8": 1, "qint32": 4}.items()}
 BY_NUMPY_NAME = {d._np: d for d in ALL.values() if d._np is not None}
 
 
@@ -273,6 +281,8 @@ class memory_format(layout):
 
 
 strided, sparse_coo, sparse_csr = layout("strided"), layout("sparse_coo"), layout("sparse_csr")
+# Layouts that no tensor has.
+LAYOUTS = {name: layout(name) for name in ("jagged", "sparse_bsc", "sparse_bsr", "sparse_csc", "_mkldnn")}
 contiguous_format, preserve_format = memory_format("contiguous_format"), memory_format("preserve_format")
 channels_last, channels_last_3d = memory_format("channels_last"), memory_format("channels_last_3d")
 
@@ -285,6 +295,11 @@ class finfo:
         "bfloat16": (0.0078125, 3.3895313892515355e38, 1.1754943508222875e-38, 1e-2),
         "float32": (1.1920928955078125e-07, 3.4028234663852886e38, 1.1754943508222875e-38, 1e-6),
         "float64": (2.220446049250313e-16, 1.7976931348623157e308, 2.2250738585072014e-308, 1e-15),
+        "float8_e4m3fn": (0.125, 448.0, 0.015625, 1.0),
+        "float8_e4m3fnuz": (0.125, 240.0, 0.0078125, 1.0),
+        "float8_e5m2": (0.25, 57344.0, 6.103515625e-05, 1.0),
+        "float8_e5m2fnuz": (0.125, 57344.0, 3.0517578125e-05, 1.0),
+        "float8_e8m0fnu": (1.0, 2.0**127, 2.0**-127, 1.0),
     }
 
     def __init__(self, type: dtype | None = None):
@@ -295,7 +310,7 @@ class finfo:
             )
         self.eps, self.max, self.tiny, self.resolution = self._table[type.name]
         self.min, self.smallest_normal, self.bits, self.dtype = (
-            -self.max,
+            self.tiny if type.name == "float8_e8m0fnu" else -self.max,  # which has no sign
             self.tiny,
             type.itemsize * 8,
             type.name,

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 from urllib.parse import urlparse
 
 from .absent import functions
 
 globals().update(functions("hub", "running code from a repository", "help", "list", "load"))
+HASH_REGEX = re.compile(r"-([a-f0-9]*)\.")  # resnet18-bf5a0b2e.pth
 _folder = os.path.join("~", ".cache", "flambeau", "hub")
 
 
 def get_dir() -> str:
     """The folder in which downloads are kept."""
     return os.path.expanduser(_folder)
+
+
+def _get_torch_home() -> str:
+    """The folder in which that of downloads is."""
+    return os.path.dirname(get_dir())
 
 
 def set_dir(d: str) -> None:

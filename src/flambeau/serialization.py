@@ -1,5 +1,8 @@
 """torch.serialization: saving, loading, and what may be in a file."""
 
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
 from .io import load, save
 from .io.allowed import add_safe_globals, clear_safe_globals, get_safe_globals, safe_globals
 from .io.options import (
@@ -12,6 +15,8 @@ from .io.options import (
     set_default_load_endianness,
     set_default_mmap_options,
 )
+
+MAP_LOCATION: TypeAlias = Callable[[Any, str], Any] | dict[str, str] | str | None
 
 __all__ = [
     "LoadEndianness",

@@ -16,7 +16,7 @@ import flambeau as torch
         lambda: torch.fx.symbolic_trace(None),
         lambda: torch.fx.GraphModule(None, None),
         lambda: torch.export.export(None, ()),
-        lambda: torch.library.custom_op("a::b"),
+        lambda: torch.library.opcheck(None, ()),
         lambda: torch.hub.load("owner/repository", "model"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, NoReturn
 
 from ..errors import fail
@@ -116,3 +117,43 @@ class Event(_Absent):
 
 class device(_Absent):
     """AssertionError when made: there is no CUDA device."""
+
+
+class CUDAGraph(_Absent):
+    """AssertionError when made: there is no CUDA device."""
+
+
+class StreamContext(_Absent):
+    """AssertionError when made: there is no CUDA device."""
+
+
+class graph(_Absent):
+    """AssertionError when made: there is no CUDA device."""
+
+
+def stream(stream: Any) -> Any:
+    """The context of a stream; of None, which is all there is, one that does nothing."""
+    return nullcontext() if stream is None else _refuse("stream")
+
+
+def is_current_stream_capturing() -> bool:
+    """Whether a graph of the device's work is being captured: no."""
+    return False
+
+
+def current_stream(device: Any = None) -> NoReturn:
+    """AssertionError: there is no CUDA device."""
+    _refuse("current_stream")
+
+
+def default_stream(device: Any = None) -> NoReturn:
+    """AssertionError: there is no CUDA device."""
+    _refuse("default_stream")
+
+
+def mem_get_info(device: Any = None) -> NoReturn:
+    """AssertionError: there is no CUDA device."""
+    _refuse("mem_get_info")
+
+
+default_generators: tuple[Any, ...] = ()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any, NoReturn
 
+from ..absent import classes
 from ..errors import fail
 
 __all__ = [
@@ -49,36 +51,60 @@ def _no_group(name: str) -> NoReturn:
     fail(ValueError, what, "distributed training is not there yet")
 
 
-def destroy_process_group(group: Any = None) -> None:
-    """ValueError: there is no process group."""
-    _no_group("destroy_process_group")
+def _collective(name: str) -> Any:
+    def function(*args: Any, **options: Any) -> Any:
+        _no_group(name)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = "ValueError: there is no process group."
+    return function
 
 
-def get_rank(group: Any = None) -> int:
-    """ValueError: there is no process group."""
-    _no_group("get_rank")
+globals().update(
+    (name, _collective(name))
+    for name in (
+        *("all_gather", "all_gather_into_tensor", "all_gather_object", "all_reduce", "all_to_all"),
+        *("all_to_all_single", "barrier", "batch_isend_irecv", "broadcast", "broadcast_object_list"),
+        *("destroy_process_group", "gather", "gather_object", "get_backend", "get_global_rank"),
+        *("get_group_rank", "get_process_group_ranks", "get_rank", "get_world_size", "irecv", "isend"),
+        *("monitored_barrier", "new_group", "recv", "reduce", "reduce_scatter", "reduce_scatter_tensor"),
+        *("scatter", "scatter_object_list", "send"),
+    )
+)
+globals().update(classes("distributed", "distributed training", "P2POp", "ProcessGroup", "Store", "Work"))
 
 
-def get_world_size(group: Any = None) -> int:
-    """ValueError: there is no process group."""
-    _no_group("get_world_size")
+class GroupMember:
+    """The group of all processes: none."""
+
+    WORLD = None
+    NON_GROUP_MEMBER = -100
 
 
-def barrier(group: Any = None, async_op: bool = False, device_ids: Any = None) -> None:
-    """ValueError: there is no process group."""
-    _no_group("barrier")
+group = GroupMember
 
 
-def all_reduce(tensor: Any, op: Any = ReduceOp.SUM, group: Any = None, async_op: bool = False) -> None:
-    """ValueError: there is no process group."""
-    _no_group("all_reduce")
+def is_gloo_available() -> bool:
+    """Whether processes can talk to each other by this library: no."""
+    return False
 
 
-def broadcast(tensor: Any, src: int | None = None, group: Any = None, async_op: bool = False) -> None:
-    """ValueError: there is no process group."""
-    _no_group("broadcast")
+is_mpi_available = is_nccl_available = is_ucc_available = is_xccl_available = is_gloo_available
 
 
-def all_gather(tensor_list: Any, tensor: Any, group: Any = None, async_op: bool = False) -> None:
-    """ValueError: there is no process group."""
-    _no_group("all_gather")
+def is_backend_available(backend: str) -> bool:
+    """Whether processes can talk to each other by this library: no."""
+    return False
+
+
+def is_torchelastic_launched() -> bool:
+    """Whether torchrun started this process: no."""
+    return False
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("DeviceMesh", "init_device_mesh"):
+        return getattr(importlib.import_module(f"{__name__}.device_mesh"), name)
+    if name in ("device_mesh", "nn"):
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

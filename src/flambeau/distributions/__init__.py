@@ -1,5 +1,8 @@
 """`torch.distributions`: random variables with samples, log probabilities, moments and divergences."""
 
+import importlib
+import sys
+
 from . import constraint_registry, kl, kl_mixed, transforms
 from . import constraints as constraints
 from .compound import Independent, MixtureSameFamily, MultivariateNormal
@@ -124,3 +127,24 @@ __all__ = [
     "transform_to",
     "transforms",
 ]
+
+# PyTorch has a file for each class; here all of them are this one.
+_FILES = frozenset(
+    (
+        *("bernoulli", "beta", "binomial", "categorical", "cauchy", "chi2", "continuous_bernoulli"),
+        *("dirichlet", "exp_family", "exponential", "fishersnedecor", "gamma", "generalized_pareto"),
+        *("geometric", "gumbel", "half_cauchy", "half_normal", "independent", "inverse_gamma", "kumaraswamy"),
+        *("laplace", "lkj_cholesky", "log_normal", "logistic_normal", "lowrank_multivariate_normal"),
+        *("mixture_same_family", "multinomial", "multivariate_normal", "negative_binomial", "normal"),
+        *("one_hot_categorical", "pareto", "poisson", "relaxed_bernoulli", "relaxed_categorical", "studentT"),
+        *("transformed_distribution", "uniform", "von_mises", "weibull", "wishart"),
+    )
+)
+
+
+def __getattr__(name: str) -> object:
+    if name in _FILES:
+        return sys.modules[__name__]
+    if name == "utils":
+        return importlib.import_module(".utils", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

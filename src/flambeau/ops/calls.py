@@ -25,6 +25,7 @@ from ..stream.value import (
 )
 from . import record
 from .generate import builtin_source, letters_of, source_of
+from .naming import ABSENT, in_order
 from .places import apart
 from .record import Form
 from .registry import FUNCTIONS
@@ -105,6 +106,8 @@ def make_wrapper(
         "finish_call": finish_call,
         "finish_inplace": finish_inplace,
         "cache": entry.cache_inplace if inplace else entry.cache,
+        "A": ABSENT,
+        "in_order": in_order,
         **{f"_d_{p}": v for p, v in entry.defaults.items()},
     }
     name = entry.name + ("_" if inplace else "")

@@ -77,16 +77,20 @@ bitwise_right_shift = bitwise("bitwise_right_shift", "floor(self / 2**other).", 
 
 
 @composite(function=False)
-def __lshift__(self: Any, other: Any) -> Any:
-    """self * 2**other."""
-    return self * _pow_tensor(2.0, other) if self.dtype.is_floating_point else bitwise_left_shift(self, other)
+def __lshift__(input: Any, other: Any) -> Any:
+    """input * 2**other."""
+    return (
+        input * _pow_tensor(2.0, other) if input.dtype.is_floating_point else bitwise_left_shift(input, other)
+    )
 
 
 @composite(function=False)
-def __rshift__(self: Any, other: Any) -> Any:
-    """self / 2**other, for integers floored."""
+def __rshift__(input: Any, other: Any) -> Any:
+    """input / 2**other, for integers floored."""
     return (
-        self / _pow_tensor(2.0, other) if self.dtype.is_floating_point else bitwise_right_shift(self, other)
+        input / _pow_tensor(2.0, other)
+        if input.dtype.is_floating_point
+        else bitwise_right_shift(input, other)
     )
 
 
@@ -131,9 +135,9 @@ def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = No
 
 
 @composite(function=False, name="where")
-def _where_method(self: Any, condition: Any, other: Any) -> Any:
-    """self where condition is true, else other."""
-    return where(condition, self, other)
+def _where_method(input: Any, condition: Any, other: Any) -> Any:
+    """input where condition is true, else other."""
+    return where(condition, input, other)
 
 
 @op(
@@ -215,31 +219,31 @@ def clamp(self: T, min: OTN = None, max: OTN = None) -> Any:
 
 
 @composite()
-def clamp_min(self: Any, min: Any, *, out: Any = None) -> Any:
-    """self, at least min."""
-    return clamp(self, min=min, out=out)
+def clamp_min(input: Any, min: Any, *, out: Any = None) -> Any:
+    """input, at least min."""
+    return clamp(input, min=min, out=out)
 
 
 @composite()
-def clamp_max(self: Any, max: Any, *, out: Any = None) -> Any:
-    """self, at most max."""
-    return clamp(self, max=max, out=out)
+def clamp_max(input: Any, max: Any, *, out: Any = None) -> Any:
+    """input, at most max."""
+    return clamp(input, max=max, out=out)
 
 
 @composite(function=True)
-def clamp_min_(self: Any, min: Any) -> Any:
-    """self, at least min, in place."""
+def clamp_min_(input: Any, min: Any) -> Any:
+    """input, at least min, in place."""
     from .entry import FUNCTIONS
 
-    return FUNCTIONS["clamp_"](self, min=min)
+    return FUNCTIONS["clamp_"](input, min=min)
 
 
 @composite(function=True)
-def clamp_max_(self: Any, max: Any) -> Any:
-    """self, at most max, in place."""
+def clamp_max_(input: Any, max: Any) -> Any:
+    """input, at most max, in place."""
     from .entry import FUNCTIONS
 
-    return FUNCTIONS["clamp_"](self, max=max)
+    return FUNCTIONS["clamp_"](input, max=max)
 
 
 def _share(grad: Any, mine: Any, other: Any, better: Any) -> Any:
@@ -401,38 +405,38 @@ def _pow_tensor(self: TN, exponent: T) -> Any:
 
 
 @composite()
-def pow(self: Any, exponent: Any, *, out: Any = None) -> Any:
-    """self ** exponent, for tensors and numbers."""
+def pow(input: Any, exponent: Any, *, out: Any = None) -> Any:
+    """input ** exponent, for tensors and numbers."""
     if hasattr(exponent, "_meta") or type(exponent) is Val:
-        result = _pow_tensor(self, exponent)
-    elif hasattr(self, "_meta") or type(self) is Val:
+        result = _pow_tensor(input, exponent)
+    elif hasattr(input, "_meta") or type(input) is Val:
         if isinstance(exponent, complex):
-            result = _pow_tensor(self, complex_number(exponent))
+            result = _pow_tensor(input, complex_number(exponent))
         elif not isinstance(exponent, (int, float)):
             return NotImplemented
         else:
-            result = _pow_number(self, exponent) if exponent in SIMPLE else _power(self, exponent)
+            result = _pow_number(input, exponent) if exponent in SIMPLE else _power(input, exponent)
     else:
-        fail(TypeError, "pow(): one of the two arguments must be a Tensor", self=self, exponent=exponent)
+        fail(TypeError, "pow(): one of the two arguments must be a Tensor", input=input, exponent=exponent)
     return result if out is None else into(out, result)
 
 
 @composite(function=False)
-def pow_(self: Any, exponent: Any) -> Any:
-    """self ** exponent, in place."""
+def pow_(input: Any, exponent: Any) -> Any:
+    """input ** exponent, in place."""
     from .entry import FUNCTIONS
 
     if isinstance(exponent, complex):
         exponent = complex_number(exponent)
     return (
-        FUNCTIONS["_pow_tensor_"](self, exponent)
+        FUNCTIONS["_pow_tensor_"](input, exponent)
         if hasattr(exponent, "_meta")
-        else _power(self, exponent, "_")
+        else _power(input, exponent, "_")
     )
 
 
 @composite(function=False)
-def __rpow__(self: Any, other: Any) -> Any:
-    """other ** self."""
+def __rpow__(input: Any, other: Any) -> Any:
+    """other ** input."""
     known = isinstance(other, (int, float, complex)) or hasattr(other, "_meta") or type(other) is Val
-    return _pow_tensor(other, self) if known else NotImplemented
+    return _pow_tensor(other, input) if known else NotImplemented

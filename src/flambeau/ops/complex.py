@@ -53,24 +53,24 @@ def recast(name: str, geometry: Any, traced: Any, back: Any, doc: str) -> Any:
     facts = {"__slots__": (), "rule": staticmethod(back), "__module__": "torch.autograd"}
     node_type = type(title, (ViewBackward,), facts)
 
-    def made(self: Any) -> Any:
+    def made(input: Any) -> Any:
         S = LOCAL.s
-        if S.depth or type(self) not in PLAIN:
-            if type(self) is Val:
-                return traced(self)
-            if S.depth or not isinstance(self, Tensor) or hasattr(type(self), "__torch_function__"):
+        if S.depth or type(input) not in PLAIN:
+            if type(input) is Val:
+                return traced(input)
+            if S.depth or not isinstance(input, Tensor) or hasattr(type(input), "__torch_function__"):
                 from . import modes
 
-                handled = modes.dispatch_view(S, name, made, self, ())
+                handled = modes.dispatch_view(S, name, made, input, ())
                 if handled is not modes.NOT_HANDLED:
                     return handled
-        meta = self._meta
-        shape, strides, d, off = geometry(name, meta, self._off)
+        meta = input._meta
+        shape, strides, d, off = geometry(name, meta, input._off)
         out = intern_meta(tuple(shape), tuple(strides), d, meta.device)
-        t = VIEWED[0](S, self, out, off, "")
-        if self._rg and S.grad:
+        t = VIEWED[0](S, input, out, off, "")
+        if input._rg and S.grad:
             node = node_type()
-            node.edges, node.args, node.meta, node.out = (record.edge_of(self),), (), meta, out
+            node.edges, node.args, node.meta, node.out = (record.edge_of(input),), (), meta, out
             t._gf, t._rg = node, True
         return t
 

@@ -210,27 +210,27 @@ def row(x: Val) -> Val:
 
 
 @composite()
-def matmul(self: Any, other: Any, *, out: Any = None) -> Any:
+def matmul(input: Any, other: Any, *, out: Any = None) -> Any:
     """The matrix product, with PyTorch's rules for vectors and stacks."""
     if out is not None:
-        return into(out, matmul(self, other))
+        return into(out, matmul(input, other))
     if not hasattr(other, "ndim"):
         return NotImplemented
-    a, b = self.ndim, other.ndim
+    a, b = input.ndim, other.ndim
     if a == 0 or b == 0:
         fail(
             RuntimeError,
             f"matmul: both arguments to matmul need to be at least 1D, but they are {a}D and {b}D",
         )
     if a == 2 and b == 2:
-        return mm(self, other)
+        return mm(input, other)
     if a == 1 and b == 1:
-        return dot(self, other)
+        return dot(input, other)
     if a == 1:
-        return _stacked(self.unsqueeze(0), other).squeeze(-2)
+        return _stacked(input.unsqueeze(0), other).squeeze(-2)
     if b == 1:
-        return FUNCTIONS["mv"](self, other) if a == 2 else _stacked(self, other.unsqueeze(1)).squeeze(-1)
-    return _stacked(self, other)
+        return FUNCTIONS["mv"](input, other) if a == 2 else _stacked(input, other.unsqueeze(1)).squeeze(-1)
+    return _stacked(input, other)
 
 
 @op(

@@ -21,7 +21,7 @@ def _is_tensor(x: Any) -> bool:
 
 
 @composite(function=False)
-def to(self: Any, *args: Any, **options: Any) -> Any:
+def to(input: Any, *args: Any, **options: Any) -> Any:
     """The tensor in another dtype or on another device; itself if nothing changes and copy is false."""
     dtype, where, copy, order = None, None, False, None
     flags = []
@@ -49,17 +49,17 @@ def to(self: Any, *args: Any, **options: Any) -> Any:
         dtype, where = other.dtype, other.device
     if where is not None:
         where = check(where)
-    if dtype is not None and dtype is not self.dtype:
-        self, copy = converted(self, dtype), False
-    if where is not None and hasattr(self, "_st") and where is not self._meta.device:
-        return on(self, where)
+    if dtype is not None and dtype is not input.dtype:
+        input, copy = converted(input, dtype), False
+    if where is not None and hasattr(input, "_st") and where is not input._meta.device:
+        return on(input, where)
     if copy:
-        return clone(self, memory_format=order)
-    meta = self._meta
+        return clone(input, memory_format=order)
+    meta = input._meta
     now = contiguous_format
     if is_channels_last(meta.shape, meta.strides):
         now = channels_last if meta.ndim == 4 else channels_last_3d
-    return self if order in (None, preserve_format, now) else clone(self, memory_format=order)
+    return input if order in (None, preserve_format, now) else clone(input, memory_format=order)
 
 
 def converted(self: Any, target: dtype_type) -> Any:
@@ -104,18 +104,18 @@ for _name, _target in {
 
 
 @composite(function=False)
-def type_as(self: Any, other: Any) -> Any:
+def type_as(input: Any, other: Any) -> Any:
     """The tensor in the dtype of another."""
-    return to(self, other.dtype)
+    return to(input, other.dtype)
 
 
 @composite(function=False)
-def cpu(self: Any, memory_format: Any = None) -> Any:
+def cpu(input: Any, memory_format: Any = None) -> Any:
     """The tensor on the CPU: itself if it is there."""
-    return to(self, "cpu")
+    return to(input, "cpu")
 
 
 @composite(function=False)
-def cuda(self: Any, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Any:
+def cuda(input: Any, device: Any = None, non_blocking: bool = False, memory_format: Any = None) -> Any:
     """CUDA is not there yet: an error that says so."""
     check("cuda")

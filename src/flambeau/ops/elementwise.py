@@ -190,13 +190,13 @@ def _rfloordiv(self: T, other: TN) -> Any:
 
 
 @composite(function=False)
-def __rfloordiv__(self: Any, other: Any) -> Any:
-    return _rfloordiv(self, other)
+def __rfloordiv__(input: Any, other: Any) -> Any:
+    return _rfloordiv(input, other)
 
 
 @composite(function=False)
-def __rtruediv__(self: Any, other: Any) -> Any:
-    return self.reciprocal() * other
+def __rtruediv__(input: Any, other: Any) -> Any:
+    return input.reciprocal() * other
 
 
 def _python_mod(a: Val, b: Val) -> Val:
@@ -235,8 +235,8 @@ def fmod(self: T, other: TN) -> Any:
 
 
 @composite(function=False)
-def __rmod__(self: Any, other: Any) -> Any:
-    return _rmod(self, other)
+def __rmod__(input: Any, other: Any) -> Any:
+    return _rmod(input, other)
 
 
 @op(
@@ -291,15 +291,15 @@ def in_order(x: Any, last: bool) -> Any:
 
 
 @composite(function=False)
-def contiguous(self: Any, memory_format: Any = None) -> Any:
+def contiguous(input: Any, memory_format: Any = None) -> Any:
     """The tensor itself if its elements lie in row-major order, else a copy that does."""
     name = getattr(memory_format, "name", None) or "contiguous_format"
-    meta = self.meta if type(self) is Val else self._meta
+    meta = input.meta if type(input) is Val else input._meta
     if name in ("contiguous_format", "preserve_format"):
-        return self if meta.contiguous else clone(self, memory_format="contiguous")
+        return input if meta.contiguous else clone(input, memory_format="contiguous")
     if same_order(meta.shape, meta.strides, channels_last_strides(meta.shape)):
-        return self
-    return clone(self, memory_format=memory_format)
+        return input
+    return clone(input, memory_format=memory_format)
 
 
 @op(
@@ -402,9 +402,10 @@ def _sum_to(self: T, size: tuple[int, ...]) -> Any:
 
 
 @composite()
-def sum_to_size(self: Any, *size: Any) -> Any:
+def sum_to_size(input: Any, *args: Any, size: Any = None) -> Any:
     """The sum over broadcast dimensions, such that the result has the given size."""
-    shape = tuple(size[0]) if len(size) == 1 and not isinstance(size[0], int) else tuple(size)
-    if not expandable(shape, self.shape):
-        fail(RuntimeError, f"sum_to_size: size {list(shape)} is not expandable to size {list(self.shape)}.")
-    return self if shape and tuple(self.shape) == shape else _sum_to(self, shape)
+    given = args if size is None else (size,)
+    shape = tuple(given[0]) if len(given) == 1 and not isinstance(given[0], int) else tuple(given)
+    if not expandable(shape, input.shape):
+        fail(RuntimeError, f"sum_to_size: size {list(shape)} is not expandable to size {list(input.shape)}.")
+    return input if shape and tuple(input.shape) == shape else _sum_to(input, shape)

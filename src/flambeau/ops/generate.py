@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from . import naming
 from .registry import OPERANDS
 
 if TYPE_CHECKING:
@@ -59,13 +61,27 @@ GRAD_END = """    if S.grad:
 def signature(entry: Entry, out: bool) -> str:
     """The parameters with their defaults; `out` if there is an out= form."""
     params = []
+    late = ""  # dim may come under another name: what is required from there on is looked for later
     for p in entry.params:
         if p in entry.keyword and "*" not in params:
             params.append("*")
-        params.append(f"{p}=_d_{p}" if p in entry.defaults else p)
-    if out:
-        params.append("out=None" if "*" in params else "*, out=None")
+        late = late or ("=A" if p == "dim" and p not in entry.defaults else "")
+        params.append(f"{p}=_d_{p}" if p in entry.defaults else p + late)
+    for last in [*(f"{n}=A" for n in naming.others(entry.params)), *(("out=None",) if out else ())]:
+        params += [last] if "*" in params else ["*", last]
     return ", ".join(params)
+
+
+def named(entry: Entry, name: str, out: bool) -> str:
+    """What is done where a parameter comes under another name, or is missing: it is put in its place."""
+    test = naming.test(entry.params, [p for p in entry.params if p not in entry.defaults])
+    if not test:
+        return ""
+    given = ", ".join(f"{n!r}: {n}" for n in naming.others(entry.params))
+    values = ", ".join(entry.params)
+    return f"""    if {test}:
+        {values}, = in_order({name!r}, E.params, ({values},), {{{given}}}, E.defaults)
+"""
 
 
 def has_out(entry: Entry, inplace: bool) -> bool:
@@ -87,10 +103,18 @@ def source_of(entry: Entry, inplace: bool) -> str:
     """The text of an entry's function, or of its in-place form."""
     out = has_out(entry, inplace)
     name = entry.name + ("_" if inplace else "")
-    return plain_source(entry, name, signature(entry, out), inplace, out)
+    return with_input(
+        entry, plain_source(entry, name, signature(entry, out), inplace, out, named(entry, name, out))
+    )
 
 
-def plain_source(entry: Entry, name: str, parameters: str, inplace: bool, out: bool) -> str:
+def with_input(entry: Entry, text: str) -> str:
+    """The text with the first parameter's public name."""
+    renamed = entry.params[:1] == ("self",) and "input" not in entry.params
+    return re.sub(r"\bself\b", "input", text) if renamed else text
+
+
+def plain_source(entry: Entry, name: str, parameters: str, inplace: bool, out: bool, first: str = "") -> str:
     """The definition in Python."""
     tests = ["S.depth"]
     keys: list[str] = []
@@ -109,7 +133,7 @@ def plain_source(entry: Entry, name: str, parameters: str, inplace: bool, out: b
     same = "".join([SAME.format(p=p) for p in entry.params if piece_of(entry, p) == "d"])
     return f"""
 def {name}({parameters}):
-    S = LOCAL.s
+{first}    S = LOCAL.s
     if {" or ".join(tests)}:
         return slow(E, ({values}), {"out" if out else "None"}, {inplace})
 {same}    try:
@@ -162,7 +186,9 @@ def builtin_source(entry: Entry, inplace: bool) -> str:
     other = f"""    if out is not None:
         return slow(E, ({values},), out, False)
 """
-    return f"""{plain_source(entry, "plain", values, inplace, False)}
-def {entry.name}{"_" if inplace else ""}({signature(entry, out)}):
-{other if out else ""}    return builtin({values})
+    name = entry.name + ("_" if inplace else "")
+    text = f"""{plain_source(entry, "plain", values, inplace, False)}
+def {name}({signature(entry, out)}):
+{named(entry, name, out)}{other if out else ""}    return builtin({values})
 """
+    return with_input(entry, text)

@@ -174,6 +174,8 @@ def _index_put_direct(
 
 
 @composite(method=False)
-def _index_put_(self: Any, indices: Any, values: Any, dims: tuple[int, ...], accumulate: bool = False) -> Any:
-    """Write values to the indexed positions of self."""
-    return FUNCTIONS["_index_put_direct_"](self, indices, values, dims, accumulate)
+def _index_put_(
+    input: Any, indices: Any, values: Any, dims: tuple[int, ...], accumulate: bool = False
+) -> Any:
+    """Write values to the indexed positions of input."""
+    return FUNCTIONS["_index_put_direct_"](input, indices, values, dims, accumulate)

@@ -283,13 +283,13 @@ def _put(out: Val, index: Val, source: Val, accumulate: bool) -> Val:
 
 
 @composite(function=False)
-def put_(self: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
+def put_(input: Any, index: Any, source: Any, accumulate: bool = False) -> Any:
     """Source written to places of the flattened tensor."""
-    if self.is_contiguous():
-        flat = self.view(-1)
+    if input.is_contiguous():
+        flat = input.view(-1)
         FUNCTIONS["_index_put_direct_"](flat, [index.reshape(-1)], source.reshape(-1), (0,), accumulate)
-        return self
-    return FUNCTIONS["copy_"](self, put(self, index, source, accumulate))
+        return input
+    return FUNCTIONS["copy_"](input, put(input, index, source, accumulate))
 
 
 @op(

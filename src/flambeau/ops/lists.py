@@ -169,25 +169,25 @@ for _name in POINTWISE:
 
 
 @composite(method=False)
-def _foreach_clone(self: Any, *, memory_format: Any = None) -> Any:
+def _foreach_clone(input: Any, *, memory_format: Any = None) -> Any:
     """A copy of each tensor."""
-    return tuple([FUNCTIONS["clone"](t, memory_format=memory_format) for t in listed("clone", self)])
+    return tuple([FUNCTIONS["clone"](t, memory_format=memory_format) for t in listed("clone", input)])
 
 
 @composite(method=False)
-def _foreach_zero_(self: Any) -> Any:
+def _foreach_zero_(input: Any) -> Any:
     """Zero in each tensor."""
-    for t in listed("zero_", self):
+    for t in listed("zero_", input):
         METHODS["zero_"](t)
-    return self
+    return input
 
 
 @composite(method=False)
-def _foreach_copy_(self: Any, src: Any, non_blocking: bool = False) -> Any:
+def _foreach_copy_(input: Any, src: Any, non_blocking: bool = False) -> Any:
     """The elements of each tensor of src, in the one at its place."""
-    for t, x in zip(self, beside("copy_", listed("copy_", self), src, 2, "src")):
+    for t, x in zip(input, beside("copy_", listed("copy_", input), src, 2, "src")):
         METHODS["copy_"](t, x)
-    return self
+    return input
 
 
 def weights(name: str, tensors: Tensors, ends: Any, weight: Any) -> Any:
@@ -196,24 +196,24 @@ def weights(name: str, tensors: Tensors, ends: Any, weight: Any) -> Any:
 
 
 @composite(method=False)
-def _foreach_lerp(self: Any, tensors1: Any, weight: Any) -> Any:
+def _foreach_lerp(input: Any, tensors1: Any, weight: Any) -> Any:
     """`torch.lerp` of each tensor; weight: a number, or a list of numbers or tensors."""
-    rows = weights("lerp", listed("lerp", self), tensors1, weight)
+    rows = weights("lerp", listed("lerp", input), tensors1, weight)
     return tuple([FUNCTIONS["lerp"](t, end, w) for t, end, w in rows])
 
 
 @composite(method=False)
-def _foreach_lerp_(self: Any, tensors1: Any, weight: Any) -> Any:
+def _foreach_lerp_(input: Any, tensors1: Any, weight: Any) -> Any:
     """`Tensor.lerp_` of each tensor; weight: a number, or a list of numbers or tensors."""
-    for t, end, w in weights("lerp_", listed("lerp_", self), tensors1, weight):
+    for t, end, w in weights("lerp_", listed("lerp_", input), tensors1, weight):
         METHODS["lerp_"](t, end, w)
-    return self
+    return input
 
 
 @composite(method=False)
-def _foreach_norm(self: Any, ord: Any = 2, dtype: Any = None) -> Any:
+def _foreach_norm(input: Any, ord: Any = 2, dtype: Any = None) -> Any:
     """The vector norm of each tensor."""
-    tensors = listed("norm", self)
+    tensors = listed("norm", input)
     if ord == float("inf") and not all(t._meta.numel for t in tensors):
         fail(
             RuntimeError,
@@ -225,16 +225,16 @@ def _foreach_norm(self: Any, ord: Any = 2, dtype: Any = None) -> Any:
 
 
 @composite(method=False)
-def _foreach_powsum(self: Any, ord: Any = 2, dtype: Any = None) -> Any:
+def _foreach_powsum(input: Any, ord: Any = 2, dtype: Any = None) -> Any:
     """The sum of |x|**ord over each tensor."""
-    given = [t if dtype is None else t.to(dtype) for t in listed("powsum", self)]  # type: ignore[attr-defined]
+    given = [t if dtype is None else t.to(dtype) for t in listed("powsum", input)]  # type: ignore[attr-defined]
     return tuple([FUNCTIONS["sum"](FUNCTIONS["abs"](t) ** ord) for t in given])
 
 
 @composite(method=False)
-def _foreach_max(self: Any) -> Any:
+def _foreach_max(input: Any) -> Any:
     """The largest element of each tensor."""
-    tensors = listed("max", self)
+    tensors = listed("max", input)
     if not all(t._meta.numel for t in tensors):
         fail(
             RuntimeError,
@@ -244,7 +244,7 @@ def _foreach_max(self: Any) -> Any:
 
 
 @composite(method=False)
-def _foreach_mm(self: Any, mat2: Any) -> Any:
+def _foreach_mm(input: Any, mat2: Any) -> Any:
     """The product of each matrix with the one at its place."""
-    tensors = listed("mm", self)
+    tensors = listed("mm", input)
     return tuple([FUNCTIONS["mm"](a, b) for a, b in zip(tensors, beside("mm", tensors, mat2, 2, "mat2"))])

@@ -173,9 +173,9 @@ def linalg_lu(A: Any, *, pivot: bool = True, out: Any = None) -> Any:
 
 
 @composite()
-def lu(self: Any, pivot: bool = True, get_infos: bool = False, out: Any = None) -> Any:
+def lu(input: Any, pivot: bool = True, get_infos: bool = False, out: Any = None) -> Any:
     """(L and U in one matrix, pivots[, info])."""
-    LU, pivots, info, _ = _lu_factor(self, pivot, False)
+    LU, pivots, info, _ = _lu_factor(input, pivot, False)
     result: Any = LuFactorEx(LU, pivots, info) if get_infos else LuFactor(LU, pivots)
     if out is not None:
         from .elementwise import into
@@ -220,9 +220,9 @@ def linalg_lu_solve(
 
 
 @composite()
-def lu_solve(b: Any, LU_data: Any, LU_pivots: Any, *, out: Any = None) -> Any:
-    """X of A X = b for A given by its compact factors."""
-    return linalg_lu_solve(LU_data, LU_pivots, b, out=out)
+def lu_solve(input: Any, LU_data: Any, LU_pivots: Any, *, out: Any = None) -> Any:
+    """X of A X = input for A given by its compact factors."""
+    return linalg_lu_solve(LU_data, LU_pivots, input, out=out)
 
 
 @routine
@@ -252,10 +252,10 @@ def geqrf(input: Any, *, out: Any = None) -> Any:
 
 @composite()
 def ormqr(
-    input: Any, tau: Any, other: Any, left: bool = True, transpose: bool = False, *, out: Any = None
+    input: Any, input2: Any, input3: Any, left: bool = True, transpose: bool = False, *, out: Any = None
 ) -> Any:
-    """Q other (other Q if not left; of Q^H if transpose), Q the product of all reflections."""
-    matrices("ormqr", input, other)
-    Q = reflected(input, tau)
+    """Q input3 (input3 Q if not left; of Q^H if transpose), Q the product of all reflections."""
+    matrices("ormqr", input, input3)
+    Q = reflected(input, input2)
     Q = mH(Q) if transpose else Q
-    return outputs(Q @ other if left else other @ Q, out)
+    return outputs(Q @ input3 if left else input3 @ Q, out)

@@ -247,9 +247,9 @@ def renorm(input: Any, p: float, dim: int, maxnorm: float, *, out: Any = None) -
 
 
 @composite(function=False)
-def renorm_(self: Any, p: float, dim: int, maxnorm: float) -> Any:
+def renorm_(input: Any, p: float, dim: int, maxnorm: float) -> Any:
     """`renorm`, in place."""
-    return self.mul_(_renorm_scale(self.clone(), p, dim, maxnorm))
+    return input.mul_(_renorm_scale(input.clone(), p, dim, maxnorm))
 
 
 # --- distances ----------------------------------------------------------------------------------------------------

@@ -227,61 +227,61 @@ def _floating(name: str, t: Any) -> None:
 
 
 @composite(function=False)
-def uniform_(self: Any, from_: float = 0.0, to: float = 1.0, *, generator: Any = None, **rest: Any) -> Any:
+def uniform_(input: Any, from_: float = 0.0, to: float = 1.0, *, generator: Any = None, **rest: Any) -> Any:
     """Uniform numbers in [from, to)."""
-    _floating("check_uniform_bounds", self)
-    if self.dtype.is_complex:
-        parts_of(self).uniform_(from_, to, generator=generator, **rest)
-        return self
+    _floating("check_uniform_bounds", input)
+    if input.dtype.is_complex:
+        parts_of(input).uniform_(from_, to, generator=generator, **rest)
+        return input
     low = rest.get("from", from_)
     if low > to:
         fail(RuntimeError, f"uniform_ expects to return a [from, to) range, but found from={low} > to={to}")
-    return fill_random(self, "uniform", (float(low), float(to)), generator)
+    return fill_random(input, "uniform", (float(low), float(to)), generator)
 
 
 @composite(function=False)
-def normal_(self: Any, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Any:
+def normal_(input: Any, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Any:
     """Normal numbers of the given mean and standard deviation."""
-    _floating("normal_kernel_cpu", self)
+    _floating("normal_kernel_cpu", input)
     if std < 0:
         fail(RuntimeError, f"normal expects std >= 0.0, but found std {std}")
-    if self.dtype.is_complex:  # each part has half the variance
-        fill_random(parts_of(self), "normal", (float(mean), float(std) / math.sqrt(2)), generator)
-        return self
-    return fill_random(self, "normal", (float(mean), float(std)), generator)
+    if input.dtype.is_complex:  # each part has half the variance
+        fill_random(parts_of(input), "normal", (float(mean), float(std) / math.sqrt(2)), generator)
+        return input
+    return fill_random(input, "normal", (float(mean), float(std)), generator)
 
 
 @composite(function=False)
-def log_normal_(self: Any, mean: float = 1.0, std: float = 2.0, *, generator: Any = None) -> Any:
+def log_normal_(input: Any, mean: float = 1.0, std: float = 2.0, *, generator: Any = None) -> Any:
     """exp of normal numbers."""
     if std <= 0:
         fail(RuntimeError, f"log_normal_ expects std > 0.0, but found std={std}")
-    return fill_random(self, "log_normal", (float(mean), float(std)), generator)
+    return fill_random(input, "log_normal", (float(mean), float(std)), generator)
 
 
 @composite(function=False)
-def exponential_(self: Any, lambd: float = 1.0, *, generator: Any = None) -> Any:
+def exponential_(input: Any, lambd: float = 1.0, *, generator: Any = None) -> Any:
     """Exponentially distributed numbers of rate lambd."""
-    _floating("exponential_kernel_cpu", self)
+    _floating("exponential_kernel_cpu", input)
     if lambd <= 0:
         fail(RuntimeError, f"exponential_ expects lambda > 0.0, but found lambda={lambd}")
-    return fill_random(self, "exponential", (float(lambd),), generator)
+    return fill_random(input, "exponential", (float(lambd),), generator)
 
 
 @composite(function=False)
-def cauchy_(self: Any, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None) -> Any:
+def cauchy_(input: Any, median: float = 0.0, sigma: float = 1.0, *, generator: Any = None) -> Any:
     """Cauchy distributed numbers."""
     if sigma <= 0:
         fail(RuntimeError, f"cauchy_ expects sigma > 0.0, but found sigma={sigma}")
-    return fill_random(self, "cauchy", (float(median), float(sigma)), generator)
+    return fill_random(input, "cauchy", (float(median), float(sigma)), generator)
 
 
 @composite(function=False)
-def geometric_(self: Any, p: float, *, generator: Any = None) -> Any:
+def geometric_(input: Any, p: float, *, generator: Any = None) -> Any:
     """Geometrically distributed numbers: trials until the first success."""
     if not 0 < p < 1:
         fail(RuntimeError, f"geometric_ expects p to be in (0, 1), but got p={p}")
-    return fill_random(self, "geometric", (float(p),), generator)
+    return fill_random(input, "geometric", (float(p),), generator)
 
 
 _RANGE = {"int64": 2**63, "int32": 2**31, "int16": 2**15, "int8": 2**7, "uint8": 2**8, "bool": 2}
@@ -289,12 +289,12 @@ _RANGE |= {"float32": 2**24 + 1, "float64": 2**53 + 1, "float16": 2**11 + 1, "bf
 
 
 @composite(function=False)
-def random_(self: Any, from_: Any = None, to: Any = None, *, generator: Any = None, **rest: Any) -> Any:
+def random_(input: Any, from_: Any = None, to: Any = None, *, generator: Any = None, **rest: Any) -> Any:
     """Whole numbers, uniform: all that the dtype holds exactly, [0, to), or [from, to)."""
     from_ = rest.get("from", from_)
     if from_ is None and to is None:
-        count, low = _RANGE[self.dtype.name], 0
-        bits = 64 if self.dtype.name in ("int64", "float64") else 32
+        count, low = _RANGE[input.dtype.name], 0
+        bits = 64 if input.dtype.name in ("int64", "float64") else 32
     else:
         low, high = (0, from_) if to is None and "to" not in rest else (from_ or 0, to)
         count = high - low
@@ -303,7 +303,7 @@ def random_(self: Any, from_: Any = None, to: Any = None, *, generator: Any = No
                 RuntimeError, f"random_ expects 'from' to be less than 'to', but got from={low} >= to={high}"
             )
         bits = 64 if count >= 2**28 else 32
-    return fill_random(self, "integers", (_bits(count), low), generator, bits)
+    return fill_random(input, "integers", (_bits(count), low), generator, bits)
 
 
 def _bits(count: int) -> int:
@@ -312,14 +312,14 @@ def _bits(count: int) -> int:
 
 
 @composite(function=False)
-def bernoulli_(self: Any, p: Any = 0.5, *, generator: Any = None) -> Any:
+def bernoulli_(input: Any, p: Any = 0.5, *, generator: Any = None) -> Any:
     """1 with probability p (a number, or a tensor of them), else 0."""
     if isinstance(p, Tensor):
-        p = p.expand(tuple(self.shape)) if tuple(p.shape) != tuple(self.shape) else p  # type: ignore[attr-defined]
-        return FUNCTIONS["copy_"](self, _draw_each(state_of(generator), p, self.dtype))
+        p = p.expand(tuple(input.shape)) if tuple(p.shape) != tuple(input.shape) else p  # type: ignore[attr-defined]
+        return FUNCTIONS["copy_"](input, _draw_each(state_of(generator), p, input.dtype))
     if not 0 <= p <= 1:
         fail(RuntimeError, f"bernoulli_ expects p to be in [0, 1], but got p={p}")
-    return fill_random(self, "bernoulli", (float(p),), generator)
+    return fill_random(input, "bernoulli", (float(p),), generator)
 
 
 @op(method=False, function=False, node="BernoulliBackward1", grad={"self": lambda grad: 0})

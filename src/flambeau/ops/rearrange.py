@@ -62,17 +62,17 @@ def _repeat(self: T, repeats: tuple[int, ...]) -> Any:
 
 
 @composite(function=False)
-def repeat(self: Any, *args: Any, repeats: Any = None) -> Any:
+def repeat(input: Any, *args: Any, repeats: Any = None) -> Any:
     """The tensor repeated along each dimension (new ones in front)."""
     times = sizes(args if repeats is None else (repeats,))
-    if len(times) < self.ndim:
+    if len(times) < input.ndim:
         fail(
             RuntimeError,
             "repeat: Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor",
         )
     if any(r < 0 for r in times):
         fail(RuntimeError, f"repeat: Trying to create tensor with negative dimension: {list(times)}")
-    return _repeat(self, times)
+    return _repeat(input, times)
 
 
 @composite()

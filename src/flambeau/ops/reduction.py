@@ -88,8 +88,10 @@ def sum(
     dtype: Any = None,
     out: Any = None,
     axis: Any = None,
+    keepdims: bool = False,
 ) -> Any:
     """The sum over the given dimensions (default: all). Integers are summed in int64."""
+    keepdim = keepdim or keepdims
     dim = axis if dim is None else dim
     if dim is None and dtype is None and not keepdim:
         result = _sum_all(input)
@@ -138,8 +140,10 @@ def mean(
     dtype: Any = None,
     out: Any = None,
     axis: Any = None,
+    keepdims: bool = False,
 ) -> Any:
     """The mean over the given dimensions (default: all)."""
+    keepdim = keepdim or keepdims
     dim = axis if dim is None else dim
     if dim is None and dtype is None and not keepdim:
         result = _mean_all(input)
@@ -299,11 +303,12 @@ def max(
     out: Any = None,
     other: Any = None,
     axis: Any = None,
+    keepdims: bool = False,
 ) -> Any:
     """The largest element; with a dim: (values, indices); with another tensor: the larger of two."""
     if dim is None:
         dim = other if other is not None else axis
-    return _choose("max", _max_all, _max_dim, input, dim, keepdim, out)
+    return _choose("max", _max_all, _max_dim, input, dim, keepdim or keepdims, out)
 
 
 @composite()
@@ -315,11 +320,12 @@ def min(
     out: Any = None,
     other: Any = None,
     axis: Any = None,
+    keepdims: bool = False,
 ) -> Any:
     """The smallest element; with a dim: (values, indices); with another tensor: the smaller of two."""
     if dim is None:
         dim = other if other is not None else axis
-    return _choose("min", _min_all, _min_dim, input, dim, keepdim, out)
+    return _choose("min", _min_all, _min_dim, input, dim, keepdim or keepdims, out)
 
 
 def arg_extreme(name: str, doc: str) -> Any:

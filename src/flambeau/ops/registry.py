@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..stream import gradient
+from .naming import with_other_names
 
 if TYPE_CHECKING:
     from .entry import Entry
@@ -61,7 +62,8 @@ def composite(**facts: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]
     """Declare a public function that only calls other ops (no node of its own, as in PyTorch)."""
 
     def declare(fn: Callable[..., Any]) -> Callable[..., Any]:
-        publish(facts.get("name") or fn.__name__, fn, facts)
-        return fn
+        made = with_other_names(fn)
+        publish(facts.get("name") or fn.__name__, made, facts)
+        return made
 
     return declare

@@ -54,9 +54,9 @@ def _unfold(shape: Any, strides: Any, dim: int, size: int, step: int) -> Geometr
 
 
 @composite(function=False)
-def unfold(self: Any, dimension: int, size: int, step: int) -> Any:
+def unfold(input: Any, dimension: int, size: int, step: int) -> Any:
     """Windows of `size` elements, `step` apart, along a dimension; they form a new last dimension."""
-    return _unfold(self, dimension, size, step)
+    return _unfold(input, dimension, size, step)
 
 
 @view(grad=lambda grad, meta: grad, name="alias")
@@ -177,21 +177,21 @@ def ravel(input: Any) -> Any:
 
 
 @composite(function=False)
-def expand_as(self: Any, other: Any) -> Any:
+def expand_as(input: Any, other: Any) -> Any:
     """Expanded to the shape of another tensor."""
-    return _expand(self, tuple(other.shape))
+    return _expand(input, tuple(other.shape))
 
 
 @composite(function=False)
-def view_as(self: Any, other: Any) -> Any:
+def view_as(input: Any, other: Any) -> Any:
     """A view in the shape of another tensor."""
-    return _view(self, tuple(other.shape))
+    return _view(input, tuple(other.shape))
 
 
 @composite(function=False)
-def reshape_as(self: Any, other: Any) -> Any:
+def reshape_as(input: Any, other: Any) -> Any:
     """Reshaped to the shape of another tensor."""
-    return _reshape(self, tuple(other.shape))
+    return _reshape(input, tuple(other.shape))
 
 
 @composite()

@@ -213,7 +213,7 @@ def _choose(inplace: str, self: Any, dim: int, index: Any, src: Any, value: Any,
 
 @composite()
 def scatter(
-    self: Any,
+    input: Any,
     dim: int,
     index: Any,
     src: Any = None,
@@ -222,17 +222,17 @@ def scatter(
     reduce: Any = None,
     out: Any = None,
 ) -> Any:
-    """A copy of self with src (a tensor or a number) written, added or multiplied at places along dim."""
-    result = _choose("", self, dim, index, src, value, reduce)
+    """A copy of input with src (a tensor or a number) written, added or multiplied at places along dim."""
+    result = _choose("", input, dim, index, src, value, reduce)
     return result if out is None else into(out, result)
 
 
 @composite()
 def scatter_(
-    self: Any, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: Any = None
+    input: Any, dim: int, index: Any, src: Any = None, *, value: Any = None, reduce: Any = None
 ) -> Any:
     """As scatter, in place."""
-    return _choose("_", self, dim, index, src, value, reduce)
+    return _choose("_", input, dim, index, src, value, reduce)
 
 
 def _scatter_with(self: T, dim: int, index: T, src: T, reduce: str) -> Any:

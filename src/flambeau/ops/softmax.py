@@ -75,8 +75,11 @@ def _call(fn: Any, name: str, input: Any, dim: Any, dtype: dtype | None) -> Any:
 
 
 @composite(nn=True, faces={"special": "softmax"})
-def softmax(input: Any, dim: Any = None, _stacklevel: int = 3, dtype: Any = None, *, out: Any = None) -> Any:
+def softmax(
+    input: Any, dim: Any = None, _stacklevel: int = 3, dtype: Any = None, *, out: Any = None, axis: Any = None
+) -> Any:
     """exp(x_i) / sum_j exp(x_j) along dim."""
+    dim = axis if dim is None else dim
     if _stacklevel.__class__ is not int:
         dtype = _stacklevel
     result = _call(_softmax, "softmax", input, dim, dtype)
@@ -85,9 +88,10 @@ def softmax(input: Any, dim: Any = None, _stacklevel: int = 3, dtype: Any = None
 
 @composite(nn=True, faces={"special": "log_softmax"})
 def log_softmax(
-    input: Any, dim: Any = None, _stacklevel: int = 3, dtype: Any = None, *, out: Any = None
+    input: Any, dim: Any = None, _stacklevel: int = 3, dtype: Any = None, *, out: Any = None, axis: Any = None
 ) -> Any:
     """log(softmax(x)) along dim, computed without overflow."""
+    dim = axis if dim is None else dim
     if _stacklevel.__class__ is not int:
         dtype = _stacklevel
     result = _call(_log_softmax, "log_softmax", input, dim, dtype)

@@ -51,7 +51,7 @@ TriangularSolve = named("triangular_solve", ["solution", "cloned_coefficient"])
 
 @composite()
 def triangular_solve(
-    b: Any,
+    input: Any,
     A: Any,
     upper: bool = True,
     transpose: bool = False,
@@ -59,9 +59,9 @@ def triangular_solve(
     *,
     out: Any = None,
 ) -> Any:
-    """(X of A X = b for a triangular A, a copy of A)."""
+    """(X of A X = input for a triangular A, a copy of A)."""
     part = mT(A) if transpose else A
-    solution = _triangular_solution(part, b, upper != transpose, True, unitriangular)
+    solution = _triangular_solution(part, input, upper != transpose, True, unitriangular)
     return outputs(TriangularSolve(solution, A.clone()), out)
 
 
@@ -72,20 +72,20 @@ def _gram(L: Any, upper: bool) -> Any:
 
 
 @composite()
-def cholesky_solve(B: Any, L: Any, upper: bool = False, *, out: Any = None) -> Any:
-    """X of L L^H X = B (U^H U X = B if upper)."""
-    if not (elimination.own(L) and elimination.own(B)) or L.dtype is not B.dtype:
-        return outputs(_solve(_gram(L, upper), B), out)
-    square("cholesky_solve", L)
-    L, B = _one_stack("cholesky_solve", L, B)
-    return outputs(FUNCTIONS["_cholesky_solved"](B, L, upper), out)
+def cholesky_solve(input: Any, input2: Any, upper: bool = False, *, out: Any = None) -> Any:
+    """X of L L^H X = input (U^H U X = input if upper), where input2 is L (or U)."""
+    if not (elimination.own(input2) and elimination.own(input)) or input2.dtype is not input.dtype:
+        return outputs(_solve(_gram(input2, upper), input), out)
+    square("cholesky_solve", input2)
+    input2, input = _one_stack("cholesky_solve", input2, input)
+    return outputs(FUNCTIONS["_cholesky_solved"](input, input2, upper), out)
 
 
 @composite()
-def cholesky_inverse(L: Any, upper: bool = False, *, out: Any = None) -> Any:
-    """The inverse of L L^H (of U^H U if upper)."""
-    if elimination.own(L):
-        square("cholesky_inverse", L)
-        eye = FUNCTIONS["eye"](L.shape[-1], dtype=L.dtype).expand(L.shape)
-        return outputs(FUNCTIONS["_cholesky_solved"](eye, L, upper), out)
-    return outputs(inv(_gram(L, upper)), out)
+def cholesky_inverse(input: Any, upper: bool = False, *, out: Any = None) -> Any:
+    """The inverse of L L^H (of U^H U if upper), where input is L (or U)."""
+    if elimination.own(input):
+        square("cholesky_inverse", input)
+        eye = FUNCTIONS["eye"](input.shape[-1], dtype=input.dtype).expand(input.shape)
+        return outputs(FUNCTIONS["_cholesky_solved"](eye, input, upper), out)
+    return outputs(inv(_gram(input, upper)), out)

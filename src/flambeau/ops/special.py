@@ -244,11 +244,11 @@ def mvlgamma(input: Any, p: int, *, out: Any = None) -> Any:
 
 
 @composite(function=False)
-def mvlgamma_(self: Any, p: int) -> Any:
+def mvlgamma_(input: Any, p: int) -> Any:
     """`mvlgamma`, in place."""
-    result = mvlgamma(self.clone(), p)
-    check_cast("mvlgamma_", result.dtype, self.dtype)
-    return self.copy_(result)
+    result = mvlgamma(input.clone(), p)
+    check_cast("mvlgamma_", result.dtype, input.dtype)
+    return input.copy_(result)
 
 
 # --- of two operands ----------------------------------------------------------------------------------------------
@@ -456,9 +456,9 @@ def ldexp(input: Any, other: Any, *, out: Any = None) -> Any:
 
 
 @composite(function=False)
-def ldexp_(self: Any, other: Any) -> Any:
+def ldexp_(input: Any, other: Any) -> Any:
     """`ldexp`, in place."""
-    return self.mul_(_pow_tensor(2.0, other))
+    return input.mul_(_pow_tensor(2.0, other))
 
 
 @op(**special("zeta"), grad={"other": lambda grad, self, other: grad * (-self * zeta(self + 1, other))})
@@ -499,19 +499,19 @@ def polygamma(n: int, input: Any, *, out: Any = None) -> Any:
 
 
 @composite(function=False, name="polygamma")
-def _polygamma_method(self: Any, n: int) -> Any:
+def _polygamma_method(input: Any, n: int) -> Any:
     """The derivative of order n of digamma."""
     _order(n)
-    return _polygamma(self, n)
+    return _polygamma(input, n)
 
 
 @composite(function=False)
-def polygamma_(self: Any, n: int) -> Any:
+def polygamma_(input: Any, n: int) -> Any:
     """`polygamma`, in place."""
     from .entry import FUNCTIONS
 
     _order(n)
-    return FUNCTIONS["_polygamma_"](self, n)
+    return FUNCTIONS["_polygamma_"](input, n)
 
 
 @composite()
@@ -526,14 +526,14 @@ def float_power(input: Any, exponent: Any, *, out: Any = None) -> Any:
 
 
 @composite(function=False)
-def float_power_(self: Any, exponent: Any) -> Any:
+def float_power_(input: Any, exponent: Any) -> Any:
     """`float_power` in place, of a float64 or complex128 tensor."""
-    if self.dtype is not float64 and self.dtype is not complex128:
+    if input.dtype is not float64 and input.dtype is not complex128:
         fail(
             RuntimeError,
-            f"float_power_: the base given to float_power_ has dtype {self.dtype.name} but the operation's result requires dtype Double",
+            f"float_power_: the base given to float_power_ has dtype {input.dtype.name} but the operation's result requires dtype Double",
         )
-    return self.pow_(exponent)
+    return input.pow_(exponent)
 
 
 # --- whole numbers ------------------------------------------------------------------------------------------------

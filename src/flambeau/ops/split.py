@@ -205,10 +205,17 @@ def unsafe_chunk(input: Any, chunks: int, dim: int = 0) -> tuple[Any, ...]:
 
 @composite()
 def tensor_split(
-    input: Any, indices_or_sections: Any = None, dim: int = 0, *, indices: Any = None, sections: Any = None
+    input: Any,
+    indices_or_sections: Any = None,
+    dim: int = 0,
+    *,
+    indices: Any = None,
+    sections: Any = None,
+    tensor_indices_or_sections: Any = None,
 ) -> tuple[Any, ...]:
     """Pieces at the given positions, or that many pieces as equal as possible; each is a view of its own."""
-    given = next(v for v in (indices_or_sections, indices, sections) if v is not None)
+    ways = (indices_or_sections, indices, sections, tensor_indices_or_sections)
+    given = next(v for v in ways if v is not None)
     if input.ndim == 0:
         fail(
             RuntimeError,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dtypes import dtype
+from ..dtypes import dtype as dtype_
 from ..errors import fail
 from ..shapes import contiguous_strides, expand_strides, infer_shape, numel, view_strides, wrap_dim
 from ..stream.graph import Val
@@ -48,9 +48,9 @@ def _positive(dims: Any, rank: int) -> tuple[int, ...]:
 
 
 @composite()
-def permute(self: Any, *dims: Any) -> Any:
-    """The dimensions in another order: result.shape[i] = self.shape[dims[i]]."""
-    return _permute(self, _positive(sizes(dims), self.ndim))
+def permute(input: Any, *args: Any, dims: Any = None) -> Any:
+    """The dimensions in another order: result.shape[i] = input.shape[dims[i]]."""
+    return _permute(input, _positive(sizes(args if dims is None else (dims,)), input.ndim))
 
 
 @view(grad=lambda grad, meta, a, b: transpose(grad, a, b))
@@ -107,9 +107,9 @@ def _sum_to(grad: Any, meta: Any) -> Any:
 
 
 @composite()
-def expand(self: Any, *sizes_: Any, implicit: bool = False) -> Any:
+def expand(input: Any, *args: Any, size: Any = None, implicit: bool = False) -> Any:
     """A view with dimensions of extent 1 (or new leading ones) repeated to the given sizes; -1 keeps an extent."""
-    return _expand(self, sizes(sizes_))
+    return _expand(input, sizes(args if size is None else (size,)))
 
 
 @view(grad=lambda grad, meta, shape: _reshape(grad, tuple(meta.shape)), name="view")
@@ -126,11 +126,13 @@ def _view(shape: Any, strides: Any, to: tuple[int, ...]) -> Geometry:
 
 
 @composite(name="view", function=False)
-def view_(self: Any, *shape: Any) -> Any:
+def view_(input: Any, *args: Any, size: Any = None, dtype: Any = None) -> Any:
     """The same elements under another shape, sharing memory; RuntimeError if that needs a copy. view(dtype) reinterprets."""
-    if len(shape) == 1 and isinstance(shape[0], dtype):
-        return FUNCTIONS["view_dtype"](self, shape[0])
-    return _view(self, sizes(shape))
+    if size is None and dtype is None and not (len(args) == 1 and isinstance(args[0], dtype_)):
+        return _view(input, sizes(args))
+    if size is None:
+        return FUNCTIONS["view_dtype"](input, dtype or args[0])
+    return _view(input, sizes((size,)))
 
 
 @view(
@@ -169,9 +171,9 @@ def _reshaped(self: Any, to: tuple[int, ...], viewed: bool) -> Any:
 
 
 @composite()
-def reshape(self: Any, *shape: Any) -> Any:
+def reshape(input: Any, *args: Any, shape: Any = None) -> Any:
     """The same elements in row-major order under another shape: a view if possible, else a copy."""
-    return _reshape(self, sizes(shape))
+    return _reshape(input, sizes(args if shape is None else (shape,)))
 
 
 @view(grad=lambda grad, meta, dim: _squeeze_dim(grad, dim))
@@ -197,15 +199,16 @@ def _view_or_reshape(grad: Any, meta: Any) -> Any:
 
 
 @composite()
-def squeeze(self: Any, dim: Any = None) -> Any:
+def squeeze(input: Any, dim: Any = None, *, axis: Any = None) -> Any:
     """Without the dimensions of extent 1 (all, or those named)."""
-    rank = self.ndim
+    rank = input.ndim
+    dim = axis if dim is None else dim
     if dim is None:
         dims = tuple(range(rank))
     else:
         given = (dim,) if isinstance(dim, int) else dim
         dims = tuple(wrap_dim(d, rank, "squeeze") for d in given)
-    return _squeeze(self, dims)
+    return _squeeze(input, dims)
 
 
 @view(
@@ -237,18 +240,18 @@ def _select(shape: Any, strides: Any, dim: int, index: int) -> Geometry:
 
 
 @composite()
-def select(self: Any, dim: int, index: int) -> Any:
+def select(input: Any, dim: int, index: int) -> Any:
     """The slice at `index` along `dim`, which disappears."""
-    if self.ndim == 0:
+    if input.ndim == 0:
         fail(IndexError, "select() cannot be applied to a 0-dim tensor.")
-    d = wrap_dim(dim, self.ndim, "select")
-    n = self.shape[d]
+    d = wrap_dim(dim, input.ndim, "select")
+    n = input.shape[d]
     if not -n <= index < n:
         fail(
             IndexError,
-            f"select(): index {index} out of range for tensor of size {list(self.shape)} at dimension {d}",
+            f"select(): index {index} out of range for tensor of size {list(input.shape)} at dimension {d}",
         )
-    return _select(self, d, index % n)
+    return _select(input, d, index % n)
 
 
 @view(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from ..stream.storages import BUILTINS
 from ..stream.value import LOCAL, PLAIN, Tensor, intern_meta, make_tensor, version_of
 from . import record
 from .calls import normal_static
+from .naming import ABSENT, OTHER
 from .registry import publish
 
 
@@ -56,7 +58,11 @@ def make_view(
     cache: dict[Any, Any] = {}
     mode_name = "multi" if facts.get("multi") else ""
 
-    def made(self: Any, *args: Any) -> Any:
+    names = tuple(inspect.signature(rule).parameters)[2:]
+
+    def made(self: Any = ABSENT, *args: Any, **options: Any) -> Any:
+        if options or self is ABSENT:
+            return made(*in_places(name, names, self, args, options))
         S = LOCAL.s
         if S.depth or type(self) not in PLAIN:
             if type(self) is Val:
@@ -93,6 +99,27 @@ def make_view(
     made.__name__ = made.__qualname__ = name
     made.__doc__, made.__module__ = rule.__doc__, "torch"
     return made
+
+
+def in_places(
+    name: str, names: tuple[str, ...], self: Any, args: tuple[Any, ...], options: dict[str, Any]
+) -> list[Any]:
+    """All arguments of a call by position. TypeError, in Python's words, where one has no place or is given twice."""
+    given = dict(options)
+    found = [given.pop("input", given.pop("self", self)) if self is ABSENT else self, *args]
+    for n in names[len(args) :]:
+        if OTHER.get(n) in given:
+            n = OTHER[n]
+        if n not in given:
+            break
+        found.append(given.pop(n))
+    for n in given:
+        twice = n in names[: len(args)] or n in ("input", "self")
+        what = f"multiple values for argument {n!r}" if twice else f"an unexpected keyword argument {n!r}"
+        raise TypeError(f"{name}() got {what}")
+    if found[0] is ABSENT:
+        raise TypeError(f"{name}() missing 1 required positional argument: 'input'")
+    return found
 
 
 def view_tensor(S: Any, source: Tensor, meta: Any, off: int, mode: str) -> Tensor:

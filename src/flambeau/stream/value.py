@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import config
 from ..dtypes import CPU, META, device, dtype
+from ..errors import fail
 from ..shapes import Shape, Size, contiguous_strides, extent_bytes, is_channels_last, is_contiguous, numel
 from ..symbols import Real, Whole
 
@@ -108,6 +109,8 @@ def intern_meta(shape: Shape, strides: Shape, d: dtype, where: device = CPU) -> 
 
 def new_meta(shape: Shape, strides: Shape, d: dtype, where: device, count: int, contiguous: bool) -> Meta:
     """Metadata that are not interned yet."""
+    if d.short == d.name:
+        fail(NotImplementedError, f"{d!r}: tensors of this dtype are not there yet")
     made = Meta()
     made.shape, made.strides, made.dtype, made.device = Size(shape), strides, d, where
     made.numel, made.ndim, made.nbytes, made.contiguous = count, len(shape), count * d.itemsize, contiguous

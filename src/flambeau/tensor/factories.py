@@ -44,6 +44,8 @@ def factory(
             if result is not None:
                 return result
         S = LOCAL.s
+        if like and not args and "input" in options:
+            args = (options.pop("input"),)
         if S.modes and S.trace is None:
             result = modes.offer(S, made, args, args, options)
             if result is not modes.NOT_HANDLED:

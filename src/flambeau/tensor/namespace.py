@@ -57,6 +57,7 @@ SUBMODULES = (
         "accelerator",
         "futures",
     ),
+    *("_C", "__config__", "_dynamo", "_subclasses"),
 )
 LAZY: dict[str, tuple[str, str]] = {
     "save": ("flambeau.io", "save"),
@@ -99,6 +100,15 @@ LAZY |= {
         *("get_deterministic_debug_mode", "set_deterministic_debug_mode", "set_warn_always"),
         *("is_deterministic_algorithms_warn_only_enabled", "is_warn_always_enabled", "set_flush_denormal"),
         *("get_float32_matmul_precision", "set_float32_matmul_precision"),
+    )
+}
+LAZY |= {
+    name: ("flambeau.symbolic", name)
+    for name in (
+        *("SymBool", "SymFloat", "SymInt", "_assert_async", "_check", "_check_index", "_check_is_size"),
+        *("_check_not_implemented", "_check_tensor_all", "_check_tensor_all_with", "_check_type"),
+        *("_check_value", "_check_with", "_shape_as_tensor", "sym_float", "sym_int", "sym_ite", "sym_max"),
+        *("sym_min", "sym_not", "sym_sqrt", "sym_sum"),
     )
 }
 LAZY |= {name: ("flambeau.tensor.factories", name) for name in ("get_default_device", "set_default_device")}
@@ -157,8 +167,9 @@ def fill(scope: dict[str, Any]) -> None:
     FUNCTIONS.update(exchange.FUNCTIONS)
     FUNCTIONS.update(creation.FUNCTIONS)
     FUNCTIONS.update(random.FUNCTIONS)
-    for name, d in dtypes.ALIASES.items():
+    for name, d in (dtypes.ALIASES | dtypes.LAYOUTS | dtypes.NAMED).items():
         scope[name] = d
+    scope["legacy_contiguous_format"] = dtypes.contiguous_format
     for name, fn in FUNCTIONS.items():
         if name not in scope or name == "tensor":  # the package of that name is not public
             scope[name] = fn
@@ -185,6 +196,8 @@ def lazy(name: str) -> Any:
         value = getattr(importlib.import_module(module), attribute)
         setattr(flambeau, name, value)
         return value
+    if name == "torch":  # torch.torch, which PyTorch has by accident
+        return flambeau
     if name in SUBMODULES:
         try:
             return importlib.import_module("flambeau." + name)

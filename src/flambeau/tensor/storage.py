@@ -172,33 +172,33 @@ def settle(st: Storage) -> None:
     pointer(make_tensor(st, intern_meta((0,), (1,), uint8)))
 
 
-def resize_(self: Tensor, *sizes: Any, memory_format: Any = None) -> Tensor:
+def resize_(input: Tensor, *args: Any, size: Any = None, memory_format: Any = None) -> Tensor:
     """Another shape, in place; memory grows if it must, and what was there stays."""
-    shape = (
-        tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], int) else tuple(int(n) for n in sizes)
-    )
-    check_writable(self)
+    given = args if size is None else (size,)
+    one = len(given) == 1 and not isinstance(given[0], int)
+    shape = tuple(given[0]) if one else tuple(int(n) for n in given)
+    check_writable(input)
     if any(n < 0 for n in shape):
         fail(RuntimeError, f"resize_: requested resize to {list(shape)} with a negative extent")
-    if self._rg and LOCAL.s.grad:
+    if input._rg and LOCAL.s.grad:
         raise RuntimeError("cannot resize variables that require grad")
-    if tuple(self._meta.shape) == shape and memory_format is None:
-        return self
+    if tuple(input._meta.shape) == shape and memory_format is None:
+        return input
     strides = (
         channels_last_strides(shape)
         if getattr(memory_format, "name", "") == "channels_last"
         else contiguous_strides(shape)
     )
-    need = (self._off + numel(shape)) * self._meta.dtype.itemsize if numel(shape) else 0
-    if need > self._st.nbytes:
-        resize_storage(self._st, need)
-    self._meta = intern_meta(shape, strides, self._meta.dtype, self._meta.device)
-    return self
+    need = (input._off + numel(shape)) * input._meta.dtype.itemsize if numel(shape) else 0
+    if need > input._st.nbytes:
+        resize_storage(input._st, need)
+    input._meta = intern_meta(shape, strides, input._meta.dtype, input._meta.device)
+    return input
 
 
-def resize_as_(self: Tensor, other: Tensor, memory_format: Any = None) -> Tensor:
+def resize_as_(input: Tensor, the_template: Tensor, memory_format: Any = None) -> Tensor:
     """As resize_, to the shape of another tensor."""
-    return resize_(self, *other._meta.shape)
+    return resize_(input, *the_template._meta.shape)
 
 
 def set_(

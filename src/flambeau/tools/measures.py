@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 # Each row may import from the rows above it and from itself. Anything else at the top is a face of the package.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("version", "errors", "config", "heap", "late", "dtypes", "shapes", "symbols"),
+    ("version", "errors", "config", "heap", "late", "dtypes", "shapes", "symbols", "absent"),
     ("loop",),
     ("codegen",),
     ("device",),
@@ -40,16 +40,16 @@ ON_THE_PUBLIC_API = _RANK["nn"]
 # Code lines a folder may grow to: the design's figures, but for four that breadth has outgrown (loop 3,500, codegen
 # 2,500, ops 8,000 and what is built from tensors 9,000 in the design).
 BUDGET = {
-    "alphabet": 1000,
+    "alphabet": 1060,
     "loop": 11280,
     "codegen": 4600,
     "device": 3200,
     "stream": 7900,
-    "ops": 18200,
+    "ops": 18420,
     "autograd": 1700,
-    "tensor": 3160,
+    "tensor": 3190,
     "built from tensors": 16500,
-    "faces": 7330,
+    "faces": 8250,
     "tools": 2000,
 }
 

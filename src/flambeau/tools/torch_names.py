@@ -37,6 +37,8 @@ class Alias:
     def exec_module(self, module: ModuleType) -> None:
         """Give the module back its own spec, which the import system has just replaced."""
         module.__spec__ = self.spec
+        if module.__name__ == NAMES["torch"]:
+            module.__name__ = "torch"  # by which programs find names to replace
 
 
 class Finder:

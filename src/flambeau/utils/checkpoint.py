@@ -35,6 +35,15 @@ _UNSAID = (
 )
 
 
+def get_device_states(*args: Any) -> tuple[list[int], list[Any]]:
+    """The accelerators of the tensors, and the states of their generators: none."""
+    return [], []
+
+
+def set_device_states(devices: Any, states: Any, *, device_type: str | None = None) -> None:
+    """Set the states that `get_device_states` gave: there are none."""
+
+
 def noop_context_fn() -> tuple[Any, Any]:
     """No contexts for the first and for the second computation."""
     return nullcontext(), nullcontext()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .absent import classes, functions
+from ..absent import classes, functions
 
 _WHAT = "symbolic tracing"
 globals().update(
