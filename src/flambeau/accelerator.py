@@ -22,3 +22,15 @@ def current_accelerator(check_available: bool = False) -> Any:
 
 def synchronize(device: Any = None) -> None:
     """Nothing: there is no accelerator."""
+
+
+def current_device_index() -> int:
+    """The number of the accelerator in use: 0."""
+    return 0
+
+
+def set_device_index(device: Any) -> None:
+    """Nothing: there is no accelerator."""
+
+
+current_device_idx, set_device_idx = current_device_index, set_device_index

@@ -75,6 +75,13 @@ def export(fn: Any) -> Any:
     return fn
 
 
+_overload = _overload_method = unused
+
+
+class TracerWarning(Warning):
+    """What tracing warns of; nothing is traced."""
+
+
 def save(m: Any, f: Any, **options: Any) -> NoReturn:
     """Not there yet."""
     fail(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .absent import functions
+from .absent import classes, functions
 from .ops.contraction import mm as _mm
 from .tensor.sparse_csr import sampled_addmm
 
@@ -22,3 +22,10 @@ def sum(input: Any, dim: Any = None, dtype: Any = None) -> Any:
 
 
 globals().update(functions("sparse", "this function of sparse tensors", "addmm", "softmax", "log_softmax"))
+globals().update(
+    classes(
+        "sparse",
+        "making sparse tensors by type (use sparse_coo_tensor)",
+        *(f"{kind}Tensor" for kind in ("Byte", "Char", "Double", "Float", "Half", "Int", "Long", "Short")),
+    )
+)

@@ -126,3 +126,16 @@ def _assert_async(
 def _shape_as_tensor(input: Any) -> Any:
     """The shape as a tensor of int64."""
     return FUNCTIONS["tensor"](list(input.shape))
+
+
+def get_device_module(device: Any = None) -> Any:
+    """The module of a kind of device, torch.cpu by default. RuntimeError if there is none."""
+    import importlib
+
+    kind = "cpu" if device is None else str(device).partition(":")[0]
+    try:
+        return importlib.import_module(f"flambeau.{kind}")
+    except ModuleNotFoundError:
+        raise RuntimeError(
+            f"Device '{kind}' does not have a corresponding module registered as 'torch.{kind}'."
+        ) from None

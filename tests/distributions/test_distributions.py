@@ -129,3 +129,27 @@ def test_same_errors(wrong: Any) -> None:
     with pytest.raises(theirs.type) as ours:
         wrong(flambeau)
     assert str(ours.value) == str(theirs.value)
+
+
+def test_a_transform_of_ones_own() -> None:
+    class Tripled(flambeau.distributions.Transform):
+        domain = codomain = flambeau.distributions.constraints.real
+        bijective, sign = True, 1
+
+        def _call(self, x):
+            return 3 * x
+
+        def _inverse(self, y):
+            return y / 3
+
+        def log_abs_det_jacobian(self, x, y):
+            return flambeau.full_like(x, 3.0).log()
+
+    normal = flambeau.distributions.Normal(0.0, 1.0)
+    made = flambeau.distributions.TransformedDistribution(normal, [Tripled(cache_size=1)])
+    x = flambeau.tensor([-1.0, 6.0])
+    assert Tripled().inv(x).tolist() == pytest.approx([-1 / 3, 2.0]) and Tripled().inv.inv(x).tolist() == [
+        -3.0,
+        18.0,
+    ]
+    assert flambeau.allclose(made.log_prob(x), flambeau.distributions.Normal(0.0, 3.0).log_prob(x))

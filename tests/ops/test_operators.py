@@ -56,3 +56,14 @@ def test_plus_is_the_tensor_itself() -> None:
     assert +x is x and torch.positive(x) is x and x.positive() is x
     with pytest.raises(RuntimeError, match="bool tensor is not supported"):
         torch.positive(x > 0)
+
+
+def test_a_number_may_come_first() -> None:
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    (torch.sub(1, x) + torch.mul(2.5, x) + torch.div(4, x)).sum().backward()
+    assert x.grad.tolist() == [-2.5, 0.5] and torch.add(3, 2).item() == 5
+    wide = torch.ones(1, dtype=torch.float64)
+    assert torch.add(3.1, wide).item() == 4.1 and torch.add(2, wide.to(torch.int8)).dtype is torch.int8
+    assert torch.floor_divide(7, torch.tensor([2])).tolist() == [3]
+    with pytest.raises(TypeError, match="must be Tensor, not int"):
+        torch.relu(3)

@@ -93,7 +93,7 @@ from torchvision import transforms
 import flambeau
 assert torch is flambeau and torch.version is flambeau.version and F is flambeau.nn.functional
 assert torchvision is flambeau.vision and sys.modules["torch.utils.data"] is flambeau.utils.data
-assert flambeau.__spec__.name == "flambeau" and torch.__name__ == "flambeau"
+assert flambeau.__spec__.name == "flambeau" and torch.__name__ == "torch"
 try:
     import torch.nosuch
 except ModuleNotFoundError as error:
@@ -132,7 +132,7 @@ def test_child_processes_have_the_names_too(tmp_path) -> None:
     methods = ["fork", "spawn", "forkserver"] if sys.platform == "linux" else ["spawn"]
     done = flambeau_run("p.py", *methods, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\n") == ["flambeau"] * len(methods) + ["flambeau False", ""]
+    assert done.stdout.split("\n") == ["torch"] * len(methods) + ["torch False", ""]
 
 
 def test_another_sitecustomize_still_runs(tmp_path) -> None:
@@ -161,3 +161,21 @@ def test_a_missing_dependency_is_named_as_itself(tmp_path, monkeypatch) -> None:
     with pytest.raises(ModuleNotFoundError, match="nosuchdependency"):
         torch_names.Finder().load("needy")
     assert torch_names.Finder().load("nosuch") is None
+
+
+def test_programs_find_the_name_and_version_of_the_api(tmp_path) -> None:
+    (tmp_path / "asks.py").write_text(
+        "import torch, torchvision, importlib.metadata as m, importlib.util\n"
+        "print(torch.__name__, torch.__version__.split('+'), m.version('torch').split('+')[0], torch.torch is torch)\n"
+        "print(m.version('torchvision').split('+')[0], set(m.packages_distributions()['torch']))\n"
+        "from torch.distributions.normal import Normal\n"
+        "from torch.fx.experimental.symbolic_shapes import guard_or_false\n"
+        "from torch.utils._pytree import tree_map\n"
+        "import torch._dynamo, torch._C, torch.distributed.nn\n"
+    )
+    done = flambeau_run("asks.py", cwd=tmp_path)
+    assert done.stdout.splitlines()[:2] == [
+        "torch ['2.13.0', 'flambeau'] 2.13.0 True",
+        "0.28.0 {'torch'}",
+    ], done.stdout + done.stderr
+    assert done.returncode == 0, done.stderr

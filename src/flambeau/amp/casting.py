@@ -52,6 +52,10 @@ FAMILY = "linalg_"  # the same by the beginning of the name
 WIDEST = frozenset(("_cat", "_stack", "index_copy"))
 CHOICES = (dtypes.bfloat16, dtypes.float16)
 DEVICES = {"cpu": dtypes.bfloat16, "cuda": dtypes.float16}
+DEVICES |= dict.fromkeys(
+    ("mps", "mtia", "xpu", "hpu", "maia", "privateuseone"), dtypes.float16
+)  # not here either
+DEVICES |= {"xla": dtypes.bfloat16}
 
 
 class State:

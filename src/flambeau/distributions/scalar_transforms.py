@@ -24,8 +24,8 @@ class Transform:
     def __init__(self, cache_size: int = 0):
         if cache_size not in (0, 1):
             raise ValueError("cache_size must be 0 or 1")
-        self._cache_size, self._kept = cache_size, (None, None)
-        self._inverse: Any = None
+        self._cache_size, self._cached_x_y = cache_size, (None, None)
+        self._inv: Any = None
 
     @property
     def event_dim(self) -> int:
@@ -37,9 +37,9 @@ class Transform:
     @property
     def inv(self) -> Transform:
         """The inverse map."""
-        if self._inverse is None:
-            self._inverse = _Inverse(self)
-        return self._inverse  # type: ignore[no-any-return]
+        if self._inv is None:
+            self._inv = _InverseTransform(self)
+        return self._inv  # type: ignore[no-any-return]
 
     @property
     def sign(self) -> Any:
@@ -52,7 +52,7 @@ class Transform:
             return self
         made = object.__new__(type(self))
         made.__dict__.update(self.__dict__)
-        made._cache_size, made._kept, made._inverse = cache_size, (None, None), None
+        made._cache_size, made._cached_x_y, made._inv = cache_size, (None, None), None
         return made
 
     def __eq__(self, other: object) -> bool:
@@ -61,25 +61,25 @@ class Transform:
     __hash__ = object.__hash__
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self._cache_size and x is self._kept[0]:
-            return self._kept[1]
+        if self._cache_size and x is self._cached_x_y[0]:
+            return self._cached_x_y[1]
         y = self._call(x)
         if self._cache_size:
-            self._kept = x, y
+            self._cached_x_y = x, y
         return y
 
     def _inv_call(self, y: Tensor) -> Tensor:
-        if self._cache_size and y is self._kept[1]:
-            return self._kept[0]
-        x = self._invert(y)
+        if self._cache_size and y is self._cached_x_y[1]:
+            return self._cached_x_y[0]
+        x = self._inverse(y)
         if self._cache_size:
-            self._kept = x, y
+            self._cached_x_y = x, y
         return x
 
     def _call(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def _invert(self, y: Tensor) -> Tensor:
+    def _inverse(self, y: Tensor) -> Tensor:
         raise NotImplementedError
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
@@ -98,47 +98,47 @@ class Transform:
         return type(self).__name__ + "()"
 
 
-class _Inverse(Transform):
+class _InverseTransform(Transform):
     """A map turned round."""
 
     def __init__(self, transform: Transform):
         super().__init__(transform._cache_size)
-        self._inverse = transform
+        self._inv = transform
 
-    domain = property(lambda self: self._inverse.codomain)  # type: ignore[assignment]
-    codomain = property(lambda self: self._inverse.domain)  # type: ignore[assignment]
-    bijective = property(lambda self: self._inverse.bijective)  # type: ignore[assignment]
-    sign = property(lambda self: self._inverse.sign)
+    domain = property(lambda self: self._inv.codomain)  # type: ignore[assignment]
+    codomain = property(lambda self: self._inv.domain)  # type: ignore[assignment]
+    bijective = property(lambda self: self._inv.bijective)  # type: ignore[assignment]
+    sign = property(lambda self: self._inv.sign)
 
     def with_cache(self, cache_size: int = 1) -> Transform:
         """See `Transform.with_cache`."""
-        return self._inverse.with_cache(cache_size).inv  # type: ignore[no-any-return]
+        return self._inv.with_cache(cache_size).inv  # type: ignore[no-any-return]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Inverse) and self._inverse == other._inverse
+        return isinstance(other, _InverseTransform) and self._inv == other._inv
 
     __hash__ = object.__hash__
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self._inverse._inv_call(x)
+        return self._inv._inv_call(x)
 
     def _inv_call(self, y: Tensor) -> Tensor:
-        return self._inverse(y)
+        return self._inv(y)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """See `Transform.log_abs_det_jacobian`."""
-        return -self._inverse.log_abs_det_jacobian(y, x)
+        return -self._inv.log_abs_det_jacobian(y, x)
 
     def forward_shape(self, shape: Any) -> Any:
         """See `Transform.forward_shape`."""
-        return self._inverse.inverse_shape(shape)
+        return self._inv.inverse_shape(shape)
 
     def inverse_shape(self, shape: Any) -> Any:
         """See `Transform.inverse_shape`."""
-        return self._inverse.forward_shape(shape)
+        return self._inv.forward_shape(shape)
 
     def __repr__(self) -> str:
-        return f"_InverseTransform({self._inverse!r})"
+        return f"_InverseTransform({self._inv!r})"
 
 
 class ComposeTransform(Transform):
@@ -185,10 +185,10 @@ class ComposeTransform(Transform):
     @property
     def inv(self) -> Transform:
         """The inverses, last first."""
-        if self._inverse is None:
-            self._inverse = ComposeTransform([p.inv for p in reversed(self.parts)])
-            self._inverse._inverse = self
-        return self._inverse  # type: ignore[no-any-return]
+        if self._inv is None:
+            self._inv = ComposeTransform([p.inv for p in reversed(self.parts)])
+            self._inv._inv = self
+        return self._inv  # type: ignore[no-any-return]
 
     def with_cache(self, cache_size: int = 1) -> Transform:
         """See `Transform.with_cache`."""
@@ -263,7 +263,7 @@ class IndependentTransform(Transform):
             raise ValueError("Too few dimensions on input")
         return self.base_transform(x)
 
-    def _invert(self, y: Tensor) -> Tensor:
+    def _inverse(self, y: Tensor) -> Tensor:
         if y.dim() < self.codomain.event_dim:
             raise ValueError("Too few dimensions on input")
         return self.base_transform.inv(y)
@@ -308,7 +308,7 @@ class ReshapeTransform(Transform):
     def _call(self, x: Tensor) -> Tensor:
         return x.reshape(*x.shape[: x.dim() - len(self.in_shape)], *self.out_shape)
 
-    def _invert(self, y: Tensor) -> Tensor:
+    def _inverse(self, y: Tensor) -> Tensor:
         return y.reshape(*y.shape[: y.dim() - len(self.out_shape)], *self.in_shape)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
@@ -353,7 +353,7 @@ class ExpTransform(_Elementwise):
     def _call(self, x: Tensor) -> Tensor:
         return x.exp()
 
-    def _invert(self, y: Tensor) -> Tensor:
+    def _inverse(self, y: Tensor) -> Tensor:
         return y.log()
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
@@ -385,7 +385,7 @@ class PowerTransform(Transform):
     def _call(self, x: Tensor) -> Tensor:
         return x.pow(self.exponent)
 
-    def _invert(self, y: Tensor) -> Tensor:
+    def _inverse(self, y: Tensor) -> Tensor:
         return y.pow(1 / self.exponent)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
@@ -408,7 +408,7 @@ class SigmoidTransform(_Elementwise):
         info = torch.finfo(x.dtype)
         return x.sigmoid().clamp(info.tiny, 1.0 - info.eps)
 
-    def _invert(self, y: Tensor) -> Tensor:
+    def _inverse(self, y: Tensor) -> Tensor:
         info = torch.finfo(y.dtype)
         y = y.clamp(info.tiny, 1.0 - info.eps)
         return y.log() - (-y).log1p()
@@ -426,7 +426,7 @@ class SoftplusTransform(_Elementwise):
     def _call(self, x: Tensor) -> Tensor:
         return F.softplus(x)
 
-    def _invert(self, y: Tensor) -> Tensor:
+    def _inverse(self, y: Tensor) -> Tensor:
         return (-y).expm1().neg().log() + y
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
@@ -442,7 +442,7 @@ class TanhTransform(_Elementwise):
     def _call(self, x: Tensor) -> Tensor:
         return x.tanh()
 
-    def _invert(self, y: Tensor) -> Tensor:
+    def _inverse(self, y: Tensor) -> Tensor:
         return torch.atanh(y)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
@@ -463,7 +463,7 @@ class AbsTransform(Transform):
     def _call(self, x: Tensor) -> Tensor:
         return x.abs()
 
-    def _invert(self, y: Tensor) -> Tensor:
+    def _inverse(self, y: Tensor) -> Tensor:
         return y
 
 
@@ -508,7 +508,7 @@ class AffineTransform(Transform):
     def _call(self, x: Tensor) -> Tensor:
         return self.loc + self.scale * x
 
-    def _invert(self, y: Tensor) -> Tensor:
+    def _inverse(self, y: Tensor) -> Tensor:
         return (y - self.loc) / self.scale
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:

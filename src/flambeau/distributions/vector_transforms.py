@@ -31,7 +31,7 @@ class SoftmaxTransform(_Fixed):
         probs = (x - x.max(-1, True)[0]).exp()
         return probs / probs.sum(-1, True)
 
-    def _invert(self, y: Tensor) -> Tensor:
+    def _inverse(self, y: Tensor) -> Tensor:
         return y.log()
 
 
@@ -52,7 +52,7 @@ class StickBreakingTransform(_Fixed):
         rest = (1 - z).cumprod(-1)
         return F.pad(z, [0, 1], value=1.0) * F.pad(rest, [1, 0], value=1.0)
 
-    def _invert(self, y: Tensor) -> Tensor:
+    def _inverse(self, y: Tensor) -> Tensor:
         head = y[..., :-1]
         rest = (1 - head.cumsum(-1)).clamp(min=torch.finfo(y.dtype).tiny)
         return head.log() - rest.log() + self._left(head, y)
@@ -79,7 +79,7 @@ class LowerCholeskyTransform(_Fixed):
     def _call(self, x: Tensor) -> Tensor:
         return x.tril(-1) + x.diagonal(0, -2, -1).exp().diag_embed()
 
-    def _invert(self, y: Tensor) -> Tensor:
+    def _inverse(self, y: Tensor) -> Tensor:
         return y.tril(-1) + y.diagonal(0, -2, -1).log().diag_embed()
 
 
@@ -92,7 +92,7 @@ class PositiveDefiniteTransform(_Fixed):
         factor = LowerCholeskyTransform()(x)
         return factor @ factor.mT
 
-    def _invert(self, y: Tensor) -> Tensor:
+    def _inverse(self, y: Tensor) -> Tensor:
         return LowerCholeskyTransform().inv(torch.linalg.cholesky(y))
 
 
@@ -110,7 +110,7 @@ class CorrCholeskyTransform(_Fixed):
         r = r + torch.eye(r.shape[-1], dtype=r.dtype)
         return r * F.pad(left[..., :-1], [1, 0], value=1.0)
 
-    def _invert(self, y: Tensor) -> Tensor:
+    def _inverse(self, y: Tensor) -> Tensor:
         left = F.pad((1 - (y * y).cumsum(-1))[..., :-1], [1, 0], value=1.0)
         t = _below(y, -1) / _below(left, -1).sqrt()
         return (t.log1p() - t.neg().log1p()) / 2
@@ -166,7 +166,7 @@ class CumulativeDistributionTransform(Transform):
     def _call(self, x: Tensor) -> Tensor:
         return self.distribution.cdf(x)
 
-    def _invert(self, y: Tensor) -> Tensor:
+    def _inverse(self, y: Tensor) -> Tensor:
         return self.distribution.icdf(y)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
@@ -194,7 +194,7 @@ class _Several(Transform):
     def _call(self, x: Tensor) -> Tensor:
         return self._join([t(v) for t, v in zip(self.transforms, self._parts(x))])
 
-    def _invert(self, y: Tensor) -> Tensor:
+    def _inverse(self, y: Tensor) -> Tensor:
         return self._join([t.inv(v) for t, v in zip(self.transforms, self._parts(y))])
 
 

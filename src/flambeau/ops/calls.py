@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from ..dtypes import complex128
+from ..dtypes import complex128, number_dtype, result_type
 from ..errors import fail
 from ..stream import gradient
 from ..stream.graph import Val
@@ -177,6 +177,8 @@ def slow_call(entry: Entry, values: tuple[Any, ...], out: Any, inplace: bool) ->
         handled = modes.dispatch(S, entry, values, out, inplace)
         if handled is not modes.NOT_HANDLED:
             return handled
+    if type(values[0]) in NUMBERS and entry.name in NUMBER_FIRST:
+        values = (number_first(*values[:2]), *values[1:])
     values = tuple([_normal(entry, p, v) for p, v in zip(entry.params, values)])
     if out is not None:
         return call_out(S, entry, values, out)
@@ -187,6 +189,23 @@ def slow_call(entry: Entry, values: tuple[Any, ...], out: Any, inplace: bool) ->
     if inplace:
         return finish_inplace(S, form, operands, entry.name + "_")
     return finish_call(S, form, operands)
+
+
+# Functions that take a number for the first tensor too.
+NUMBER_FIRST = frozenset(
+    (
+        *("add", "sub", "mul", "div", "floor_divide", "remainder", "bitwise_and", "bitwise_or"),
+        *("bitwise_xor", "bitwise_left_shift", "bitwise_right_shift"),
+    )
+)
+
+
+def number_first(number: Any, other: Any) -> Any:
+    """A number as a tensor of the dtype that it has beside the other operand."""
+    if not isinstance(other, Tensor):
+        return FUNCTIONS["tensor"](number)
+    d = other._meta.dtype
+    return FUNCTIONS["tensor"](number, dtype=result_type([(d, 2), (number_dtype(type(number)), 0)]))
 
 
 def slow_operator(entry: Entry, values: tuple[Any, ...], out: Any, inplace: bool) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..absent import functions
+from ..stream.value import Tensor
 from .entry import FUNCTIONS
 from .registry import METHODS
 
@@ -110,7 +111,7 @@ class Namespace:
 def _function(name: str) -> Callable[..., Any] | None:
     """What aten calls so: one of our functions, or a method that is called with the tensor first."""
     name = RENAMED.get(name, name)
-    return OWN.get(name) or FUNCTIONS.get(name) or METHODS.get(name)
+    return OWN.get(name) or FUNCTIONS.get(name) or METHODS.get(name) or getattr(Tensor, name, None)
 
 
 NAMESPACES: dict[str, Namespace] = {}

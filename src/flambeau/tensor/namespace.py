@@ -107,10 +107,20 @@ LAZY |= {
     for name in (
         *("SymBool", "SymFloat", "SymInt", "_assert_async", "_check", "_check_index", "_check_is_size"),
         *("_check_not_implemented", "_check_tensor_all", "_check_tensor_all_with", "_check_type"),
-        *("_check_value", "_check_with", "_shape_as_tensor", "sym_float", "sym_int", "sym_ite", "sym_max"),
+        *(
+            "_check_value",
+            "_check_with",
+            "_shape_as_tensor",
+            "get_device_module",
+            "sym_float",
+            "sym_int",
+            "sym_ite",
+            "sym_max",
+        ),
         *("sym_min", "sym_not", "sym_sqrt", "sym_sum"),
     )
 }
+LAZY |= {name: ("flambeau.cpu", name) for name in ("Event", "Stream")}
 LAZY |= {name: ("flambeau.tensor.factories", name) for name in ("get_default_device", "set_default_device")}
 LAZY |= {
     f"{name}_window": ("flambeau.signal.older", f"{name}_window")
@@ -167,8 +177,8 @@ def fill(scope: dict[str, Any]) -> None:
     FUNCTIONS.update(exchange.FUNCTIONS)
     FUNCTIONS.update(creation.FUNCTIONS)
     FUNCTIONS.update(random.FUNCTIONS)
-    for name, d in (dtypes.ALIASES | dtypes.LAYOUTS | dtypes.NAMED).items():
-        scope[name] = d
+    for name, d in (dtypes.ALL | dtypes.ALIASES | dtypes.LAYOUTS | dtypes.NAMED).items():
+        scope.setdefault(name, d)
     scope["legacy_contiguous_format"] = dtypes.contiguous_format
     for name, fn in FUNCTIONS.items():
         if name not in scope or name == "tensor":  # the package of that name is not public

@@ -6,16 +6,19 @@ Imports nothing of the package: a child process loads this file at its start, by
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
-# The longest name that fits decides.
 NAMES = {
     "torch": "flambeau",
     "torchvision": "flambeau.vision",
 }
+# Of the packages whose names, arguments and behaviour are meant: what programs ask for before they use what is newer.
+VERSIONS = {"torch": "2.13.0+flambeau", "torchvision": "0.28.0+flambeau"}
 
 
 def target_of(name: str) -> str | None:
@@ -37,8 +40,23 @@ class Alias:
     def exec_module(self, module: ModuleType) -> None:
         """Give the module back its own spec, which the import system has just replaced."""
         module.__spec__ = self.spec
-        if module.__name__ == NAMES["torch"]:
-            module.__name__ = "torch"  # by which programs find names to replace
+        for name, ours in NAMES.items():
+            if module.__name__ == ours:
+                module.__name__ = name  # by which programs find names to replace
+                module.__version__ = VERSIONS[name]
+
+
+@cache
+def installed(name: str) -> Any:
+    """What importlib.metadata says of one of the packages: its version, and no files."""
+    from importlib.metadata import Distribution  # which takes longer to import than all else here
+
+    text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {VERSIONS[name]}\n"
+    body = {
+        "read_text": lambda self, file: {"METADATA": text, "top_level.txt": name}.get(file),
+        "locate_file": lambda self, path: path,
+    }
+    return type("Installed", (Distribution,), body)()
 
 
 class Finder:
@@ -58,6 +76,11 @@ class Finder:
         if spec.submodule_search_locations is not None:
             spec.submodule_search_locations = list(module.__path__)
         return spec
+
+    def find_distributions(self, context: Any = None) -> Iterator[Any]:
+        """See importlib.metadata: the packages whose names are ours, before those that are installed."""
+        wanted = getattr(context, "name", None)
+        return (installed(name) for name in VERSIONS if wanted in (None, name))
 
     def load(self, name: str) -> ModuleType | None:
         """Our module of this name: a file of ours, or a module-valued attribute of one; None if neither."""

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flambeau as torch
 
 Tensor = Any
 MaskMod = Callable[[Any, Any, Any, Any], Any]  # (b, h, q_idx, kv_idx) -> bool
+
+_DEFAULT_SPARSE_BLOCK_SIZE = 128
+
+
+class AuxRequest(NamedTuple):
+    """What `flex_attention` shall return beside its result."""
+
+    lse: bool = False
+    max_scores: bool = False
+
+
+class AuxOutput(NamedTuple):
+    """What was asked for by an `AuxRequest`, None for the rest."""
+
+    lse: Any = None
+    max_scores: Any = None
 
 
 def noop_mask(batch: Tensor, head: Tensor, token_q: Tensor, token_kv: Tensor) -> Tensor:
@@ -100,7 +116,7 @@ def create_block_mask(
     Q_LEN: int,
     KV_LEN: int,
     device: Any = "cpu",
-    BLOCK_SIZE: int | tuple[int, int] = 128,
+    BLOCK_SIZE: int | tuple[int, int] = _DEFAULT_SPARSE_BLOCK_SIZE,
     _compile: bool = False,
 ) -> BlockMask:
     """The BlockMask of a function mask_mod(b, h, q_idx, kv_idx); B and H default to 1, for all."""
@@ -118,8 +134,11 @@ def flex_attention(
     enable_gqa: bool = False,
     return_lse: bool = False,
     kernel_options: Any = None,
+    *,
+    return_aux: AuxRequest | None = None,
 ) -> Any:
-    """softmax(score_mod(Q K^T scale, b, h, q_idx, kv_idx)) V over (B, H, L, E), where block_mask allows."""
+    """softmax(score_mod(Q K^T scale, b, h, q_idx, kv_idx)) V over (B, H, L, E), where block_mask allows; with
+    return_aux also an AuxOutput: of each query the logarithm of the sum of exponentials, and the largest score."""
     if enable_gqa:
         repeats = query.size(1) // key.size(1)
         key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
@@ -137,4 +156,7 @@ def flex_attention(
     if hidden is not None:  # a query that may see nothing gives zeros
         weights = weights.masked_fill(hidden, 0.0)
     output = torch.matmul(weights, value)
+    if return_aux is not None:
+        lse = scores.logsumexp(-1) if return_aux.lse else None
+        return output, AuxOutput(lse, scores.amax(-1) if return_aux.max_scores else None)
     return (output, scores.logsumexp(-1)) if return_lse else output
