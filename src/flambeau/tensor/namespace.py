@@ -57,7 +57,7 @@ SUBMODULES = (
         "accelerator",
         "futures",
     ),
-    *("_C", "__config__", "_dynamo", "_subclasses"),
+    *("_C", "__config__", "_dynamo", "_subclasses", "_tensor_str"),
 )
 LAZY: dict[str, tuple[str, str]] = {
     "save": ("flambeau.io", "save"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..dtypes import int64, sparse_coo, sparse_csr
+from ..dtypes import int32, int64, sparse_coo, sparse_csr
 from ..errors import fail
 from ..ops.entry import FUNCTIONS
 from ..ops.gather import places_of
@@ -215,3 +215,22 @@ def install() -> None:
     Tensor.is_sparse_csr = property(lambda self: False)  # type: ignore[attr-defined]
     Tensor.to_sparse_csr = to_sparse_csr  # type: ignore[attr-defined]
     FUNCTIONS["sparse_csr_tensor"] = sparse_csr_tensor
+    for fn in (_convert_indices_from_coo_to_csr, _convert_indices_from_csr_to_coo):
+        FUNCTIONS[fn.__name__] = fn
+
+
+def _convert_indices_from_coo_to_csr(input: Any, size: int, *, out_int32: bool = False) -> Any:
+    """Where the entries of each of `size` rows begin, of sorted rows of entries: (size + 1)."""
+    return FUNCTIONS["searchsorted"](
+        input, FUNCTIONS["arange"](size + 1, dtype=input.dtype), out_int32=out_int32
+    )
+
+
+def _convert_indices_from_csr_to_coo(
+    crow_indices: Any, col_indices: Any, *, out_int32: bool = False, transpose: bool = False
+) -> Any:
+    """(rows, columns) of the entries of compressed rows; the two exchanged if transpose."""
+    rows = FUNCTIONS["arange"](crow_indices.numel() - 1).repeat_interleave(crow_indices.diff())
+    d = int32 if out_int32 else int64
+    pair = [rows.to(d), col_indices.to(d)]
+    return FUNCTIONS["stack"](pair[::-1] if transpose else pair)
