@@ -7,6 +7,7 @@ for shapes) is taken and not needed: calls are recorded as they run.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -49,6 +50,9 @@ class CustomOpDef:
             raise NotImplementedError(
                 f"Could not run '{self._qualname}': no implementation is registered for CPU"
             )
+        if kwargs:
+            bound = inspect.signature(self._kernel).bind(*args, **kwargs)
+            args, kwargs = bound.args, bound.kwargs
         flat = (*args, *kwargs.values())
         if LOCAL.s.grad and any(isinstance(a, Tensor) and a.requires_grad for a in flat):  # type: ignore[attr-defined]
             return self._with_gradient().apply(*args, **kwargs)

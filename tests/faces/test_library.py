@@ -36,7 +36,7 @@ def test_an_operator_is_called_by_name_and_has_its_gradient() -> None:
         return grad * 3 * ctx.saved_tensors[0] ** 2 * ctx.scale, *([None] if ctx.scale != 1.0 else [])
 
     torch.library.register_autograd(name, back, setup_context=keep)
-    found.default(x, 2.0).sum().backward()
+    found.default(x, scale=2.0).sum().backward()
     assert x.grad.tolist() == [6.0, 24.0] and op(x).tolist() == [1.0, 8.0]
 
 

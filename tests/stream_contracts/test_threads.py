@@ -167,3 +167,19 @@ def test_what_a_thread_recorded_before_it_ended_is_not_lost() -> None:
     assert (x * 2).tolist() == [6] * 4
     in_threads(lambda: x.add_(3))
     assert x.tolist() == [6] * 4
+
+
+def test_a_list_of_kernels_that_are_not_shared_out_runs_each_once() -> None:
+    """Together they are work enough for two threads, of which each would add every sum to its number again."""
+    xs = [torch.rand(700) for _ in range(6)]
+    wanted = [x.exp().sin().exp().tanh().sum().item() for x in xs]
+    totals = [torch.zeros(()) for _ in xs]
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for rounds in range(1, 40):
+            for t, x in zip(totals, xs):
+                t += x.exp().sin().exp().tanh().sum()
+            assert [t.item() for t in totals] == pytest.approx([rounds * w for w in wanted], rel=1e-5), rounds
+    finally:
+        torch.set_num_threads(before)

@@ -85,6 +85,7 @@ __all__ = [
     "utils",
 ]
 __all__.extend(_publish())
+import_module(".modules", __name__)  # where typing looks for the names in annotations of classes
 
 
 def factory_kwargs(kwargs: dict[str, Any] | None) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def factory_kwargs(kwargs: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("attention", "modules", "parallel"):
+    if name in ("attention", "parallel"):
         return import_module(f"{__name__}.{name}")
     if name == "DataParallel":
         return import_module(f"{__name__}.parallel").DataParallel

@@ -344,7 +344,8 @@ def extend(launch: Any, x: Any) -> None:
     launch.count += 1
     launch.uses = None
     launch.work += x.work
-    launch.parts = PARTS if launch.work >= SERIAL_WORK else 1
+    # Every part makes each call: a kernel that is not shared out would do its work once for each of them.
+    launch.parts = PARTS if launch.bound.nest.split and launch.work >= SERIAL_WORK else 1
     x.settle()  # it is no launch any more, and refers to itself
 
 

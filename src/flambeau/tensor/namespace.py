@@ -57,7 +57,7 @@ SUBMODULES = (
         "accelerator",
         "futures",
     ),
-    *("_C", "__config__", "_dynamo", "_subclasses", "_tensor_str"),
+    *("_C", "__config__", "_dynamo", "_higher_order_ops", "_subclasses", "_tensor_str"),
 )
 LAZY: dict[str, tuple[str, str]] = {
     "save": ("flambeau.io", "save"),
@@ -120,6 +120,7 @@ LAZY |= {
         *("sym_min", "sym_not", "sym_sqrt", "sym_sum"),
     )
 }
+LAZY |= {name: ("flambeau._higher_order_ops", name) for name in ("cond", "while_loop")}
 LAZY |= {name: ("flambeau.cpu", name) for name in ("Event", "Stream")}
 LAZY |= {name: ("flambeau.tensor.factories", name) for name in ("get_default_device", "set_default_device")}
 LAZY |= {
