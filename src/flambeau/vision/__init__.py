@@ -14,6 +14,6 @@ from .images import set_image_backend as set_image_backend
 
 
 def __getattr__(name: str) -> Any:
-    if name == "models":  # `from . import models` would ask this function again
-        return importlib.import_module(".models", __name__)
+    if name in ("io", "models", "ops"):  # `from . import models` would ask this function again
+        return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

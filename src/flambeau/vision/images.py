@@ -80,13 +80,18 @@ def from_pixels(pixels: np.ndarray) -> Any:
     return Image.fromarray(pixels)
 
 
+def checked_size(op: str, picture: Any) -> None:
+    """ValueError if a picture, not decoded yet, holds more than MAX_PIXELS."""
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        fail(ValueError, f"{op}: has {width} x {height} pixels", f"at most {MAX_PIXELS:,}")
+
+
 def open_picture(path: Any) -> Any:
     """A picture file as RGB; ValueError if it holds more than MAX_PIXELS."""
     Image = pillow("open image")
     with open(path, "rb") as file, Image.open(file) as picture:
-        width, height = picture.size
-        if width * height > MAX_PIXELS:
-            fail(ValueError, f"open image: {path} has {width} x {height} pixels", f"at most {MAX_PIXELS:,}")
+        checked_size(f"open image {path}", picture)
         return picture.convert("RGB")
 
 

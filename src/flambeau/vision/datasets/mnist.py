@@ -20,10 +20,12 @@ IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 
 def read_idx(path: str) -> np.ndarray:
-    """The array of an idx file (also gzipped): two zero bytes, type, number of dimensions, sizes, values."""
+    """The array of an idx file (also .gz or .xz): two zero bytes, type, number of dimensions, sizes, values."""
     import gzip
+    import lzma
 
-    with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
+    way: Any = gzip.open if path.endswith(".gz") else lzma.open if path.endswith(".xz") else open
+    with way(path, "rb") as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) < 4 or len(data) > MAX_BYTES or data[:2] != b"\0\0" or data[2] not in IDX_TYPES:
         fail(RuntimeError, f"{path}: is no idx file")
@@ -45,6 +47,7 @@ class MNIST(VisionDataset):
         ("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3"),
         ("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c"),
     )
+    label_rank = 1
     classes = [
         "0 - zero",
         "1 - one",
@@ -72,11 +75,8 @@ class MNIST(VisionDataset):
             self.download()
         if not self._check_exists():
             refuse_download(type(self).__name__, root)
-        part = "train" if train else "t10k"
-        images, labels = (
-            read_idx(self._file(f"{part}-{kind}-ubyte")) for kind in ("images-idx3", "labels-idx1")
-        )
-        if images.ndim != 3 or labels.shape != images.shape[:1]:
+        images, labels = (read_idx(self._file(name)) for name in self._names())
+        if images.ndim != 3 or labels.shape[:1] != images.shape[:1] or labels.ndim != self.label_rank:
             fail(
                 RuntimeError,
                 f"{type(self).__name__}: images and labels do not agree",
@@ -96,16 +96,20 @@ class MNIST(VisionDataset):
         """From the name of a class to its number."""
         return {name: number for number, name in enumerate(self.classes)}
 
+    def _names(self) -> list[str]:
+        """The files of this part: images and labels."""
+        return [name for name, _ in (self.resources[:2] if self.train else self.resources[2:])]
+
     def _file(self, name: str) -> str:
-        """The file of this name, plain or gzipped; "" if neither is there."""
+        """The file of this name, packed or not; "" if neither is there."""
         path = os.path.join(self.raw_folder, name)
-        return next((p for p in (path, path + ".gz") if os.path.isfile(p)), "")
+        return next((p for p in (os.path.splitext(path)[0], path) if os.path.isfile(p)), "")
 
     def _check_exists(self) -> bool:
-        return all(self._file(name.removesuffix(".gz")) for name, _ in self.resources)
+        return all(self._file(name) for name, _ in self.resources)
 
     def download(self) -> None:
-        """Fetch the four files, unless they are there."""
+        """Fetch the files, unless they are there."""
         if not self._check_exists():
             for name, md5 in self.resources:
                 download(self.mirrors[0] + name, self.raw_folder, md5)
@@ -143,3 +147,64 @@ class FashionMNIST(MNIST):
         "Bag",
         "Ankle boot",
     ]
+
+
+class KMNIST(MNIST):
+    """Ten cursive Japanese letters in the form of MNIST (T. Clanuwat et al., 2018), in `root/KMNIST/raw`."""
+
+    mirrors = ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",)
+    resources = (
+        ("train-images-idx3-ubyte.gz", "bdb82020997e1d708af4cf47b453dcf7"),
+        ("train-labels-idx1-ubyte.gz", "e144d726b3acfaa3e44228e80efcd344"),
+        ("t10k-images-idx3-ubyte.gz", "5c965bf0a639b31b8f53240b1b52f4d7"),
+        ("t10k-labels-idx1-ubyte.gz", "7320c461ea6c1c855c0b718fb2a4b134"),
+    )
+    classes = ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"]
+
+
+class QMNIST(MNIST):
+    """MNIST with all 60,000 test images and what is known of each (C. Yadav, L. Bottou, 2019), in `root/QMNIST/raw`.
+
+    `what` is train, test, test10k (MNIST's own), test50k (the others) or nist; a target is the digit, or with
+    `compat=False` all eight numbers.
+    """
+
+    mirrors = ("https://raw.githubusercontent.com/facebookresearch/qmnist/master/",)
+    subsets = {"train": "train", "test": "test", "test10k": "test", "test50k": "test", "nist": "nist"}
+    files = {
+        "train": (
+            ("qmnist-train-images-idx3-ubyte.gz", "ed72d4157d28c017586c42bc6afe6370"),
+            ("qmnist-train-labels-idx2-int.gz", "0058f8dd561b90ffdd0f734c6a30e5e4"),
+        ),
+        "test": (
+            ("qmnist-test-images-idx3-ubyte.gz", "1394631089c404de565df7b7aeaf9412"),
+            ("qmnist-test-labels-idx2-int.gz", "5b5b05890a5e13444e108efe57b788aa"),
+        ),
+        "nist": (
+            ("xnist-images-idx3-ubyte.xz", "7f124b3b8ab81486c9d8c2749c17f834"),
+            ("xnist-labels-idx2-int.xz", "5ed0e788978e45d4a8bd4b7caec3d79d"),
+        ),
+    }
+    label_rank = 2
+
+    def __init__(
+        self, root: Any, what: str | None = None, compat: bool = True, train: bool = True, **kwargs: Any
+    ):
+        self.what = what or ("train" if train else "test")
+        if self.what not in self.subsets:
+            fail(ValueError, f"QMNIST: what is one of {', '.join(self.subsets)}", what=what)
+        self.compat, self.resources = compat, self.files[self.subsets[self.what]]
+        super().__init__(root, train, **kwargs)
+        part = {"test10k": slice(None, 10000), "test50k": slice(10000, None)}.get(self.what, slice(None))
+        self.data, self.targets = self.data[part], self.targets[part]
+
+    def _names(self) -> list[str]:
+        return [name for name, _ in self.resources]
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        target = self.targets[index]
+        return self.apply(from_pixels(self.data[index].numpy()), int(target[0]) if self.compat else target)
+
+    def extra_repr(self) -> str:
+        """Which part it is."""
+        return f"Split: {self.what}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import feature_extraction as feature_extraction
 from .plain import VGG as VGG
 from .plain import AlexNet as AlexNet
 from .plain import LeNet as LeNet
@@ -15,8 +16,15 @@ from .plain import vgg13 as vgg13
 from .plain import vgg16 as vgg16
 from .plain import vgg16_bn as vgg16_bn
 from .plain import vgg19 as vgg19
+from .registry import WEIGHTS
+from .registry import WeightsEnum as WeightsEnum
+from .registry import get_model as get_model
+from .registry import get_model_builder as get_model_builder
+from .registry import list_models as list_models
 from .resnet import ResNet as ResNet
 from .resnet import resnet18 as resnet18
 from .resnet import resnet34 as resnet34
 from .resnet import resnet50 as resnet50
 from .resnet import resnet101 as resnet101
+
+globals().update(WEIGHTS)

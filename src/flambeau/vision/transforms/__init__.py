@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..images import InterpolationMode as InterpolationMode
 from . import functional as functional
+from . import v2 as v2
 from .chains import Compose as Compose
 from .chains import ConvertImageDtype as ConvertImageDtype
 from .chains import Lambda as Lambda
