@@ -12,6 +12,7 @@ CACHED captures of one function are kept. What cannot be captured runs as it is,
 from __future__ import annotations
 
 import functools
+import threading
 import warnings
 import weakref
 from collections.abc import Callable
@@ -45,6 +46,7 @@ PATIENCE = 3  # calls in a row that cannot be captured, after which it is not tr
 NOVEL = 24  # recordings without a single replay, after which it is not tried again
 BACKENDS = ("inductor", "flambeau", "eager", "aot_eager", "cudagraphs", "openxla", "tvm", "onnxrt")
 MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+TAKING = threading.RLock()  # two threads may have recorded one function
 _captured: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
@@ -71,9 +73,8 @@ class Captured:
         for replay in replays:
             result = replay.call(S, args, options)
             if result is not MISS:
-                if replay is not replays[0]:
-                    replays.remove(replay)
-                    replays.insert(0, replay)
+                if replay is not replays[0]:  # other threads may walk the list
+                    self.replays = [replay, *[r for r in replays if r is not replay]]
                 self.novel = 0
                 if WATCHED:
                     WATCHED[-1].append(replay.flush)
@@ -92,9 +93,12 @@ class Captured:
         r.session.forget = r.strip
         with r.session:
             result = self.fn(*args, **options)
-        why = r.session.ended
-        if not why:
-            why = self.take(r, result)
+            S.lock.acquire()  # until it was looked at, no other thread runs what was recorded
+        try:
+            with TAKING:
+                why = r.session.ended or self.take(r, result)
+        finally:
+            S.lock.release()
         S.flush()
         if why:
             self.refuse(why, PATIENCE if r.session.passing or not r.session.ended else 1)
@@ -129,8 +133,7 @@ class Captured:
         known = look_up(replay.code)
         if not known.programs:
             known.programs.append(replay.program)
-        self.replays.insert(0, replay)
-        del self.replays[CACHED:]
+        self.replays = [replay, *self.replays[: CACHED - 1]]
 
     def refuse(self, why: str, patience: int) -> None:
         """A call could not be captured: say so once it is sure, and stop trying after a while."""

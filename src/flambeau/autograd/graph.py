@@ -77,8 +77,10 @@ def disable_saved_tensors_hooks(error_message: str) -> Iterator[None]:
 # --- hooks on tensors and nodes --------------------------------------------------------------------------------------
 
 
-def _handle(table: Any, hook: Callable[..., Any]) -> Any:
-    from .handles import RemovableHandle
+def _handle(table: Any, hook: Callable[..., Any], leaf: bool = False) -> Any:
+    from .handles import EDITS, RemovableHandle
+
+    EDITS[0] += leaf  # captured calls look whether their parameters have got hooks
 
     handle = RemovableHandle(table)
     table[handle.id] = hook
@@ -97,7 +99,7 @@ def register_hook(t: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Any:
         x = extras(t)
         if x.hooks is None:
             x.hooks = OrderedDict()
-        return _handle(x.hooks, hook)
+        return _handle(x.hooks, hook, True)
     return _handle(hooks_of(node).tensor.setdefault(nr, OrderedDict()), hook)
 
 
@@ -110,7 +112,7 @@ def register_post_accumulate_grad_hook(t: Tensor, hook: Callable[[Tensor], None]
     x = extras(t)
     if x.post_hooks is None:
         x.post_hooks = OrderedDict()
-    return _handle(x.post_hooks, hook)
+    return _handle(x.post_hooks, hook, True)
 
 
 def _node_hook(node: Node, hook: Callable[..., Any]) -> Any:

@@ -6,7 +6,9 @@ import weakref
 from collections import OrderedDict
 from typing import Any
 
-EDITS = [0]  # raised whenever an attribute, a table or the hooks of a module are written
+EDITS = [
+    0
+]  # raised whenever an attribute, a table or the hooks of a module are written, or a leaf gets a hook
 
 
 class RemovableHandle:

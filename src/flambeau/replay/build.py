@@ -6,6 +6,7 @@ import re
 import struct
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from .. import heap
@@ -24,7 +25,7 @@ from .emit import Emitter
 from .lists import MANY, Lists, in_order
 from .record import Before, Recording, Refused
 from .scalars import fits
-from .state import holds, same
+from .state import PARTS, WHOLE, holds, same
 
 MISS = object()
 
@@ -331,6 +332,10 @@ class _Builder:
             raise Refused("a tensor has hooks")
         if not b.fields[3]:
             return []
+        if name == "x0":  # the same tensor in each call: leaves that get hooks say so
+            self.r.state.module_facts.append(("hooked", t, None, False))
+        else:
+            self.test([f"({name}._x is None or not ({name}._x.hooks or {name}._x.post_hooks))"])
         if b.grad is None:
             return [f"({name}._x is None or {name}._x.grad is None)"]
         return [f"{name}._x is not None and {name}._x.grad is not None"]
@@ -371,12 +376,11 @@ class _Builder:
     def facts(self) -> list[str]:
         """Tests of the Python values, and what else has to be so."""
         r, e = self.r, self.e
-        reads = {"cell": "x0.cell_contents", "item": "x0.get(x1)", "entry": "x0[x1]", "attr": "x0.{}"}
         for kind, holder, key, value in r.state.facts:
-            if kind == "len":
-                self.every("len(x0) == x1", holder, value)
+            if kind in WHOLE:
+                self.every(WHOLE[kind], holder, value)
             elif kind != "keys":
-                text = reads[kind].format(key)
+                text = PARTS[kind].format(key)
                 self.every(f"{text} is x2 or same({text}, x2)", holder, key, value)
         lines = self.tested()
         checks = " and ".join(f"{e.constant(a)}.ready()" for a in r.session.actions)
@@ -441,15 +445,11 @@ class _Builder:
         r, e = self.r, self.e
         slots = r.S.slots
         used = e.used
-        notes = [explain.Flush([explain._instruction(form) for form, _ in r.lines], [])]
-        kept = programs.assemble
-        programs.assemble = explain._watched_assemble(notes, kept, [slots])
-        try:
-            held = range(len(slots))  # the caller, or what the function reaches, has the operands
-            program = programs.plan(r.lines, slots, used.__contains__, set(r.promised), held=held)
-        finally:
-            programs.assemble = kept
-        self.replay.program, self.replay.flush = program, notes[0]
+        notes = explain.Flush([explain._instruction(form) for form, _ in r.lines], [])
+        kept, held = used.__contains__, range(len(slots))  # the caller, or what it reaches, has the operands
+        watch = partial(explain.note, notes, slots=slots)
+        program: Any = programs.plan(r.lines, slots, kept, set(r.promised), held=held, watch=watch)
+        self.replay.program, self.replay.flush = program, notes
         externals = program.externals
         ours = {sid for sid, _ in program.outputs}
         places = {n: e.storages.get(id(x)) for n, x in enumerate(slots) if type(x) is Storage}

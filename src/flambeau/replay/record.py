@@ -16,7 +16,7 @@ from ..stream.capture import Session, alive
 from ..stream.gradient import grad_fn
 from ..stream.value import LOCAL, NUMBERS, PLAIN, Storage, Stream, Tensor
 from .scalars import scalars
-from .state import VALUES, State, TooMuch, holds
+from .state import VALUES, State, TooMuch, holds, same
 
 SMALL = 1 << 16  # bytes of a constant that a call may make of Python's numbers
 
@@ -46,6 +46,8 @@ class Inputs:
         if isinstance(x, Tensor):
             if kind not in PLAIN:
                 raise Refused(f"an argument is a {kind.__name__}")
+            if x.__dict__:
+                raise Refused("an argument has attributes of its own")
             self.tensors.append((text, x))
         elif kind in VALUES:
             if kind is float:
@@ -56,11 +58,9 @@ class Inputs:
             for i, part in enumerate(x):
                 self.add(f"{text}[{i}]", part)
         elif kind is dict and all(type(key) in VALUES for key in x):
-            self.tests += [f"type({text}) is dict", f"len({text}) == {len(x)}"]
+            self.tests += [f"type({text}) is dict", f"tuple({text}) == {self.constant(tuple(x))}"]
             for key, part in x.items():
-                name = self.constant(key)
-                self.tests.append(f"{name} in {text}")
-                self.add(f"{text}[{name}]", part)
+                self.add(f"{text}[{self.constant(key)}]", part)
         else:
             self.tests.append(f"{text} is {self.constant(x)}")
             self.roots.append(x)
@@ -74,10 +74,10 @@ class Inputs:
 class Before:
     """What a tensor was when the call began."""
 
-    __slots__ = ("fields", "grad", "n", "tensor", "version")
+    __slots__ = ("fields", "given", "grad", "n", "tensor", "version")
 
-    def __init__(self, t: Tensor):
-        self.tensor = t
+    def __init__(self, t: Tensor, given: bool = False):
+        self.tensor, self.given = t, given  # given: as an argument
         self.fields = self.now(t)
         self.version = t._ver
         self.n = 0 if t._ver is None else t._ver.n
@@ -94,13 +94,14 @@ def modes(S: Stream) -> tuple[Any, ...]:
     return S.grad, S.inference, dtypes.default_dtype()
 
 
-def host_random() -> tuple[int, int]:
-    """The state of Python's and NumPy's random numbers."""
+def host_random(draws: list[Callable[[], Any]]) -> tuple[int, ...]:
+    """The state of Python's and NumPy's random numbers, and of the generators that `draws` reads."""
     import random
     import sys
 
     numpy = sys.modules.get("numpy.random")
-    return hash(random.getstate()), 0 if numpy is None else hash(str(numpy.get_state()))
+    shared = hash(random.getstate()), 0 if numpy is None else hash(str(numpy.get_state()))
+    return *shared, *[hash(draw()) for draw in draws]
 
 
 class Recording:
@@ -115,19 +116,21 @@ class Recording:
         except (Refused, TooMuch) as error:
             self.refusal = str(error)
             return
+        if self.state.every or "hasattr" in self.state.names:
+            self.inputs.tests += [f"not {text}.__dict__" for text, _ in self.inputs.tensors]
         self.floats, self.flows = self.inputs.floats, {}
         self.scalars = self.expressions(fn, args, options)
         self.tensors: dict[int, Before] = {}
         for _, t in self.inputs.tensors:
             if t._vw is not None:
                 grad_fn(t)  # made anew after writes to its base
-            self.tensors[id(t)] = Before(t)
+            self.tensors[id(t)] = Before(t, True)
         for t in self.state.tensors.values():
             self.tensors.setdefault(id(t), Before(t))
         for b in list(self.tensors.values()):
             if b.grad is not None:
                 self.tensors.setdefault(id(b.grad), Before(b.grad))
-        self.random = host_random()
+        self.random = host_random(self.state.draws)
         self.session = Session(S)
         self.session.before = {t._gf for _, t in self.inputs.tensors if t._gf is not None}
 
@@ -189,9 +192,9 @@ class Recording:
             if not holds(fact):
                 raise Refused(f"the call changes {named(fact)}")
         for b in self.tensors.values():
-            if Before.now(b.tensor) != b.fields:
+            if Before.now(b.tensor) != b.fields or (b.given and b.tensor.__dict__):
                 raise Refused("the call changes what a tensor is, not only its values")
-        if host_random() != self.random:
+        if host_random(self.state.draws) != self.random:
             raise Refused("the call draws random numbers of Python or NumPy")
         if modes(self.S) != self.modes:
             raise Refused("the call changes a mode")
@@ -292,8 +295,8 @@ class Recording:
 
 
 def alike(x: Any, y: Any) -> bool:
-    """Whether two numbers are the same, bit for bit but for the sign of zero and the kind of nan."""
-    return type(x) is type(y) and (x == y or (x != x and y != y))
+    """Whether two numbers are the same, bit for bit but for the kind of nan."""
+    return same(x, y) or (type(x) is type(y) and x != x and y != y)
 
 
 def memory_of(st: Storage) -> Any:

@@ -6,8 +6,14 @@ their own methods, which count edits: their facts are looked at again when the c
 
 from __future__ import annotations
 
+import dis
+import math
 import sys
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from functools import lru_cache, partial
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -27,12 +33,20 @@ OURS = frozenset((*sys.stdlib_module_names, "flambeau", "numpy", "torch", "llvml
 SPECIAL = frozenset(("training", "forward", "_hooked", "_compiled_call_impl", *CALL_TABLES))
 MOST = 20_000  # objects of a walk
 MOST_ITEMS = 1024  # of a dictionary or list that is looked at item by item
+MOST_BYTES = 4096  # of an array whose bytes are compared
 ABSENT = object()
 Fact = tuple[str, Any, Any, Any]
 
 
 class TooMuch(Exception):
     """What the function can reach cannot be watched."""
+
+
+def signs(x: Any) -> Any:
+    """The signs of a number's parts, if they have some where they are zero."""
+    if type(x) is float:
+        return math.copysign(1, x)
+    return (math.copysign(1, x.real), math.copysign(1, x.imag)) if type(x) is complex else None
 
 
 def same(x: Any, v: Any) -> bool:
@@ -42,7 +56,7 @@ def same(x: Any, v: Any) -> bool:
     if type(x) is not type(v):
         return False
     if type(x) in VALUES:
-        return bool(x == v)
+        return bool(x == v) and (bool(x) or signs(x) == signs(v))
     return type(x) is tuple and len(x) == len(v) and all(map(same, x, v))
 
 
@@ -51,10 +65,24 @@ READ: dict[str, Callable[[Any, Any], Any]] = {
     "item": lambda holder, key: holder.get(key, ABSENT),
     "entry": lambda holder, key: holder[key] if key < len(holder) else ABSENT,
     "attr": lambda holder, key: getattr(holder, key, ABSENT),
+    "absent": lambda holder, key: key not in holder,
     "len": lambda holder, key: len(holder),
+    "order": lambda holder, key: tuple(holder),
+    "set": lambda holder, key: frozenset(holder),
     "keys": lambda holder, key: frozenset(holder) if key is None else key & holder.keys(),
     "call": lambda holder, key: holder(),
+    "hooked": lambda t, key: t._x is not None and bool(t._x.hooks or t._x.post_hooks),
 }
+# The same as the text of a replay: x0 is the holder, x1 the key (for a whole: the value).
+PARTS = {
+    "cell": "x0.cell_contents",
+    "item": "x0.get(x1)",
+    "entry": "x0[x1]",
+    "attr": "x0.{}",
+    "absent": "(x1 not in x0)",
+    "call": "x0()",
+}
+WHOLE = {"len": "len(x0) == x1", "order": "tuple(x0) == x1", "set": "x0 == x1"}
 
 
 def holds(fact: Fact) -> bool:
@@ -64,7 +92,7 @@ def holds(fact: Fact) -> bool:
         found = READ[kind](holder, key)
     except (ValueError, KeyError):  # an empty cell
         found = ABSENT
-    return found == value if kind == "keys" else same(found, value)
+    return found == value if kind in ("keys", "order", "set") else same(found, value)
 
 
 def codes(code: CodeType) -> Iterator[CodeType]:
@@ -73,6 +101,29 @@ def codes(code: CodeType) -> Iterator[CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from codes(constant)
+
+
+@lru_cache(maxsize=1024)
+def loaded(code: CodeType) -> frozenset[str]:
+    """The globals that a code object reads; its names are those of attributes as well."""
+    found = dis.get_instructions(code)
+    return frozenset([i.argval for i in found if i.opname.startswith(("LOAD_GLOBAL", "LOAD_NAME"))])
+
+
+def is_iterator(x: Any) -> bool:
+    """Whether an object gives other values each time and does not show that it did. Files are written to."""
+    kind = type(x)
+    return hasattr(kind, "__next__") and owner(kind) in OURS and not hasattr(kind, "readline")
+
+
+def random_state(x: Any) -> Callable[[], Any] | None:
+    """What reads the state of a generator of random numbers of Python's or NumPy's; None for any other object."""
+    python, numpy = sys.modules.get("random"), sys.modules.get("numpy.random")
+    if python is not None and isinstance(x, python.Random):
+        return x.getstate  # type: ignore[no-any-return]
+    if numpy is not None and isinstance(x, numpy.Generator):
+        return lambda: str(x.bit_generator.state)
+    return (lambda: str(x.get_state())) if numpy is not None and isinstance(x, numpy.RandomState) else None
 
 
 def owner(x: Any) -> str:
@@ -94,6 +145,7 @@ class State:
             self.tensors: dict[int, Tensor] = {}
             self.seen: dict[int, Any] = {}
             self.optimizers: list[Any] = []
+            self.draws: list[Callable[[], Any]] = []  # the states of generators of random numbers
             todo: list[Any] = [fn, *args, *options.values()]
             while todo:
                 self.visit(todo.pop(), todo)
@@ -114,18 +166,11 @@ class State:
             self.function(x, todo)
         elif kind is MethodType:
             todo += (x.__func__, x.__self__)
-        elif isinstance(x, dict):
-            self.dictionary(x, self.facts, todo)
-        elif kind is list:
-            self.sequence(x, todo)
-        elif isinstance(x, (tuple, frozenset)):
-            todo += x
-        elif kind is set:
-            self.facts.append(("keys", x, None, frozenset(x)))
-            todo += x
         elif isinstance(x, type):
             if owner(x) not in OURS:
                 self.type(x, todo)
+            if owner(kind) not in OURS:
+                self.type(kind, todo, made=True)
         elif kind is ModuleType:
             if owner(x) not in OURS:
                 self.some(vars(x), self.facts, todo)
@@ -133,12 +178,47 @@ class State:
             self.module(x, todo)
         elif isinstance(x, Optimizer):
             self.optimizer(x, todo)
-        elif isinstance(x, LRScheduler) or kind is BuiltinFunctionType:
+        elif isinstance(x, LRScheduler):
             return
+        elif kind is BuiltinFunctionType:
+            if type(x.__self__) is not ModuleType:
+                todo.append(x.__self__)
         elif kind.__name__ == "partial":
             todo += (x.func, x.args, x.keywords)
-        elif owner(kind) not in OURS:
-            self.instance(x, todo)
+        else:
+            self.contents(x, todo)
+            if owner(kind) not in OURS:
+                self.instance(x, todo)
+
+    def contents(self, x: Any, todo: list[Any]) -> None:
+        """What a container or another object of Python's own, or of a class made of it, holds."""
+        kind = type(x)
+        state = random_state(x)
+        if isinstance(x, dict):
+            self.dictionary(x, self.facts, todo)
+        elif isinstance(x, (list, deque)):
+            self.sequence(x, todo)
+        elif isinstance(x, (tuple, frozenset)):
+            todo += x
+        elif isinstance(x, set):
+            self.facts.append(("set", x, None, frozenset(x)))
+            todo += x
+        elif state is not None:
+            self.draws.append(state)
+        elif is_iterator(x):
+            raise TooMuch(f"the function can reach a {kind.__name__}, which gives other values each time")
+        elif isinstance(x, threading.local):
+            for name in self.names & vars(x).keys():
+                self.note(self.facts, "attr", x, name, getattr(x, name), todo)
+        elif isinstance(x, ContextVar):
+            self.note(self.facts, "call", partial(x.get, None), None, x.get(None), todo)
+        elif isinstance(x, bytearray):
+            self.facts.append(("call", partial(bytes, x), None, bytes(x)))
+        elif hasattr(kind, "tobytes") and hasattr(x, "itemsize"):  # an array
+            if memoryview(x).nbytes <= MOST_BYTES if hasattr(x, "buffer_info") else x.nbytes <= MOST_BYTES:
+                self.facts.append(("call", x.tobytes, None, x.tobytes()))
+        elif owner(kind) in sys.stdlib_module_names and type(getattr(x, "__dict__", None)) is dict:
+            self.some(vars(x), self.facts, todo)
 
     def note(self, facts: list[Fact], kind: str, holder: Any, key: Any, value: Any, todo: list[Any]) -> None:
         """Note one fact: (kind, holder, key, value)."""
@@ -160,26 +240,32 @@ class State:
         if owner(f) in OURS:
             return
         self.facts.append(("attr", f, "__code__", f.__code__))
-        todo += f.__defaults__ or ()
-        todo += (f.__kwdefaults__ or {}).values()
+        self.note(self.facts, "attr", f, "__defaults__", f.__defaults__, todo)
+        self.note(self.facts, "attr", f, "__kwdefaults__", f.__kwdefaults__, todo)
+        if f.__dict__:
+            self.some(vars(f), self.facts, todo)
         space = f.__globals__
         for code in codes(f.__code__):
             self.names.update(code.co_names)
             self.names.update(c for c in code.co_consts if type(c) is str)
             for name in code.co_names:
                 if name in space:
-                    self.note(self.facts, "item", space, name, space[name], todo)
+                    if not is_iterator(space[name]) or name in loaded(code):
+                        self.note(self.facts, "item", space, name, space[name], todo)
                 elif name in ("getattr", "vars", "setattr", "eval", "__dict__"):
                     self.every = True
 
     def dictionary(self, d: Any, facts: list[Fact], todo: list[Any]) -> None:
-        """Note the entries of a dict; of a large one only their number."""
-        facts.append(("len", d, None, len(d)))
+        """Note the entries of a dict, in order; of a large one only their number."""
+        if 1 < len(d) <= MOST_ITEMS:
+            facts.append(("order", d, None, tuple(d)))
+        else:
+            facts.append(("len", d, None, len(d)))
         if len(d) <= MOST_ITEMS:
             for key, value in d.items():
                 self.note(facts, "item", d, key, value, todo)
 
-    def sequence(self, items: list[Any], todo: list[Any]) -> None:
+    def sequence(self, items: Any, todo: list[Any]) -> None:
         """Note the entries of a list; of a long one only their number."""
         self.facts.append(("len", items, None, len(items)))
         if len(items) <= MOST_ITEMS:
@@ -216,6 +302,9 @@ class State:
         self.type(type(x), todo, made=True)
         if hasattr(x, "__dict__"):
             self.some(vars(x), self.facts, todo)
+            named = {name for cls in type(x).__mro__ if cls is not object for name in vars(cls)}
+            for name in self.names & named - vars(x).keys():  # what the class has an instance may hide
+                self.facts.append(("absent", vars(x), name, True))
         for cls in type(x).__mro__:
             slots = cls.__dict__.get("__slots__", ())
             for name in (slots,) if type(slots) is str else slots:

@@ -137,15 +137,18 @@ def _watched_assemble(
     """program.assemble, which notes the launches it is given."""
 
     def watched(launches: list[program.Launch], *rest: Any) -> Any:
-        for launch in launches:
-            sizes = {buf.id: _size(buf, now[0]) for buf, _, _ in launch.bufs}
-            nbytes = sum(sizes.values()) + sum(launch.scratch)
-            flushes[-1].kernels.append(
-                Kernel(launch.title, len(sizes), nbytes, launch.parts, _choice(launch))
-            )
+        note(flushes[-1], launches, now[0])
         return assemble(launches, *rest)
 
     return watched
+
+
+def note(flush: Flush, launches: list[program.Launch], slots: Any) -> None:
+    """Add the kernels of launches to what is said of a flush."""
+    for launch in launches:
+        sizes = {buf.id: _size(buf, slots) for buf, _, _ in launch.bufs}
+        nbytes = sum(sizes.values()) + sum(launch.scratch)
+        flush.kernels.append(Kernel(launch.title, len(sizes), nbytes, launch.parts, _choice(launch)))
 
 
 def _choice(launch: program.Launch) -> str:

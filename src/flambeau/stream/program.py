@@ -208,9 +208,10 @@ def plan(
     promised: set[int],
     compiling: bool = True,
     held: Container[int] = (),
+    watch: Callable[[list[Launch]], None] = lambda launches: None,
 ) -> Program | None:
     """Plan instructions (form, slot numbers) over a name table; None if that takes new kernels and none may be made.
-    held: slots that outlive the program, as far as anybody knows."""
+    held: slots that outlive the program, as far as anybody knows. watch: is shown the launches."""
     launches, builder = laid_out(lines, slots, kept, held)
     if not compiling and any((current().name, x.key) not in KERNELS for x in launches if x.call is None):
         return None
@@ -218,6 +219,7 @@ def plan(
     launches = calmed(launches, builder.homes)
     relieve(launches, builder.homes)
     STATS["planned"] += 1
+    watch(launches)
     return assemble(launches, builder, kept, promised)
 
 
@@ -392,8 +394,7 @@ def assemble(launches: list[Launch], builder: Builder, kept: Any, promised: set[
     program.quick = all(x.work for x in launches) and sum([x.work for x in launches]) < SERIAL_WORK
     for x in launches:
         x.settle()
-    n = len(program.pointers)
-    program.fill = f"={n}q{len(floats)}d{len(wholes)}q"
+    program.fill = f"={len(program.pointers)}q{len(floats)}d{len(wholes)}q"
     program.fixed = (f"={len(constants)}q", 8 * first_constant)
     return program
 

@@ -15,6 +15,7 @@ from ..ops.random import Generator, default_generator, draw, fresh
 from ..ops.sizes import instruction
 from ..ops.sizes import run as commit
 from ..shapes import is_contiguous
+from ..stream.capture import outside
 from ..stream.value import LOCAL, Tensor
 from .creation import finish, shape_of
 from .factories import factory
@@ -192,6 +193,7 @@ def seed() -> int:
 
 def initial_seed() -> int:
     """The default generator's seed."""
+    outside("the seed is read")
     return default_generator().initial_seed()
 
 
