@@ -45,6 +45,11 @@ class dtype:
     def __deepcopy__(self, memo: object) -> dtype:
         return self
 
+    @property
+    def in_c(self) -> str:
+        """The name of the C++ type, as it stands in PyTorch's messages."""
+        return IN_C.get(self.name, f"{self.name}_t")
+
     def to_real(self) -> dtype:
         """The type of the real part of a complex type; the type itself otherwise."""
         return self.part
@@ -52,6 +57,16 @@ class dtype:
     def to_complex(self) -> dtype:
         """The complex type whose parts have this type."""
         return {"float16": complex32, "float32": complex64, "float64": complex128}.get(self.name, self)
+
+
+IN_C = {
+    "float32": "float",
+    "float64": "double",
+    "float16": "c10::Half",
+    "bfloat16": "c10::BFloat16",
+    "int32": "int",
+}
+IN_C |= {"bool": "bool", "complex64": "c10::complex<float>", "complex128": "c10::complex<double>"}
 
 
 def _dtype_by_name(name: str) -> dtype:

@@ -889,7 +889,7 @@ CASES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "int overflow": (
         lambda: torch.tensor(300, dtype=torch.uint8),
         RuntimeError,
-        "value cannot be converted to type uint8 without overflow",
+        "value cannot be converted to type uint8_t without overflow",
     ),
     "set threads": (
         lambda: torch.set_num_threads(0),

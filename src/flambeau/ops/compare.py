@@ -11,9 +11,9 @@ from ..dtypes import bool_, default_dtype, float32, float64
 from ..errors import fail
 from ..stream.graph import Val, as_val, cast, const, contiguous, map_, promote
 from .calls import complex_number
-from .elementwise import both, into
+from .elementwise import both, element, into
 from .entry import NONE, OTN, TN, N, T, composite, op
-from .rules import unsupported
+from .rules import check_fits, fits, unsupported
 from .widening import fixed
 
 
@@ -126,6 +126,9 @@ def where(condition: Any, input: Any = None, other: Any = None, *, out: Any = No
         from .entry import FUNCTIONS
 
         return FUNCTIONS["nonzero"](condition, as_tuple=True)
+    for number, beside in ((input, other), (other, input)):
+        if type(number) is int and hasattr(beside, "dtype") and not beside.dtype.is_inexact:
+            check_fits(beside.dtype, number)
     result = _where(condition, input, other)
     kinds = {type(input), type(other)}
     if kinds <= NUMBERS and kinds & FRACTIONS:
@@ -146,6 +149,7 @@ def _where_method(input: Any, condition: Any, other: Any) -> Any:
         "self": lambda grad, mask: _where(mask, 0, grad),
         "value": lambda grad, mask: _where(mask, grad, 0).sum(),
     },
+    check=fits,
 )
 def masked_fill(self: T, mask: T, value: TN) -> Any:
     """value where mask is true, else self."""
@@ -159,10 +163,10 @@ def masked_fill(self: T, mask: T, value: TN) -> Any:
             RuntimeError,
             f"masked_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s).",
         )
-    if value.dtype.is_complex and not self.dtype.is_complex and self.dtype is not bool_:
-        kind = self.dtype.name
+    if value.level and value.dtype.is_complex and not self.dtype.is_complex and self.dtype is not bool_:
+        kind = self.dtype.in_c
         fail(RuntimeError, f"masked_fill: value cannot be converted to type {kind} without overflow")
-    return contiguous(map_("select", mask, cast(value, self.dtype), self, name="masked_fill"))
+    return contiguous(map_("select", mask, element(value, self.dtype), self, name="masked_fill"))
 
 
 # --- bounds -------------------------------------------------------------------------------------------------------

@@ -17,10 +17,11 @@ from ..shapes import (
 )
 from ..stream.graph import GNode, Val, cast, const, empty, expand, map_, promote, store
 from ..stream.graph import reduce_ as _reduce
+from ..stream.pairs import parts
 from ..stream.value import NUMBERS
 from ..symbols import Whole
 from .entry import NONE, TN, N, T, composite, op
-from .rules import total_dtype
+from .rules import check_fits, fits, total_dtype
 from .widening import rounded
 
 
@@ -28,6 +29,12 @@ def both(a: Any, b: Any) -> tuple[Any, Any]:
     """Two operands in their common dtype; a number is rounded to it."""
     d = promote(a, b)
     return rounded(a, d), rounded(b, d)
+
+
+def element(value: Val, d: dtype) -> Val:
+    """What an element is set to: a number that `fits` has seen, or a tensor of no dimensions."""
+    number = value.level == 0 and value.dtype.is_complex and not (d.is_complex or d is bool_)
+    return cast(parts(value)[0] if number else value, d)
 
 
 def floats(*vals: Any) -> list[Any]:
@@ -42,6 +49,10 @@ def scaled(x: Any, alpha: Any) -> Any:
     """alpha * x in x's dtype; nothing if alpha is the constant 1."""
     if type(alpha) is not Val:
         return x if alpha == 1 else map_("mul", x, const(alpha, x.dtype))
+    if alpha.dtype is bool_ and x.dtype is not bool_:
+        fail(RuntimeError, "Boolean alpha only supported for Boolean results.")
+    if alpha.dtype.is_floating_point and not x.dtype.is_inexact:
+        fail(RuntimeError, "For integral input tensors, argument alpha must not be a floating point number.")
     node = alpha.buf.src
     if type(node) is GNode and node.kind == "const" and node.attrs[0] == 1:
         return x
@@ -58,7 +69,7 @@ def no_bool(name: str, a: Any, b: Any) -> None:
             f"{name}: Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator "
             "instead.",
         )
-    if bool_ in (a.dtype, b.dtype) and a.level and b.level:
+    if bool_ in (a.dtype, b.dtype):
         fail(
             RuntimeError,
             f"{name}: Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use the "
@@ -317,6 +328,7 @@ def copy(self: T, src: TN, non_blocking: bool = False) -> Any:
 @op(
     method=False,
     inplace="public",
+    check=fits,
     node="FillBackward0",
     grad={"self": lambda grad: 0, "value": lambda grad: grad.sum()},
 )
@@ -327,7 +339,7 @@ def fill(self: T, value: TN) -> Any:
             RuntimeError,
             f"fill_ only supports 0-dimension value tensor but got tensor with {value.ndim} dimensions.",
         )
-    return expand(cast(value, self.dtype), tuple(self.shape))
+    return expand(element(value, self.dtype), tuple(self.shape))
 
 
 @op(function=False, method=False, inplace="public", node="ZeroBackward0", grad={"self": lambda grad: 0})
@@ -348,7 +360,7 @@ def into(out: Any, result: Any) -> Any:
 @op(method=False, function=False, sized="size")
 def _full(size: tuple[int, ...], value: N, dtype: dtype) -> Any:
     """A tensor filled with a number."""
-    return expand(cast(value, dtype), size)
+    return expand(element(value, dtype), size)
 
 
 @composite(method=False)
@@ -371,6 +383,8 @@ def full(
         if type(n) is not int:
             size = tuple([n if type(n) is Whole else int(n) for n in size])
             break
+    if dtype is not None and fill_value != 0 and fill_value != 1:
+        check_fits(dtype, fill_value)
     t = _full(size, fill_value, dtype or number_dtype(type(fill_value)))
     if out is not None:
         return into(out, t)

@@ -8,6 +8,7 @@ from ..dtypes import bool_, int32, int64
 from ..errors import fail
 from ..shapes import broadcast, numel, wrap_dim
 from ..stream.graph import Val, cast, const, contiguous, expand, map_
+from .elementwise import element
 from .entry import FUNCTIONS, N, T, composite, op
 from .gather import INDEX, index_select
 from .index import copied, scatter_into
@@ -131,7 +132,7 @@ def _index_fill(self: T, dim: int, index: T, value: TN) -> Any:  # type: ignore[
             RuntimeError,
             f"index_fill_ only supports a 0-dimensional value tensor, but got tensor with {value.ndim} dimension(s).",
         )
-    write(self, d, index, cast(value, self.dtype), "set", "index")
+    write(self, d, index, element(value, self.dtype), "set", "index")
     return self
 
 
@@ -142,7 +143,7 @@ both_forms(
         "self": lambda grad, dim, index: FUNCTIONS["index_fill"](grad, dim, index, 0),
         "value": lambda grad, dim, index: _filled(grad, dim, index),
     },
-    check=along("index_fill", IndexError, True),
+    check=along("index_fill", IndexError, True, number=True),
 )
 
 

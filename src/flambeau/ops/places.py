@@ -9,6 +9,7 @@ from typing import Any
 from ..dtypes import int64
 from ..errors import fail
 from ..stream.value import LOCAL, Tensor
+from .rules import check_fits
 
 LIMIT = 1 << 16  # indices with more elements are checked by the kernel alone
 
@@ -76,10 +77,12 @@ def check(name: str, index: Any, extent: int, dim: int, exc: type[Exception], ne
     )
 
 
-def along(name: str, exc: type[Exception], negative: bool = False) -> Any:
-    """The check of an op (self, dim, index, ...)."""
+def along(name: str, exc: type[Exception], negative: bool = False, number: bool = False) -> Any:
+    """The check of an op (self, dim, index, ...). number: the next argument may be a number that is written."""
 
     def run(self: Any, dim: Any, index: Any, *rest: Any) -> None:
+        if number:
+            check_fits(self.dtype, rest[0])
         if not isinstance(index, Tensor) or not isinstance(dim, int):
             return
         shape = self.shape

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import cmath
+import math
 from typing import Any
 
-from ..dtypes import int64, promote_types
+from ..dtypes import bool_, int64, promote_types
 from ..errors import fail
+from ..stream.value import COMPLEX_NUMBER
 
 SCALAR_NAMES = {
     "float32": "Float",
@@ -33,6 +36,43 @@ def scalar_name(d: Any) -> str:
 def unsupported(name: str, d: Any) -> str:
     """PyTorch's words for an operation that a dtype has not."""
     return f"\"{name}_cpu\" not implemented for '{scalar_name(d)}'"
+
+
+def bounds(d: Any) -> tuple[Any, Any]:
+    """The least and the greatest number that an element of a dtype holds."""
+    if d.is_inexact:
+        top = {"float16": 65504.0, "complex32": 65504.0, "bfloat16": float.fromhex("0x1.fep+127")}.get(d.name)
+        top = float.fromhex("0x1.fffffep+127") if top is None and d.part.itemsize == 4 else top
+        return (-math.inf, math.inf) if top is None else (-top, top)
+    bits = 8 * d.itemsize - (d.name[0] == "i")
+    # a negative number wraps around in an unsigned dtype, a negative float does not
+    return -(1 << bits) + (d.name[0] == "u"), (1 << bits) - 1
+
+
+BOUNDS: dict[Any, tuple[Any, Any]] = {}
+
+
+def fits(self: Any, *values: Any) -> None:
+    """RuntimeError if the last of the arguments is a number that the dtype of the first does not hold."""
+    check_fits(self.dtype, values[-1])
+
+
+def check_fits(d: Any, value: Any) -> None:
+    """RuntimeError if a number is none that a dtype holds."""
+    if getattr(value, "_meta", None) is COMPLEX_NUMBER:
+        value = value.item()
+    kind = type(value)
+    if d is bool_ or kind is bool or kind not in (int, float, complex):
+        return
+    low, high = BOUNDS.get(d) or BOUNDS.setdefault(d, bounds(d))
+    if kind is complex:
+        if d.is_complex and max(abs(value.real), abs(value.imag)) <= high:
+            return
+        bad = d.is_complex or value.imag != 0 or not low <= value.real <= high
+    else:
+        bad = not low <= value <= high or (kind is float and value < 0 and d.name[0] == "u")
+    if bad and not (d.is_inexact and not cmath.isfinite(value)):
+        fail(RuntimeError, f"value cannot be converted to type {d.in_c} without overflow")
 
 
 def total_dtype(d: Any) -> Any:

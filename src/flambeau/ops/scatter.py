@@ -179,7 +179,7 @@ both_forms(
     _scatter_number,
     {"self": lambda grad, dim, index: FUNCTIONS["_scatter_value"](grad, dim, index, 0)},
     "ScatterBackward1",
-    along("scatter", RuntimeError),
+    along("scatter", RuntimeError, number=True),
 )
 
 

@@ -135,7 +135,7 @@ def from_data(data: Any, d: Any = None) -> Tensor:
     if d.np is None and d.is_complex:
         fail(NotImplementedError, f"tensor: {d.name} is not there yet; use complex64")
     if array.dtype.kind == "c" and not d.is_complex and not isinstance(data, (np.ndarray, np.generic)):
-        raise RuntimeError(f"value cannot be converted to type {d.name} without overflow")
+        raise RuntimeError(f"value cannot be converted to type {d.in_c} without overflow")
     python = not isinstance(data, (np.ndarray, np.generic))
     if (
         python
@@ -149,7 +149,7 @@ def from_data(data: Any, d: Any = None) -> Tensor:
         if not info.min <= array.min() <= array.max() <= info.max and not (
             d.np.kind == "u" and array.min() >= info.min - info.max - 1 and array.max() <= info.max
         ):
-            raise RuntimeError(f"value cannot be converted to type {d.name} without overflow")
+            raise RuntimeError(f"value cannot be converted to type {d.in_c} without overflow")
     return from_bytes(encode(array, d), d, array.shape)
 
 

@@ -114,6 +114,8 @@ def cast_(x: Val, d: dtype) -> Val:
     if d is bool_:
         zero = const(0, re.dtype)
         return map_("or", map_("ne", re, zero, out=bool_), map_("ne", im, zero, out=bool_))
+    if x.level == 0:
+        raise RuntimeError(f"value cannot be converted to type {d.in_c} without overflow")
     return graph.cast(re, d)
 
 

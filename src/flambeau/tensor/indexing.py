@@ -195,9 +195,9 @@ def setitem(self: Any, index: Any, value: Any) -> None:
     dims, indices = expand_masks(view, picks)
     if type(value) in NUMBERS:
         value = FUNCTIONS["full"]((), value, dtype=view.dtype)
-    FUNCTIONS["_index_put_"](
-        view, indices, value if value.dtype is view.dtype else value.to(view.dtype), dims
-    )
+    if value.dtype is not view.dtype and len(picks) == 1 and only.dtype is bool_ and value.numel() == 1:
+        value = value.to(view.dtype)  # by a mask one element is filled in
+    FUNCTIONS["_index_put_"](view, indices, value, dims)
 
 
 def plain_value(view: Any, value: Any) -> Any:
