@@ -158,3 +158,12 @@ def test_transforms_are_differentiated_by_what_their_function_closes_over():
         made = torch.func.grad(lambda w, way=way: way(lambda z: z.sin() * w))(w)
         assert torch.allclose(made, x.cos()), name
     assert not torch.func.jacrev(lambda z: z.sin())(x).requires_grad
+
+
+def test_forward_over_a_standard_deviation_of_equal_numbers() -> None:
+    import flambeau
+
+    x = flambeau.ones(2, 3, dtype=flambeau.float64)
+    value, tangent = flambeau.func.jvp(lambda x: x.std(0), (x,), (x * 2,))
+    assert value.tolist() == tangent.tolist() == [0.0, 0.0, 0.0]
+    assert flambeau.func.hessian(lambda x: x.std())(x).isfinite().all()

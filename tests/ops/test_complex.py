@@ -229,6 +229,11 @@ def in_place_as_complex(m: Any, x: Any) -> Any:
     return y
 
 
+def masked(m: Any, x: Any) -> Any:
+    mask = x.detach().real > -1
+    return m.masked.mean(x, 1, mask=mask) + m.masked.std(x, 1, mask=mask)
+
+
 SMOOTH = "exp log sin cos tanh sqrt reciprocal square abs angle sgn acosh atan real imag"
 for _name in SMOOTH.split(" "):
     GRADIENTS[_name] = (lambda m, x, name=_name: getattr(m, name)(x), X)
@@ -252,6 +257,10 @@ GRADIENTS |= {
     "chosen": (lambda m, x, y: m.where(x.real > 0, x, y), X, Y),
     "conj": (lambda m, x: x.conj() * x * x, X),
     "cast": (lambda m, x: x.to(m.float64) ** 2, X),
+    "sums of powers": (lambda m, x, y: m.logaddexp(x, y) + x.logsumexp(1, True) + y.logcumsumexp(1), X, Y),
+    "masked": (masked, X),
+    "rms_norm": (lambda m, x, w: m.nn.functional.rms_norm(x, x.shape[1:], w, 0.1), X, X[0] + 1),
+    "distance": (lambda m, x, y: m.nn.functional.l1_loss(x, y, reduction="none"), X, Y),
     "loss": (lambda m, x, y: m.nn.functional.mse_loss(m.view_as_real(x), m.view_as_real(y)), X, Y),
     "in place": (in_place, X),
     "in place, as complex": (in_place_as_complex, rng.standard_normal((3, 2))),
@@ -465,3 +474,18 @@ def test_whole_numbers_only() -> None:
     for op in (flambeau.gcd, flambeau.lcm):
         with pytest.raises(NotImplementedError, match="ComplexFloat"):
             op(x, x)
+
+
+def test_evenly_spaced_numbers() -> None:
+    x = flambeau.linspace(1j, 3, 3)
+    assert x.dtype is flambeau.complex64 and x.tolist() == [1j, 1.5 + 0.5j, 3]
+    assert flambeau.linspace(0, 1, 3, dtype=flambeau.complex128).tolist() == [0, 0.5, 1]
+    assert flambeau.linspace(4.3, -2.7, 3, dtype=flambeau.int64).tolist() == [4, 1, -2]
+
+
+def test_logarithms_of_sums_far_apart() -> None:
+    x = flambeau.tensor([1000 + 1j, -1000 + 2j, complex("-inf"), 1000 - 2j], dtype=flambeau.complex128)
+    total = x[0] + np.log1p(np.exp(-3j))
+    assert abs(x.logsumexp(0).item() - total) < 1e-12
+    assert abs(x.logcumsumexp(0)[-1].item() - total) < 1e-12
+    assert flambeau.logaddexp(x[2], x[2]).real.item() == -float("inf")

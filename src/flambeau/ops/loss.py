@@ -99,7 +99,7 @@ def _each(grad: Any, like: Any, reduction: str) -> Any:
 
 def _l1_back(grad: Any, self: Any, target: Any, reduction: str, sign: int) -> Any:
     d = self - target
-    return _each(grad, d, reduction) * (d.sign() * sign)
+    return _each(grad, d, reduction) * ((d.sgn().conj() if d.dtype.is_complex else d.sign()) * sign)
 
 
 @op(

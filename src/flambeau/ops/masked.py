@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..dtypes import bool_, iinfo
+from ..dtypes import bool_, default_dtype, iinfo
 from ..errors import fail
 from ..shapes import wrap_dims
 from .compare import _where
@@ -83,7 +83,7 @@ def mean(input: Any, dim: Any = None, *, keepdim: bool = False, dtype: Any = Non
     """The mean of the selected elements."""
     x = input if dtype is None else input.to(dtype)
     dims = _dims(dim, x.ndim)
-    if not x.dtype.is_floating_point:
+    if not x.dtype.is_inexact:
         fail(TypeError, f"mean expects float or complex tensors; got {x.dtype.name}")
     return _summed(_filled(x, mask, 0), dims, keepdim, None) / _count(x, dims, keepdim, mask)
 
@@ -148,8 +148,9 @@ def _variance(
     count = _count(x, dims, True, mask)
     centre = _summed(_filled(x, mask, 0), dims, True, None) / count
     d = _filled(x - centre, mask, 0)
-    total = _summed(d * d, dims, keepdim, None)
-    return total / (_count(x, dims, keepdim, mask) - correction).clamp(min=0)
+    square = d.abs().square() if d.dtype.is_complex else d * d
+    count = _count(d.abs() if d.dtype.is_complex else d, dims, keepdim, mask)
+    return (_summed(square, dims, keepdim, None) / (count - correction).clamp(min=0)).to(d.dtype)
 
 
 @_public
@@ -197,7 +198,9 @@ def logsumexp(
 ) -> Any:
     """log(sum(exp(x))) of the selected elements."""
     x = input if dtype is None else input.to(dtype)
-    return _filled(x, mask, -math.inf).logsumexp(_dims(dim, x.ndim), keepdim)
+    d = x.dtype
+    x = x if d.is_inexact else x.to(default_dtype())
+    return _filled(x, mask, -math.inf).logsumexp(_dims(dim, x.ndim), keepdim).to(d)
 
 
 @_public

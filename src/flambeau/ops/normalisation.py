@@ -166,6 +166,12 @@ def _fused_rms_norm(input: T, normalized_shape: Size, weight: OT, eps: float | N
 @composite(method=False, nn=True)
 def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Any:
     """x / sqrt(mean(x^2) + eps) weight over the last dimensions; eps defaults to the dtype's machine epsilon."""
+    if input.dtype.is_complex:
+        dims = tuple(range(-len(normalized_shape), 0))
+        root = (
+            (input * input).mean(dims, keepdim=True) + (finfo(input.dtype).eps if eps is None else eps)
+        ).rsqrt()
+        return input * root if weight is None else input * root * weight
     return _fused_rms_norm(input, tuple(normalized_shape), weight, eps)[0]
 
 

@@ -394,7 +394,8 @@ def _var(self: T, dim: Dims, correction: number, keepdim: bool) -> Any:  # type:
 
 def _std_back(grad: Any, self: Any, result: Any, dim: Any, correction: Any, keepdim: bool, form: Any) -> Any:
 
-    safe = _where(result == 0, 0, grad / (result * 2))
+    none = result == 0  # its quotient would make the second derivative nan
+    safe = _where(none, 0, grad) / (_where(none, 1, result) * 2)
     return _var_back(safe, self, dim, correction, keepdim, form)
 
 
@@ -454,6 +455,8 @@ def logsumexp(self: T, dim: Dims, keepdim: bool = False) -> Any:
     """log(sum(exp(x))), computed without overflow."""
     x = as_float(self)
     dims = wrap_dims(dim, x.ndim, "logsumexp")
+    if x.dtype.is_complex:
+        return _complex_lse(x, dims, keepdim)
     top = reduce_("max", x, dims) if numel(x.shape) else const(0, x.dtype)
     if not numel(x.shape):
         return map_("log", reduced("add", map_("exp", x), dims, keepdim))
@@ -462,6 +465,23 @@ def logsumexp(self: T, dim: Dims, keepdim: bool = False) -> Any:
     high = kept(top, dims, tuple(x.shape))
     total = reduced("add", map_("exp", map_("sub", x, high)), dims, keepdim)
     return map_("add", map_("log", total), high if keepdim else top)
+
+
+def _complex_lse(x: Any, dims: tuple[int, ...], keepdim: bool) -> Any:
+    """The same of complex numbers: what is taken out is the greatest real part."""
+    real = pairs.parts(x)[0]
+    if not numel(x.shape):
+        return map_("log", reduced("add", map_("exp", x), dims, keepdim))
+    top = reduce_("max", real, dims)
+    top = map_(
+        "select",
+        map_("lt", map_("abs", top), const(float("inf"), top.dtype), out=bool_),
+        top,
+        const(0, top.dtype),
+    )
+    high = kept(top, dims, tuple(x.shape))
+    total = reduced("add", map_("exp", map_("sub", x, cast(high, x.dtype))), dims, keepdim)
+    return map_("add", map_("log", total), cast(high if keepdim else top, x.dtype))
 
 
 def _lse_back(grad: Any, self: Any, result: Any, form: Any, dim: Any, keepdim: bool) -> Any:

@@ -129,9 +129,22 @@ def _lcse_back(grad: Any, self: Any, dim: int, result: Any) -> Any:
     return total
 
 
-@op(grad={"self": _lcse_back})
-def logcumsumexp(self: T, dim: int) -> Any:
+@composite()
+def logcumsumexp(self: Any, dim: int, *, out: Any = None) -> Any:
     """log of the running sum of exp(x), computed without overflow."""
+    if not self.dtype.is_complex:
+        return _logcumsumexp(self, dim, out=out)
+    d = wrap_dim(dim, self.ndim, "logcumsumexp")
+    rows = list(self.unbind(d)) if self.ndim else []
+    for i in range(1, len(rows)):  # one after the other: the angle depends on the order
+        rows[i] = FUNCTIONS["logaddexp"](rows[i], rows[i - 1])
+    result = FUNCTIONS["stack"](rows, d) if rows else FUNCTIONS["clone"](self)
+    return result if out is None else into(out, result)
+
+
+@op(node="LogcumsumexpBackward0", method=False, function=False, grad={"self": _lcse_back})
+def _logcumsumexp(self: T, dim: int) -> Any:
+    """logcumsumexp of real numbers."""
     x = as_float(self)
     d = wrap_dim(dim, x.ndim, "logcumsumexp")
     return scanned("logaddexp", x, d)[0] if x.ndim else map_("copy", x)

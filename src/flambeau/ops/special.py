@@ -413,11 +413,25 @@ def xlog1py(self: TN, other: TN) -> Any:
     return xlog1py_body(self, other)
 
 
+def complex_log_add(a: Any, b: Any) -> Any:
+    """log(exp(a) + exp(b)) of complex numbers, by the one whose real part is greater."""
+    below = map_("lt", pairs.parts(a)[0], pairs.parts(b)[0], out=bool_)
+    top, low = choose(below, b, a), choose(below, a, b)
+    re, im = pairs.parts(map_("exp", map_("sub", low, top)))
+    one, half = const(1, re.dtype), const(0.5, re.dtype)
+    size = map_("add", map_("mul", re, map_("add", map_("add", re, one), one)), map_("mul", im, im))
+    more = pairs.pair(map_("mul", map_("log1p", size), half), map_("atan2", im, map_("add", re, one)), 2)
+    nothing = map_("eq", pairs.parts(top)[0], const(-math.inf, re.dtype), out=bool_)
+    return choose(nothing, top, map_("add", top, more))
+
+
 def log_add(name: str, doc: str, exp: str, log: str, base: float) -> Any:
     """Declare the logarithm of a sum of powers."""
 
     def body(self: T, other: T) -> Any:
         a, b = floats(self, other)
+        if a.dtype.is_complex and base == math.e:
+            return complex_log_add(a, b)
         top = map_("max", a, b, name=name)
         gap = map_(exp, map_("neg", map_("abs", map_("sub", a, b))))
         if base == 2:

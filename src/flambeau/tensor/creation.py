@@ -263,7 +263,16 @@ def linspace(
     if steps < 0:
         fail(RuntimeError, f"linspace: number of steps must be non-negative; got {steps}")
     start, end = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
-    t = _linspace(float(start), float(end), (int(steps),), dtype or dtypes.default_dtype())
+    d = dtype or (dtypes.default_dtype() if out is None else out.dtype)
+    if d.is_complex or complex in (type(start), type(end)):
+        d = d if dtype is not None else d.to_complex()
+        start, end = complex(start), complex(end)
+        ends = (start.real, end.real), (start.imag, end.imag)
+        t = OPS["complex"](*[_linspace(*pair, (int(steps),), d.part) for pair in ends])
+    else:
+        if not d.is_inexact:  # as in PyTorch: the ends are of the result's dtype
+            start, end = int(start), int(end)
+        t = _linspace(float(start), float(end), (int(steps),), d)
     return into(out, t) if out is not None else finish(t, requires_grad)
 
 
