@@ -199,6 +199,20 @@ def test_attributes_of_arguments_and_the_seed() -> None:
             assert h(torch.ones(1)).item() == i // 4
 
 
+def test_tensors_made_like_one_that_is_turned_are_no_views() -> None:
+    def step(x: Any) -> tuple[Any, ...]:
+        makers = (torch.zeros_like, torch.ones_like, torch.empty_like, lambda t: torch.full_like(t, 2.0))
+        return tuple([make(x).copy_(x) for make in makers])
+
+    f = torch.compile(step)
+    for i in range(5):
+        x = (torch.ones(4, 3, requires_grad=True) * i).t()
+        for a, b in zip(f(x), step(x)):
+            assert a.stride() == b.stride() == (1, 3) and a.tolist() == b.tolist()
+            assert type(a.grad_fn) is type(b.grad_fn) and a._base is None
+
+
+@pytest.mark.filterwarnings("ignore:torch.compile")  # a shared constant may be needed meanwhile
 def test_threads_that_train_at_once() -> None:
     errors: list[Any] = []
 

@@ -51,6 +51,7 @@ FAMILIES = [
     "quantised",
     "contraction",
     "added",
+    "indefinite",
     "convolution",
     "pooling",
     "sampled",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..dtypes import bool_, float64, int32, int64, result_type
+from ..dtypes import bool_, float64, int32, int64, result_type, uint64
 from ..errors import fail
-from ..shapes import numel, wrap_dim
+from ..shapes import numel, wrap_dim, wrap_dims
 from ..stream.graph import Val, blank, cast, const, expand, index_, map_, take
 from ..stream.value import Tensor
 from .elementwise import both, into
@@ -14,6 +14,7 @@ from .entry import FUNCTIONS, T, composite, op
 from .gather import from_values, index_select, values
 from .index import scatter_into
 from .places import at_hand
+from .rules import unsupported
 
 
 def _numbers(t: Any) -> Any:
@@ -366,3 +367,33 @@ def unravel_index(indices: Any, shape: Any) -> Any:
         places.append((indices // step) % n)
         step *= n
     return tuple(reversed(places))
+
+
+@composite()
+def hash_tensor(input: Any, dim: Any = (), *, keepdim: bool = False, mode: int = 0, out: Any = None) -> Any:
+    """The exclusive or of the elements' bits, as 64-bit numbers; dim: one or several, all if there is none."""
+    if mode:
+        fail(RuntimeError, f"Unknown hash_tensor mode: {mode}")
+    if input.dtype.is_complex:
+        fail(NotImplementedError, unsupported("xor_sum", input.dtype))
+    if not (input.numel() or isinstance(dim, int) or dim):
+        fail(RuntimeError, "hash_tensor: Expected reduction dim to be specified for input.numel() == 0.")
+    dims = wrap_dims(dim, input.ndim, "hash_tensor")
+    for d in dims:
+        if input.shape[d] == 0:
+            fail(IndexError, f"hash_tensor: Expected reduction dim {d} to have non-zero size.")
+    shape = [1 if d in dims else n for d, n in enumerate(input.shape)]
+    shape = shape if keepdim else [n for d, n in enumerate(input.shape) if d not in dims]
+    x = input.detach().to(float64 if input.dtype.is_floating_point else int64).view(int64)
+    if input.numel():
+        x = x.movedim(dims, tuple(range(len(dims)))).reshape(
+            (-1, *[n for d, n in enumerate(input.shape) if d not in dims])
+        )
+    else:
+        x = FUNCTIONS["full"](shape, 0, dtype=int64)[None]
+    while len(x) > 1:  # halves meet
+        half = len(x) // 2
+        folded = x[:half] ^ x[half : 2 * half]
+        x = folded if len(x) == 2 * half else FUNCTIONS["cat"]([folded, x[2 * half :]])
+    result = x.reshape(shape).view(uint64)
+    return result if out is None else into(out, result)

@@ -333,10 +333,7 @@ def _in_order_of(input: Any, memory_format: Any, made: Tensor) -> Tensor:
     strides = _strides_like(input._meta, memory_format)
     if strides == made._meta.strides:
         return made
-    if LOCAL.s.capture is None:
-        return empty_of(tuple(made._meta.shape), made._meta.dtype, strides).copy_(made)  # type: ignore[attr-defined,no-any-return]
-    order = sorted(range(len(strides)), key=lambda d: (-strides[d], d))  # memory that is made in each replay
-    return made.permute(order).contiguous().permute([order.index(d) for d in range(len(order))])  # type: ignore[attr-defined,no-any-return]
+    return OPS["clone"](made, memory_format=strides)  # type: ignore[no-any-return]
 
 
 def like(name: str, value: int | None) -> Any:
