@@ -90,3 +90,34 @@ def test_tensors_at_indices_have_the_dtype_of_the_target() -> None:
     x[MASK] = torch.tensor([5])
     x[1] = torch.tensor(7)
     assert x.tolist() == [5.0, 7.0]
+
+
+def test_whole_numbers_divided_by_zero() -> None:
+    x = torch.tensor([1, 2])
+    for call in (
+        lambda: x // 0,
+        lambda: x % 0,
+        lambda: x.fmod(False),
+        lambda: x.clone().remainder_(0),
+        lambda: x.clone().floor_divide_(0),
+    ):
+        with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+            call()
+    assert (x // 0.0).tolist() == [float("inf")] * 2 and (x.double() // 0).tolist() == [float("inf")] * 2
+
+
+def test_what_whole_numbers_have_not() -> None:
+    x = torch.tensor([1, 2])
+    for call in (
+        lambda: x.softmax(0),
+        lambda: torch.nn.functional.log_softmax(x, 0),
+        lambda: torch.hypot(x, x),
+        lambda: torch.nextafter(x, x),
+        lambda: torch.logaddexp(x, x),
+        lambda: torch.nn.functional.mse_loss(x, x),
+    ):
+        with pytest.raises(NotImplementedError, match="not implemented for 'Long'"):
+            call()
+    for tests in (x > 1, x * 1j):
+        with pytest.raises(RuntimeError, match="Unsupported input type encountered for isin"):
+            torch.isin(x, tests)

@@ -21,7 +21,7 @@ from ..stream.pairs import parts
 from ..stream.value import NUMBERS
 from ..symbols import Whole
 from .entry import NONE, TN, N, T, composite, op
-from .rules import check_fits, fits, total_dtype
+from .rules import check_fits, divisible, fits, total_dtype
 from .widening import rounded
 
 
@@ -187,7 +187,7 @@ def zero_like(x: Val) -> Val:
     return expand(const(0, x.dtype), tuple(x.shape))
 
 
-@op(inplace=True, grad=NONE)
+@op(inplace=True, check=divisible, grad=NONE)
 def floor_divide(self: T, other: TN) -> Any:
     """floor(self / other)."""
     a, b = both(self, other)
@@ -226,6 +226,7 @@ def _python_mod(a: Val, b: Val) -> Val:
         "self": lambda grad: grad,
         "other": lambda grad, self, other: -grad * self.div(other, rounding_mode="floor"),
     },
+    check=divisible,
 )
 def remainder(self: T, other: TN) -> Any:
     """self - other * floor(self / other): the sign is that of other."""
@@ -238,6 +239,7 @@ def remainder(self: T, other: TN) -> Any:
         "self": lambda grad: grad,
         "other": lambda grad, self, other: -grad * self.div(other, rounding_mode="trunc"),
     },
+    check=divisible,
 )
 def fmod(self: T, other: TN) -> Any:
     """self - other * trunc(self / other): the sign is that of self."""

@@ -12,6 +12,7 @@ from .compare import _where
 from .elementwise import floats
 from .entry import OT, T, composite, op
 from .loss_class import legacy
+from .rules import broken
 
 
 def reduce_loss(x: Val, reduction: str) -> Val:
@@ -73,6 +74,8 @@ def mse_loss(
     """(input - target)**2: its mean, its sum, or all of it."""
     warn_broadcast("mse_loss", input, target)
     reduction = legacy(size_average, reduce, reduction)
+    if not input.dtype.is_inexact:
+        broken("mse", input, target)
     if weight is not None:
         return _weighted_mse(input, target, weight, reduction)
     return _mse_loss(input, target, reduction)

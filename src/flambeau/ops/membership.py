@@ -14,7 +14,7 @@ from .entry import FUNCTIONS, T, composite, op
 from .gather import from_values, index_select, values
 from .index import scatter_into
 from .places import at_hand
-from .rules import unsupported
+from .rules import scalar_name, unsupported
 
 
 def _numbers(t: Any) -> Any:
@@ -298,6 +298,9 @@ def isin(
         elements = _beside(test_elements, elements)
     if not isinstance(test_elements, (Tensor, Val)):
         test_elements = _beside(elements, test_elements)
+    for x in (elements, test_elements):
+        if x.dtype is bool_ or x.dtype.is_complex:
+            fail(RuntimeError, f"Unsupported input type encountered for isin(): {scalar_name(x.dtype)}")
     tests = test_elements.reshape(-1)
     if elements.dtype is not tests.dtype:
         kind = result_type([_weight(elements), _weight(tests)])

@@ -38,6 +38,18 @@ def unsupported(name: str, d: Any) -> str:
     return f"\"{name}_cpu\" not implemented for '{scalar_name(d)}'"
 
 
+def divisible(self: Any, other: Any, *rest: Any) -> None:
+    """RuntimeError if whole numbers are divided by the number 0."""
+    if other.__class__ in (int, bool) and not other and not self.dtype.is_inexact:
+        fail(RuntimeError, "ZeroDivisionError")
+
+
+def broken(name: str, *xs: Any) -> None:
+    """PyTorch's NotImplementedError for an op that whole numbers alone have not."""
+    if not any(x.dtype.is_inexact for x in xs):
+        fail(NotImplementedError, f"{name}: {unsupported(name, xs[0].dtype)}")
+
+
 def bounds(d: Any) -> tuple[Any, Any]:
     """The least and the greatest number that an element of a dtype holds."""
     if d.is_inexact:

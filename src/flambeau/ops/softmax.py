@@ -12,6 +12,7 @@ from ..stream.graph import contiguous, map_
 from .elementwise import into
 from .entry import T, composite, op
 from .reduction import reduced
+from .rules import broken
 from .unary import as_float
 
 
@@ -71,7 +72,10 @@ def _default_dim(name: str, ndim: int) -> int:
 def _call(fn: Any, name: str, input: Any, dim: Any, dtype: dtype | None) -> Any:
     if dim is None:
         dim = _default_dim(name, input.ndim)
-    return fn(input if dtype is None else input.to(dtype), int(dim))
+    x = input if dtype is None else input.to(dtype)
+    if not x.dtype.is_inexact:
+        broken(f"{name}_lastdim_kernel_impl", x)
+    return fn(x, int(dim))
 
 
 @composite(nn=True, faces={"special": "softmax"})

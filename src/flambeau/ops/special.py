@@ -14,7 +14,7 @@ from .compare import _pow_tensor, _where, pow
 from .elementwise import both, floats, into
 from .entry import NONE, TN, T, composite, op
 from .places import BUILTINS
-from .rules import check_cast, unsupported
+from .rules import broken, check_cast, unsupported
 from .structures import named
 from .unary import as_float
 from .widening import is_low
@@ -258,6 +258,8 @@ def binary(name: str, doc: str, symbol: str, **facts: Any) -> Any:
     """An op that is one function of the loop IR of two floats."""
 
     def body(self: T, other: T) -> Any:
+        if symbol == "hypot":
+            broken(name, self, other)
         a, b = floats(self, other)
         return map_(symbol, a, b, name=name)
 
@@ -303,6 +305,7 @@ def _next_low(a: Val, b: Val) -> Val:
 @op(inplace=True, stepwise=True, grad={"self": lambda grad: grad, "other": lambda grad: 0})
 def nextafter(self: T, other: T) -> Any:
     """The float next to self towards other."""
+    broken("nextafter", self, other)
     a, b = floats(self, other)
     return _next_low(a, b) if is_low(a.dtype) else map_("nextafter", a, b, name="nextafter")
 
@@ -429,6 +432,7 @@ def log_add(name: str, doc: str, exp: str, log: str, base: float) -> Any:
     """Declare the logarithm of a sum of powers."""
 
     def body(self: T, other: T) -> Any:
+        broken(name, self, other)
         a, b = floats(self, other)
         if a.dtype.is_complex and base == math.e:
             return complex_log_add(a, b)
