@@ -200,7 +200,7 @@ for _name in (
     *("_sum", "_mean", "amax", "amin", "_max_dim", "_min_dim", "argmax", "argmin", "all", "any"),
     *("_var", "_std", "_nanmedian_dim", "_mode", "_fft_c2c", "_fft_r2c", "_fft_c2r", "glu"),
     *("logsumexp", "_softmax", "_log_softmax", "_vector_norm", "cumsum", "cumprod", "cummax", "cummin"),
-    *("logcumsumexp", "_prod", "nansum", "count_nonzero", "_sort", "_topk", "_kthvalue", "_median_dim"),
+    *("_logcumsumexp", "_prod", "nansum", "count_nonzero", "_sort", "_topk", "_kthvalue", "_median_dim"),
 ):
     RULES[_name] = by_dim
 
