@@ -158,7 +158,10 @@ def _class_of(nbytes: int) -> int:
 
 def free_list(nbytes: int) -> list[int] | None:
     """The list from which `alloc(nbytes)` takes small blocks, always the same one; None for counted blocks."""
-    return _home(nbytes) if nbytes < COUNTED else None
+    if nbytes >= COUNTED:
+        return None
+    home = _lists.get(nbytes)
+    return _home(nbytes) if home is None else home
 
 
 def _home(nbytes: int) -> list[int]:

@@ -69,24 +69,29 @@ class Graph:
 class Family:
     """Graphs of forms of one structure, each for the extents of its conditions."""
 
-    __slots__ = ("graphs", "kin", "later", "met", "missed")
+    __slots__ = ("graphs", "kin", "last", "later", "met", "missed")
 
     def __init__(self, kin: Kin):
         self.kin = kin
         self.graphs: list[Graph] = []
         self.met, self.later = 0, WORTH
         self.missed: Any = None  # what was asked for last and has to be planned
+        self.last: Any = (None, None)  # the last form that was derived, by its key, and its graph
 
     def derived(self, key: Any, extents: list[int]) -> Form | None:
         """A form for these extents."""
         for graph in self.graphs:
             outs = graph.outs(extents)
             if outs is not None:
+                self.last = key, graph
                 return derived(self.kin, key, extents, outs)
         return None
 
     def graph(self, form: Form) -> Graph | None:
         """The graph of a derived form."""
+        key, found = self.last
+        if key is form.key and found in self.graphs:
+            return found  # type: ignore[no-any-return]
         extents = memoryview(form.extents).cast("q")
         return next((graph for graph in self.graphs if graph.of(*extents) is not None), None)
 

@@ -44,7 +44,10 @@ class Proof:
 
     def serves(self, extents: Sequence[int]) -> bool:
         """Whether it is proven for these."""
-        return not [k for k, n in self.same if extents[k] != n]
+        for k, n in self.same:
+            if extents[k] != n:
+                return False
+        return True
 
     def note(self, extents: Sequence[int], agrees: bool) -> bool:
         """Both were computed for these."""
@@ -74,7 +77,9 @@ class Plan:
             "kept",
             "launches",
             "lives",
+            "named",
             "of",
+            "packed",
             "pointers",
         ),
         *("proof", "quick", "run", "segments", "sids", "wholes", "words"),
@@ -95,6 +100,8 @@ class Plan:
     fixed: Any
     kept: frozenset[int]
     quick: bool
+    named: bool
+    packed: Callable[..., bytes]
     run: Any
     words: list[int] | None
     cuts: frozenset[int]
@@ -109,32 +116,29 @@ class Plan:
         if numbers is None:
             return None
         made: Derived = new_object(Derived)
-        count, results = len(self.pointers), len(self.sids)
-        offsets, nbytes = numbers[1 : 1 + count], numbers[1 + count : 1 + count + results]
-        first = 1 + count + results + len(self.lives)
-        ints = numbers[first + len(self.checks) :]
-        made.arena = numbers[0]
-        made.launches = self.checked(form, numbers[first:]) if self.checks else self.launches
-        made.segments, made.externals = self.segments, self.bases
-        made.plan, made.numbers = self, array("q", numbers)
-        made.parts = made.blocks = _NONE
-        made.born, made.ending, made.cuts, made.native = self.born, self.ending, self.cuts, None
-        made.kept, made.floats, made.wholes = self.kept, self.floats, self.wholes
-        made.fill, made.fixed, made.filler = self.fill, self.fixed, whole_table
-        made.runs, made.quick, made.ready = 0, False, None
-        made.wanted = tuple([(sid, n, free_list(n)) for sid, n in zip(self.sids, nbytes)])
-        if self.ends:
-            blocks = zip(numbers[1 + count + results : first], self.lives)
-            made.blocks = [(n, *life) for n, life in blocks]
-            made.parts = programs.parts_of(made, self.ends)
+        made.plan, made.numbers, made.kept, made.ready = self, array("q", numbers), self.kept, None
+        if self.named:
+            made.launches = self.checked(form, made.numbers)
         if self.words is not None:
-            words = list(self.words)
-            for k, off in enumerate(offsets):
-                words[HEAD + POINTER * k + 1] = off
-            text = struct.pack(f"={len(words) + len(ints)}q", *words, *ints)
-            memory = (made.arena, free_list(made.arena)) if made.arena else (None, None)
-            made.ready = (text, self.segments[0][1], self.run, made.wanted, *memory)  # as `readied` has it
+            made.ready = self.readied(numbers)
+        else:
+            for name, of in SHARED.items():
+                setattr(made, name, getattr(self, of))
         return made
+
+    def readied(self, numbers: list[int]) -> tuple[Any, ...]:
+        """What the builtins run the program by, as `filling.readied` has it."""
+        words, first = list(self.words or ()), 1 + len(self.pointers)
+        at = HEAD + 1
+        for off in numbers[1:first]:
+            words[at] = off
+            at += POINTER
+        second = first + len(self.sids)
+        text = self.packed(*words, *numbers[second + len(self.lives) + len(self.checks) :])
+        wanted = tuple([(sid, n, free_list(n)) for sid, n in zip(self.sids, numbers[first:second])])
+        arena = numbers[0]
+        memory = (arena, free_list(arena)) if arena else (None, None)
+        return (text, self.segments[0][1], self.run, wanted, *memory)
 
     def check(self, form: Any, line: Sequence[int], slots: Sequence[Any], extents: Sequence[int]) -> bool:
         """Whether this is what planning gives for a form with these extents, if its conditions hold."""
@@ -144,9 +148,10 @@ class Plan:
         found = numbers_of(laid_out(form, line, slots)[0])
         return self.proof.note(extents, repr(numbers) == repr(found))
 
-    def checked(self, form: Any, extents: list[int]) -> list[Launch]:
+    def checked(self, form: Any, numbers: array[int]) -> list[Launch]:
         """The launches with the checks of a form."""
         made = list(self.launches)
+        extents = numbers[1 + len(self.pointers) + len(self.sids) + len(self.lives) :]
         for extent, (at, code, (label, named, *dim)) in zip(extents, self.checks):
             if made[at] is self.launches[at]:
                 x = made[at]
@@ -167,17 +172,31 @@ class Derived(Program):
     def __getattr__(self, name: str) -> Any:
         plan, numbers = self.plan, self.numbers
         count, results = len(plan.pointers), len(plan.sids)
-        if name == "outputs":
-            self.outputs = list(zip(plan.sids, numbers[1 + count : 1 + count + results]))
+        first = 1 + count + results
+        if name in SHARED:
+            found: Any = getattr(plan, SHARED[name])
+        elif name in UNUSED:
+            found = UNUSED[name]
+        elif name == "arena":
+            found = numbers[0]
+        elif name == "launches":
+            found = plan.checked(None, numbers) if plan.checks else plan.launches
+        elif name == "outputs":
+            found = list(zip(plan.sids, numbers[1 + count : first]))
+        elif name == "wanted":
+            found = tuple([(sid, n, free_list(n)) for sid, n in self.outputs])
         elif name == "pointers":
-            self.pointers = [
-                (base, off, slot) for (base, slot), off in zip(plan.pointers, numbers[1 : 1 + count])
-            ]
+            found = [(base, off, slot) for (base, slot), off in zip(plan.pointers, numbers[1 : 1 + count])]
+        elif name == "blocks":
+            found = [(n, *life) for n, life in zip(numbers[first:], plan.lives)]
+        elif name == "parts":
+            found = programs.parts_of(self, plan.ends) if plan.ends else _NONE
         elif name == "constants":
-            self.constants = numbers[1 + count + results + len(plan.lives) + len(plan.checks) :].tolist()
+            found = numbers[first + len(plan.lives) + len(plan.checks) :].tolist()
         else:
             raise AttributeError(name)
-        return getattr(self, name)
+        setattr(self, name, found)
+        return found
 
 
 _NONE: list[Any] = []
@@ -186,6 +205,12 @@ _NONE: list[Any] = []
 def whole_table(slots: list[Any], arena: int, program: Program, temps: Sequence[int] = ()) -> list[Any]:
     """What is written into the table: `interpreted`, then the integers."""
     return [*interpreted(slots, arena, program, temps), *program.constants]
+
+
+# What a derived program has of its plan, by the plan's name, and what it has before it ran.
+SHARED = {name: name for name in ("born", "cuts", "ending", "fill", "fixed", "floats", "segments", "wholes")}
+SHARED["externals"] = "bases"
+UNUSED = {"native": None, "filler": whole_table, "quick": False, "runs": 0}
 
 
 def laid_out(form: Any, line: Sequence[int], slots: Sequence[Any]) -> tuple[list[Launch], Any, set[int]]:
@@ -260,8 +285,10 @@ def put_together(base: Program, launches: list[Any], record: Record, quick: bool
     if type(natives[0]) is NativeProgram and not cuts:
         made.run = natives[0].run if natives[0].forks else POOL.run
         made.words = words_of(made, natives[0], len(values), len(launches))
+        made.packed = struct.Struct(f"={len(made.words) + len(values)}q").pack
     checks = [(at, code, c) for at, x in enumerate(launches) for code, c in x.checks.items()]
     made.checks = [(at, code, (c[0], c[2] is not None, *c[3:])) for at, code, c in checks]
+    made.named = any(c[2] is not None for _, _, c in checks)
     sizes = [nbytes for _, nbytes in base.outputs] + [nbytes for nbytes, _, _ in base.blocks]
     made.of = record.function(
         [base.arena, *[off for _, off, _ in base.pointers], *sizes, *[c[1] for _, _, c in checks], *values]

@@ -36,6 +36,7 @@ from ...stream.value import (
 )
 from .. import calls, kin, places, record, viewing
 from ..entry import Entry
+from ..family import Family
 from ..record import Form
 from ..sizes import Sizes
 
@@ -108,6 +109,7 @@ def objects() -> dict[str, Any]:
             "structured": calls.structured,
             "derived": Entry.derived,
             "derived outcome": derived_outcome,
+            "family form": Family.derived,
             "single outs": kin.SINGLE,
             "single": kin.single,
             "TALLY": TALLY,

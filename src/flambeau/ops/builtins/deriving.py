@@ -8,7 +8,7 @@ from ...device.cpython import ITEMS, SIZE, TYPE, Function, Module
 from ...device.native import FRAME_TABLE
 from ...stream.placing import ARENA_ALIGN as ALIGN
 from ...stream.rebind import PRIMES, SCRATCHES
-from ..kin import METAS, OTHER, SIZED
+from ..kin import METAS, OTHER, SIZED, STRIDED
 from .recording import Offsets, allocated
 from .replaying import settle
 from .running import DONE, FAILED, IDLE, ODD, SPEC, number, popped
@@ -35,20 +35,21 @@ def read(f: Function, at: str) -> str:
 
 
 def numbered(m: Module) -> None:
-    """ids(shape, to, extents, counts): append how many extents a shape has, and the number of each; 0: too many, or 0.
+    """ids(numbers, least, to, extents, counts): append the number of each extent of a shape (or strides), -1: 1, -2: 0;
+    0: too many, or one below the least.
 
     to: where the place of the next word stands; extents: those met so far, counts: how many, and the words left."""
-    f = m.function("ids", "ipppp")
-    shape, to, extents, counts = (f"%a{i}" for i in range(4))
+    f = m.function("ids", "ipippp")
+    shape, least, to, extents, counts = (f"%a{i}" for i in range(5))
     count = f.load(shape, SIZE, "i64")
     left = f.whole("sub", f.load(counts, 8, "i64"), f.whole("add", count, 3))
     f.jump_if(f.test("slt", left, 0, "i64"), "odd")
     f.store(left, counts, 8, "i64")
-    write(f, to, count)
     with f.each(count) as k:
-        n, found = f.call("PyLong_AsSsize_t", f.item(f.at(shape, ITEMS), k)), f.var("i64", "-1")
-        f.jump_if(f.test("slt", n, 1, "i64"), "odd")
-        f.jump_if(f.test("eq", n, 1, "i64"), "known")
+        n = f.call("PyLong_AsSsize_t", f.item(f.at(shape, ITEMS), k))
+        f.jump_if(f.test("slt", n, least, "i64"), "odd")
+        found = f.var("i64", f.whole("sub", n, 2))
+        f.jump_if(f.test("sle", n, 1, "i64"), "known")
         known = f.load(counts, kind="i64")
         f.store("0", found, kind="i64")
         f.label("search")
@@ -73,9 +74,15 @@ def metadata(m: Module, meta_: Offsets) -> None:
     """about(metadata, to, extents, counts): append the words of metadata; 0: forms of such are no kin."""
     f = m.function("about", "ipppp")
     f.jump_if(f.test("ne", f.load("%a0", TYPE), f.object("Meta")), "odd")
-    f.jump_if(f.test("ne", f.load("%a0", meta_.plain), f.object("True")), "odd")
     write(f, "%a1", f.value(f"ptrtoint ptr {f.load('%a0', meta_.dtype)} to i64"))
-    f.ret(f.call("ids", f.load("%a0", meta_.shape), "%a1", "%a2", "%a3"))
+    shape = f.load("%a0", meta_.shape)
+    write(f, "%a1", f.load(shape, SIZE, "i64"))
+    good = f.call("ids", shape, 1, "%a1", "%a2", "%a3")
+    with f.when(f.test("eq", f.load("%a0", meta_.plain), f.object("True"))):
+        f.ret(good)
+    f.jump_if(f.test("eq", good, 0, "i64"), "odd")
+    write(f, "%a1", STRIDED)
+    f.ret(f.call("ids", f.load("%a0", meta_.strides), 0, "%a1", "%a2", "%a3"))
     f.label("odd")
     f.ret(0)
     f.end()
@@ -100,7 +107,8 @@ def structure(m: Module) -> None:
         with f.when(f.test("eq", k, sized, "i64")):
             f.jump_if(f.test("ne", f.load(part, TYPE), f.object("tuple")), "odd")
             write(f, to, SIZED)
-            f.jump_if(f.test("eq", f.call("ids", part, to, extents, counts), 0, "i64"), "odd")
+            write(f, to, f.load(part, SIZE, "i64"))
+            f.jump_if(f.test("eq", f.call("ids", part, 1, to, extents, counts), 0, "i64"), "odd")
             f.jump("next")
         with f.when(f.test("eq", f.load(part, TYPE), f.object("tuple"))):
             length, items = f.load(part, SIZE, "i64"), f.at(part, ITEMS)
@@ -168,7 +176,8 @@ def results_like(m: Module, meta_: Offsets) -> None:
 
 
 def derived(m: Module, form_: Offsets, kin_: Offsets) -> None:
-    """derived(cache, kin, sized, key): a new form, which the cache keeps; null: Python has to make it, or an exception."""
+    """derived(cache, kin, sized, key): a new form, which the cache keeps, or None: it has to be traced; null: Python has
+    to make it, or an exception."""
     f = m.function("derived", "pppip")
     cache, table, sized, key = (f"%a{i}" for i in range(4))
     extents, counts = f.var("i64", count=EXTENTS), f.var("i64", count=2)
@@ -179,6 +188,7 @@ def derived(m: Module, form_: Offsets, kin_: Offsets) -> None:
     kin = f.call("PyDict_GetItemWithError", table, name)
     f.decref(name)
     f.jump_if(f.test("eq", kin, "null"), "odd")
+    of_family(f, kin, kin_, cache, key, (extents, f.load(counts, kind="i64")))
     template = f.load(kin, kin_.template)
     f.jump_if(f.test("eq", template, none), "odd")
     first, ids, dtype, like = (f.load(template, ITEMS + 8 * k) for k in range(4))
@@ -206,6 +216,27 @@ def derived(m: Module, form_: Offsets, kin_: Offsets) -> None:
     f.label("odd")
     f.ret("null")
     f.end()
+
+
+def of_family(
+    f: Function, kin: str, kin_: Offsets, cache: str, key: str, extents: tuple[str, str]
+) -> None:
+    """Return the form that the family of kin derives in Python, or None, if they have one."""
+    family = f.load(kin, kin_.family)
+    with f.when(f.test("ne", family, f.object("None"))):
+        numbers = f.call("PyList_New", extents[1])
+        with f.each(extents[1]) as k:
+            n = f.load(extents[0], f.whole("mul", k, 8), "i64")
+            f.put(f.call("PyLong_FromSsize_t", n), f.load(numbers, ITEMS), k)
+        made = f.invoke(f.object("family form"), family, key, numbers)
+        f.decref(numbers)
+        f.jump_if(f.test("eq", made, "null"), "out")
+        with f.when(f.test("ne", made, f.object("None"))):
+            kept = f.value(f"icmp eq i32 {f.call('PyDict_SetItem', cache, key, made)}, 0")
+            with f.when(f.value(f"xor i1 {kept}, true")):
+                f.decref(made)
+                f.ret("null")
+        f.ret(made)
 
 
 def product(f: Function, at: str, extents: str) -> str:

@@ -32,7 +32,7 @@ SLOTS: dict[type, str] = {
     Node: "edges form hooks metadata_ needs out result_version saved versions",
     Form: "arity args backward checks diff effects entry extents fresh into key kin moved_unit name outs plain_unit plans "
     "slots structure unit writes",
-    Kin: "pattern template",
+    Kin: "family pattern template",
     Pattern: "quick",
     Recipe: "ready",
     Fragment: "named next wirings",
