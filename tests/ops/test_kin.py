@@ -201,6 +201,29 @@ def test_a_check_that_fails_in_a_new_shape_names_it():
 
 
 @native
+def test_the_builtin_finds_the_families_of_any_operands(monkeypatch):
+    """Products, what is joined and what is picked, and strided operands too: Python works out no structure of them."""
+    builtins.install()
+    w, x = torch.randn(5, 7), torch.randn(90, 5)
+    calls = {
+        "product": lambda n: x[:n] @ w,
+        "turned": lambda n: w.t() @ x[:n].t(),
+        "joined": lambda n: torch.cat([x[:n], x[:3]]),
+        "picked": lambda n: x[: n + 1][torch.arange(n)],
+        "expanded": lambda n: torch.cat([x[:1].expand(n, 5), x[:n]]),
+    }
+    for call in calls.values():
+        for n in range(4, 24):
+            call(n).tolist()
+    asked, signature = [], kin.signature
+    monkeypatch.setattr(kin, "signature", lambda *a: asked.append(a) or signature(*a))
+    for name, call in calls.items():
+        for n in range(61, 70):
+            call(n).tolist()
+        assert not asked, name
+
+
+@native
 def test_references_do_not_drift_where_shapes_are_new():
     builtins.install()
     retiring.STORAGES.clear()  # what waits since other tests would be used up
@@ -211,6 +234,7 @@ def test_references_do_not_drift_where_shapes_are_new():
         for a, b in shapes:
             x = torch.full((a, b), 0.5)
             torch.softmax(torch.relu(x + torch.full((b,), 0.25)) * 2.0, 1).sum().item()
+            torch.cat([x, x]).tolist()
         for entry in ENTRIES.values():
             entry.cache.clear()
 

@@ -61,7 +61,7 @@ def test_as_many_tiles_of_rows_have_one_plan(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(products, name, {})
     asked: list[int] = []
     plan = planning.plan
-    monkeypatch.setattr(planning, "plan", lambda m, **more: asked.append(m) or plan(m, **more))
+    monkeypatch.setattr(planning, "plan", lambda m, *rest, **more: asked.append(m) or plan(m, *rest, **more))
     kinds = ("f32", "f32", True, False, "", True)
     target, threads = current().target(), current().get_num_threads()
     for m in range(1, 200):

@@ -44,10 +44,7 @@ class Proof:
 
     def serves(self, extents: Sequence[int]) -> bool:
         """Whether it is proven for these."""
-        for k, n in self.same:
-            if extents[k] != n:
-                return False
-        return True
+        return not self.same or all(extents[k] == n for k, n in self.same)
 
     def note(self, extents: Sequence[int], agrees: bool) -> bool:
         """Both were computed for these."""

@@ -8,12 +8,18 @@ from typing import Any
 
 from ..loop.recipes import planning
 from ..loop.recipes.planning import Strides
-from ..symbols import Record, record_of
+from ..symbols import LEAST, Record, Whole, record_of
 from .backend import current
 from .nodes import PVal
 
 SEEN: dict[Any, set[int]] = {}  # layouts and what stays of the extents -> the numbers of rows met there
 PLANS: dict[Any, planning.Plan] = {}  # of late, see `again`
+REGIONS: dict[Any, Regions] = {}
+WORTH, PROVEN, MOST = (
+    4,
+    4,
+    16,
+)  # plans after which a region has a function, proofs of it, functions at a place
 ROWS: dict[Any, int] = {}  # where a product is -> rows of a tile of its kernel for any number of rows
 PANELS: dict[Any, planning.Plan] = {}  # and how many such tiles there are -> the plan
 PLACES = 4096  # of `SEEN` and `PANELS`
@@ -85,20 +91,33 @@ def planned(
 
 def chosen(kinds: Any, m: int, n: int, k: int, batch: int, *steps: int) -> planning.Plan:
     """`planned` for these extents and strides; kinds: what else it depends on."""
-    dtype, out, plain, staged, made, generic = kinds
-    device, strides, tall = current(), Strides(*steps), False
-    if generic is None:
-        layout = (dtype, planning.layouts(m, n, k, strides), batch > 1, strides.bn > 1)
-        generic, tall = several_rows(layout, m, n, k, batch), many_rows(layout, m, n, k)
-    make = partial(
-        planning.plan,
-        n=n,
-        k=k,
-        batch=batch,
-        strides=strides,
-        dtype=dtype,
-        target=device.target(),
-        threads=device.get_num_threads(),
+    device, strides = current(), Strides(*steps)
+    generic, tall = shared(kinds, m, n, k, batch, strides)
+    make = partial(fitted, kinds, generic, tall, n=n, k=k, batch=batch, strides=strides)
+    if batch != 1 or m == 1 or n * k >= planning.LARGE or not (generic or tall):
+        return make(m)
+    steps_within = steps[1:3], steps[4:6], steps[7:]
+    place = device.name, device.get_num_threads(), kinds, generic, tall, n, k, steps_within
+    return of_panels(place, m, strides, make)
+
+
+def shared(kinds: Any, m: int, n: int, k: int, batch: int, strides: Strides) -> tuple[bool, bool]:
+    """Note a product; whether its kernel is one for all extents, and whether it is one for any of many rows."""
+    dtype, generic = kinds[0], kinds[-1]
+    if generic is not None:
+        return generic, False
+    layout = (dtype, planning.layouts(m, n, k, strides), batch > 1, strides.bn > 1)
+    return several_rows(layout, m, n, k, batch), many_rows(layout, m, n, k)
+
+
+def fitted(
+    kinds: Any, generic: bool, tall: bool, m: int, n: int, k: int, batch: int, strides: Strides
+) -> planning.Plan:
+    """The plan of a product by the device in force."""
+    dtype, out, plain, staged, made, _ = kinds
+    device = current()
+    return planning.plan(
+        *(m, n, k, batch, strides, dtype, device.target(), device.get_num_threads()),
         plain=plain,
         generic=generic,
         out=out,
@@ -106,11 +125,6 @@ def chosen(kinds: Any, m: int, n: int, k: int, batch: int, *steps: int) -> plann
         made=made,
         tall=tall,
     )
-    if batch != 1 or m == 1 or n * k >= planning.LARGE or not (generic or tall):
-        return make(m)
-    steps_within = steps[1:3], steps[4:6], steps[7:]
-    place = device.name, device.get_num_threads(), kinds, generic, tall, n, k, steps_within
-    return of_panels(place, m, strides, make)
 
 
 def of_panels(place: Any, m: int, strides: Strides, make: Callable[[int], planning.Plan]) -> planning.Plan:
@@ -144,11 +158,98 @@ def again(kinds: Any, *numbers: int) -> planning.Plan:
 def noted(record: Record, kinds: Any, *numbers: Any) -> planning.Plan:
     """The same for symbols: for other extents it is asked anew, and has to be the same kernel."""
     p = again(kinds, *map(int, numbers))
-    name = record.called(partial(again, kinds), numbers, p)
+    names, known = dict[str, int](), list[Any]()
+    for x in numbers:
+        known.append(~names.setdefault(x.name, len(names)) if type(x) is Whole else x)
+    place = kinds, tuple(known)
+    if len(REGIONS) > PLACES:
+        REGIONS.clear()
+    regions = REGIONS.get(place) or REGIONS.setdefault(place, Regions(*place))
+    name = record.called(regions.plan, [record.known[x] for x in names], p)
     record.same(f"{name}.spec", p.spec)
     ints = {key: record.made(f"{name}.ints[{key!r}]", n) for key, n in p.ints.items()}
     parts, work = (record.made(f"{name}.{field}", getattr(p, field)) for field in ("parts", "work"))
     return planning.Plan(p.spec, ints, parts, work)
+
+
+class Regions:
+    """Plans of products whose extents and strides are these numbers, ~i standing for the i-th of some that vary.
+
+    What is computed for a kernel that serves all extents is a function of them, for each region of extents where what
+    is decided on the way is the same."""
+
+    __slots__ = ("device", "functions", "kinds", "last", "met", "numbers")
+
+    def __init__(self, kinds: Any, numbers: tuple[int, ...]):
+        self.kinds, self.numbers = kinds, numbers
+        self.functions: dict[Any, list[Region]] = {}
+        self.met: dict[Any, int] = {}
+        self.device: Any = None  # and its threads
+        self.last: Any = (None, None, None)  # that, and for which numbers the plan was asked for last
+
+    def plan(self, *varied: int) -> planning.Plan:
+        """As `again`, which this is for other numbers."""
+        device = current()
+        place = device.name, device.get_num_threads()
+        where, of, found = self.last
+        if varied == of and place == where:
+            return found  # type: ignore[no-any-return]
+        if place != self.device:
+            self.functions, self.met, self.device = {}, {}, place
+        made = self.of(varied, [varied[~x] if x < 0 else x for x in self.numbers])
+        self.last = place, varied, made
+        return made
+
+    def of(self, varied: tuple[int, ...], numbers: list[int]) -> planning.Plan:
+        """The plan for these numbers."""
+        m, n, k, batch, *steps = numbers
+        strides = Strides(*steps)
+        if min(varied) < LEAST or len({*varied}) < len(varied):  # symbols are no less, and different
+            return again(self.kinds, *numbers)
+        kind = shared(self.kinds, m, n, k, batch, strides)
+        if not kind[0] and (self.numbers[1] < 0 or not kind[1]):  # tiles are fitted to the columns
+            return again(self.kinds, *numbers)
+        known = self.functions.setdefault(kind, [])
+        for at, region in enumerate(known):
+            made = region.plan(varied)
+            if made is not None:
+                if at:
+                    known.insert(0, known.pop(at))
+                if region.proven < PROVEN:
+                    exact = fitted(self.kinds, *kind, m, n, k, batch, strides)
+                    if repr(exact) != repr(made):
+                        self.functions[kind], self.met[kind] = [], -PLACES
+                        return exact
+                    region.proven += 1
+                return made
+        p = fitted(self.kinds, *kind, m, n, k, batch, strides)
+        met = self.met[kind] = self.met.get(kind, 0) + 1
+        if met >= WORTH * (1 + len(known)) and len(known) < MOST:
+            known.insert(0, Region(self, kind, varied))
+        return p
+
+
+class Region:
+    """The function of one region, and how often it was seen to give what planning gives."""
+
+    __slots__ = ("function", "names", "proven", "spec")
+
+    def __init__(self, regions: Regions, kind: tuple[bool, bool], varied: tuple[int, ...]):
+        record = Record(varied)
+        symbols = record.symbols
+        m, n, k, batch, *steps = [symbols[~x] if x < 0 else x for x in regions.numbers]
+        p = fitted(regions.kinds, *kind, m, n, k, batch, Strides(*steps))
+        self.spec, self.names, self.proven = record.fixed(p.spec), tuple(p.ints), 0
+        self.function = record.function([p.parts, p.work, *p.ints.values()])
+        record.open = False
+
+    def plan(self, varied: tuple[int, ...]) -> planning.Plan | None:
+        """The plan for these numbers; None: they are not of this region."""
+        found = self.function(*varied)
+        if found is None:
+            return None
+        parts, work, *ints = found
+        return planning.Plan(self.spec, dict(zip(self.names, ints)), parts, work)
 
 
 def _abc(v: PVal, batch: int) -> tuple[int, int, int]:

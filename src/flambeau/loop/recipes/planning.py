@@ -101,11 +101,10 @@ def plan(
         m, n, strides = n, m, strides.swapped()
         made = made.translate(OTHER)
     pairs = dtype == "bf16" and target.bf16 and not joined and _pairs(m, n, k, strides)
-    kind = "gemm" if joined or pairs else _kind(m, n, k, strides, dtype, target)
-    make = {"gemm": _gemm, "rows": _rows, "stream": _stream}[kind]
-    if generic and m > 1:
-        make = _gemm
     a, b, c = layouts(m, n, k, strides)
+    whole = joined or pairs or (generic and m > 1)
+    kind = "gemm" if whole else _kind(m, n, k, b, dtype, target)
+    make = {"gemm": _gemm, "rows": _rows, "stream": _stream}[kind]
     b = "any" if strides.bh else b
     if pairs:
         k, strides = k // 2, _words(strides, a, b)
@@ -183,9 +182,8 @@ def _words(s: Strides, a: str, b: str) -> Strides:
     return s._replace(bk=s.bk * 2)
 
 
-def _kind(m: int, n: int, k: int, s: Strides, dtype: str, target: Vectors) -> str:
+def _kind(m: int, n: int, k: int, b: str, dtype: str, target: Vectors) -> str:
     vector = target.vector_bits // 8 // SIZE[accumulator(dtype)]
-    b = layouts(m, n, k, s)[1]
     if b == "col" and m <= (8 if registers(target) == 32 else 4) and n >= vector and k >= vector:
         return "rows"
     if b == "row" and m <= 2 and n >= 2 * vector and k > 1 and k * n * SIZE[dtype] > 64 * 1024:
@@ -350,19 +348,21 @@ def _gemm(
     vector = _vector(spec, target)
     rows, nv = _register_tile(spec, ints, vector, target, generic, least)
     wide = lanes = nv * vector
-    if 0 < n < lanes and not generic:
+    if not generic and 0 < n < lanes:
         lanes = tail_lanes(n, lanes, vector)
-    a_thin, b_thin = m < vector or k < vector, n < vector or k < vector
-    pack_a, pack_b = _packing(spec, ints, size, lanes == vector)
-    far = _distance(spec, ints, target, generic)
+    narrow, far = "maybe", _distance(spec, ints, target, generic)
+    if generic and spec.a != "col":
+        pack_a, pack_b = True, spec.b != "row"
+    else:
+        pack_a, pack_b = _packing(spec, ints, size, lanes == vector)
+        pack_b = spec.b != "row" if generic else pack_b
     # stores of a tile wait for lines, and with them addresses of rows that have no register
     pack_a = pack_a or (far == "vast" and spec.a == "row" and n >= WIDE and m > 1)
-    pack_a, pack_b = pack_a or spec.pairs or "a" in spec.made, pack_b or spec.joined or spec.pairs
-    pack_b = pack_b or "b" in spec.made
-    narrow = "a" * (spec.a == "row" and pack_a and a_thin) + "b" * (spec.b == "col" and pack_b and b_thin)
-    if generic:
-        narrow, pack_a = "maybe", pack_a or spec.a != "col"
-        pack_b = spec.pairs or spec.b != "row" or "b" in spec.made
+    pack_a, pack_b = pack_a or spec.pairs or "a" in spec.made, pack_b or spec.pairs or "b" in spec.made
+    pack_b = pack_b or (spec.joined and not generic)
+    if not generic:
+        a_thin, b_thin = m < vector or k < vector, n < vector or k < vector
+        narrow = "a" * (spec.a == "row" and pack_a and a_thin) + "b" * (spec.b == "col" and pack_b and b_thin)
     unroll = 1 if pack_a or rows * nv >= 12 else 2 if rows * nv >= 6 else 4
     if pack_b:  # a step has a prefetch, too
         unroll = 1 if rows * nv >= 16 else 4
@@ -374,9 +374,9 @@ def _gemm(
         narrow=narrow,
         pack_a=pack_a,
         pack_b=pack_b,
-        blocks=k > spec.kc or generic,
-        groups=k > spec.kc or generic,
-        deep=pack_b and (k > spec.kc or generic),
+        blocks=generic or k > spec.kc,
+        groups=generic or k > spec.kc,
+        deep=pack_b and (generic or k > spec.kc),
         tail=lanes,
         far=far,
         unroll=unroll,

@@ -218,9 +218,7 @@ def derived(m: Module, form_: Offsets, kin_: Offsets) -> None:
     f.end()
 
 
-def of_family(
-    f: Function, kin: str, kin_: Offsets, cache: str, key: str, extents: tuple[str, str]
-) -> None:
+def of_family(f: Function, kin: str, kin_: Offsets, cache: str, key: str, extents: tuple[str, str]) -> None:
     """Return the form that the family of kin derives in Python, or None, if they have one."""
     family = f.load(kin, kin_.family)
     with f.when(f.test("ne", family, f.object("None"))):
