@@ -69,11 +69,19 @@ def from_bytes(data: np.ndarray | bytes, d: dtype, shape: Sequence[int]) -> Tens
         nbytes = len(data)
         source: bytes | int = data
     else:
-        nbytes, source = data.nbytes, data.__array_interface__["data"][0]
+        nbytes, source = data.nbytes, address(data, data.flags)
     st = new_storage(nbytes)
     if nbytes:
         ctypes.memmove(st.ptr, source, nbytes)
     return fresh_tensor(st, fresh_meta(tuple(shape), d))
+
+
+def address(a: Any, flags: Any) -> int:
+    """Where the elements of an array begin."""
+    if flags.c_contiguous and flags.writeable and a.nbytes:
+        return ctypes.addressof(ctypes.c_char.from_buffer(a))  # a quarter of the time of NumPy's own way
+    found: int = a.__array_interface__["data"][0]
+    return found
 
 
 def infer_dtype(data: Any) -> dtype | None:
@@ -114,7 +122,8 @@ def from_data(data: Any, d: Any = None) -> Tensor:
         return plain
     if isinstance(data, (np.ndarray, np.generic)):
         array = np.asarray(data)
-        found = dtypes.by_numpy(array.dtype.newbyteorder("="))
+        native = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
+        found = dtypes.by_numpy(native)
         if found is None:
             raise TypeError(
                 f"can't convert np.ndarray of type {array.dtype}. The only supported types are: "
@@ -287,6 +296,23 @@ def window_of(bits: int, exported: bool) -> Any:
     if exported:
         names["__del__"] = returned
     return _array_type("Window", (ctypes.Array,), names)
+
+
+class Exported:
+    """What keeps a storage alive for an array that a builtin made (ops/builtins/arrays.py)."""
+
+    __slots__ = ("st",)
+    st: Storage
+
+    def __del__(self) -> None:
+        self.st.info.exported -= 1
+
+
+def no_builtin(*given: Any) -> None:
+    """There is no builtin that makes arrays, or tensors of them."""
+
+
+ARRAYS: dict[str, Any] = {"exported": no_builtin, "foreign": no_builtin}
 
 
 def returned(memory: Any) -> None:

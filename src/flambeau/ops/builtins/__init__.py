@@ -17,7 +17,7 @@ from ...device.memory import Block, alloc
 from ...errors import site
 from ...shapes import Size
 from ...stream import flush as flushes
-from ...stream import fragments, gradient, rebind, storages
+from ...stream import fragments, gradient, host, rebind, storages, value
 from ...stream import program as programs
 from ...stream.flush import Progress
 from ...stream.program import TALLY, Program, outcome
@@ -59,6 +59,8 @@ BUILTINS = (
     "within",
     "places",
     "same",
+    "exported",
+    "foreign",
     "settle",
     "flush",
     "viewed",
@@ -80,7 +82,7 @@ MADE: dict[str, Any] = {}
 
 def objects() -> dict[str, Any]:
     """What the generated code calls by a name."""
-    from . import retiring
+    from . import arrays, retiring
     from .reading import KINDS
 
     others = [cls for cls in PLAIN if cls is not Tensor]
@@ -117,6 +119,9 @@ def objects() -> dict[str, Any]:
             **{"flush names": vars(flushes), "flush run": flushes.RUN},
             **{"program names": vars(programs), "program run": programs.RUN},
             "free lists": memory._lists,
+            **{"array api": arrays.API, "learn arrays": arrays.learn},
+            **{"fresh metadata": value._fresh, "fresh meta": value.fresh_meta},
+            **{"Exported": host.Exported, "StorageInfo": value.StorageInfo},
             **{"storages": retiring.STORAGES, "blocks": retiring.BLOCKS},
             "run recorded": flushes.flush,
             "resumed": flushes.resumed,
@@ -156,6 +161,7 @@ def module() -> Any:
     from ...device.cpython import Module
     from . import (
         aliasing,
+        arrays,
         calling,
         cutting,
         deriving,
@@ -203,6 +209,7 @@ def module() -> Any:
     quick.declare(m, o)
     aliasing.declare(m, o)
     reading.declare(m, o)
+    arrays.declare(m, o)
     running.free_dead(m, o[Storage], o[Form])
     kinds = {"node": fragments.Node, "program": Program, "progress": Progress}
     running.drive(m, {name: o[cls] for name, cls in kinds.items()})
@@ -323,6 +330,7 @@ def install() -> None:
         table.look = cpython.builtin("known", ADDRESSES["known"], cpython.FAST, table.found)
     gradient.BOOK["walk"], gradient.BOOK["count"] = MADE["walk"], MADE["count"]
     places.BUILTINS.update({name: MADE[name] for name in ("within", "places", "same")})
+    host.ARRAYS.update({name: MADE[name] for name in ("exported", "foreign")})
     fragments.BUILTINS.update({name: MADE[name] for name in ("survey", "piece", "drive")})
     storages.BUILTINS.update({name: MADE[name] for name in ("fresh", "furnish", "holder", "plain", "launch")})
     flushes.BUILTINS.update({name: MADE[name] for name in ("flush", "settle")})
@@ -341,6 +349,7 @@ def remove() -> None:
     for name in ("walk", "count"):
         gradient.BOOK.pop(name, None)
     places.BUILTINS.clear()
+    host.ARRAYS.update(exported=host.no_builtin, foreign=host.no_builtin)
     fragments.BUILTINS.clear()
     storages.BUILTINS.clear()
     flushes.BUILTINS.update(flush=flushes.no_builtin, settle=flushes.settle)

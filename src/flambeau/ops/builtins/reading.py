@@ -1,14 +1,14 @@
 """Values read out of tensors as builtin functions: `item`, `tolist`, Python's conversions, and whether two are equal.
 
 The definitions in Python (tensor/exchange.py) take every case that is not the usual one: subclasses, a capture under
-way, storages that somebody watches, dtypes that Python has no numbers for, and whatever is an error."""
+way, storages without bytes, dtypes that Python has no numbers for, and whatever is an error."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...device.cpython import ITEMS, SIZE, Function, Module
-from ...stream.value import Meta, Storage, Stream, Tensor
+from ...device.cpython import ITEMS, SIZE, TYPE, Function, Module
+from ...stream.value import Meta, Storage, StorageInfo, Stream, Tensor
 from .flushing import answered
 from .recording import Offsets
 
@@ -28,6 +28,7 @@ def declare(m: Module, o: Table) -> None:
     widths = ", ".join(f"i64 {width}" for _, width in KINDS.values())
     m.globals.append(f"@widths = internal constant [{len(KINDS)} x i64] [{widths}]")
     kind_of(m, o[Meta])
+    readable(m, o[Storage], o[StorageInfo])
     place(m, o)
     numbers(m)
     python_number(m)
@@ -53,6 +54,20 @@ def width_of(f: Function, code: str) -> str:
     return f.load(f.value(f"getelementptr i64, ptr @widths, i64 {code}"), kind="i64")
 
 
+def readable(m: Module, st_: Offsets, info_: Offsets) -> None:
+    """readable(storage): whether nothing unusual about it keeps its bytes from being read."""
+    f = m.function("readable", "ip")
+    info, none = f.load("%a0", st_.info), f.object("None")
+    with f.when(f.test("eq", info, none)):
+        f.ret(1)
+    f.jump_if(f.test("ne", f.load(info, TYPE), f.object("StorageInfo")), "no")
+    f.jump_if(f.test("ne", f.load(info, info_.poison), none), "no")
+    f.ret(1)
+    f.label("no")
+    f.ret(0)
+    f.end()
+
+
 def place(m: Module, o: Table) -> None:
     """place(tensor, code): the address of its first element, whose bytes are there; 0: a case for Python, or an error."""
     t_, st_, s_ = o[Tensor], o[Storage], o[Stream]
@@ -61,14 +76,14 @@ def place(m: Module, o: Table) -> None:
     S, none, st = f.call("current"), f.object("None"), f.load("%a0", t_.st)
     for x in (S, st):
         f.jump_if(f.test("eq", x, "null"), "odd")
-    for x in (f.load(S, s_.capture), f.load(st, st_.info)):
-        f.jump_if(f.test("ne", x, none), "odd")
+    f.jump_if(f.test("ne", f.load(S, s_.capture), none), "odd")
+    f.jump_if(f.test("eq", f.call("readable", st), 0, "i64"), "odd")
     pend = f.load(st, st_.pend)
     with f.when(f.test("ne", pend, none)):
         f.jump_if(f.test("ne", pend, S), "odd")
         f.jump_if(f.test("eq", f.call("flushed", S), "null"), "odd")
-        for x in (f.load(st, st_.pend), f.load(st, st_.info)):
-            f.jump_if(f.test("ne", x, none), "odd")
+        f.jump_if(f.test("ne", f.load(st, st_.pend), none), "odd")
+        f.jump_if(f.test("eq", f.call("readable", st), 0, "i64"), "odd")
     home = f.load(st, st_.home)
     with f.when(f.test("ne", home, none)):
         # what is recorded may write here; a name table that was run is empty

@@ -13,10 +13,11 @@ from ...device.memory import Block
 from ...stream.flush import Progress
 from ...stream.fragments import Node as Fragment
 from ...stream.gradient import AccumulateGrad
+from ...stream.host import Exported
 from ...stream.known import Known
 from ...stream.program import Program
 from ...stream.rebind import Pattern, Recipe
-from ...stream.value import Extras, Meta, Node, Storage, Stream, Tensor, Version
+from ...stream.value import Extras, Meta, Node, Storage, StorageInfo, Stream, Tensor, Version
 from ..kin import Kin
 from ..record import Form, GradPlan
 
@@ -24,6 +25,8 @@ OPERANDS, RESULTS = 64, 16  # of more, the Python definitions record
 SLOTS: dict[type, str] = {
     Tensor: "_st _off _meta _rg _gf _nr _ver _vw _x",
     Storage: "block home info nbytes pend ptr sid",
+    StorageInfo: "exported owner poison readonly resizable",
+    Exported: "st",
     Block: "_home nbytes ptr",
     Version: "n where",
     Extras: "acc grad hooks post_hooks",
