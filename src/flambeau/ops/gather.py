@@ -7,6 +7,7 @@ from typing import Any
 from ..dtypes import bool_, int8, int16, int32, int64, uint8
 from ..errors import fail
 from ..shapes import broadcast, numel, wrap_dim
+from ..stream.access import pointer
 from ..stream.graph import FLOAT, Val, cast, const, contiguous, empty, expand, map_, ordered, take
 from ..stream.host import as_numpy, empty_of, from_bytes, from_data
 from ..stream.value import LOCAL, PLAIN, Tensor
@@ -319,17 +320,29 @@ def found_in(a: Any, apart: bool) -> Any:
     """The coordinates of what is not zero in an array of at least one dimension: a tensor for each, or rows of one."""
     import numpy as np
 
-    fill = BUILTINS.get("places")
-    if fill is None or not a.size:
+    if "places" not in BUILTINS or not a.size:
         found = coordinates(a)
         return tuple(map(places_of, found)) if apart else places_of(np.stack(found, 1))
     mask = np.ascontiguousarray(a if a.itemsize == 1 else a != 0)
-    count, ndim = int(np.count_nonzero(mask)), a.ndim
-    made = [empty_of((count,), int64) for _ in range(ndim)] if apart else [empty_of((count, ndim), int64)]
+    return true_places(mask.__array_interface__["data"][0], mask.shape, a.size, apart)
+
+
+def true_places(address: int, shape: tuple[int, ...], size: int, apart: bool) -> Any:
+    """As `found_in`, for a row-major mask of bytes at an address, by builtins."""
+    count, ndim = BUILTINS["truths"](address, size), len(shape)
+    made = [empty_of((count,), int64) for _ in shape] if apart else [empty_of((count, ndim), int64)]
     starts = [t._st.ptr for t in made] if apart else [made[0]._st.ptr + 8 * d for d in range(ndim)]
     if count:
-        fill(mask.__array_interface__["data"][0], mask.shape, count, tuple(starts), 1 if apart else ndim)
+        BUILTINS["places"](address, shape, count, tuple(starts), 1 if apart else ndim)
     return tuple(made) if apart else made[0]
+
+
+def at_once(mask: Any) -> bool:
+    """Whether builtins find the places of a mask in its memory."""
+    if type(mask) not in PLAIN or "places" not in BUILTINS:
+        return False
+    meta = mask._meta
+    return meta.dtype is bool_ and meta.contiguous and meta.ndim > 0 and meta.numel > 0
 
 
 @composite()
@@ -337,6 +350,8 @@ def nonzero(input: Any, *, as_tuple: bool = False, out: Any = None) -> Any:
     """The places of the elements that are not zero: rows of coordinates, or one vector for each dimension."""
     import numpy as np
 
+    if out is None and at_once(input):
+        return true_places(pointer(input), tuple(input._meta.shape), input._meta.numel, as_tuple)
     a = truth_of(input)
     if as_tuple:
         return found_in(a if a.ndim else a.reshape(1), True)
@@ -384,6 +399,10 @@ def picked(x: Any, mask: Any) -> Any:
     dimensions are taken as one: one place for each element instead of as many as there are dimensions."""
     n = mask.ndim
     if n > 1 and type(x) in PLAIN and x._meta.contiguous and not (x.requires_grad and LOCAL.s.grad):
-        places = found_in(truth_of(mask).reshape(-1), True)
+        if at_once(mask):
+            size = mask._meta.numel
+            places = true_places(pointer(mask), (size,), size, True)
+        else:
+            places = found_in(truth_of(mask).reshape(-1), True)
         return FUNCTIONS["_index"](x.flatten(0, n - 1), list(places), (0,))
     return FUNCTIONS["_index"](x, list(nonzero(mask, as_tuple=True)), tuple(range(n)))

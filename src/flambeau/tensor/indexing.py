@@ -62,6 +62,9 @@ def getitem(self: Any, index: Any) -> Any:
         and self.ndim
     ):
         return FUNCTIONS["_index"](self, (index,), FIRST)
+    one = kind is Tensor and type(self) in PLAIN and index._meta.dtype is bool_
+    if one and 0 < index._meta.ndim <= self._meta.ndim:
+        return gather(self, [(0, index)])
     items = as_items(index)
     if type(self) is Tensor and not self._rg:
         found = plain_view(self, tuple(items))  # numbers that were in tensors

@@ -58,6 +58,7 @@ BUILTINS = (
     "plain",
     "within",
     "places",
+    "truths",
     "same",
     "exported",
     "foreign",
@@ -194,6 +195,7 @@ def module() -> Any:
         getattr(walking, part)(m, o)
     cutting.declare(m, o)
     ranges.within(m)
+    finding.truths(m)
     finding.places(m)
     replaying.declare(m, o)
     deriving.recipe(m, o[Form], o[kin.Kin], o[rebind.Pattern], o[rebind.Recipe])
@@ -329,7 +331,7 @@ def install() -> None:
     for table in Sizes.every:
         table.look = cpython.builtin("known", ADDRESSES["known"], cpython.FAST, table.found)
     gradient.BOOK["walk"], gradient.BOOK["count"] = MADE["walk"], MADE["count"]
-    places.BUILTINS.update({name: MADE[name] for name in ("within", "places", "same")})
+    places.BUILTINS.update({name: MADE[name] for name in ("within", "places", "truths", "same")})
     host.ARRAYS.update({name: MADE[name] for name in ("exported", "foreign")})
     fragments.BUILTINS.update({name: MADE[name] for name in ("survey", "piece", "drive")})
     storages.BUILTINS.update({name: MADE[name] for name in ("fresh", "furnish", "holder", "plain", "launch")})

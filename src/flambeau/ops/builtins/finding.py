@@ -55,6 +55,54 @@ done:
 }}"""
 
 
+# How many of n bytes are not 0.
+_COUNT = """declare i64 @llvm.ctpop.i64(i64)
+define internal i64 @true_bytes(ptr %mask, i64 %n) nounwind {
+entry:
+  %whole = and i64 %n, -64
+  br label %vector
+vector:
+  %i = phi i64 [0, %entry], [%i.next, %vector.do]
+  %sum = phi i64 [0, %entry], [%sum.next, %vector.do]
+  %more = icmp slt i64 %i, %whole
+  br i1 %more, label %vector.do, label %rest
+vector.do:
+  %at = getelementptr i8, ptr %mask, i64 %i
+  %bytes = load <64 x i8>, ptr %at, align 1
+  %true = icmp ne <64 x i8> %bytes, zeroinitializer
+  %bits = bitcast <64 x i1> %true to i64
+  %count = call i64 @llvm.ctpop.i64(i64 %bits)
+  %sum.next = add i64 %sum, %count
+  %i.next = add i64 %i, 64
+  br label %vector
+rest:
+  %j = phi i64 [%whole, %vector], [%j.next, %rest.do]
+  %all = phi i64 [%sum, %vector], [%all.next, %rest.do]
+  %inside = icmp slt i64 %j, %n
+  br i1 %inside, label %rest.do, label %done
+rest.do:
+  %byte.at = getelementptr i8, ptr %mask, i64 %j
+  %byte = load i8, ptr %byte.at, align 1
+  %one = icmp ne i8 %byte, 0
+  %more.one = zext i1 %one to i64
+  %all.next = add i64 %all, %more.one
+  %j.next = add i64 %j, 1
+  br label %rest
+done:
+  ret i64 %all
+}"""
+
+
+def truths(m: Module) -> None:
+    """flambeau_truths(address, n): how many of n bytes from an address on are not 0."""
+    m.globals.append(_COUNT)
+    f: Function = m.function("flambeau_truths", "pppi", exported=True)
+    at, n = (f.call("PyLong_AsSsize_t", f.item("%a1", k)) for k in range(2))
+    mask = f.value(f"inttoptr i64 {at} to ptr")
+    f.ret(f.call("PyLong_FromSsize_t", f.value(f"call i64 @true_bytes(ptr {mask}, i64 {n})")))
+    f.end()
+
+
 def places(m: Module) -> None:
     """flambeau_places(mask, extents, total, addresses, step): for each of the `total` bytes of a mask of these extents that
     are not 0, its coordinates, at every `step`-th int64 from an address for each dimension on; how many there were."""
