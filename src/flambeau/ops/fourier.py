@@ -12,65 +12,87 @@ from typing import Any
 from ..dtypes import default_dtype, float32, float64
 from ..errors import fail
 from ..shapes import numel, wrap_dim
-from ..stream import pairs
 from ..stream.backend import current
-from ..stream.external import routine
-from ..stream.graph import Val, cast, opaque
+from ..stream.external import writer
+from ..stream.graph import Val, opaque
 from .elementwise import into
 from .entry import FUNCTIONS, T, composite, op
 from .rules import scalar_name
 
 Dims = tuple[int, ...]
-FORWARD = {0: "backward", 1: "ortho", 2: "forward"}  # NumPy's names, by normalization
-INVERSE = {0: "forward", 1: "ortho", 2: "backward"}
-SHARED = 1 << 15  # elements from which on threads are worth their start
+FORWARD: dict[int, Any] = {0: "backward", 1: "ortho", 2: "forward"}  # NumPy's names, by normalization
+INVERSE: dict[int, Any] = {0: "forward", 1: "ortho", 2: "backward"}
+SHARED = 1 << 17  # elements from which on threads are worth their start
 
 
 @functools.cache
 def transforms() -> Any:
-    """The module that computes: SciPy's, which does several transforms at a time, or NumPy's."""
+    """The functions below SciPy's, which do several transforms at a time and write where they are told; None: NumPy's
+    have to do."""
     try:
-        import scipy.fft
-
-        return scipy.fft
+        from scipy.fft._pocketfft import pypocketfft as found
     except ImportError:
-        import numpy as np
-
-        return np.fft
-
-
-def transformed(kind: str, x: Any, **options: Any) -> Any:
-    """An array's transform; SciPy's are shared out among threads, each as it would be alone."""
-    module, axes = transforms(), options["axes"]
-    if len(axes) == 1:  # the same, in less time
-        del options["axes"]
-        kind, options["axis"] = kind[:-1], axes[0]
-        if "s" in options:
-            options["n"] = options.pop("s")[0]
-    if module.__name__.startswith("scipy"):
-        options["workers"] = current().get_num_threads() if x.size >= SHARED else 1
-    return getattr(module, kind)(x, **options)
+        return None
+    return found if all(hasattr(found, name) for name in ("c2c", "r2c", "c2r")) else None
 
 
-@routine
-def fourier(x: Any, dims: Dims, normalization: int, forward: bool) -> Any:
+def workers(x: Any) -> int:
+    """Threads among which transforms are shared out, each as it would be alone."""
+    return current().get_num_threads() if x.size >= SHARED else 1
+
+
+@writer
+def fourier(x: Any, dims: Dims, normalization: int, forward: bool, out: Any) -> None:
     """The transform of complex numbers."""
+    made = transforms()
+    if made is not None:
+        made.c2c(x, dims, forward, normalization, out, workers(x))
+        return
+    import numpy as np
+
     if forward:
-        return transformed("fftn", x, axes=dims, norm=FORWARD[normalization])
-    return transformed("ifftn", x, axes=dims, norm=INVERSE[normalization])
+        out[...] = np.fft.fftn(x, axes=dims, norm=FORWARD[normalization])
+    else:
+        out[...] = np.fft.ifftn(x, axes=dims, norm=INVERSE[normalization])
 
 
-@routine
-def fourier_of_real(x: Any, dims: Dims, normalization: int) -> Any:
+@writer
+def fourier_of_real(x: Any, dims: Dims, normalization: int, out: Any) -> None:
     """The first half, along the last of dims, of the transform of real numbers."""
-    return transformed("rfftn", x, axes=dims, norm=FORWARD[normalization])
+    made = transforms()
+    if made is not None:
+        made.r2c(x, dims, True, normalization, out, workers(x))
+        return
+    import numpy as np
+
+    out[...] = np.fft.rfftn(x, axes=dims, norm=FORWARD[normalization])
 
 
-@routine
-def fourier_to_real(x: Any, dims: Dims, normalization: int, last: int) -> Any:
+@writer
+def fourier_mirrored(x: Any, dims: Dims, normalization: int, out: Any) -> None:
+    """The transform of real numbers, whose second half along the last of dims is the first one's mirror image."""
+    import numpy as np
+
+    last = out.ndim - 1
+    given, whole = (a if dims[-1] == last else a.swapaxes(dims[-1], last) for a in (x, out))
+    half = whole.shape[-1] // 2 + 1
+    fourier_of_real(given, (last,), normalization, whole[..., :half])
+    np.conjugate(whole[..., whole.shape[-1] - half : 0 : -1], out=whole[..., half:])
+    if len(dims) > 1:
+        fourier(out, dims[:-1], normalization, True, out)
+
+
+@writer
+def fourier_to_real(x: Any, dims: Dims, normalization: int, last: int, out: Any) -> None:
     """The inverse transform of what is Hermitian, from its first half along the last of dims."""
+    made = transforms()
+    if made is not None:
+        made.c2r(x, dims, last, False, normalization, out, workers(x))
+        return
+    import numpy as np
+
     sizes = [*[x.shape[d] for d in dims[:-1]], last]
-    return transformed("irfftn", x, s=sizes, axes=dims, norm=INVERSE[normalization])
+    out[...] = np.fft.irfftn(x, s=sizes, axes=dims, norm=INVERSE[normalization])
 
 
 def _external(name: str, x: Val, shape: Dims, d: Any, *args: Any) -> Val:
@@ -111,8 +133,7 @@ def _fft_r2c(self: T, dim: Dims, normalization: int, onesided: bool) -> Any:
     """The transform of real numbers; onesided: its first half along the last of dim."""
     d = self.dtype.to_complex()
     if not onesided:
-        whole = pairs.in_memory(cast(self, d))
-        return _external("fourier", whole, tuple(self.shape), d, dim, normalization, True)
+        return _external("fourier_mirrored", self, tuple(self.shape), d, dim, normalization)
     shape = _changed(self, dim[-1], self.shape[dim[-1]] // 2 + 1)
     return _external("fourier_of_real", self, shape, d, dim, normalization)
 

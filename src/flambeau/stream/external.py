@@ -14,6 +14,7 @@ from .recipes import recipe
 from .schedule import PNode, PVal
 
 ROUTINES: dict[str, Callable[..., Any]] = {}
+WRITERS: set[str] = set()  # those that take the array of their one result, `out`, and return nothing
 KINDS = {
     "b1": "?",
     "f16": "e",
@@ -35,6 +36,12 @@ def routine(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Register a function of arrays and static arguments; it returns one array for each result of its node."""
     ROUTINES[fn.__name__] = fn
     return fn
+
+
+def writer(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Likewise of a function that writes its result to `out`, its last argument."""
+    WRITERS.add(fn.__name__)
+    return routine(fn)
 
 
 def arrays_of(shape: tuple[int, ...], strides: tuple[int, ...], kind: str) -> Callable[[int], Any]:
@@ -77,6 +84,9 @@ def external(node: PNode) -> Sequence[Launch]:
         if config.backend == "null":
             return  # it runs nothing: what a routine would read are no numbers
         arrays = [make(a) for make, a in zip(making, addresses)]
+        if name in WRITERS:
+            ROUTINES[name](*arrays[:count], *args, arrays[count])
+            return
         given = [semantics.load_bf16(a) if b else a for a, b in zip(arrays[:count], short)]
         results = ROUTINES[name](*given, *args)
         made = results if isinstance(results, tuple) else (results,)
