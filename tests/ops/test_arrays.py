@@ -168,3 +168,14 @@ def test_values_are_read_where_others_see_the_memory() -> None:
     a[1], b[1] = 7, 8
     for t, value in ((x, 7), (y, 8)):
         assert t.tolist() == [0, value, 2] and t[1].item() == value and float(t[1:2]) == value
+
+
+def test_a_captured_call_does_not_take_arrays_unseen() -> None:
+    """What a replay would not see again ends the capture."""
+    a = np.ones(3)
+    step = torch.compile(lambda x: x + torch.from_numpy(a))
+    x = torch.ones(3, dtype=torch.float64)
+    with pytest.warns(UserWarning, match="a NumPy array is read"):
+        for k in range(4):
+            a[:] = k
+            assert step(x).tolist() == [1 + k] * 3

@@ -84,6 +84,8 @@ def _cat(tensors: TS, dim: int) -> Any:
 @composite(method=False)
 def cat(tensors: Any, dim: int = 0, *, out: Any = None, axis: Any = None) -> Any:
     """Tensors one after another along a dimension; the other extents must be equal."""
+    if out is axis is None and type(dim) is int:
+        return _cat(as_list(tensors, "cat"), dim)
     given, d = as_list(tensors, "cat"), dim_of(dim, axis)
     if out is None:
         return _cat(given, d)

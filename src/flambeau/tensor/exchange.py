@@ -125,8 +125,11 @@ def array(self: Tensor, dtype: Any = None, copy: Any = None) -> np.ndarray:
     return a if dtype is None else a.astype(dtype, copy=False)
 
 
+_references = sys.getrefcount
+
+
 def _count(x: Any) -> int:
-    return sys.getrefcount(x)
+    return _references(x)
 
 
 def _of_a_temporary() -> int:
@@ -187,7 +190,10 @@ def foreign(a: np.ndarray, owner: Any, alone: bool = False) -> Tensor:
 
 def from_numpy(ndarray: np.ndarray) -> Tensor:
     """A tensor over the memory of a NumPy array: writes to one are seen by the other."""
-    alone = sys.getrefcount(ndarray) == _TEMPORARY
+    alone = _references(ndarray) == _TEMPORARY
+    made = ARRAYS["foreign"](ndarray, ndarray, alone)
+    if made is not None:
+        return made  # type: ignore[no-any-return]
     if not isinstance(ndarray, np.ndarray):
         raise TypeError(f"from_numpy: expected np.ndarray (got {type(ndarray).__name__})")
     outside("a NumPy array is read")
@@ -208,7 +214,7 @@ def frombuffer(
 
 def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
     """data as a tensor, without a copy where that is possible."""
-    alone = sys.getrefcount(data) == _TEMPORARY  # so it is not wrapped as other constructors are
+    alone = _references(data) == _TEMPORARY  # so it is not wrapped as other constructors are
     S = LOCAL.s
     if S.modes and S.trace is None:
         result = modes.offer(S, as_tensor, (data,), (data,), {"dtype": dtype, "device": device})

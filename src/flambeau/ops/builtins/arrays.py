@@ -180,6 +180,7 @@ def foreign(m: Module, o: Table) -> None:
     S, api = f.call("current"), f.call("array_api")
     for x in (S, api):
         f.jump_if(f.test("eq", x, "null"), "odd")
+    f.jump_if(f.test("ne", f.load(S, s_.capture), none), "odd")
     f.jump_if(f.test("ne", f.load(array, TYPE), f.item(api, CLASS)), "odd")
     flags, usual = f.load(array, FLAGS, "i32"), ROWS | ALIGNED | WRITEABLE
     f.jump_if(f.value(f"icmp ne i32 {f.value(f'and i32 {flags}, {usual}')}, {usual}"), "odd")
