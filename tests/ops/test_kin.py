@@ -204,12 +204,12 @@ def test_a_check_that_fails_in_a_new_shape_names_it():
 def test_the_builtin_finds_the_families_of_any_operands(monkeypatch):
     """Products, what is joined and what is picked, and strided operands too: Python works out no structure of them."""
     builtins.install()
-    w, x = torch.randn(5, 7), torch.randn(90, 5)
+    w, x, places = torch.randn(5, 7), torch.randn(90, 5), torch.arange(90)
     calls = {
         "product": lambda n: x[:n] @ w,
         "turned": lambda n: w.t() @ x[:n].t(),
         "joined": lambda n: torch.cat([x[:n], x[:3]]),
-        "picked": lambda n: x[: n + 1][torch.arange(n)],
+        "picked": lambda n: x[: n + 1][places[:n]],
         "expanded": lambda n: torch.cat([x[:1].expand(n, 5), x[:n]]),
     }
     for call in calls.values():

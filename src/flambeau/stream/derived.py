@@ -114,8 +114,7 @@ class Plan:
             return None
         made: Derived = new_object(Derived)
         made.plan, made.numbers, made.kept, made.ready = self, array("q", numbers), self.kept, None
-        if self.named:
-            made.launches = self.checked(form, made.numbers)
+        made.form = form if self.named else None
         if self.words is not None:
             made.ready = self.readied(numbers)
         else:
@@ -161,8 +160,9 @@ class Plan:
 class Derived(Program):
     """The program of a plan: there are many, so that what Python alone asks for is made when it does."""
 
-    __slots__ = ("numbers", "plan")
+    __slots__ = ("form", "numbers", "plan")
 
+    form: Any  # what its checks name, if they name anything
     plan: Plan
     numbers: array[int]  # what `Plan.of` gave
 
@@ -177,7 +177,7 @@ class Derived(Program):
         elif name == "arena":
             found = numbers[0]
         elif name == "launches":
-            found = plan.checked(None, numbers) if plan.checks else plan.launches
+            found = plan.checked(self.form, numbers) if plan.checks else plan.launches
         elif name == "outputs":
             found = list(zip(plan.sids, numbers[1 + count : first]))
         elif name == "wanted":

@@ -162,7 +162,7 @@ def noted(record: Record, kinds: Any, *numbers: Any) -> planning.Plan:
     for x in numbers:
         known.append(~names.setdefault(x.name, len(names)) if type(x) is Whole else x)
     place = kinds, tuple(known)
-    if len(REGIONS) > PLACES:
+    if len(REGIONS) > MOST * MOST:
         REGIONS.clear()
     regions = REGIONS.get(place) or REGIONS.setdefault(place, Regions(*place))
     name = record.called(regions.plan, [record.known[x] for x in names], p)

@@ -417,7 +417,7 @@ def scalar_tensor(s: Any, *, dtype: Any = None, device: Any = None, **rest: Any)
     return tensor(s, dtype=dtype or dtypes.default_dtype(), **rest)
 
 
-FEW = 1 << 10  # elements of a matrix whose triangles are kept
+FEW = 1 << 12  # elements of a matrix whose triangles are kept
 
 
 def tri_indices(name: str) -> Any:
