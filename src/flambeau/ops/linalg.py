@@ -6,7 +6,7 @@ from typing import Any
 
 from ..dtypes import int32
 from ..errors import LinAlgError, fail
-from ..stream.external import routine
+from ..stream.external import of_stacks, routine
 from ..stream.graph import Val, expand, map_, opaque, reduce_
 from . import elimination
 from .compare import _where
@@ -450,7 +450,7 @@ def cholesky(input: Any, upper: bool = False, *, out: Any = None) -> Any:
     return linalg_cholesky(input, upper=upper, out=out)
 
 
-@routine
+@of_stacks
 def eigen(A: Any, uplo: Any) -> Any:
     """(eigenvalues, eigenvectors) of symmetric matrices."""
     import numpy as np
@@ -504,7 +504,7 @@ def eigh(A: Any, UPLO: str = "L", *, out: Any = None) -> Any:
     return outputs(_eigh(A, UPLO), out)
 
 
-@routine
+@of_stacks
 def eigenvalues(A: Any, uplo: Any) -> Any:
     """The eigenvalues of symmetric matrices."""
     import numpy as np
@@ -526,7 +526,7 @@ def eigvalsh(A: Any, UPLO: str = "L", *, out: Any = None) -> Any:
     return outputs(_eigenvalues(A, UPLO), out)
 
 
-@routine
+@of_stacks
 def singular_values(A: Any, full: bool) -> Any:
     """(U, S, Vh)."""
     import numpy as np
@@ -592,7 +592,7 @@ def linalg_svd(A: Any, full_matrices: bool = True, *, driver: Any = None, out: A
     return outputs(_svd(A, full_matrices), out)
 
 
-@routine
+@of_stacks
 def singular_values_alone(A: Any) -> Any:
     """S."""
     import numpy as np

@@ -7,7 +7,7 @@ from typing import Any
 from ..dtypes import bfloat16, float32, int64
 from ..errors import fail
 from ..shapes import numel, wrap_dim
-from ..stream.external import routine
+from ..stream.external import of_stacks, routine
 from ..stream.graph import cast, empty, store
 from .entry import FACES, FUNCTIONS, NONE, T, composite, op
 from .linalg import (
@@ -224,7 +224,7 @@ def matrix_exp(self: T) -> Any:
 # --- pseudo-inverses, ranks, conditions ---------------------------------------------------------------------------
 
 
-@routine
+@of_stacks
 def pseudo_inverse(A: Any, rtol: Any, atol: float, hermitian: bool) -> Any:
     """The Moore-Penrose inverses of matrices."""
     import numpy as np
