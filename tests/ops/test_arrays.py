@@ -134,6 +134,30 @@ def test_an_array_that_nobody_else_has_is_taken_over() -> None:
     assert host.ARRAYS["foreign"](row, row, True)._st.info.owner is row
 
 
+@pytest.mark.parametrize("name", ARRAYS)
+def test_a_tensor_may_have_a_copy(name: str) -> None:
+    a = ARRAYS[name]
+    kept = a.copy()
+    made: Any = host.ARRAYS["foreign"](a, None, None)
+    assert (
+        made._st.info is None and made._st.ptr != a.ctypes.data and type(made._st.block).__name__ == "Block"
+    )
+    assert made.tolist() == a.tolist() and tuple(made.shape) == a.shape
+    made.zero_()
+    assert np.array_equal(a, kept) and not made.any()
+    assert made.dtype is torch.tensor(a).dtype
+
+
+def test_copies_of_every_number_of_bytes() -> None:
+    for n in range(1, 40):
+        a = np.arange(n + 1, dtype=np.uint8)[1:]  # where no word begins
+        assert torch.tensor(a).tolist() == list(range(1, n + 1))
+    large = np.arange(1 << 17, dtype=np.uint8)
+    assert host.ARRAYS["foreign"](large, None, None) is None
+    assert torch.tensor(large).numpy().tobytes() == large.tobytes()
+    assert torch.tensor(np.ones(2), dtype=torch.float32).dtype is torch.float32
+
+
 def test_unusual_arrays_are_left_to_python() -> None:
     fixed = np.ones(3)
     fixed.setflags(write=False)
@@ -151,6 +175,7 @@ def test_references_do_not_drift() -> None:
     def work() -> None:
         for _ in range(200):
             x.numpy(), torch.from_numpy(a), host.ARRAYS["foreign"](a, a, True)
+            torch.tensor(a), host.ARRAYS["foreign"](nothing, None, None)
             host.ARRAYS["foreign"](nothing, None, False), host.ARRAYS["exported"](empty)
 
     work()

@@ -121,6 +121,10 @@ def from_data(data: Any, d: Any = None) -> Tensor:
     if plain is not None:
         return plain
     if isinstance(data, (np.ndarray, np.generic)):
+        if LOCAL.s.place is None and (d is None or dtypes.by_numpy(data.dtype) is d):
+            made = ARRAYS["foreign"](data, None, None)
+            if made is not None:
+                return made  # type: ignore[no-any-return]
         array = np.asarray(data)
         native = array.dtype if array.dtype.isnative else array.dtype.newbyteorder("=")
         found = dtypes.by_numpy(native)

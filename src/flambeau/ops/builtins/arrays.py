@@ -1,4 +1,4 @@
-"""Tensors as NumPy arrays, and arrays as tensors, as builtin functions.
+"""Tensors as NumPy arrays, and arrays as tensors or copied to some, as builtin functions.
 
 `as_numpy` of stream/host.py and `foreign` of tensor/exchange.py take every case that is not the usual one: dtypes that
 `reading` has no code for, empty tensors, protected memory, arrays that are not row-major."""
@@ -9,6 +9,7 @@ import ctypes
 from typing import Any
 
 from ...device.cpython import ITEMS, SIZE, TYPE, Function, Module
+from ...device.memory import COUNTED, Block
 from ...stream.host import Exported
 from ...stream.value import Meta, Storage, StorageInfo, Stream, Tensor
 from .flushing import answered
@@ -43,6 +44,10 @@ def declare(m: Module, o: Table) -> None:
     known(m)
     counted(m, o)
     exported(m, o)
+    shape_of(m)
+    row_major(m)
+    copied(m)
+    storages(m, o)
     foreign(m, o)
 
 
@@ -169,14 +174,91 @@ def shape_of(m: Module) -> None:
     f.end()
 
 
+def copied(m: Module) -> None:
+    """copied(from, to, bytes)"""
+    f = m.function("copied", "vppi")
+    whole = f.whole("and", "%a2", -8)
+    with f.each(f.whole("lshr", "%a2", 3)) as k:
+        at = f.whole("mul", k, 8)
+        f.store(f.value(f"load i64, ptr {f.at('%a0', at)}, align 1"), "%a1", at, "i64")
+    with f.each(f.whole("and", "%a2", 7)) as k:
+        at = f.whole("add", whole, k)
+        f.lines.append(f"  store i8 {f.load('%a0', at, 'i8')}, ptr {f.at('%a1', at)}, align 1")
+    f.ret("")
+    f.end()
+
+
+def row_major(m: Module) -> None:
+    """row_major(shape, dtype): as value.fresh_meta, a new reference."""
+    f = m.function("row_major", "ppp")
+    f.incref("%a0")
+    key, found = f.call("pair", "%a0", "%a1"), f.var()
+    f.store(f.call("PyDict_GetItemWithError", f.object("fresh metadata"), key), found)
+    with f.when(f.test("ne", f.load(found), "null")):
+        f.incref(f.load(found))
+        f.decref(key)
+        f.ret(f.load(found))
+    f.decref(key)
+    f.ret(f.invoke(f.object("fresh meta"), "%a0", "%a1"))
+    f.end()
+
+
+def stored(f: Function, st_: Offsets, block: str, size: str, address: str, info: str) -> str:
+    """A new storage; null, at the label `out`, if there is no memory. size and address: numbers that are taken over."""
+    none = f.object("None")
+    st = allocated(
+        *(f, "Storage", (st_.block, block), (st_.nbytes, size), (st_.ptr, address), (st_.pend, none)),
+        *((st_.home, none), (st_.info, info), (st_.sid, f.object("minus one"))),
+    )
+    for x in (size, address):
+        f.decref(x)
+    return st
+
+
+def storages(m: Module, o: Table) -> None:
+    """storage_over(array, owner, alone, bytes): that of its memory. storage_of_copy(array, bytes): one of its own."""
+    st_, info_ = o[Storage], o[StorageInfo]
+    f = m.function("storage_over", "ppppi")
+    array, owner, info = "%a0", "%a1", f.var("ptr", f.object("None"))
+    flags = f.load(array, FLAGS, "i32")
+    owned = f.value(f"icmp ne i32 {f.value(f'and i32 {flags}, {OWNED}')}, 0")
+    unwatched = f.test("eq", f.load(array, WATCHED), "null")
+    ours = f.both(f.test("eq", "%a2", f.object("True")), owned, unwatched)
+    theirs = f.value(f"xor i1 {ours}, true")
+    with f.when(theirs):  # others may write there
+        f.store(made_info(f, info_, owner), info)
+    at = f.value(f"ptrtoint ptr {f.load(array, DATA)} to i64")
+    size, address = (f.call("PyLong_FromSsize_t", x) for x in ("%a3", at))
+    st = stored(f, st_, owner, size, address, f.load(info))
+    with f.when(theirs):
+        f.decref(f.load(info))
+    f.ret(st)
+    f.label("out")
+    f.ret("null")
+    f.end()
+    f = m.function("storage_of_copy", "ppi")
+    size = f.call("PyLong_FromSsize_t", "%a1")
+    block = f.call("block", size)
+    f.jump_if(f.test("eq", block, "null"), "out")
+    address = f.load(block, o[Block].ptr)
+    f.incref(address)
+    to = f.value(f"inttoptr i64 {f.call('PyLong_AsSsize_t', address)} to ptr")
+    f.call("copied", f.load("%a0", DATA), to, "%a1")
+    st = stored(f, st_, block, size, address, f.object("None"))
+    f.decref(block)
+    f.ret(st)
+    f.label("out")
+    f.ret("null")
+    f.end()
+
+
 def foreign(m: Module, o: Table) -> None:
     """flambeau_foreign(array, owner, alone): the tensor over its memory; None: a case for Python. alone: nobody else
-    refers to the array."""
-    shape_of(m)
-    st_, info_, t_, s_ = o[Storage], o[StorageInfo], o[Tensor], o[Stream]
+    refers to the array; None: the tensor has a copy, and the owner is not asked for."""
+    t_, s_ = o[Tensor], o[Stream]
     f = m.function("flambeau_foreign", "pppi", exported=True)
     array, owner, alone = (f.item("%a1", k) for k in range(3))
-    none, held, info = f.object("None"), [f.var() for _ in range(5)], f.var("ptr", f.object("None"))
+    none, held = f.object("None"), [f.var() for _ in range(2)]
     S, api = f.call("current"), f.call("array_api")
     for x in (S, api):
         f.jump_if(f.test("eq", x, "null"), "odd")
@@ -188,37 +270,23 @@ def foreign(m: Module, o: Table) -> None:
     shape = f.call("shape_of", array, nbytes)
     f.store(shape, held[0])
     f.jump_if(f.test("eq", shape, "null"), "out")
-    size = f.load(nbytes, kind="i64")
+    size, copy = f.load(nbytes, kind="i64"), f.test("eq", alone, none)
     f.jump_if(f.test("eq", size, 0, "i64"), "odd")
-    f.store("null", held[0])
-    f.store(f.call("pair", shape, f.load(dtype)), held[1])
-    f.jump_if(f.test("eq", f.load(held[1]), "null"), "out")
-    meta = f.call("PyDict_GetItemWithError", f.object("fresh metadata"), f.load(held[1]))
-    f.store(meta, held[2])
-    with f.when(f.test("ne", meta, "null")):
-        f.incref(meta)
-    with f.when(f.test("eq", meta, "null")):
-        f.store(f.invoke(f.object("fresh meta"), shape, f.load(dtype)), held[2])
-    f.jump_if(f.test("eq", f.load(held[2]), "null"), "out")
-    for place, number in ((held[3], size), (held[4], f.value(f"ptrtoint ptr {f.load(array, DATA)} to i64"))):
-        f.store(f.call("PyLong_FromSsize_t", number), place)
-    owned = f.value(f"icmp ne i32 {f.value(f'and i32 {flags}, {OWNED}')}, 0")
-    unwatched = f.test("eq", f.load(array, WATCHED), "null")
-    ours = f.both(f.test("eq", alone, f.object("True")), owned, unwatched)
-    with f.when(f.value(f"xor i1 {ours}, true")):  # others may write there
-        f.store(made_info(f, info_, owner), info)
-    st = allocated(
-        *(f, "Storage", (st_.block, owner), (st_.nbytes, f.load(held[3])), (st_.ptr, f.load(held[4]))),
-        *((st_.pend, none), (st_.home, none), (st_.info, f.load(info)), (st_.sid, f.object("minus one"))),
-    )
-    t = f.call("tensor", st, f.load(held[2]), f.object("zero"))
-    f.decref(st)
+    f.jump_if(f.both(copy, f.test("sge", size, COUNTED, "i64")), "odd")
+    meta, st = f.call("row_major", shape, f.load(dtype)), f.var()
+    f.store(meta, held[1])
+    f.jump_if(f.test("eq", meta, "null"), "out")
+    with f.when(copy):
+        f.store(f.call("storage_of_copy", array, size), st)
+    with f.when(f.value(f"xor i1 {copy}, true")):
+        f.store(f.call("storage_over", array, owner, alone, size), st)
+    f.jump_if(f.test("eq", f.load(st), "null"), "out")
+    t = f.call("tensor", f.load(st), meta, f.object("zero"))
+    f.decref(f.load(st))
     f.jump_if(f.test("eq", t, "null"), "out")
     fresh = f.load(S, s_.fresh)
     f.incref(fresh)
     f.swap(fresh, t, t_.ver)
-    with f.when(f.value(f"xor i1 {ours}, true")):
-        f.decref(f.load(info))
     for x in held:
         f.decref(f.load(x))
     f.ret(t)
