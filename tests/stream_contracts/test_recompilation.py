@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import flambeau as torch
-from flambeau.stream import contraction, program
+from flambeau.stream import constants, contraction, program
 from flambeau.stream import products as plans
 from flambeau.stream.novelty import Novelty
 from flambeau.stream.program import STATS
@@ -64,6 +64,8 @@ def test_an_exponent_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert counted(list(range(5)), list(range(5, 20)), step) == 0
     found = step(20)
     monkeypatch.setattr(compare, "FEW", 9)
+    monkeypatch.setattr(constants, "FEW", 9)
+    monkeypatch.setattr(constants, "SEEN", {})
     assert step(20) == found and counted([], [21], step) > 0
     assert step(1) != step(2)
 

@@ -303,6 +303,12 @@ class Builder:
         self.params.append(Num(name, type))
         return Value(Var(type, name))
 
+    def argument(self, number: Value, type: str) -> Value:
+        """A number parameter in the type of the value that it stands for."""
+        if type == "b1":
+            return self.let(number.ne(0))
+        return number if type in ("f64", "i64") else self.let(number.cast(type))
+
     # statements
 
     def emit(self, stmt: Stmt) -> None:

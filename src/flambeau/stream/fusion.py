@@ -10,6 +10,7 @@ from typing import Any
 from ..loop.recipes.analysis import Nest
 from ..loop.recipes.tail import Tail
 from ..shapes import numel
+from .constants import letter
 from .nests import Access, Bound, NestBuilder
 from .nodes import Group, PNode, PVal
 from .order import hastened
@@ -84,6 +85,7 @@ def tail_of(node: PNode, reader: Group) -> TailBound | None:
     builder = NestBuilder(reader)
     for n, at in reader.nodes:
         builder.node(n, at)
+    builder.loosen()
     builder.relate_aliases()
     mine = [i for i, a in enumerate(builder.accesses) if a.buf is out]
     if len(mine) != 1 or any(v[0] not in ("load", "const", "num", "map") for v in builder.values):
@@ -176,7 +178,7 @@ def bind(
     bound.modes = [c[1] for c in classes]
     bound.ints = ints
     used = {v[2]: v[1] for v in values if v[0] == "num"}
-    bound.numbers = {f"tail_c{k}": (builder.numbers[k], "d" if t == "f64" else "q") for k, t in used.items()}
+    bound.numbers = {f"tail_c{k}": (builder.numbers[k], letter(t)) for k, t in used.items()}
     bound.title = builder.title()
     return bound
 
@@ -273,7 +275,7 @@ def nest_names(
             names += [f"{n}{i}_{k}" for k in range(len(v[2])) for n in ("e", "t")]
     names += [f"n{nest.kept + nest.reduced + k}" for k in range(nest.within)]
     used = {v[2]: v[1] for v in nest.values if v[0] == "num"}
-    numbers = {f"c{k}": (sid, "d" if used[k] == "f64" else "q") for k, sid in enumerate(bound.numbers)}
+    numbers = {f"c{k}": (sid, letter(used[k])) for k, sid in enumerate(bound.numbers)}
     return {f"p{i}": b for i, b in enumerate(bound.bufs)}, dict(zip(names, bound.ints)), numbers
 
 

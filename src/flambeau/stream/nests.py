@@ -11,9 +11,9 @@ from ..loop.recipes.analysis import Nest, analysis, dependencies, expensive
 from ..loop.recipes.nest import CHUNK, chunk_count, partials
 from ..loop.recipes.tile import across, room
 from ..shapes import numel
-from ..symbols import NUMBERS, plain
 from .axes import merged, orderless
 from .bundles import PLAIN, bundles, classed, few, long_last, read_here_alone
+from .constants import HELD, is_count, loosen
 from .nodes import Group, PBuf, PNode, PVal, alignment
 from .sharing import share, weight, work
 from .within import give_turned, reduced_axes, touched, walk, ways
@@ -80,14 +80,6 @@ class Access:
         self.alias = False
 
 
-COUNTED = ("f32", "f64", "i64")
-
-
-def is_count(value: Any) -> bool:
-    """Whether a constant may be an argument of the kernel: a whole number above 2."""
-    return type(value) in NUMBERS and 2 < value < 1 << 53 and plain(value) == int(value)
-
-
 class NestBuilder:
     """Turns a group into the nest of its kernel and what is bound to it."""
 
@@ -113,7 +105,12 @@ class NestBuilder:
         self.unseen = read_here_alone(self.group)
         for node, at in self.group.nodes:
             self.node(node, at)
+        self.loosen()
         return self.finish()
+
+    def loosen(self) -> None:
+        """Make arguments of constants that change from one kernel to the next."""
+        loosen(self.values, self.numbers)
 
     def value(self, v: tuple[Any, ...]) -> int:
         """The number of a value; equal ones are one."""
@@ -264,7 +261,7 @@ class NestBuilder:
         node = buf.node
         assert node is not None
         if node.kind == "const":
-            if buf.dtype.short in COUNTED and is_count(node.attrs[0]):
+            if is_count(node.attrs[0], buf.dtype.short):
                 return self.count(node.attrs[0], buf.dtype.short)
             return self.value(("const", buf.dtype.short, node.attrs[0]))
         if node.kind == "index":
@@ -279,7 +276,7 @@ class NestBuilder:
 
     def count(self, value: Any, type: str) -> int:
         """A constant that may have come from an extent (a mean's divisor) is an argument: other sizes, same kernel."""
-        held = "i64" if type == "i64" else "f64"
+        held = HELD[type]
         number = ("constant", value, held)
         if number not in self.numbers:
             self.numbers.append(number)

@@ -18,6 +18,7 @@ from ..loop.recipes.nest import lower
 from . import fusion, pieces, prologue, recipes
 from .alike import ROWS, rows_apart
 from .backend import current
+from .constants import letter
 from .filling import filler, interpreted, prepare, wanted
 from .nests import Bound, NestBuilder
 from .nodes import Builder, Group, PVal, drop_dead
@@ -333,7 +334,7 @@ def nest_launch(nests: list[Bound]) -> Launch:
     launch.scratch = [SIZE[type] * count for type, count in first.scratch]
     for bound in nests:
         used = {v[2]: v[1] for v in bound.nest.values if v[0] == "num"}
-        launch.numbers += [(sid, "d" if used[k] == "f64" else "q") for k, sid in enumerate(bound.numbers)]
+        launch.numbers += [(sid, letter(used[k])) for k, sid in enumerate(bound.numbers)]
     return launch
 
 

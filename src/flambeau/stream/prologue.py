@@ -11,6 +11,7 @@ from ..loop.recipes import planning
 from ..loop.recipes.planning import Plan
 from ..loop.recipes.tail import Head
 from ..shapes import numel
+from .constants import letter
 from .fusion import triple, walk
 from .lifetimes import size_of, temporary
 from .nests import NestBuilder
@@ -34,7 +35,7 @@ class HeadBound:
     def __init__(self, builder: NestBuilder, view: PVal, strides: list[tuple[int, ...]], which: str):
         self.view, self.which, self.strides, extents = view, which, strides, builder.group.extents
         self.numbers = {
-            f"made_{which}_c{v[2]}": (builder.numbers[v[2]], "d" if v[1] == "f64" else "q")
+            f"made_{which}_c{v[2]}": (builder.numbers[v[2]], letter(v[1]))
             for v in builder.values
             if v[0] == "num"
         }
@@ -157,6 +158,7 @@ def head_of(which: str, v: PVal, product: PNode, uses: Uses) -> HeadBound | None
         if not all(lies(w, made, {*inside}, uses) for w in node.ins):
             return None
         builder.node(node, at)
+    builder.loosen()
     strides = steps(builder, v, (0, 1, 2) if which == "a" else (0, 2, 1))
     if strides is None or any(w[0] not in ("load", "const", "num", "map") for w in builder.values):
         return None

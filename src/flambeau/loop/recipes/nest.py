@@ -23,7 +23,7 @@ from contextlib import nullcontext
 from typing import Any
 
 from ..build import Buffer, Builder, Register, Value, const, op, select
-from ..ir import Kernel
+from ..ir import FLOATS, Kernel
 from .accumulate import LANES, Lanes, Total
 from .analysis import Analysis, Nest, closure, dependencies
 from .batch import Batch
@@ -121,7 +121,7 @@ class _Lower:
     def declare_numbers(self) -> None:
         b = self.b
         self.numbers = {
-            v[2]: b.num(f"c{v[2]}", "f64" if v[1] == "f64" else "i64")
+            v[2]: b.num(f"c{v[2]}", "f64" if v[1] in FLOATS else "i64")
             for v in self.nest.values
             if v[0] == "num"
         }
@@ -143,8 +143,7 @@ class _Lower:
         if kind == "const":
             return const(v[1], v[2])
         if kind == "num":
-            number = self.numbers[v[2]]
-            return number if v[1] in ("f64", "i64") else b.let(number.ne(0))
+            return b.argument(self.numbers[v[2]], v[1])
         if kind == "index":
             return self.coords[v[1]]
         if kind == "load":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..build import Builder, Value, const
-from ..ir import MATH1, MATH2, SIZE
+from ..ir import FLOATS, MATH1, MATH2, SIZE
 from . import pairs
 from .analysis import Nest
 from .contraction import Epilogue, Made
@@ -93,7 +93,7 @@ class Work:
                 [b.integer(f"{prefix}{i}_{k}") if c == "s" else c for k, c in enumerate(a[3])]
             )
         used = {v[2]: v[1] for v in work.values if v[0] == "num"}
-        self.numbers = {k: b.num(f"{prefix}_c{k}", "f64" if t == "f64" else "i64") for k, t in used.items()}
+        self.numbers = {k: b.num(f"{prefix}_c{k}", "f64" if t in FLOATS else "i64") for k, t in used.items()}
         self.known: dict[int, Value] = {}
 
     def address(self, i: int, at: tuple[Value, ...]) -> Value:
@@ -128,8 +128,7 @@ class Work:
         if v[0] == "const":
             return const(v[1], v[2])
         if v[0] == "num":
-            number = self.numbers[v[2]]
-            return number if v[1] in ("f64", "i64") else self.b.let(number.ne(0))
+            return self.b.argument(self.numbers[v[2]], v[1])
         return self.b.let(scalar(v[1], v[2], [found[k] for k in v[3:]]))
 
 
