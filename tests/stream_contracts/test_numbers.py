@@ -9,7 +9,7 @@ import pytest
 
 import flambeau as torch
 from flambeau.ops.entry import ENTRIES
-from flambeau.stream import constants
+from flambeau.stream import constants, fragments
 from flambeau.stream.novelty import Novelty
 from flambeau.stream.program import STATS
 
@@ -164,6 +164,8 @@ def forget() -> None:
 def anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing was seen yet, and only instructions are planned: whole sequences are, once, after some calls."""
     monkeypatch.setattr(constants, "SEEN", {})
+    for name in ("idle", "met"):  # how rarely others are to look for fragments
+        monkeypatch.setitem(fragments._count, name, fragments._count[name])
     monkeypatch.setattr(Novelty, "plans", classmethod(lambda cls, known, now, pending: False))
     torch.synchronize()
     forget()
@@ -208,3 +210,14 @@ def test_what_does_not_change_stays_in_the_code(anew: None) -> None:
         known = p in numbers(0, constants.FEW)
         assert values[1] == ("const", "f32", 0.5)
         assert values[2] == (("const", "f32", p) if known else ("num", "f32", 0))
+
+
+@pytest.mark.parametrize("name", ["huber_loss", "smooth_l1_loss", "label_smoothing"])
+def test_a_loss_whose_number_changes_each_step(name: str) -> None:
+    """The number is an argument of the op: the step is one that is known, and nothing is traced or planned again."""
+    for p in numbers(0, 8):
+        results(name, p)
+    before = STATS["planned"], STATS["kernels"]
+    found = [results(name, p) for p in numbers(8, 11)]
+    assert (STATS["planned"], STATS["kernels"]) == before
+    assert not found[0] == found[1] == found[2]

@@ -7,10 +7,10 @@ from typing import Any
 from ..dtypes import bool_
 from ..shapes import numel
 from ..stream.graph import Val, cast, const, map_, reduce_
-from .activation import log_sigmoid
+from .activation import log_sigmoid, number
 from .compare import _where
 from .elementwise import floats
-from .entry import OT, T, composite, op
+from .entry import OT, N, T, composite, op
 from .loss_class import legacy
 from .rules import broken
 
@@ -119,7 +119,7 @@ def l1_loss(self: T, target: T, *, reduction: str = "mean") -> Any:
     return reduce_loss(map_("abs", _difference("l1_loss", self, target)), reduction)
 
 
-def _capped_back(grad: Any, self: Any, target: Any, reduction: str, bound: float, scale: float) -> Any:
+def _capped_back(grad: Any, self: Any, target: Any, reduction: str, bound: Any, scale: Any) -> Any:
     """The gradient of a loss that is quadratic for |d| < bound: d / bound cut to [-1, 1], scaled."""
     d = self - target
     return _each(grad, d, reduction) * (d.clamp(-bound, bound) * scale)
@@ -138,12 +138,13 @@ def _capped_back(grad: Any, self: Any, target: Any, reduction: str, bound: float
         ),
     },
 )
-def smooth_l1_loss(self: T, target: T, *, reduction: str = "mean", beta: float = 1.0) -> Any:
+def smooth_l1_loss(self: T, target: T, *, reduction: str = "mean", beta: N = 1.0) -> Any:
     """0.5 d^2 / beta where d = |x - y| < beta, else d - 0.5 beta."""
     d = map_("abs", _difference("smooth_l1_loss", self, target))
-    near = map_("div", map_("mul", map_("mul", d, d), const(0.5, d.dtype)), const(beta, d.dtype))
-    far = map_("sub", d, const(0.5 * beta, d.dtype))
-    return reduce_loss(map_("select", map_("lt", d, const(beta, d.dtype), out=bool_), near, far), reduction)
+    bound = number(beta, d)
+    near = map_("div", map_("mul", map_("mul", d, d), const(0.5, d.dtype)), bound)
+    far = map_("sub", d, number(0.5 * beta, d))
+    return reduce_loss(map_("select", map_("lt", d, bound, out=bool_), near, far), reduction)
 
 
 @op(
@@ -159,12 +160,13 @@ def smooth_l1_loss(self: T, target: T, *, reduction: str = "mean", beta: float =
         ),
     },
 )
-def huber_loss(self: T, target: T, *, reduction: str = "mean", delta: float = 1.0) -> Any:
+def huber_loss(self: T, target: T, *, reduction: str = "mean", delta: N = 1.0) -> Any:
     """0.5 d^2 where d = |x - y| < delta, else delta (d - 0.5 delta)."""
     d = map_("abs", _difference("huber_loss", self, target))
     near = map_("mul", map_("mul", d, d), const(0.5, d.dtype))
-    far = map_("mul", map_("sub", d, const(0.5 * delta, d.dtype)), const(delta, d.dtype))
-    return reduce_loss(map_("select", map_("lt", d, const(delta, d.dtype), out=bool_), near, far), reduction)
+    bound = number(delta, d)
+    far = map_("mul", map_("sub", d, number(0.5 * delta, d)), bound)
+    return reduce_loss(map_("select", map_("lt", d, bound, out=bool_), near, far), reduction)
 
 
 # --- of probabilities ---------------------------------------------------------------------------------------------

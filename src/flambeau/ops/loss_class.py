@@ -7,7 +7,8 @@ from typing import Any
 from ..dtypes import bool_, int64
 from ..errors import fail
 from ..stream.graph import Val, cast, const, expand, index_, map_, reduce_, take
-from .entry import OT, SCALAR_NAMES, T, composite, op
+from .activation import number
+from .entry import OT, SCALAR_NAMES, N, T, composite, op
 from .reduction import reduced
 from .softmax import shifted
 
@@ -162,7 +163,7 @@ def _ce_back(
     each = scale_of(grad, w, reduction).unsqueeze(c)
     p = _softmax_of(self, c)
     hot = _one_hot_mask(target, tuple(self.shape), ignore_index).to(self.dtype)
-    if not smoothing:
+    if not smooth(smoothing):
         return (p - hot) * each
     return _smooth_back(grad, self, target, weight, reduction, ignore_index, smoothing, p, hot, each)
 
@@ -180,7 +181,7 @@ def _smooth_back(
     weight: Any,
     reduction: str,
     ignore: int,
-    s: float,
+    s: Any,
     p: Any,
     hot: Any,
     each: Any,
@@ -196,15 +197,18 @@ def _smooth_back(
     else:
         total = counts.sum() if weight is None else _target_weights(target, weight, ignore, x).sum()
         base = ((grad / total).expand(counts.shape) * counts).unsqueeze(c)
-    smooth = p - 1.0 / n if row is None else (p * row.sum() - row) / n
-    if row is None:
-        smooth = p - 1.0 / n
-    return (p - hot) * each * (1 - s) + smooth * base * s
+    rest = p - 1.0 / n if row is None else (p * row.sum() - row) / n
+    return (p - hot) * each * (1 - s) + rest * base * s
+
+
+def smooth(smoothing: Any) -> bool:
+    """Whether labels are smoothed: a number that is an argument is not 0."""
+    return type(smoothing) is Val or smoothing != 0
 
 
 @op(method=False, function=False, node="NllLossBackward0", grad={"self": _ce_back})
 def _cross_entropy(
-    self: T, target: T, weight: OT, reduction: str, ignore_index: int, smoothing: float
+    self: T, target: T, weight: OT, reduction: str, ignore_index: int, smoothing: N = 0.0
 ) -> Any:
     check_targets("cross_entropy", self, target, weight)
     c = _classes(self)
@@ -214,15 +218,15 @@ def _cross_entropy(
     value, counts = picked(self, target, ignore_index)
     w = weighted(target, counts, weight, self.dtype)
     loss = map_("mul", map_("sub", norm, map_("sub", value, top)), w)
-    if smoothing:
+    if smooth(smoothing):
         n = self.shape[c]
         logp = map_("sub", low, norm.unsqueeze(c))
         if weight is not None:
             logp = logp * weight.reshape([n if d == c else 1 for d in range(self.ndim)])
         flat = map_("mul", map_("neg", reduced("add", logp, (c,), False)), cast(counts, self.dtype))
         flat = map_("div", flat, const(n, self.dtype))
-        s = const(smoothing, self.dtype)
-        loss = map_("add", map_("mul", loss, const(1 - smoothing, self.dtype)), map_("mul", flat, s))
+        s = number(smoothing, self)
+        loss = map_("add", map_("mul", loss, number(1 - smoothing, self)), map_("mul", flat, s))
     return finish(loss, w, reduction)
 
 

@@ -9,8 +9,9 @@ from ..errors import fail
 from ..shapes import numel, wrap_dim, wrap_dims
 from ..stream.graph import Val, blank, cast, const, expand, index_, map_, take
 from ..stream.value import Tensor
+from .activation import number
 from .elementwise import both, into
-from .entry import FUNCTIONS, T, composite, op
+from .entry import FUNCTIONS, N, T, composite, op
 from .gather import from_values, index_select, values
 from .index import scatter_into
 from .places import at_hand
@@ -145,10 +146,10 @@ def bincount(input: Any, weights: Any = None, minlength: int = 0) -> Any:
 
 
 @op(method=False)
-def _histogram(input: T, weight: T, bins: int, low: float, high: float) -> Any:
+def _histogram(input: T, weight: T, bins: int, low: N, high: N) -> Any:
     """Sums of weights in equal bins; the last includes its end."""
     d = input.dtype
-    lo, hi, n = const(low, d), const(high, d), const(bins, d)
+    lo, hi, n = number(low, input), number(high, input), const(bins, d)
     inside = map_("and", map_("ge", input, lo, out=bool_), map_("le", input, hi, out=bool_))
     at = (
         map_("mul", map_("div", map_("sub", input, lo), map_("sub", hi, lo)), n)
@@ -159,8 +160,8 @@ def _histogram(input: T, weight: T, bins: int, low: float, high: float) -> Any:
         wide = cast(input, float64)
         at = map_(
             "div",
-            map_("mul", map_("sub", wide, const(low, float64)), const(bins, float64)),
-            const(high - low, float64),
+            map_("mul", map_("sub", wide, number(low, wide)), const(bins, float64)),
+            number(high - low, wide),
         )
     place = map_("min", cast(at, int64), const(bins - 1, int64))
     place = map_("select", inside, place, const(0, int64))

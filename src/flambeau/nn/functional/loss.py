@@ -114,7 +114,7 @@ def smooth_l1_loss(
         raise RuntimeError("smooth_l1_loss does not support negative values for beta.")
     if beta == 0.0:
         return _elementwise("l1_loss", input, target, None, reduction)
-    return _elementwise("smooth_l1_loss", input, target, None, reduction, beta=beta)
+    return _elementwise("smooth_l1_loss", input, target, None, reduction, beta=float(beta))
 
 
 def huber_loss(
@@ -123,7 +123,9 @@ def huber_loss(
     """0.5 d^2 where d = |x - y| <= delta, else delta (d - 0.5 delta)."""
     if delta <= 0:
         raise RuntimeError("huber_loss does not support non-positive values for delta.")
-    return _elementwise("huber_loss", input, target, weight, _reduction(None, None, reduction), delta=delta)
+    return _elementwise(
+        "huber_loss", input, target, weight, _reduction(None, None, reduction), delta=float(delta)
+    )
 
 
 def kl_div(
