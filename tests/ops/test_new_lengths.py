@@ -32,6 +32,7 @@ def at_least(k: int, call: Callable[..., Any]) -> Callable[..., Any]:
 CALLS: dict[str, tuple[str, Callable[..., Any]]] = {
     "arithmetic": ("nm m n1", lambda x, y, z: (x * y - z).tanh()),
     "sums": ("nm", lambda x: [x.sum(), x.sum(0), x.mean(1), x.var(0)]),
+    "variances": ("nm", lambda x: [x.std(), x.var(1), *torch.var_mean(x, 0, correction=0.5)]),
     "largest": ("nm", at_least(1, lambda x: [x.amax(1), x.max(0).values, x.argmax().float()])),
     "softmax": ("nm", lambda x: [x.softmax(1), x.log_softmax(0)]),
     "product": ("nm mk", torch.matmul),

@@ -197,7 +197,7 @@ def _smooth_back(
     else:
         total = counts.sum() if weight is None else _target_weights(target, weight, ignore, x).sum()
         base = ((grad / total).expand(counts.shape) * counts).unsqueeze(c)
-    rest = p - 1.0 / n if row is None else (p * row.sum() - row) / n
+    rest = p - 1 / n if row is None else (p * row.sum() - row) / n
     return (p - hot) * each * (1 - s) + rest * base * s
 
 

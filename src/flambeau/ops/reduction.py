@@ -372,7 +372,7 @@ any = test_of("any", "or", "Whether any element over the given dimensions is non
 
 def _var_back(grad: Any, self: Any, dim: Any, correction: Any, keepdim: bool, form: Any) -> Any:
     n = count(self.shape, wrap_dims(dim, self.ndim))
-    scale = 2.0 / (n - correction) if n > correction else float("inf")
+    scale = 2 / (n - correction) if n > correction else float("inf")
     return spread(grad, form, dim, keepdim) * scale * (self - mean(self, dim, True))
 
 
