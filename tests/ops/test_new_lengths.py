@@ -43,6 +43,8 @@ CALLS: dict[str, tuple[str, Callable[..., Any]]] = {
     "stack": ("nm nm", lambda x, y: torch.stack([x, y], 1)),
     "slices": ("nm", lambda x: [x[1:, ::2] * 2, x[:-1] + x[1:]]),
     "mirrored": ("nm", lambda x: [x.flip(0), x.tril(), nn.pad(x, (1, 2, 0, 1))]),
+    "padded": ("nm", lambda x: [nn.pad(x, (len(x), 0, 3, len(x) // 3)), nn.pad(x, (1, -min(2, x.shape[1])))]),
+    "rolled": ("nm", lambda x: [x.roll(len(x) // 2, 0), x.roll((3, -len(x)), (0, 1)), x.roll(5)]),
     "running": ("nm", lambda x: [x.cumsum(0), x.cumsum(1), x.cumprod(1)]),
     "sorted": ("nm", lambda x: [x.sort(1).values, x.sort(0, descending=True).values]),
     "best": ("nm", at_least(3, lambda x: x.topk(3, 1).values)),

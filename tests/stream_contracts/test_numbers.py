@@ -221,3 +221,22 @@ def test_a_loss_whose_number_changes_each_step(name: str) -> None:
     found = [results(name, p) for p in numbers(8, 11)]
     assert (STATS["planned"], STATS["kernels"]) == before
     assert not found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize(
+    "call", [lambda x, k: F.pad(x, (k, 1)), lambda x, k: x.roll(k, 1)], ids=["pad", "roll"]
+)
+def test_a_place_that_changes(anew: None, call: Callable[[T, int], T]) -> None:
+    """How far elements move is an extent: a form and its gradient are derived."""
+
+    def step(k: int) -> list[float]:
+        x = torch.arange(1.0, 121.0).reshape(3, 40).requires_grad_()
+        y = call(x, k)
+        (y * y).sum().backward()
+        assert torch.equal(x.grad, 2 * x)
+        return y[0].tolist()
+
+    for k in range(2, 28):
+        step(k)
+    before = STATS["planned"]
+    assert step(31).index(1) == 31 and step(29).index(6) == 34 and STATS["planned"] == before

@@ -254,10 +254,10 @@ def _chosen(c: Call, mask: Any, value: Any, x: Any) -> Any:
     *("linalg__svd", "linalg__qr", "linalg__eig", "matrix_exp", "_pinv", "_rank", "_lu_factor", "_geqrf"),
     *("_triangular", "_cholesky_solved", "linalg__singular_values", "linalg__inv_unchecked", "_cross_product"),
     *("linalg__eigenvalues", "linalg__eigenvalues_of_any"),
-    *("tril", "triu", "constant_pad_nd", "_pad_mode", "diag_embed", "_cofactors_back", "_solve", "_permutation"),
+    *("tril", "triu", "_padded_with", "_cut_or_padded_with", "_pad_mode", "diag_embed", "_cofactors_back", "_solve"),
     *("gather", "_scatter_src", "_scatter_value", "scatter_add", "scatter_reduce", "_scatter_with", "_scatter_prod"),
     *("_scatter_add_direct", "__scatter_src_direct", "__scatter_value_direct", "_scatter_reduce_direct"),
-    *("__scatter_with_direct", "__scatter_prod_direct", "select_scatter", "slice_scatter", "_search"),
+    *("__scatter_with_direct", "__scatter_prod_direct", "select_scatter", "slice_scatter", "_search", "_permutation"),
 )  # fmt: skip
 def with_batch(c: Call) -> Any:
     """Ops whose operands may have dimensions in front, the same ones for all."""

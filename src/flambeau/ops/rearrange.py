@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..dtypes import int64
@@ -9,7 +10,6 @@ from ..errors import fail
 from ..shapes import dense_strides_like, image_strides, is_channels_last, numel, wrap_dim
 from ..stream.graph import (
     Val,
-    cast,
     const,
     empty,
     expand,
@@ -21,6 +21,7 @@ from ..stream.graph import (
     store,
     take,
 )
+from .activation import number
 from .elementwise import channels_innermost, in_order, into
 from .entry import FUNCTIONS, N, T, composite, op
 from .gather import from_values, values
@@ -177,13 +178,14 @@ def flipud(input: Any) -> Any:
     name="_roll",
     method=False,
     node="RollBackward0",
-    grad={"self": lambda grad, shifts, dims: _roll(grad, tuple(-s for s in shifts), dims)},
+    sized="steps",
+    grad={"self": lambda grad, steps, dims: _roll(grad, _back(grad, steps, dims), dims)},
 )
-def _roll(self: T, shifts: tuple[int, ...], dims: tuple[int, ...]) -> Any:
+def _roll(self: T, steps: tuple[int, ...], dims: tuple[int, ...]) -> Any:
+    """steps: how far elements move, less than a dimension has, and one: other numbers are other extents (see kin.py)."""
     out = self
-    for s, d in zip(shifts, dims):
-        n = out.shape[d]
-        k = s % n if n else 0
+    for s, d in zip(steps, dims):
+        n, k = out.shape[d], s - 1
         if not numel(out.shape) or k == 0:
             continue
         parts = slice_(out, d, n - k, n, 1), slice_(out, d, 0, n - k, 1)
@@ -205,10 +207,21 @@ def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
     if not along:
         if len(by) != 1:
             fail(RuntimeError, f"roll: shifts and dimensions must align. shifts: {len(by)}, dims:0")
-        return _roll(input.reshape(-1), by, (0,)).reshape(tuple(input.shape))
+        x = input.reshape(-1)
+        return _roll(x, _steps(x, by, (0,)), (0,)).reshape(tuple(input.shape))
     if len(by) != len(along):
         fail(RuntimeError, f"roll: shifts and dimensions must align. shifts: {len(by)}, dims:{len(along)}")
-    return _roll(input, by, tuple(wrap_dim(d, input.ndim, "roll") for d in along))
+    along = tuple(wrap_dim(d, input.ndim, "roll") for d in along)
+    return _roll(input, _steps(input, by, along), along)
+
+
+def _steps(x: Any, shifts: Sequence[int], dims: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple([s % x.shape[d] + 1 if x.shape[d] else 1 for s, d in zip(shifts, dims)])
+
+
+def _back(x: Any, steps: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
+    """The steps that undo these."""
+    return tuple([s if s == 1 else x.shape[d] + 2 - s for s, d in zip(steps, dims)])
 
 
 @composite()
@@ -251,11 +264,36 @@ def _crop(x: Any, pad: tuple[int, ...], shape: tuple[int, ...]) -> Any:
 
 @op(
     method=False,
-    name="constant_pad_nd",
-    grad={"self": lambda grad, pad: FUNCTIONS["constant_pad_nd"](grad, tuple(-p for p in pad), 0)},
+    function=False,
+    node="ConstantPadNdBackward0",
+    sized="room",
+    grad={"self": lambda grad, room: constant_pad_nd(grad, tuple([1 - r for r in room]), 0)},
 )
-def constant_pad_nd(self: T, pad: tuple[int, ...], value: N = 0) -> Any:
+def _padded_with(self: T, room: tuple[int, ...], value: N = 0) -> Any:
+    """room: how many elements come before and after, and one: other numbers are other extents (see kin.py)."""
+    return _around(self, tuple([r - 1 for r in room]), value)
+
+
+@op(
+    method=False,
+    function=False,
+    node="ConstantPadNdBackward0",
+    grad={"self": lambda grad, pad: constant_pad_nd(grad, tuple([-p for p in pad]), 0)},
+)
+def _cut_or_padded_with(self: T, pad: tuple[int, ...], value: N = 0) -> Any:
+    return _around(self, pad, value)
+
+
+@composite(method=False)
+def constant_pad_nd(input: Any, pad: Any, value: Any = 0) -> Any:
     """More elements around, all equal to value; pad counts them from the last dimension on, before and after."""
+    pad = tuple(pad)
+    if min(pad, default=-1) < 0:
+        return _cut_or_padded_with(input, pad, value)
+    return _padded_with(input, tuple([p + 1 for p in pad]), value)
+
+
+def _around(self: Val, pad: tuple[int, ...], value: Any) -> Val:
     if len(pad) % 2 or len(pad) > 2 * self.ndim:
         fail(
             RuntimeError,
@@ -276,7 +314,7 @@ def constant_pad_nd(self: T, pad: tuple[int, ...], value: N = 0) -> Any:
     out = empty(tuple(shape), self.dtype, image_strides(shape, channels_innermost(self)))
     if not numel(shape):
         return out
-    fill = cast(value, self.dtype) if type(value) is Val else const(value, self.dtype)
+    fill = number(value, self)
     where = out
     for k in range(len(pad) // 2):
         d = self.ndim - 1 - k
