@@ -211,12 +211,13 @@ def roll(input: Any, shifts: Any, dims: Any = None) -> Any:
         return _roll(x, _steps(x, by, (0,)), (0,)).reshape(tuple(input.shape))
     if len(by) != len(along):
         fail(RuntimeError, f"roll: shifts and dimensions must align. shifts: {len(by)}, dims:{len(along)}")
-    along = tuple(wrap_dim(d, input.ndim, "roll") for d in along)
+    along = tuple([wrap_dim(d, input.ndim, "roll") for d in along])
     return _roll(input, _steps(input, by, along), along)
 
 
 def _steps(x: Any, shifts: Sequence[int], dims: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple([s % x.shape[d] + 1 if x.shape[d] else 1 for s, d in zip(shifts, dims)])
+    shape = x.shape
+    return tuple([s % shape[d] + 1 if shape[d] else 1 for s, d in zip(shifts, dims)])
 
 
 def _back(x: Any, steps: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
@@ -287,10 +288,14 @@ def _cut_or_padded_with(self: T, pad: tuple[int, ...], value: N = 0) -> Any:
 @composite(method=False)
 def constant_pad_nd(input: Any, pad: Any, value: Any = 0) -> Any:
     """More elements around, all equal to value; pad counts them from the last dimension on, before and after."""
-    pad = tuple(pad)
-    if min(pad, default=-1) < 0:
-        return _cut_or_padded_with(input, pad, value)
-    return _padded_with(input, tuple([p + 1 for p in pad]), value)
+    return _with_edges(input, tuple(pad), value)
+
+
+def _with_edges(x: Any, pad: tuple[int, ...], value: Any) -> Any:
+    room = tuple([p + 1 for p in pad])
+    if min(room, default=0) < 1:
+        return _cut_or_padded_with(x, pad, value)
+    return _padded_with(x, room, value)
 
 
 def _around(self: Val, pad: tuple[int, ...], value: Any) -> Val:
@@ -465,9 +470,9 @@ def _padded_places(count: int, lo: int, n: int, mode: str) -> Any:
 
 def pad(input: Any, pad: Any, mode: str = "constant", value: Any = None) -> Any:
     """Padding of the last dimensions: (left, right, top, bottom, ...); mode constant, reflect, replicate or circular."""
-    by = tuple(int(p) for p in pad)
+    by = tuple([int(p) for p in pad])
     if mode == "constant":
-        return constant_pad_nd(input, by, 0.0 if value is None else value)
+        return _with_edges(input, by, 0.0 if value is None else value)
     if value is not None and value != 0:
         fail(ValueError, f'pad: Padding mode "{mode}" doesn\'t take in value argument')
     if mode not in ("reflect", "replicate", "circular"):
