@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import Deferred
+from ..loop.ir import SIZE
 from ..loop.recipes.nest import lower
 from . import fusion, pieces, prologue, recipes
 from .alike import ROWS, rows_apart
@@ -321,16 +322,13 @@ def launches_of(group: Group, tail: Any = None) -> list[Launch]:
 
 def nest_launch(nests: list[Bound]) -> Launch:
     """One kernel of a nest and those that run once after it."""
-    first = nests[0]
-    title = first.title
+    first, title = nests[0], nests[0].title
     key = fusion.together(nests)
     launch = Launch(key, lambda: lower(launch.key, title), first.parts, title)
     launch.nests, launch.bound, launch.work = nests, first if len(nests) == 1 else None, first.work
     launch.bufs = [b for bound in reversed(nests) for b in bound.bufs]
     launch.ints = [n for bound in nests for n in bound.ints]
     launch.checks = {code + (k << 28): v for k, bound in enumerate(nests) for code, v in bound.checks.items()}
-    from ..loop.ir import SIZE
-
     launch.scratch = [SIZE[type] * count for type, count in first.scratch]
     for bound in nests:
         used = {v[2]: v[1] for v in bound.nest.values if v[0] == "num"}

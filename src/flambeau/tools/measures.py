@@ -41,15 +41,15 @@ ON_THE_PUBLIC_API = _RANK["nn"]
 # 2,500, ops 8,000 and what is built from tensors 9,000 in the design).
 BUDGET = {
     "alphabet": 1060,
-    "loop": 11280,
+    "loop": 11400,
     "codegen": 4600,
     "device": 3200,
-    "stream": 7900,
-    "ops": 18420,
+    "stream": 8000,
+    "ops": 19050,
     "autograd": 1700,
-    "tensor": 3190,
-    "built from tensors": 16500,
-    "faces": 8250,
+    "tensor": 3220,
+    "built from tensors": 16950,
+    "faces": 8420,
     "tools": 2000,
 }
 
