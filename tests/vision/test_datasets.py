@@ -52,6 +52,29 @@ def test_missing_files_name_what_to_do(tmp_path) -> None:
             kind(str(tmp_path))
 
 
+def test_qmnist_and_kmnist(tmp_path) -> None:
+    raw = tmp_path / "QMNIST" / "raw"
+    raw.mkdir(parents=True)
+    images = np.arange(3 * 28 * 28).reshape(3, 28, 28).astype(np.uint8)
+    labels = np.arange(24, dtype=np.int32).reshape(3, 8)
+    (raw / "qmnist-test-images-idx3-ubyte").write_bytes(
+        b"\0\0\x08\x03" + struct.pack(">3I", 3, 28, 28) + images.tobytes()
+    )
+    ints = b"\0\0\x0c\x02" + struct.pack(">2I", 3, 8) + labels.astype(">i4").tobytes()
+    (raw / "qmnist-test-labels-idx2-int.gz").write_bytes(gzip.compress(ints))
+    data = datasets.QMNIST(str(tmp_path), train=False)
+    assert len(data) == 3 and data[1][1] == 8 and repr(data).endswith("Split: test")
+    every = datasets.QMNIST(str(tmp_path), what="test10k", compat=False)[2]
+    assert every[1].tolist() == list(range(16, 24))
+    with pytest.raises(ValueError, match="QMNIST: what is one of"):
+        datasets.QMNIST(str(tmp_path), what="half")
+    for kind in (datasets.QMNIST, datasets.KMNIST):
+        with pytest.raises(RuntimeError, match="download=True"):
+            kind(str(tmp_path))
+    with pytest.raises(NotImplementedError, match="ImageNet"):
+        datasets.ImageNet(str(tmp_path))
+
+
 class Evil:
     def __reduce__(self):
         return os.system, ("touch harm",)
