@@ -105,3 +105,23 @@ class ImageFolder(DatasetFolder):
     ):
         extensions = IMG_EXTENSIONS if is_valid_file is None else None
         super().__init__(root, loader, extensions, transform, target_transform, is_valid_file, allow_empty)
+
+
+class _Refused(VisionDataset):
+    """A data set that is not there yet."""
+
+    def __init__(self, *args: Any, **options: Any):
+        name = type(self).__name__
+        fail(NotImplementedError, f"{name}: is not there yet", "ImageFolder reads a folder for each class")
+
+
+class ImageNet(_Refused):
+    """Not there yet."""
+
+
+class INaturalist(_Refused):
+    """Not there yet."""
+
+
+class Places365(_Refused):
+    """Not there yet."""

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from ...absent import functions
+from typing import Any
 
-globals().update(
-    functions(
-        "vision.models.feature_extraction",
-        "symbolic tracing",
-        "create_feature_extractor",
-        "get_graph_node_names",
+from ...errors import fail
+
+
+def create_feature_extractor(model: Any, *args: Any, **options: Any) -> Any:
+    """Refused: symbolic tracing is not there yet."""
+    fail(
+        NotImplementedError,
+        "create_feature_extractor: symbolic tracing is not there yet",
+        "use forward hooks",
     )
-)
+
+
+def get_graph_node_names(model: Any, *args: Any, **options: Any) -> Any:
+    """Refused: symbolic tracing is not there yet."""
+    fail(NotImplementedError, "get_graph_node_names: symbolic tracing is not there yet")
