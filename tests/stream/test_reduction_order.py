@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 
 import flambeau as torch
+from flambeau.loop.recipes.analysis import Nest
+from flambeau.loop.recipes.nest import lower
+from flambeau.loop.text import show
 
 SHAPES = [
     (40, 20, 3, 3),
@@ -213,3 +216,17 @@ def test_chunks_share_the_rows_that_are_turned():
     both = x.argmax().item(), x.prod().item()
     assert both == (x.contiguous().argmax().item(), x.contiguous().prod().item())
     assert x.argmax().item() == int(drawn((16, 40, 20, 20)).argmax())
+
+
+def test_tiles_of_columns_stay_near_where_elements_come_again():
+    """A softmax over many rows has narrower tiles than fit scratch, a sum has not; columns do not depend on them."""
+    x = torch.tensor(drawn((6000, 200)))
+    whole = x.softmax(0)
+    for first, last in ((0, 16), (40, 104), (190, 200)):
+        assert torch.equal(x[:, first:last].contiguous().softmax(0), whole[:, first:last])
+    assert torch.allclose(whole.sum(0), torch.ones(200))
+    elements = ("load", 0), ("reduce", "max", 0, "f32"), ("map", "sub", "f32", 0, 1)
+    rows = ("f32", "r", False, (1, "s")), ("f32", "w", False, (1, "s"))
+    again = Nest("wide", 1, 1, elements, rows, ((2, 1),), "inner")
+    once = Nest("wide", 1, 1, elements[:2], (*rows[:1], ("f32", "w", False, (1, 0))), ((1, 1),), "inner")
+    assert ["let step" in show(lower((nest,), "k")) for nest in (again, once)] == [True, False]

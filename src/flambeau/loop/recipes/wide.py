@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..build import Buffer, Value, const, minimum, op
+from ..build import Buffer, Value, const, maximum, minimum, op, select
 from ..ir import MATH1, MATH2, SIZE
 from .accumulate import LANES, Lanes, fold_type, identity
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SCRATCH = 48 << 10  # bytes that a tile may take
 COLUMNS = 512  # the most columns of a tile
+CACHE = 3 << 20  # bytes of a tile's elements that are near when they are wanted again,
+STRETCH = 64  # if it has so many columns: rows of less take memory longer than they save
 AHEAD, LINE = 2, 64  # rows that memory is asked for ahead; bytes of a cache line
 TOGETHER, SIMPLE = 4, 8  # rows of one accumulator in one go, if an element has so few values
 
@@ -110,8 +112,9 @@ class Wide:
             lower.hoist_bases()
             n = lower.extents[self.inner]
             lo, hi = b.partition(n, 64) if nest.split == "inner" else (const("i64", 0), n)
-            with b.for_("tile", lo, hi, self.width) as first:
-                self.first, self.end = first, b.let(minimum(first + self.width, hi), "end")
+            step = self.step()
+            with b.for_("tile", lo, hi, step) as first:
+                self.first, self.end = first, b.let(minimum(first + step, hi), "end")
                 for p in range(max(self.facts.pass_) + 1):
                     self.columns_of(p)
                     self.one_pass(p)
@@ -119,6 +122,20 @@ class Wide:
                 self.each_column(lambda at: self.store(stores), *(v for v, _ in stores), done=1 << 30)
 
         lower.outer(list(range(self.inner)), nest.split == "outer", inside)
+
+    def step(self) -> Any:
+        """Columns of a tile: if a later pass comes back to the elements, as many as a cache has kept until then; but
+        where it would keep too few of them, all there is scratch for."""
+        lower, nest = self.lower, self.nest
+        later = range(1, max(self.facts.pass_) + 1)
+        if not any(any(lower.work(p)) for p in later):
+            return self.width
+        sizes = [SIZE[a[0]] for a in nest.accesses if any(c != 0 for c in a[3][nest.kept :])]
+        row: Value = const("i64", max(1, sum(sizes)))
+        for n in lower.extents[nest.kept : nest.kept + nest.reduced]:
+            row = self.b.let(maximum(n, 1) * row, "row")
+        fit = self.b.let(const("i64", CACHE) // row // LANES * LANES, "fit")
+        return self.b.let(select((fit < STRETCH) | (fit > self.width), self.width, fit), "step")
 
     def store(self, stores: list[tuple[int, int]]) -> None:
         """Write values at the place that the loops are at."""
