@@ -7,8 +7,8 @@ import types
 import typing
 from typing import Any, Final, NamedTuple, NoReturn
 
-from .absent import classes
-from .errors import fail
+from ..absent import classes
+from ..errors import fail
 
 __all__ = [
     "Attribute",
