@@ -436,6 +436,9 @@ CALLS |= {
     "distances of pairs": lambda s: torch.pdist(s.x(5, 3)),
     "triangles": lambda s: torch.linalg.solve_triangular(s.x(3, 3) + 4 * torch.eye(3), s.x(3, 2), upper=True),
     "by a factor": lambda s: torch.cholesky_solve(s.x(3, 2), s.x(3, 3) + 4 * torch.eye(3)),
+    "by an indefinite one": lambda s: torch.linalg.ldl_solve(
+        *torch.linalg.ldl_factor(s.x(3, 3) + s.x(3, 3).t() + 4 * torch.eye(3)), s.x(3, 2)
+    ),
     "eigenvalues alone": lambda s: torch.linalg.eigvalsh(s.x(3, 3).detach()) + s.x(3),
     "eigenvalues of any matrix alone": lambda s: torch.linalg.eigvals(s.x(3, 3).detach()).abs() + s.x(3),
     "singular values alone": lambda s: torch.linalg.svdvals(s.x(3, 3).detach()) + s.x(3),

@@ -351,3 +351,11 @@ def test_main_diagonals_are_filled():
     x = flambeau.ones(2, 2, requires_grad=True)
     (x * 2).fill_diagonal_(0).sum().backward()
     assert x.grad.tolist() == [[0, 2], [2, 0]]
+
+
+def test_large_tensors_with_all_dimensions_turned() -> None:
+    """Too large for caches, and whole lines are written: tiles go along another axis than small ones."""
+    x = flambeau.arange(16 * 33 * 130 * 64, dtype=flambeau.float32).view(16, 33, 130, 64)
+    for order in ((3, 2, 1, 0), (3, 1, 2, 0)):
+        found = x.permute(order).contiguous()
+        assert (found.numpy() == x.numpy().transpose(order)).all()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 DEEP = 512  # elements of a tile along the axis that is read: long runs are fetched ahead
 LINE = 64  # bytes of a cache line
 ALIKE = 2048  # bytes between rows from which on 16 of them share too few places of the first cache
+LARGE = 16 << 20  # bytes from which on what is read is out of memory
 SCRATCH = 48 << 10  # bytes that the rows kept in scratch may take
 
 
@@ -92,12 +93,32 @@ class Tile:
             rest = b.let(o // wide, "rest")
             t0 = b.let(rest % high * DEEP, "t0")
             rest = b.let(rest // high, "rest")
+            self.place(rest, others, m)
+            self.tile(everything, (i0, b.let(minimum(i0 + self.side, m), "i1")), (t0, minimum(t0 + DEEP, n)))
+
+    def place(self, rest: Value, others: list[int], m: Value) -> None:
+        """Which tile of the other axes: the last of them fastest, so that pieces written lie side by side; but where
+        whole lines are written, of what no cache holds, of two the one along which what is read lies closer."""
+        lower, b = self.lower, self.b
+        if len(others) != 2:
             for a in reversed(others[1:]):
                 lower.coords[a] = b.let(rest % lower.extents[a], "i")
                 rest = b.let(rest // lower.extents[a], "q")
             if others:
                 lower.coords[others[0]] = rest
-            self.tile(everything, (i0, b.let(minimum(i0 + self.side, m), "i1")), (t0, minimum(t0 + DEEP, n)))
+            return
+        (first, last), access = others, min(self.kept)
+        size, strides = SIZE[self.nest.accesses[access][0]], lower.strides[access]
+        n, k = lower.extents[first], lower.extents[last]
+        large = m * lower.extents[self.axis] * n * k * size > LARGE
+        along = [b.reg("along", 0, "i64") for _ in others]
+        with b.if_(large & (m * size % LINE).eq(0) & (b.let(strides[first]) < strides[last])):
+            along[0].set(rest % n)
+            along[1].set(rest // n)
+        with b.else_():
+            along[0].set(rest // k)
+            along[1].set(rest % k)
+        lower.coords[first], lower.coords[last] = (b.let(r.get(), "i") for r in along)
 
     def tile(self, everything: set[int], columns: tuple[Value, Value], rows: tuple[Value, Value]) -> None:
         """Whole blocks of rows, and the rest row by row."""
