@@ -13,6 +13,7 @@ from ..compiler import disable as disable
 from ..compiler import is_compiling as is_compiling
 from ..compiler import list_backends as list_backends
 from ..compiler import reset as reset
+from . import eval_frame as eval_frame
 
 
 class Settings:

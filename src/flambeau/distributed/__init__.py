@@ -105,6 +105,6 @@ def is_torchelastic_launched() -> bool:
 def __getattr__(name: str) -> Any:
     if name in ("DeviceMesh", "init_device_mesh"):
         return getattr(importlib.import_module(f"{__name__}.device_mesh"), name)
-    if name in ("device_mesh", "nn", "rpc"):
+    if name in ("device_mesh", "nn", "rpc", "tensor"):
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -24,7 +24,9 @@ from .hooks import (
 )
 from .parameter import Buffer, Parameter, Tensor
 from .registry import Registry
+from .state import _EXTRA_STATE_KEY_SUFFIX as _EXTRA_STATE_KEY_SUFFIX
 from .state import StateDict
+from .state import _IncompatibleKeys as _IncompatibleKeys
 
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
 _SPECIAL = frozenset((*_REGISTRIES, "__dict__", *CALL_TABLES))

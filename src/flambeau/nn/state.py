@@ -11,7 +11,7 @@ import flambeau as torch
 from .hooks import RemovableHandle, add_hook
 from .parameter import Parameter, is_lazy
 
-_EXTRA = "_extra_state"
+_EXTRA_STATE_KEY_SUFFIX = "_extra_state"
 _OLD_CALL = (
     "Positional args are being deprecated, use kwargs instead. Refer to "
     "https://pytorch.org/docs/main/generated/torch.nn.Module.html#torch.nn.Module.state_dict for details."
@@ -91,7 +91,7 @@ class StateDict:
             if buffer is not None and name not in self._non_persistent_buffers_set:
                 destination[prefix + name] = buffer if keep_vars else buffer.detach()
         if type(self).get_extra_state is not StateDict.get_extra_state:
-            destination[prefix + _EXTRA] = self.get_extra_state()
+            destination[prefix + _EXTRA_STATE_KEY_SUFFIX] = self.get_extra_state()
 
     def state_dict(
         self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False
@@ -154,7 +154,7 @@ class StateDict:
                     error_msgs.append(problem)
             elif strict:
                 missing_keys.append(key)
-        extra_key = prefix + _EXTRA
+        extra_key = prefix + _EXTRA_STATE_KEY_SUFFIX
         if type(self).set_extra_state is not StateDict.set_extra_state:
             if extra_key in state_dict:
                 self.set_extra_state(state_dict[extra_key])

@@ -47,7 +47,8 @@ def _hooked(step: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(step)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         self = args[0]
-        if type(self).step is not wrapper:  # reached through super(): the outer step has the hooks
+        # Through super() the outer step has the hooks; one around another optimizer may have none, not initialised.
+        if type(self).step is not wrapper or "_optimizer_step_pre_hooks" not in self.__dict__:
             return step(*args, **kwargs)
         for hook in (*_global_pre_hooks.values(), *self._optimizer_step_pre_hooks.values()):
             result = hook(self, args, kwargs)

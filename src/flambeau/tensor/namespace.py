@@ -121,6 +121,7 @@ LAZY |= {
     )
 }
 LAZY |= {name: ("flambeau._higher_order_ops", name) for name in ("cond", "while_loop")}
+LAZY |= {name: ("flambeau.tensor.storage", name) for name in ("TypedStorage", "UntypedStorage")}
 LAZY |= {name: ("flambeau.cpu", name) for name in ("Event", "Stream")}
 LAZY |= {name: ("flambeau.tensor.factories", name) for name in ("get_default_device", "set_default_device")}
 LAZY |= {

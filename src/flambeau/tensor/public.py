@@ -142,6 +142,8 @@ def asarray(
     from .create import tensor
     from .exchange import as_tensor
 
+    if isinstance(obj, UntypedStorage):
+        obj = obj._tensor()
     t = tensor(obj, dtype=dtype) if copy else as_tensor(obj, dtype)
     return t.requires_grad_() if requires_grad else t  # type: ignore[attr-defined]
 

@@ -37,6 +37,15 @@ class UntypedStorage:
         self._st: Storage = st if st is not None else Storage()
         self._kind = kind
 
+    @classmethod
+    def from_file(cls, filename: Any, shared: bool = False, nbytes: int = 0) -> UntypedStorage:
+        """The first bytes of a file, mapped: read when they are used; writes go to the file if shared, else they are
+        private. OSError if it cannot be read, ValueError if it is shorter."""
+        from numpy import memmap
+
+        mapped = memmap(filename, "uint8", "r+" if shared else "c", shape=(nbytes,))
+        return cls(FUNCTIONS["from_numpy"](mapped)._st)
+
     def _tensor(self) -> Tensor:
         """All elements, as a vector."""
         n = self._st.nbytes // self._kind.itemsize
@@ -85,6 +94,8 @@ class UntypedStorage:
 
     def __getitem__(self, i: Any) -> Any:
         found = self._array()[i]
+        if isinstance(i, slice) and type(self) is UntypedStorage:  # the same memory
+            return UntypedStorage(FUNCTIONS["from_numpy"](found)._st)
         return found.item() if found.ndim == 0 else found.tolist()
 
     def __setitem__(self, i: Any, value: Any) -> None:
@@ -338,7 +349,7 @@ def shared(st: Storage) -> Storage:
         if s.info is None:
             s.info = StorageInfo()
         if s.info.owner is None:
-            s.info.owner = st.block or st
+            s.info.owner = st if st.block is None else st.block
         s.info.resizable = False
     return other
 
