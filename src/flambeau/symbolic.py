@@ -17,6 +17,8 @@ from .stream.value import Tensor
 _classes = classes("symbolic", "a size that is not known", "SymInt", "SymFloat", "SymBool")
 SymInt, SymFloat, SymBool = _classes["SymInt"], _classes["SymFloat"], _classes["SymBool"]
 
+TensorType = classes("symbolic", "TorchScript's type of tensors", "TensorType")["TensorType"]
+
 Message = Callable[[], Any] | str | None
 
 

@@ -157,3 +157,12 @@ def mem_get_info(device: Any = None) -> NoReturn:
 
 
 default_generators: tuple[Any, ...] = ()
+
+
+def get_rng_state_all() -> list[Any]:
+    """The states of the devices' generators: none."""
+    return []
+
+
+def set_rng_state_all(new_states: Any) -> None:
+    """Set what `get_rng_state_all` gave: there are none."""

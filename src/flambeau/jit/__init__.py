@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import types
 import typing
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, Generic, NamedTuple, NoReturn, TypeVar
 
 from ..absent import classes
 from ..errors import fail
@@ -33,6 +33,8 @@ __all__ = [
     "unused",
     "wait",
 ]
+
+Result = TypeVar("Result")
 
 
 def is_scripting() -> bool:
@@ -111,7 +113,7 @@ class Attribute(NamedTuple):
     type: Any
 
 
-class Future:
+class Future(Generic[Result]):
     """The result of `fork`, which has run already."""
 
     def __init__(self, result: Any):

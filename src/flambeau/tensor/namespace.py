@@ -105,7 +105,16 @@ LAZY |= {
 LAZY |= {
     name: ("flambeau.symbolic", name)
     for name in (
-        *("SymBool", "SymFloat", "SymInt", "_assert_async", "_check", "_check_index", "_check_is_size"),
+        *(
+            "SymBool",
+            "SymFloat",
+            "SymInt",
+            "TensorType",
+            "_assert_async",
+            "_check",
+            "_check_index",
+            "_check_is_size",
+        ),
         *("_check_not_implemented", "_check_tensor_all", "_check_tensor_all_with", "_check_type"),
         *(
             "_check_value",
@@ -121,6 +130,8 @@ LAZY |= {
     )
 }
 LAZY |= {name: ("flambeau._higher_order_ops", name) for name in ("cond", "while_loop")}
+LAZY |= {name: ("flambeau._C", name) for name in ("PyTorchFileReader", "PyTorchFileWriter")}
+LAZY |= {name: ("flambeau.jit", name) for name in ("Future", "ScriptModule", "ScriptFunction")}
 LAZY |= {name: ("flambeau.tensor.storage", name) for name in ("TypedStorage", "UntypedStorage")}
 LAZY |= {name: ("flambeau.cpu", name) for name in ("Event", "Stream")}
 LAZY |= {name: ("flambeau.tensor.factories", name) for name in ("get_default_device", "set_default_device")}

@@ -47,7 +47,7 @@ BUDGET = {
     "stream": 8000,
     "ops": 19050,
     "autograd": 1700,
-    "tensor": 3220,
+    "tensor": 3250,
     "built from tensors": 16950,
     "faces": 8420,
     "tools": 2000,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_PARTS = ("_pytree", "backcompat", "checkpoint", "collect_env", "data", "dlpack", "hooks")
+_PARTS = ("_pytree", "backcompat", "checkpoint", "collect_env", "data", "dlpack", "flop_counter", "hooks")
 
 
 def __getattr__(name: str) -> Any:

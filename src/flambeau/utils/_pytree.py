@@ -229,6 +229,10 @@ def _node_of(tree: Any, is_leaf: Leaf = None) -> NodeDef | None:
     return SUPPORTED_NODES[namedtuple] if found is None and is_namedtuple_instance(tree) else found
 
 
+def _get_node_type(tree: Any) -> Any:
+    return namedtuple if is_namedtuple_instance(tree) else type(tree)
+
+
 def tree_is_leaf(tree: Any, is_leaf: Leaf = None) -> bool:
     """Whether a tree is a single leaf."""
     return _node_of(tree, is_leaf) is None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
-from .absent import classes
-from .dtypes import device
-from .func.batched import levels
-from .ops.modes import disabled_torch_function as _disabled_torch_function_impl  # noqa: F401
-from .overrides import DisableTorchFunction as DisableTorchFunction
-from .overrides import DisableTorchFunctionSubclass as DisableTorchFunctionSubclass
+from ..absent import classes
+from ..dtypes import device
+from ..func.batched import levels
+from ..ops.modes import disabled_torch_function as _disabled_torch_function_impl  # noqa: F401
+from ..overrides import DisableTorchFunction as DisableTorchFunction
+from ..overrides import DisableTorchFunctionSubclass as DisableTorchFunctionSubclass
+from ..stream.value import Tensor
 
+_TensorMeta = type(Tensor)
+globals().update(classes("_C", "PyTorch's access to archives", "PyTorchFileReader", "PyTorchFileWriter"))
 globals().update(classes("_C", "TorchScript's graph", "Graph", "Node", "ScriptFunction", "Value"))
 
 
@@ -29,7 +33,7 @@ def _get_accelerator(check: bool | None = None) -> Any:
 
 def _get_default_device() -> str:
     """The device on which tensors are made unless one is given."""
-    from .tensor.factories import get_default_device
+    from ..tensor.factories import get_default_device
 
     return str(get_default_device())
 
@@ -63,3 +67,9 @@ def _jit_can_fuse_on_cpu() -> bool:
 
 
 _jit_can_fuse_on_gpu = _jit_can_fuse_on_cpu
+
+
+def __getattr__(name: str) -> Any:
+    if name == "_nn":  # imports the layers
+        return importlib.import_module("._nn", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
