@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
+
+from .errors import fail
+
+_REFUSED = (
+    *("current_device_idx", "current_device_index", "current_stream", "empty_cache", "empty_host_cache"),
+    *("get_device_capability", "get_memory_info", "max_memory_allocated", "max_memory_reserved"),
+    *("memory_allocated", "memory_reserved", "memory_stats", "reset_accumulated_memory_stats"),
+    *("reset_peak_memory_stats", "set_device_idx", "set_device_index", "set_stream", "synchronize"),
+)
 
 
 def is_available() -> bool:
@@ -20,17 +30,22 @@ def current_accelerator(check_available: bool = False) -> Any:
     return None
 
 
-def synchronize(device: Any = None) -> None:
-    """Nothing: there is no accelerator."""
+def _refused(name: str) -> Any:
+    def absent(*args: Any, **options: Any) -> Any:
+        fail(RuntimeError, f"accelerator.{name}: Cannot access accelerator device when none is available.")
+
+    absent.__name__ = absent.__qualname__ = name
+    absent.__doc__ = "RuntimeError: there is no accelerator."
+    return absent
 
 
-def current_device_index() -> int:
-    """The number of the accelerator in use: 0."""
-    return 0
+globals().update({name: _refused(name) for name in _REFUSED})
 
 
-def set_device_index(device: Any) -> None:
-    """Nothing: there is no accelerator."""
+class device_index(nullcontext):  # type: ignore[type-arg]
+    """The context of a device by its number; of None, which is all there is, one that does nothing."""
 
-
-current_device_idx, set_device_idx = current_device_index, set_device_index
+    def __init__(self, device: int | None, /):
+        super().__init__()
+        if device is not None:
+            _refused("device_index")()

@@ -2,24 +2,11 @@
 
 from __future__ import annotations
 
+from .cuda import _names
 
-def is_available() -> bool:
-    """Whether such a device can be used: no."""
-    return False
+_FIGURES = ("current_allocated_memory", "driver_allocated_memory", "recommended_max_memory")
+_KNOWN = _names.names("mps", "MPS", error=RuntimeError)
+_SHARED = ("device_count", "empty_cache", "is_available", "manual_seed", "seed", "synchronize", "Event")
 
-
-def device_count() -> int:
-    """How many there are: none."""
-    return 0
-
-
-def manual_seed(seed: int) -> None:
-    """Nothing: there is no device."""
-
-
-def synchronize(device: object = None) -> None:
-    """Nothing: there is no device."""
-
-
-def empty_cache() -> None:
-    """Nothing: there is no device."""
+globals().update({n: _KNOWN[n] for n in _SHARED})
+globals().update(dict.fromkeys(_FIGURES, _KNOWN["memory_allocated"]))

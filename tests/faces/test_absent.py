@@ -21,6 +21,31 @@ def test_cuda_is_absent() -> None:
             call()
 
 
+def test_other_devices_answer_as_pytorch_does_without_them() -> None:
+    from flambeau.cuda.memory import memory_reserved
+    from flambeau.cuda.random import get_rng_state_all
+
+    for device, error in (
+        (torch.cuda, AssertionError),
+        (torch.xpu, AssertionError),
+        (torch.mps, RuntimeError),
+    ):
+        assert not device.is_available() and device.device_count() == 0
+        device.manual_seed(1)
+        with pytest.raises(
+            error, match=f"{device.__name__.removeprefix('flambeau.')}.synchronize: .* enabled"
+        ):
+            device.synchronize()
+    assert memory_reserved(0) == torch.xpu.max_memory_allocated() == 0 and get_rng_state_all() == []
+    assert torch.cuda.memory_stats() == {} and torch.cuda.memory_stats() is not torch.cuda.memory_stats()
+    with torch.cuda.device_of(torch.ones(1)), torch.cuda.stream(None), torch.accelerator.device_index(None):
+        assert torch.accelerator.current_accelerator() is None
+    for call in (torch.accelerator.current_device_index, lambda: torch.accelerator.device_index(0)):
+        with pytest.raises(RuntimeError, match="Cannot access accelerator device when none is available"):
+            call()
+    assert torch.backends.cpu.get_cpu_capability() in ("AVX512", "AVX2", "DEFAULT")
+
+
 def test_mixed_precision_switches_itself_off() -> None:
     import flambeau.cuda.amp as older
 

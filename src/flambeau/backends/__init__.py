@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import cpu as cpu
 from . import cuda as cuda
 from . import cudnn as cudnn
 from . import mkl as mkl
