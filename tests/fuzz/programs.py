@@ -162,13 +162,16 @@ def check(
     interpreter: bool = False,
     reference: bool = False,
     ways: tuple[Any, ...] = WAYS,
+    large: bool = False,
 ) -> str:
     """Run one program in these ways; '' or what differs."""
-    base = eagerly(seed, steps, "float32")
-    for way in (*ways, interpreted) if interpreter else ways:
-        found = difference(base, way(seed, steps, "float32"), same_bits)
+    base = eagerly(seed, steps, "float32", large=large)
+    for way in (*ways, interpreted) if interpreter and not large else ways:
+        found = difference(base, way(seed, steps, "float32", large=large), same_bits)
         if found:
             return f"eager and {way.__name__}: {found}"
+    if large:
+        return ""
     for options in ({"draw": 1}, {"other_sizes": True, "draw": 2}):
         base = eagerly(seed, steps, "float32", **options)
         found = difference(base, deferred(seed, steps, "float32", **options), same_bits)
@@ -215,18 +218,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="the first program")
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--no-torch", action="store_true", help="do not compare with PyTorch")
+    parser.add_argument("--large", action="store_true", help="extents that threads share")
     parser.add_argument("--show", type=int, metavar="SEED", help="print one program and what differs")
     given = parser.parse_args()
     reference = not given.no_torch and find_spec("torch") is not None
     if given.show is not None:
-        n, found = smallest(given.show, given.steps, reference=reference)
-        print("\n".join(eagerly(given.show, n, "float32").lines), f"\n{n} steps", found, sep="\n")
+        n, found = smallest(given.show, given.steps, reference=reference, large=given.large)
+        print("\n".join(eagerly(given.show, n, "float32", large=given.large).lines), f"\n{n} steps", found, sep="\n")
         if found.startswith("PyTorch"):
             for way in (by_torch, deferred):
                 run = way(given.show, n, "float64", reference=True)
                 print(f"\n{way.__name__}:", *run.lines, sep="\n")
         return
-    ran, bad = hunt(given.seed, 60 * given.minutes, given.steps, reference=reference)
+    ran, bad = hunt(given.seed, 60 * given.minutes, given.steps, reference=reference, large=given.large)
     print(f"{ran} programs from seed {given.seed}; differ: {bad or 'none'}")
     sys.exit(bool(bad))
 

@@ -21,7 +21,13 @@ OTHER_EXTENTS = [  # short axes become longer than a vector and the other way ro
     {0: 0, 1: 1, 2: 19, 3: 4, 4: 2, 5: 9, 17: 5},
     {0: 0, 1: 1, 2: 4, 3: 5, 4: 16, 5: 40, 17: 2},
 ]
-LARGEST = 900  # elements of a tensor of the pool
+LARGE_EXTENTS = [  # what threads share: chunks of full sums, rows, columns, products in blocks
+    {0: 0, 1: 1, 2: 6, 3: 300, 4: 700, 5: 260, 17: 70001},
+    {0: 0, 1: 1, 2: 3, 3: 20, 4: 1100, 5: 2000, 17: 200003},
+    {0: 0, 1: 1, 2: 40, 3: 130, 4: 64, 5: 33, 17: 131072},
+    {0: 0, 1: 1, 2: 70, 3: 3, 4: 520, 5: 9000, 17: 65537},
+]
+LARGEST, LARGE = 900, 1 << 22  # elements of a tensor of the pool, and where extents are large
 
 
 class Item:
@@ -33,7 +39,8 @@ class Item:
 
 class Machine:
     """One run of one program. flush: called after each step; reference: what PyTorch leaves undefined is left out;
-    other_sizes: the same structure over other extents; draw: which numbers, offsets and data."""
+    other_sizes: the same structure over other extents; large: over such as threads share; draw: which numbers, offsets
+    and data."""
 
     def __init__(
         self,
@@ -44,9 +51,11 @@ class Machine:
         reference: bool = False,
         other_sizes: bool = False,
         draw: int = 0,
+        large: bool = False,
     ):
         self.torch, self.flush, self.reference = torch, flush, reference
-        self.extents = OTHER_EXTENTS[seed % len(OTHER_EXTENTS)] if other_sizes else None
+        known = OTHER_EXTENTS if other_sizes else LARGE_EXTENTS if large else [None]
+        self.extents, self.largest = known[seed % len(known)], LARGE if large else LARGEST
         self.rng, self.loose = random.Random(seed), random.Random(seed * 7 + draw)
         self.data = np.random.default_rng((seed, draw))
         self.kind, self.dtype = dtype, getattr(torch, dtype)
@@ -71,7 +80,7 @@ class Machine:
 
     def made(self, shape: tuple[int, ...]) -> Any:
         values = self.data.standard_normal(shape).astype(self.kind)
-        return self.torch.tensor(values.tolist(), dtype=self.dtype).reshape(shape).clone()
+        return self.torch.tensor(values, dtype=self.dtype).clone()
 
     def number(self) -> float:
         return round(self.loose.uniform(-2, 2), 3)
@@ -85,7 +94,7 @@ class Machine:
         return int(self.rng.random() * n)
 
     def add(self, t: Any, root: int | None = None) -> None:
-        if t.numel() > LARGEST:
+        if t.numel() > self.largest:
             return
         if root is None:
             root = self.roots = self.roots + 1
@@ -101,7 +110,7 @@ class Machine:
         for _ in range(6):
             other = self.pick().t
             with contextlib.suppress(ValueError):
-                if int(np.prod(np.broadcast_shapes(tuple(t.shape), tuple(other.shape)))) <= LARGEST:
+                if int(np.prod(np.broadcast_shapes(tuple(t.shape), tuple(other.shape)))) <= self.largest:
                     return other
         return t
 
