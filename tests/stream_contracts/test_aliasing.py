@@ -169,3 +169,16 @@ def test_an_expanded_tensor_without_elements_can_be_written() -> None:
     assert torch.add(torch.ones(2, 0), 1, out=x) is x
     with pytest.raises(RuntimeError, match="refers to a single memory location"):
         torch.ones(1).expand(2).add_(1)
+
+
+def test_what_threads_reduce_is_written_in_the_same_kernel() -> None:
+    """A norm of a gradient that is scaled in place: the chunks of a sum that threads share are all that reads it."""
+    a = np.random.default_rng(0).standard_normal((300, 400)).astype(np.float32)
+    total, finite = float((a.astype(float) ** 2).sum()), True
+    x = torch.tensor(a)
+    for rounds in range(1, 7):  # from units, then planned as a whole
+        norm, sound = x.square().sum(), x.isfinite().all()
+        x.mul_(0.5)
+        assert (x.flatten()[::7].tolist() == (a * 0.5**rounds).ravel()[::7]).all(), rounds
+        assert norm.item() == pytest.approx(total * 0.25 ** (rounds - 1), rel=1e-5)
+        assert sound.item() is finite

@@ -169,9 +169,8 @@ def follows(nest: Nest, value: int, old: int) -> bool:
 def in_time(nest: Nest, value: int, old: int) -> bool:
     """No later pass over the elements reads the input again: not for a reduction, nor for another result."""
     facts, reading = analysis(nest), computed_from(nest, old)
-    last = max(facts.pass_)
     uses = [(v[2], facts.pass_[v[2]]) for v in nest.values if v[0] == "reduce"]
-    uses += [(v, last if nest.accesses[a][1] == "rw" else facts.pass_[v]) for v, a in nest.stores]
+    uses += [(v, facts.stored(v, nest.accesses[a][1])) for v, a in nest.stores]
     uses += [(i, facts.pass_[i]) for i, v in enumerate(nest.values) if v[0] == "take"]
     return all(when <= facts.pass_[value] for v, when in uses if v in reading)
 

@@ -44,7 +44,7 @@ def expensive(value: tuple[Any, ...]) -> bool:
 
 
 class Analysis:
-    """Depth (0 constant, 1 row, 2 element) and pass of every value."""
+    """Depth (0 constant, 1 row, 2 element) and pass of every value; last: the last pass that reads elements."""
 
     def __init__(self, nest: Nest):
         self.depth: list[int] = []
@@ -66,6 +66,11 @@ class Analysis:
                     depth = 2 if v[1] in inner else 1
             self.depth.append(depth)
             self.pass_.append(at)
+        self.last = max([at for depth, at in zip(self.depth, self.pass_) if depth == 2], default=0)
+
+    def stored(self, value: int, mode: str) -> int:
+        """The pass that stores a value to elements of an access: not before the last one that reads them."""
+        return max(self.pass_[value], self.last) if mode == "rw" else self.pass_[value]
 
     @staticmethod
     def _inner(nest: Nest) -> set[int]:

@@ -421,14 +421,8 @@ class _Lower:
         """The reductions and the stores of elements that belong to pass p."""
         nest, facts = self.nest, self.facts
         reduces = [i for i, v in enumerate(nest.values) if v[0] == "reduce" and facts.pass_[v[2]] == p]
-        last = max(facts.pass_)
-        stores = []
-        for v, access in nest.stores:
-            if self.full(access):
-                late = last if nest.accesses[access][1] == "rw" else facts.pass_[v]
-                if late == p:
-                    stores.append((v, access))
-        return reduces, stores
+        full = [(v, access) for v, access in nest.stores if self.full(access)]
+        return reduces, [(v, a) for v, a in full if facts.stored(v, nest.accesses[a][1]) == p]
 
     def stash_of(self, p: int) -> tuple[dict[int, int], Pairs]:
         """Kept values to load in this pass (value -> access) and to store (value, access)."""
