@@ -117,7 +117,7 @@ def _layout(group: dict[str, Any]) -> tuple[Any, ...]:
 class _Batch:
     """Parameters of one group with equal dtypes, devices, names of states and scalar states."""
 
-    __slots__ = ("as_real", "first", "found", "known", "members", "names", "now", "params", "states")
+    __slots__ = ("as_real", "first", "found", "known", "members", "names", "now", "params", "states", "taken")
 
     def __init__(self, names: tuple[str, ...], now: Values, first: bool, as_real: bool):
         self.names, self.now, self.first, self.as_real = names, now, first, as_real
@@ -126,18 +126,22 @@ class _Batch:
         self.states: list[dict[str, Any]] = []
         self.found: Any = None  # options, and the statics and numbers that follow from them alone
         self.known: Any = None
+        self.taken: Any = None  # statics and numbers of the latest step
 
     def run(self, optimizer: PerTensorOptimizer, group: dict[str, Any], grads: list[Any]) -> None:
-        if "step" in self.now:
-            self.now["step"] += 1
+        self.now.update(self.counted())
         mine = grads if len(grads) == len(self.members) else [grads[i] for i in self.members]
         lists = [self.params, mine, *([state[name] for state in self.states] for name in self.names)]
         if self.as_real:
             lists = [[torch.view_as_real(t) for t in items] for items in lists]
-        statics, numbers = self.options(optimizer, group)
+        statics, numbers = self.taken = self.options(optimizer, group)
         rule = type(optimizer).rule
         self.known = apply(rule, lists, numbers, statics, optimizer.elementwise, self.known)
         self.first = False
+
+    def counted(self) -> Values:
+        """The scalar states with one more step."""
+        return self.now | {"step": self.now["step"] + 1} if "step" in self.now else self.now
 
     def options(
         self, optimizer: PerTensorOptimizer, group: dict[str, Any]
@@ -293,10 +297,11 @@ class Again:
         self.counted: list[str] = []
         self.index = next(i for i, g in enumerate(optimizer.param_groups) if g is group)
         self.seen: tuple[Any, ...] = ()
+        self.before: list[Values] = []  # scalar states of each batch, before the step
 
     def note(self, batch: _Batch) -> None:
         """The batch was just recorded: its numbers are the last slots."""
-        statics, numbers = batch.options(self.optimizer, self.group)
+        statics, numbers = batch.taken  # they are not worked out twice: that may set scalar states
         end = len(LOCAL.s.slots)
         self.slots += range(end - len(numbers), end)
         self.batches.append((batch, statics))
@@ -316,7 +321,7 @@ class Again:
             return True
         if not plan.stands(optimizer.state, group):
             return False
-        return all(optimizer.statics(group, b.now, b.first) == statics for b, statics in self.batches)
+        return all(optimizer.statics(group, b.counted(), b.first) == statics for b, statics in self.batches)
 
     def advance(self) -> None:
         """Count the step and work out its numbers."""
@@ -324,9 +329,9 @@ class Again:
         if not self.counted and self.seen == seen:
             return
         values: list[Any] = []
+        self.before = [dict(batch.now) for batch, _ in self.batches]
         for batch, _ in self.batches:
-            if "step" in batch.now:
-                batch.now["step"] += 1
+            batch.now.update(batch.counted())
             values += batch.options(self.optimizer, self.group)[1].values()
         values += [self.batches[0][0].now[name] for name in self.counted]
         self.values, self.seen = values, seen
@@ -339,9 +344,8 @@ class Again:
 
     def undo(self) -> None:
         """The run failed: the step does not count."""
-        for batch, _ in self.batches:
-            if "step" in batch.now:
-                batch.now["step"] -= 1
+        for (batch, _), now in zip(self.batches, self.before):
+            batch.now.update(now)
 
     def same(self, other: Any) -> bool:
         """Whether another capture's action is this one."""
