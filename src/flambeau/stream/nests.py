@@ -513,7 +513,9 @@ class NestBuilder:
         facts = analysis(Nest("row", 0, len(self.group.extents), tuple(self.values), classes, (), ""))
         full = {i for i, depth in enumerate(facts.depth) if depth == 2}
         late = {i for i in full if facts.pass_[i]}
-        late |= {v for v, a in self.stores if any(self.accesses[a].strides) and facts.stored(v, classes[a][1])}
+        late |= {
+            v for v, a in self.stores if any(self.accesses[a].strides) and facts.stored(v, classes[a][1])
+        }
         takes = any(v[0] in ("take", "index") for v in self.values)
         return not takes and not late and all(facts.pass_[v[2]] == 0 for v in self.values if v[0] == "reduce")
 
