@@ -924,3 +924,38 @@ def retained_after_inplace(torch):
     h.mul_(3)
     h.sum().backward()
     return h.grad, x.grad
+
+
+@error("modified by an inplace operation")
+def a_saved_tensor_turned_in_place(torch):
+    """What a node saved is the tensor itself: turned, it would give other elements their gradients."""
+    y = leaf(torch).view(2, 2) * 2
+    z = y.sin()
+    y.t_()
+    z.sum().backward()
+
+
+@program
+def views_in_place_count_as_writes(torch):
+    x = torch.ones(2, 3)
+    x[0].unsqueeze_(1)
+    y = leaf(torch) * 2
+    v = y[:2]
+    v.unsqueeze_(0).mul_(3)
+    y.sum().backward()
+    return x._version, y._version, y, v
+
+
+@error("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+def view_of_leaf_turned_in_place(torch):
+    leaf(torch).view(2, 2).t_()
+
+
+@error("a view of a leaf Variable that requires grad is being used in an in-place operation.")
+def view_of_leaf_given_memory(torch):
+    leaf(torch)[:2].set_(torch.ones(2))
+
+
+@error("This view is the output of a function that returns multiple views.")
+def one_of_several_views_squeezed_in_place(torch):
+    (leaf(torch).view(2, 2) * 2).unbind(0)[0].unsqueeze_(0)

@@ -217,6 +217,7 @@ def set_(
 ) -> Tensor:
     """The memory (and shape) of another tensor or storage, in place."""
     check_writable(self)
+    gradient.check_inplace(self, False)
     if source is None:
         source = UntypedStorage()
         size = (0,)
@@ -246,14 +247,16 @@ def become(name: str) -> Any:
     """The in-place form of a view: the tensor itself gets the view's metadata, and its node."""
 
     def inplace(self: Tensor, *args: Any, **options: Any) -> Tensor:
-        if self._rg and self._gf is None and LOCAL.s.grad and self._vw is None:
-            raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
+        gradient.check_inplace(self, False)
         v = FUNCTIONS[name](self, *args, **options)
-        if v is self:
-            return self
-        self._meta, self._off = v._meta, v._off
-        if v._gf is not None and LOCAL.s.grad:
-            self._gf, self._nr, self._rg = v._gf, v._nr, True
+        if v is not self:
+            self._meta, self._off = v._meta, v._off
+            if v._gf is not None and LOCAL.s.grad:
+                self._gf, self._nr, self._rg = v._gf, v._nr, True
+        version = version_of(self)
+        version.n += 1  # what was saved for a backward pass is this tensor, which has another shape now
+        if self._vw is not None:
+            self._vw = (*self._vw[:2], version.n)
         return self
 
     inplace.__name__ = name + "_"
