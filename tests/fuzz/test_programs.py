@@ -44,6 +44,18 @@ def test_same_bits(seed: int) -> None:
     assert not programs.check(seed, 25, interpreter=True)
 
 
+@pytest.mark.parametrize("seed", [49, 100, 314])
+def test_same_bits_where_threads_share(seed: int) -> None:
+    """These found that a sum over chunks lost what was written in place beside it."""
+    assert not programs.check(seed, 30, large=True)
+
+
+@pytest.mark.slow
+def test_a_hundred_programs_that_threads_share() -> None:
+    bad = [seed for seed in range(2000, 2100) if programs.check(seed, large=True)]
+    assert not bad, f"seeds that differ: {bad}; see programs.py --large --show SEED"
+
+
 @pytest.mark.torch
 @pytest.mark.parametrize("seed", [3, 10, 16, 39, 57])
 def test_pytorch_agrees(seed: int) -> None:
