@@ -107,6 +107,18 @@ def cut(seed: int, steps: int, dtype: str, **options: Any) -> Machine:
         return finished(Machine(flambeau, seed, dtype, flush, **options), steps)
 
 
+def by_one_thread(seed: int, steps: int, dtype: str, **options: Any) -> Machine:
+    """Each sequence is planned as a whole and nothing is shared out."""
+    import flambeau
+
+    threads = flambeau.get_num_threads()
+    flambeau.set_num_threads(1)
+    try:
+        return deferred(seed, steps, dtype, **options)
+    finally:
+        flambeau.set_num_threads(threads)
+
+
 def interpreted(seed: int, steps: int, dtype: str, **options: Any) -> Machine:
     """On the device that interprets loop IR."""
     with backend("python"):
@@ -166,20 +178,22 @@ def check(
 ) -> str:
     """Run one program in these ways; '' or what differs."""
     base = eagerly(seed, steps, "float32", large=large)
-    for way in (*ways, interpreted) if interpreter and not large else ways:
+    if large:
+        ways = (*ways, by_one_thread)
+    elif interpreter:
+        ways = (*ways, interpreted)
+    for way in ways:
         found = difference(base, way(seed, steps, "float32", large=large), same_bits)
         if found:
             return f"eager and {way.__name__}: {found}"
-    if large:
-        return ""
-    for options in ({"draw": 1}, {"other_sizes": True, "draw": 2}):
+    for options in () if large else ({"draw": 1}, {"other_sizes": True, "draw": 2}):
         base = eagerly(seed, steps, "float32", **options)
         found = difference(base, deferred(seed, steps, "float32", **options), same_bits)
         if found:
             return f"eager and deferred with {options}: {found}"
     if reference:
-        theirs = by_torch(seed, steps, "float64", reference=True)
-        ours = deferred(seed, steps, "float64", reference=True)
+        theirs = by_torch(seed, steps, "float64", reference=True, large=large)
+        ours = deferred(seed, steps, "float64", reference=True, large=large)
         found = difference(theirs, ours, near)
         if found:
             return f"PyTorch and deferred: {found}"
@@ -224,7 +238,12 @@ def main() -> None:
     reference = not given.no_torch and find_spec("torch") is not None
     if given.show is not None:
         n, found = smallest(given.show, given.steps, reference=reference, large=given.large)
-        print("\n".join(eagerly(given.show, n, "float32", large=given.large).lines), f"\n{n} steps", found, sep="\n")
+        print(
+            "\n".join(eagerly(given.show, n, "float32", large=given.large).lines),
+            f"\n{n} steps",
+            found,
+            sep="\n",
+        )
         if found.startswith("PyTorch"):
             for way in (by_torch, deferred):
                 run = way(given.show, n, "float64", reference=True)
