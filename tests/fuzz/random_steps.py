@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import wide_steps
 
 SHAPES = [(4,), (3, 4), (2, 3, 4), (1, 4), (3, 1), (), (5, 3), (2, 1, 4), (17,), (4, 4), (2, 0, 4)]
 OTHER_EXTENTS = [  # short axes become longer than a vector and the other way round: the order of loops may change
@@ -56,6 +57,8 @@ class Machine:
         self.torch, self.flush, self.reference = torch, flush, reference
         known = OTHER_EXTENTS if other_sizes else LARGE_EXTENTS if large else [None]
         self.extents, self.largest = known[seed % len(known)], LARGE if large else LARGEST
+        chances = wide_steps.chances(CHANCES) if large else CHANCES
+        self.kinds = list(chances), list(chances.values())
         self.rng, self.loose = random.Random(seed), random.Random(seed * 7 + draw)
         self.data = np.random.default_rng((seed, draw))
         self.kind, self.dtype = dtype, getattr(torch, dtype)
@@ -127,7 +130,7 @@ class Machine:
 
     def run(self, steps: int) -> list[Any]:
         for _ in range(steps):
-            kind = self.rng.choices(KINDS, WEIGHTS)[0]
+            kind = self.rng.choices(*self.kinds)[0]
             at = self.rng.random()
             try:
                 with self.torch.no_grad() if at < 0.12 else contextlib.nullcontext():
@@ -520,7 +523,6 @@ CHANCES = {
     drop: 5,
     read: 2,
 }
-KINDS, WEIGHTS = list(CHANCES), list(CHANCES.values())
 
 
 def finished(m: Machine, steps: int) -> Machine:

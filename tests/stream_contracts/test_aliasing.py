@@ -182,3 +182,21 @@ def test_what_threads_reduce_is_written_in_the_same_kernel() -> None:
         assert (x.flatten()[::7].tolist() == (a * 0.5**rounds).ravel()[::7]).all(), rounds
         assert norm.item() == pytest.approx(total * 0.25 ** (rounds - 1), rel=1e-5)
         assert sound.item() is finite
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (2,)])
+def test_a_number_that_is_written_is_not_computed_again(shape: tuple[int, ...]) -> None:
+    """`total = zeros(1); total += loss; total / n`: what total began with is a number that readers would compute."""
+    a = np.linspace(1, 3, 300, dtype=np.float32)
+    for _ in range(5):  # from units, then planned as a whole
+        x = torch.tensor(a)
+        total, count = torch.zeros(shape), torch.full(shape, 2.0)
+        before = total - 1
+        for i in range(3):
+            total += x.mean() * i
+            count.mul_(2)
+        mean, twice = total / count, x * total.sum()
+        del total, count
+        assert mean.flatten().tolist() == pytest.approx([6 / 16] * mean.numel())
+        assert before.flatten().tolist() == [-1.0] * before.numel()
+        assert twice.tolist() == pytest.approx((a * 6 * mean.numel()).tolist())

@@ -104,9 +104,7 @@ class Uses:
         for i in written:
             buf = node.ins[i].buf
             self.versions[buf.id] = self.versions.get(buf.id, 0) + 1
-        if node.kind == "const":
-            node.outs[0].inline = 1
-        elif node.kind == "map" and not node.outs[0].kept:
+        if node.kind == "const" or (node.kind == "map" and not node.outs[0].kept):
             node.outs[0].inline = inline_cost(node)
 
     def only(self, buf: PBuf, inside: set[int]) -> bool:

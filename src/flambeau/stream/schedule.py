@@ -30,10 +30,13 @@ MANY = 2  # large values that were put together in memory: what stands for so ma
 
 
 def inline_cost(node: PNode) -> int:
-    """> 0 if the node is a scalar that every reader recomputes: numbers, constants, few operations."""
-    if node.kind == "index":
+    """> 0 if the node is a scalar that every reader recomputes: numbers, constants, few operations. What is written
+    later (`total = zeros(1)`, `total += loss`) lies in memory."""
+    if node.kind not in ("const", "index", "map") or node.outs[0].version:
+        return 0
+    if node.kind != "map":
         return 1
-    if node.kind != "map" or numel(node.shape) != 1:
+    if numel(node.shape) != 1:
         return 0
     cost = 1
     for v in node.ins:
@@ -72,11 +75,7 @@ class Scheduler:
         nodes = repeated(nodes)
         self.endings, self.terms = endings(nodes)
         for node in nodes:
-            if node.kind in ("const", "number"):
-                node.outs[0].inline = 1
-                if node.outs[0].kept:
-                    self.place(node)
-            elif node.kind == "empty":
+            if node.kind == "empty":
                 node.outs[0].mat = True
             elif 0 in node.shape and node.kind != "reduce" and node.kind != "opaque":
                 continue
