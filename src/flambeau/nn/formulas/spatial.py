@@ -17,10 +17,7 @@ FEW_TAPS = 25  # of patches, up to which each is added as a slice
 TILE = 16  # elements of a tile that one element is enlarged to by a copy
 MANY = 40  # readers of one element up to which its gradient is gathered; beyond, it is scattered
 LANES = 16  # elements that a vector holds
-FEW_WITHIN = (
-    8,
-    2,
-)  # taps along the innermost dimension, or around few channels, that take less than turning images
+GATHERED = (3, 1)  # lookups along the innermost dimension, or around few channels, while an element is turned
 LARGE = 1 << 14  # elements from which on turning pays
 DENSE = 12  # taps or readers of antialiased images from which on they are a product with a matrix
 
@@ -206,7 +203,7 @@ def _weighted(x: Tensor, dim: int, *key: Any) -> Tensor:
     if x.device.type == "meta":
         tables = tuple([t.to(x.device) for t in tables])
     places, weights, back, _ = tables
-    if len(back) <= MANY and _across(x, dim, len(places)):
+    if len(back) <= MANY and _across(x, dim, places.numel()):
         order = [0, dim, *[e for e in range(1, x.dim()) if e != dim]]
         mixed = torch._mixed(x.permute(order).contiguous(), *tables, 1)
         return mixed.permute([order.index(e) for e in range(x.dim())])
@@ -224,12 +221,13 @@ def _weighted(x: Tensor, dim: int, *key: Any) -> Tensor:
     return total
 
 
-def _across(x: Tensor, dim: int, taps: int) -> bool:
-    """Whether x is turned for a sum of so many taps: a dimension that is innermost, or has few channels within, would
-    be looked up element by element, for each tap again."""
+def _across(x: Tensor, dim: int, wanted: int) -> bool:
+    """Whether x is turned for sums of so many terms: along a dimension that is innermost, or has few channels within,
+    each would be looked up by itself, while all that is there is turned once."""
     apart = x.stride(dim)
     rest = [x.shape[e] for e in range(1, x.dim()) if e != dim]
-    return taps > FEW_WITHIN[apart > 1] and apart < LANES <= rest[-1] and x.numel() >= LARGE
+    many = wanted > GATHERED[apart > 1] * x.shape[dim]
+    return many and apart < LANES <= rest[-1] and x.numel() >= LARGE
 
 
 def _cubic(t: Any, a: float) -> list[tuple[int, Any]]:
