@@ -96,17 +96,17 @@ class Geometry:
         t0 = self.b.let((maximum(-start, 0) + (d - 1)) // d)
         return t0, self.b.let(minimum((s - start + (d - 1)) // d, k))
 
-    def edges(self, start: Value) -> list[Value] | None:
-        """Whether each column of a window lies in the source; None: asked for where it is read."""
+    def edges(self, start: Value, inside: bool) -> list[Value] | None:
+        """Whether each column of a window lies in the source; None: asked for where it is read, or known."""
         spec, b = self.spec, self.b
-        if spec.adaptive or spec.inside or spec.taps[2] > UNROLLED:
+        if spec.adaptive or inside or spec.taps[2] > UNROLLED:
             return None
         places = [start + known * spec.dilation[2] for known in range(spec.taps[2])]
         return [b.let((at >= 0) & (at < self.i["sw"]), "edge") for at in places]
 
-    def columns(self, start: Value, x: Value, edges: list[Value] | None, body) -> None:
+    def columns(self, start: Value, x: Value, inside: bool, edges: list[Value] | None, body) -> None:
         """body(position, mask or None, how far from the first one) for the columns of the window of output column x,
-        inside a `vfor` or loop; edges: see above."""
+        inside a `vfor` or loop; inside: all are in the source; edges: see above."""
         b, i, spec = self.b, self.i, self.spec
         if spec.adaptive:
             end = b.let(self.end(2, x))
@@ -118,8 +118,8 @@ class Geometry:
         def one(t: Value, edge: Value | None) -> None:
             far = t * spec.dilation[2]
             at = b.let(start + far)
-            inside = spec.inside or edge is not None
-            body(at, edge if inside else b.let((at >= 0) & (at < i["sw"])), far)
+            known = inside or edge is not None
+            body(at, edge if known else b.let((at >= 0) & (at < i["sw"])), far)
 
         if spec.taps[2] <= UNROLLED:
             for known in range(spec.taps[2]):
@@ -156,6 +156,31 @@ def _rows(b: Builder, g: Geometry, body) -> None:
             body(u, base, (z, y), b.let(u * g.outputs + (z * i["oh"] + y) * i["ow"], "row"))
 
 
+def _columns(b: Builder, g: Geometry, body) -> None:
+    """body(column, whether the columns of its window are known to lie in the source) for a row of the output. Vectors
+    whose windows are all inside read without masks, which between lanes apart cost more than what they are for."""
+    spec, lanes, wide = g.spec, g.spec.lanes, g.i["ow"]
+    if lanes == 1:
+        with b.for_("x", 0, wide) as ox:
+            body(ox, spec.inside)
+        return
+    with b.for_("v", 0, wide, lanes) as v:
+        first = b.let(minimum(v, wide - lanes))
+
+        def vector(inside: bool) -> None:
+            with b.vfor("x", first, first + lanes, lanes, full=True) as ox:
+                body(ox, inside)
+
+        reach = (spec.taps[2] - 1) * spec.dilation[2]
+        if spec.inside or spec.adaptive:
+            vector(spec.inside)
+        else:
+            with b.if_((g.start(2, first) >= 0) & (g.start(2, first + (lanes - 1)) + reach < g.i["sw"])):
+                vector(True)
+            with b.else_():
+                vector(False)
+
+
 def _window(b: Builder, g: Geometry, base: Value, z: Value, y: Value, body) -> tuple[Value, Value]:
     """body(place of a source row in x, number of its first element after that of the window's first row) for the rows
     of a window."""
@@ -177,9 +202,9 @@ def _max(b: Builder, spec: PoolSpec) -> Kernel:
     g = Geometry(b, spec)
     lowest, lanes, count = LOWEST.get(spec.dtype, float("-inf")), spec.lanes, "i32" if spec.small else "i64"
 
-    def columns(base: Value, zy: tuple[Value, Value], out: Value, ox: Value) -> None:
+    def columns(base: Value, zy: tuple[Value, Value], out: Value, ox: Value, inside: bool) -> None:
         start = b.let(g.start(2, ox))
-        edges = g.edges(start)
+        edges = g.edges(start, inside)
         best = b.reg("best", const(compared(spec.dtype), lowest), lanes=lanes if lanes > 1 else 0)
         at = b.reg("at", const(count, 0), lanes=lanes if lanes > 1 else 0)  # how far it is from the first one
         corner = ((g.start(0, zy[0]) * g.i["sh"] + g.start(1, zy[1])) * g.i["sw"]).cast(count)
@@ -191,7 +216,7 @@ def _max(b: Builder, spec: PoolSpec) -> Kernel:
                 value = b.let(x.load(source + p * g.i["xw"], mask).cast(compared(spec.dtype)))
                 compare(b, spec, value, (number + far).cast(count), mask, best, at if index else None)
 
-            g.columns(start, ox, edges, one)
+            g.columns(start, ox, inside, edges, one)
 
         _window(b, g, base, *zy, line)
         y[out + ox] = best.get().cast(spec.dtype)
@@ -199,14 +224,7 @@ def _max(b: Builder, spec: PoolSpec) -> Kernel:
             index[out + ox] = (at.get() + (corner + start.cast(count))).cast("i64")
 
     def row(u: Value, base: Value, zy: tuple[Value, Value], out: Value) -> None:
-        if lanes == 1:
-            with b.for_("x", 0, g.i["ow"]) as ox:
-                columns(base, zy, out, ox)
-            return
-        with b.for_("v", 0, g.i["ow"], lanes) as v:
-            first = b.let(minimum(v, g.i["ow"] - lanes))
-            with b.vfor("x", first, first + lanes, lanes, full=True) as ox:
-                columns(base, zy, out, ox)
+        _columns(b, g, lambda ox, inside: columns(base, zy, out, ox, inside))
 
     _rows(b, g, row)
     return b.kernel()
@@ -286,20 +304,22 @@ def _average(b: Builder, spec: PoolSpec) -> Kernel:
     type = accumulator(spec.dtype)
 
     def row(u: Value, base: Value, zy: tuple[Value, Value], out: Value) -> None:
-        with b.vfor("x", 0, g.i["ow"], spec.lanes) as ox:
+        def column(ox: Value, inside: bool) -> None:
             start = b.let(g.start(2, ox))
-            edges = g.edges(start)
-            total = b.reg("total", 0, type, lanes=spec.lanes)
+            edges = g.edges(start, inside)
+            total = b.reg("total", 0, type, lanes=spec.lanes if spec.lanes > 1 else 0)
 
             def tap(source: Value, p: Value, mask: Value | None) -> None:
                 total.set(total.get() + x.load(source + p * g.i["xw"], mask).cast(type))
 
             def line(source: Value, number: Value) -> None:
-                g.columns(start, ox, edges, lambda p, mask, _: tap(source, p, mask))
+                g.columns(start, ox, inside, edges, lambda p, mask, _: tap(source, p, mask))
 
             z0, y0 = _window(b, g, base, *zy, line)
             count = g.divisor((z0, y0, start), (*zy, ox))
             y[out + ox] = quotient(total.get(), count, type).cast(spec.dtype)
+
+        _columns(b, g, column)
 
     _rows(b, g, row)
     return b.kernel()
@@ -457,7 +477,7 @@ def plan(
         p[a] == 0 and (o[a] - 1) * s[a] + (k[a] - 1) * d[a] < size[a] and kind in (*MAXIMA, "max_back")
         for a in (0, 1)
     )
-    if kind in MAXIMA and not last:
+    if not last and (kind in MAXIMA or (kind == "avg" and not adaptive)):
         while lanes > max(o[2], 1):
             lanes //= 2
         lanes = lanes if lanes >= 4 else 1
