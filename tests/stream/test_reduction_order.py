@@ -230,3 +230,26 @@ def test_tiles_of_columns_stay_near_where_elements_come_again():
     again = Nest("wide", 1, 1, elements, rows, ((2, 1),), "inner")
     once = Nest("wide", 1, 1, elements[:2], (*rows[:1], ("f32", "w", False, (1, 0))), ((1, 1),), "inner")
     assert ["let step" in show(lower((nest,), "k")) for nest in (again, once)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "shape, dims", [((70001, 33), (0,)), ((2130, 40), (0,)), ((9, 48, 70, 59), (0, 2, 3))]
+)
+def test_threads_share_the_rows_of_few_columns(shape, dims):
+    """Each takes some of the accumulators, and the order stays: rows of many chunks, or of less than one."""
+    x, scale = drawn(shape), drawn((1, shape[1], *[1] * (len(shape) - 2)))
+    before, expected = torch.get_num_threads(), model(x, dims)
+    t = torch.tensor(x)
+    t, where = t.to(memory_format=torch.channels_last) if len(shape) == 4 else t, torch.tensor(scale)
+    try:
+        for threads in (1, 2, 3, 7):
+            torch.set_num_threads(threads)
+            assert bits(t.sum(dims).numpy()) == bits(expected)
+            both = t.sum(dims), (t * where).sum(dims), t.amax(dims)
+            assert bits(both[0].numpy()) == bits(expected)
+            assert bits(both[1].numpy()) == bits(model(x * scale, dims))
+            assert np.array_equal(both[2].numpy(), x.max(dims))
+    finally:
+        torch.set_num_threads(before)
+    (kernel,) = torch.explain(lambda: t.sum(dims)).kernels
+    assert kernel.nbytes > x.nbytes + 4 * shape[1]  # accumulators that the parts leave

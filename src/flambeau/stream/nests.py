@@ -8,14 +8,14 @@ from typing import Any
 
 from ..loop.recipes.accumulate import LANES
 from ..loop.recipes.analysis import Nest, analysis, dependencies, expensive
-from ..loop.recipes.nest import CHUNK, chunk_count, partials
+from ..loop.recipes.nest import CHUNK, partial_results, partials
 from ..loop.recipes.tile import across, room
 from ..shapes import numel
 from .axes import merged, orderless
 from .bundles import PLAIN, bundles, classed, few, long_last, read_here_alone
 from .constants import HELD, is_count, loosen
 from .nodes import Group, PBuf, PNode, PVal, alignment
-from .sharing import share, weight, work
+from .sharing import rows_shared, share, weight, work
 from .within import give_turned, reduced_axes, touched, walk, ways
 
 AROUND = 48 << 20  # bytes read and written that no cache holds until they are wanted again;
@@ -335,7 +335,7 @@ class NestBuilder:
             *(ways(self, extents, columns, within) if mode == "row" and within else ()),
         )
         for _, types in partials(bound.nest):
-            bound.scratch.extend((type, chunk_count(extents)) for type in types)
+            bound.scratch.extend((type, partial_results(extents, len(axes))) for type in types)
         bound.extents, bound.axes = tuple(extents), tuple(a for _, a in axes)
         share(bound, mode, columns)
         give_turned(bound, within)
@@ -493,17 +493,17 @@ class NestBuilder:
         near = rows <= BRIEF or (rows < 64 and extents[kept - 1] <= NEAR)
         if plain and near and not within and weight(self.values) <= SIMPLE:
             return "brief"
-        plain = plain and all(v[0] != "take" for v in self.values)
-        plain = plain and self.reductions() <= FEW
-        return "wide" if plain and extents[kept - 1] >= 64 and rows >= 16 else "col"
+        plain = plain and all(v[0] != "take" for v in self.values) and self.reductions() <= FEW
+        wide = extents[kept - 1] >= 64 or rows_shared(self, extents, kept)
+        return "wide" if plain and wide and rows >= 16 else "col"
 
     def split(self, mode: str, extents: list[int], kept: int, few: int) -> str:
         """What parts share. It hardly depends on extents, so that one kernel serves many sizes."""
         if not kept:
             passes = sum(v[0] == "reduce" for v in self.values) and self.single_pass()
             return "chunks" if mode == "row" and passes and numel(extents) > 2 * CHUNK else ""
-        if mode in ("row", "tile"):
-            return "outer"
+        if mode in ("row", "tile") or (mode == "wide" and rows_shared(self, extents, kept)):
+            return "chunks" if mode == "wide" else "outer"
         inner, outer = extents[kept - 1], numel(extents[: kept - 1 - (few > 0)])
         return "inner" if kept == 1 + (few > 0) or (outer < 8 and outer * 16 < inner) else "outer"
 

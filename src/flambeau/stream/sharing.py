@@ -6,16 +6,25 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..loop.recipes.analysis import expensive
+from ..loop.recipes.nest import CHUNK
 from ..shapes import numel
 
 if TYPE_CHECKING:
-    from .nests import Bound
+    from .nests import Bound, NestBuilder
 
 PARTS = 64  # the most parts worth making
 SERIAL_WORK = 24000  # elements x weight of their values below which one thread is faster
+LEAST, MOST = 32, 64  # columns whose rows are shared
 SEAM = 1024  # elements of a row for each thread that writes it
 SEAMS = 50 * SERIAL_WORK  # work that makes up for shorter ones
 LONG, VECTOR = 8, 16  # what a mathematical function weighs; a row costs what so many elements cost
+
+
+def rows_shared(nests: NestBuilder, extents: Sequence[int], kept: int) -> bool:
+    """Whether columns that lie side by side are so few, and have so many rows, that parts share these."""
+    few = kept == 1 and LEAST <= extents[0] <= MOST and numel(extents) > 2 * CHUNK
+    plain = all(v[0] != "reduce" or v[3] != "b1" for v in nests.values)
+    return few and plain and all(a.mode != "rw" for a in nests.accesses) and nests.single_pass()
 
 
 def weight(values: Sequence[tuple[Any, ...]]) -> int:

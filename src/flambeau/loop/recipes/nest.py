@@ -31,7 +31,7 @@ from .brief import Brief
 from .columns import Columns
 from .stretches import Turned, across, looked_up, outer_within, scratch, stretches
 from .tile import Tile
-from .wide import Wide
+from .wide import Shared, Wide
 
 CHUNK = 32768
 BACKWARDS = -1  # a class of strides, as 0 and 1
@@ -68,14 +68,14 @@ def partials(nest: Nest) -> list[tuple[int, tuple[str, ...]]]:
     return [(i, Lanes.types(v)) for i, v in reduces]
 
 
-def chunk_count(extents: Sequence[int]) -> int:
-    """How many chunks the reduced axes have."""
-    *outer, inner = extents
+def partial_results(extents: Sequence[int], kept: int) -> int:
+    """How many results parts leave that share the chunks of the reduced axes: one for each, or their accumulators."""
+    *outer, inner = extents[kept:]
     total = 1
     for n in outer:
         total *= n
     step = max(1, CHUNK // max(inner, 1))
-    return -(-total // step) * -(-inner // CHUNK)
+    return -(-total // step) * -(-inner // CHUNK) * (LANES * extents[0] if kept else 1)
 
 
 Pairs = list[tuple[int, int]]
@@ -256,7 +256,7 @@ class _Lower:
             return
         if nest.turned and not self.turned:
             self.turned = scratch(self)
-        if nest.split == "chunks":
+        if nest.split == "chunks" and not nest.kept:
             self.shared_chunks(everything)
             return
         self.scope_values(everything, 0, 0)
@@ -274,7 +274,7 @@ class _Lower:
         elif nest.mode == "batch":
             Batch(self).body()
         elif nest.mode == "wide":
-            Wide(self).body()
+            (Shared if nest.split == "chunks" else Wide)(self).body()
         elif nest.mode == "tile":
             Tile(self).body(everything)
         else:

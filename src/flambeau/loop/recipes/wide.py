@@ -8,6 +8,8 @@ is that of every schedule.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..build import Buffer, Value, const, maximum, minimum, op, select
@@ -97,16 +99,22 @@ class Wide:
 
     # --- the schedule
 
-    def body(self) -> None:
-        """All tiles of this part's columns."""
-        lower, b, nest = self.lower, self.b, self.nest
-        for i, v in enumerate(nest.values):
+    def allocate(self) -> None:
+        """Scratch for what is known of each column."""
+        for i, v in enumerate(self.nest.values):
             if v[0] == "reduce":
                 self.known[i] = self.scratch(v[3])
                 self.totals[i] = self.scratch(fold_type(v[1], Lanes.types(v)[0]))
-                self.lanes[i] = self.scratch(Lanes.types(v)[0], LANES)
             elif v[0] == "map" and self.facts.depth[i] == 1:
                 self.known[i] = self.scratch(v[2])
+
+    def body(self) -> None:
+        """All tiles of this part's columns."""
+        lower, b, nest = self.lower, self.b, self.nest
+        self.allocate()
+        for i, v in enumerate(nest.values):
+            if v[0] == "reduce":
+                self.lanes[i] = self.scratch(Lanes.types(v)[0], LANES)
 
         def inside() -> None:
             lower.hoist_bases()
@@ -118,8 +126,7 @@ class Wide:
                 for p in range(max(self.facts.pass_) + 1):
                     self.columns_of(p)
                     self.one_pass(p)
-                stores = [(v, a) for v, a in nest.stores if self.facts.depth[v] < 2 and not lower.full(a)]
-                self.each_column(lambda at: self.store(stores), *(v for v, _ in stores), done=1 << 30)
+                self.store_columns()
 
         lower.outer(list(range(self.inner)), nest.split == "outer", inside)
 
@@ -137,9 +144,10 @@ class Wide:
         fit = self.b.let(const("i64", CACHE) // row // LANES * LANES, "fit")
         return self.b.let(select((fit < STRETCH) | (fit > self.width), self.width, fit), "step")
 
-    def store(self, stores: list[tuple[int, int]]) -> None:
-        """Write values at the place that the loops are at."""
-        self.lower.put(stores)
+    def store_columns(self) -> None:
+        """Write what is one value for all elements of a column."""
+        stores = [(v, a) for v, a in self.nest.stores if self.facts.depth[v] < 2 and not self.lower.full(a)]
+        self.each_column(lambda at: self.lower.put(stores), *(v for v, _ in stores), done=1 << 30)
 
     def columns_of(self, p: int) -> None:
         """Compute the maps of columns that pass p is the first to be able to."""
@@ -163,33 +171,52 @@ class Wide:
 
     def one_pass(self, p: int) -> None:
         """Walk the rows once: the reductions of pass p, and the stores that are ready in it."""
-        lower, b, nest = self.lower, self.b, self.nest
+        lower = self.lower
         reduces, stores = lower.work(p)
         if not (reduces or stores or lower.stash_of(p)[1]):
             return
         for r in reduces:
             self.fill(self.totals[r], r, 1)
-        last = nest.kept + nest.reduced - 1
 
-        def chunk(olo: Value, ohi: Value, lo: Value, hi: Value) -> None:
+        def chunk(*bounds: Value) -> None:
             for r in reduces:
                 self.fill(self.lanes[r], r, LANES)
-            with b.for_("ro", olo, ohi) as o:
-                lower.outer_reduced(o)
-                rest, many = lo, together(lower, p) if reduces else 1
-                if many > 1:
-                    rest = b.let(lo + (hi - lo) // (LANES * many) * (LANES * many), "rest")
-                    with b.for_("rs", lo, rest, LANES * many) as first, b.for_("l", 0, LANES) as k:
-                        rows = [b.let(first + k + i * LANES, "r") for i in range(many)]
-                        self.rows(rows, b.let(k * self.width, "lane"), reduces, stores, p)
-                with b.for_("r", rest, hi) as row:
-                    self.rows([row], b.let((row - lo) % LANES * self.width, "lane"), reduces, stores, p)
-                for a in range(nest.kept, last):
-                    del lower.coords[a]
+            self.chunk(reduces, stores, p, bounds, (0, LANES))
             self.fold(reduces)
 
         lower.chunked(chunk)
         self.results(reduces)
+
+    def chunk(
+        self,
+        reduces: list[int],
+        stores: list[tuple[int, int]],
+        p: int,
+        bounds: tuple[Value, ...],
+        which: tuple[Any, Any],
+    ) -> None:
+        """The rows of one chunk that belong to some of its accumulators (from, to)."""
+        lower, b, nest = self.lower, self.b, self.nest
+        (olo, ohi, lo, hi), (low, high) = bounds, which
+        with b.for_("ro", olo, ohi) as o:
+            lower.outer_reduced(o)
+            rest, many = lo, together(lower, p) if reduces else 1
+            if many > 1:
+                rest = b.let(lo + (hi - lo) // (LANES * many) * (LANES * many), "rest")
+                with b.for_("rs", lo, rest, LANES * many) as first, b.for_("l", low, high) as k:
+                    rows = [b.let(first + k + i * LANES, "r") for i in range(many)]
+                    self.rows(rows, b.let(self.place(k), "lane"), reduces, stores, p)
+            with (
+                b.for_("rs", rest, hi, LANES) as first,
+                b.for_("l", low, b.let(minimum(hi - first, high), "some")) as k,
+            ):
+                self.rows([b.let(first + k, "r")], b.let(self.place(k), "lane"), reduces, stores, p)
+            for a in range(nest.kept, nest.kept + nest.reduced - 1):
+                del lower.coords[a]
+
+    def place(self, k: Value) -> Value:
+        """Where the accumulators of lane k begin."""
+        return k * self.width
 
     def rows(
         self, rows: list[Value], lane: Value, reduces: list[int], stores: list[tuple[int, int]], p: int
@@ -281,7 +308,7 @@ class Wide:
             for r in reduces:
                 kind, lanes, total = self.nest.values[r][1], self.lanes[r], self.totals[r]
                 flag = self.lane_type(r) == "b1"
-                values = [b.let(lanes[at + k * self.width]) for k in range(LANES)]
+                values = [b.let(lanes[self.place(const("i64", k)) + at]) for k in range(LANES)]
                 values = [b.let(x.ne(0)) for x in values] if flag else values
                 step = LANES // 2
                 while step:
@@ -307,6 +334,67 @@ class Wide:
                 )
 
         self.each_column(body, done=-1)
+
+
+class Shared(Wide):
+    """One pass over many rows of few columns: parts share the accumulators of all chunks, and with them the rows; the
+    epilogue folds what they came to. The accumulators are the kernel's, row by row of columns."""
+
+    start: Value  # the first accumulator of the present chunk
+
+    def body(self) -> None:
+        """This part's accumulators, and the epilogue."""
+        lower, b = self.lower, self.b
+        reduces, stores = lower.work(0)
+        self.lanes = {r: lower.partial[r][0] for r in reduces}
+        count, bounds = lower.chunk_bounds()
+        lo, hi = b.partition(count * LANES)
+        self.allocate()
+        with self.tiles():
+            self.columns_of(0)
+            with b.for_("q", lo // LANES, (hi + (LANES - 1)) // LANES) as q:
+                self.start = b.let(q * LANES, "start")
+                low = b.let(maximum(lo - self.start, 0), "low")
+                high = b.let(minimum(hi - self.start, LANES), "high")
+                self.clear(reduces, low, high)
+                self.chunk(reduces, stores, 0, bounds(q), (low, high))
+        with b.epilogue():
+            lower.scopes, lower.coords, lower.base, lower.based = [{}], {}, {}, set()
+            count, _ = lower.chunk_bounds()
+            self.allocate()
+            with self.tiles():
+                for r in reduces:
+                    self.fill(self.totals[r], r, 1)
+                self.columns_of(0)
+                with b.for_("q", 0, count) as q:
+                    self.start = b.let(q * LANES, "start")
+                    self.fold(reduces)
+                self.results(reduces)
+                for p in range(1, max(self.facts.pass_) + 1):
+                    self.columns_of(p)
+                self.store_columns()
+
+    @contextmanager
+    def tiles(self) -> Iterator[None]:
+        """The loop over tiles of columns."""
+        lower, b = self.lower, self.b
+        lower.hoist_bases()
+        n = lower.extents[self.inner]
+        with b.for_("tile", 0, n, self.width) as self.first:
+            self.end = b.let(minimum(self.first + self.width, n), "end")
+            yield
+
+    def place(self, k: Value) -> Value:
+        """Where the accumulators of lane k begin, for this tile."""
+        return (self.start + k) * self.lower.extents[self.inner] + self.first
+
+    def clear(self, reduces: list[int], low: Value, high: Value) -> None:
+        """Neutral elements into these accumulators."""
+        b = self.b
+        with b.for_("l", low, high) as k, b.vfor("f", 0, b.let(self.end - self.first, "some"), LANES) as f:
+            for r in reduces:
+                type = self.lane_type(r)
+                b.store(self.lanes[r], self.place(k) + f, const(type, identity(self.nest.values[r][1], type)))
 
 
 def together(lower: _Lower, p: int) -> int:
