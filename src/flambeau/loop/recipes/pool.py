@@ -207,6 +207,7 @@ def _max(b: Builder, spec: PoolSpec) -> Kernel:
         edges = g.edges(start, inside)
         best = b.reg("best", const(compared(spec.dtype), lowest), lanes=lanes if lanes > 1 else 0)
         at = b.reg("at", const(count, 0), lanes=lanes if lanes > 1 else 0)  # how far it is from the first one
+        odd = b.reg("odd", const("b1", False), lanes=lanes if lanes > 1 else 0)
         corner = ((g.start(0, zy[0]) * g.i["sh"] + g.start(1, zy[1])) * g.i["sw"]).cast(count)
         if not spec.within and index:
             at.set(first_of(b, g, zy, start).cast(count) - corner - start.cast(count))
@@ -214,12 +215,12 @@ def _max(b: Builder, spec: PoolSpec) -> Kernel:
         def line(source: Value, number: Value) -> None:
             def one(p: Value, mask: Value | None, far: Value) -> None:
                 value = b.let(x.load(source + p * g.i["xw"], mask).cast(compared(spec.dtype)))
-                compare(b, spec, value, (number + far).cast(count), mask, best, at if index else None)
+                compare(b, spec, value, (number + far).cast(count), mask, best, at if index else None, odd)
 
             g.columns(start, ox, inside, edges, one)
 
         _window(b, g, base, *zy, line)
-        y[out + ox] = best.get().cast(spec.dtype)
+        y[out + ox] = largest(spec, best, odd).cast(spec.dtype)
         if index:
             index[out + ox] = (at.get() + (corner + start.cast(count))).cast("i64")
 
@@ -254,15 +255,26 @@ def compare(
     mask: Value | None,
     best: Register,
     at: Register | None,
+    odd: Register,
 ) -> None:
-    """Take an element for the best one so far if it is larger, or NaN."""
+    """Take an element for the best one so far if it is larger, or NaN. Where nobody asks which it was, that there is a
+    NaN is noted apart (odd): the maximum is one instruction then."""
     better = value > best.get()
-    if spec.dtype in FLOATS:
+    if spec.dtype in FLOATS and at:
         better = better | value.ne(value)
+    elif spec.dtype in FLOATS:
+        odd.set(odd.get() | value.ne(value))
     better = b.let(better if mask is None else better & mask)
     best.set(select(better, value, best.get()))
     if at:
         at.set(select(better, far, at.get()))
+
+
+def largest(spec: PoolSpec, best: Register, odd: Register) -> Value:
+    """What came of comparing all elements."""
+    if spec.dtype not in FLOATS:
+        return best.get()
+    return select(odd.get(), const(compared(spec.dtype), float("nan")), best.get())
 
 
 def _adaptive_average(b: Builder, spec: PoolSpec) -> Kernel:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from ..build import Buffer, Builder, Value, const, maximum, minimum, select
 from ..ir import Kernel
 from .contraction import accumulator
-from .pool import AXES, LOWEST, PIECES, Geometry, PoolSpec, compare, compared, first_of, quotient
+from .pool import AXES, LOWEST, PIECES, Geometry, PoolSpec, compare, compared, first_of, largest, quotient
 
 At = tuple[Value, Value, Value]
 Share = Callable[[At, Value, Value], Callable[[Value], Value]]
@@ -65,13 +65,14 @@ def _max(b: Builder, spec: PoolSpec) -> Kernel:
         with b.vfor("c", 0, g.i["c"], spec.lanes) as c:
             best = b.reg("best", const(compared(spec.dtype), lowest), lanes=spec.lanes)
             place = b.reg("place", start, lanes=spec.lanes)
+            odd = b.reg("odd", const("b1", False), lanes=spec.lanes)
 
             def element(source: Value, far: Value) -> None:
                 value = b.let(x[source + c].cast(compared(spec.dtype)))
-                compare(b, spec, value, far.cast(count), None, best, place if index else None)
+                compare(b, spec, value, far.cast(count), None, best, place if index else None, odd)
 
             _window(b, g, image, at, element)
-            y[begin + c] = best.get().cast(spec.dtype)
+            y[begin + c] = largest(spec, best, odd).cast(spec.dtype)
             if index:
                 index[begin + c] = place.get().cast("i64")
 
