@@ -27,3 +27,12 @@ def nothing_was_planned_in_vain() -> None:
     from flambeau.stream.novelty import Novelty
 
     Novelty.bets = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_kept() -> None:
+    """What a test plans, it plans itself, and nobody is given what it has planned under changed rules: see
+    stream/test_kept.py."""
+    from flambeau.stream import kept
+
+    kept.LEAST = kept.FEWEST = 1 << 62

@@ -152,7 +152,7 @@ FLAGS = {
             _size,
             "Bytes that tensors may hold (K, M, G); 0: what the machine or container has.",
         ),
-        Flag("cache_dir", _default_cache_dir, str, "Folder of compiled kernels."),
+        Flag("cache_dir", _default_cache_dir, str, "Folder of compiled kernels and plans of programs."),
         Flag("cache_size", 256 << 20, _size, "Bytes of compiled kernels kept on disk (K, M, G)."),
         Flag("no_cache", False, _switch, "Neither read nor write compiled kernels on disk."),
         Flag("program_cache", 1024, _whole(1, 1 << 20), "Programs kept in memory."),

@@ -29,7 +29,7 @@ def test_nothing_of_a_backend_is_missing(kind):
 def test_the_contract_is_small():
     public = [name for name in vars(Device) if not name.startswith("_") and callable(getattr(Device, name))]
     assert len(public) <= 24
-    assert set(public) - Device.__abstractmethods__ == {"launch", "recall", "expect", "ahead"}
+    assert set(public) - Device.__abstractmethods__ == {"launch", "recall", "plans", "expect", "ahead"}
     with pytest.raises(TypeError, match="abstract"):
         Device()
     with pytest.raises(TypeError, match="abstract"):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import flambeau as torch
-from flambeau.stream import constants, contraction, program
+from flambeau.stream import constants, contraction, kernels, program
 from flambeau.stream import products as plans
 from flambeau.stream.novelty import Novelty
 from flambeau.stream.program import STATS
@@ -106,9 +106,10 @@ def few_variants(monkeypatch: pytest.MonkeyPatch, static: set[int], seconds: flo
     monkeypatch.setattr(program, "plan", timed)
     monkeypatch.setattr(contraction.planning, "plan", noted)
     monkeypatch.setattr(plans, "SEEN", {})
-    monkeypatch.setattr(program, "KERNELS", kernels := {})
+    monkeypatch.setattr(kernels, "KERNELS", made := {})
+    monkeypatch.setattr(kernels, "NAMED", {})
     yield
-    variants = Counter([found for key in kernels if (found := kernel_of(key)) is not None])
+    variants = Counter([found for key in made if (found := kernel_of(key)) is not None])
     assert variants and products
     assert max(variants.values()) <= 2, variants.most_common(3)
     assert max(map(len, products.values())) <= 2, products

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -49,13 +50,41 @@ def recall(texts: Sequence[str], cores: int = 1) -> list[Known | None]:
 
     These will be compiled: with several cores, processes that help start now, while their loops are made."""
     with _lock:
-        store, on = cache.current(), target.chosen()
-        if store is None:
-            found: list[Known | None] = [None] * len(texts)
-        else:
-            found = [_recalled(store, _launch_key(text, on)) for text in texts]
+        on = target.chosen()
+        found = recall_named([_launch_key(text, on) for text in texts])
         _others(min(cores, found.count(None)) - 1)
         return found
+
+
+def recall_named(names: Sequence[str]) -> list[Known | None]:
+    """The same by the names that `names` gives to launches' keys."""
+    with _lock:
+        store = cache.current()
+        return [None if store is None else _recalled(store, name) for name in names]
+
+
+def names(texts: Sequence[str]) -> list[str]:
+    """The names of launches' keys in the disk cache. A key that shows an address of this process has none."""
+    on = target.chosen()
+    return ["" if " at 0x" in text else _launch_key(text, on) for text in texts]
+
+
+def kept(facts: bytes) -> bytes | None:
+    """What an earlier process has made of these facts and kept, for this machine and by this source."""
+    store = cache.current()
+    return None if store is None else store.get(_plan_key(facts))
+
+
+def keep(facts: bytes, content: bytes) -> None:
+    """Keep what was made of facts for later processes."""
+    store = cache.current()
+    if store is not None:
+        store.put(_plan_key(facts), content)
+
+
+def _plan_key(facts: bytes) -> str:
+    on = target.chosen()
+    return keys.digest("plan", f"{on.caches} {sys.version}\0".encode() + facts, on, keys.OF_PLANS)
 
 
 def _recalled(store: cache.Cache, key: str) -> Known | None:

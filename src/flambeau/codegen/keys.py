@@ -26,6 +26,8 @@ _FIELDS = _fields(*ir.Stmt.__subclasses__(), ir.Buf, ir.Num) | {ir.Int: lambda p
 # The source of everything that decides what code is made of a kernel, and what kernel is made of a launch's key.
 OF_KERNELS = ("codegen", "loop/ir.py")
 OF_LAUNCHES = ("codegen", "loop", "stream")
+# And of a plan: how programs lie in memory.
+OF_PLANS = (*OF_LAUNCHES, "device", "shapes.py", "symbols.py", "dtypes.py")
 
 
 @functools.cache

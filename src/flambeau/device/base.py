@@ -176,6 +176,11 @@ class Device(ABC):
         made, or None."""
         return [None] * len(texts)
 
+    def plans(self) -> Any:
+        """What keeps plans for later processes: an object with the functions `names`, `recall_named`, `kept` and `keep`
+        of codegen/engine.py; None if nothing does."""
+        return None
+
     @abstractmethod
     def program(self, entries: Sequence[Entry], slots: int, derived: Sequence[Derived] = ()) -> Program:
         """Prepare a sequence of kernel calls over a table of `slots` i64, slot 0 included.

@@ -40,6 +40,12 @@ class CPU(HostDevice):
 
         return list(recall(texts, limits.available_cores()))
 
+    def plans(self) -> Any:
+        """The disk cache."""
+        from ..codegen import engine
+
+        return engine
+
     def expect(self) -> None:
         """Have the native part compiled, if it has to be."""
         POOL.expect()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Sequence
+from typing import Any
 
 from . import native
 from .base import Derived, Entry, Frame, Program
@@ -37,6 +38,30 @@ class NativeProgram(Program):
         self._entries = array("q", words or [0])
         self.forks = any(entry[2] > 1 for entry in entries)
         self._turns = [entry[5][0] for entry in entries if len(entry) > 5]
+
+    def packed(self) -> tuple[Any, ...]:
+        """What `unpacked` makes this program of again, in any process that has its kernels."""
+        words, base = self._entries[: 4 * self.count], self._where.buffer_info()[0]
+        for at in range(0, len(words), 4):
+            words[at], words[at + 1] = words[at] == POOL.list, words[at + 1] - base
+        return self.slots, self.forks, self._turns, words.tobytes(), self._where.tobytes()
+
+    @classmethod
+    def unpacked(cls, packed: tuple[Any, ...], handles: Sequence[int]) -> NativeProgram:
+        """The program whose entries call these kernels."""
+        slots, forks, turns, entries, where = packed
+        made = cls((), slots)
+        words, made._where = array("q", entries), array("i", where)
+        made.forks, made._turns, made.count, made._entries = forks, turns, len(words) // 4, words
+        base = made._where.buffer_info()[0]
+        for at in range(0, len(words), 4):
+            handle, start = handles[at // 4], words[at + 1]
+            if words[at]:  # see list_where
+                POOL.load()
+                made._where[start // 4 + 2 : start // 4 + 4] = array("i", struct.pack("=q", handle))
+                handle = POOL.list
+            words[at], words[at + 1] = handle, base + start
+        return made
 
     def run(self, frame: Frame) -> int:
         """Run all entries; see Program.run."""

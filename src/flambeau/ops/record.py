@@ -14,6 +14,7 @@ from ..shapes import numel
 from ..stream import gradient
 from ..stream.access import settle
 from ..stream.graph import LOOKING, Buffer, GNode, Trace, Val
+from ..stream.kept import fingerprint
 from ..stream.value import (
     ABSENT,
     ENTERING,
@@ -61,7 +62,7 @@ class Form:
             "slots",
             "structure",
         ),
-        *("checks", "effects", "kin", "extents", "plain_unit", "trace", "unit", "weight", "writes"),
+        *("checks", "effects", "kin", "extents", "plain_unit", "print", "trace", "unit", "weight", "writes"),
     )
 
     extents: bytes  # words, of a form derived from another: see kin.py
@@ -105,10 +106,14 @@ class Form:
         self.effects = bool(self.writes) or self.checks
 
     def __getattr__(self, name: str) -> Any:
-        """What few need: the graph of a derived form, which is traced now; the bytes that a form moves (weight)."""
+        """What few need: the graph of a derived form, which is traced now; the bytes that a form moves (weight); what
+        it is to the planner of any process (print)."""
         if name == "weight":
             self.weight = _moved(self)
             return self.weight
+        if name == "print":
+            self.print = fingerprint(self)
+            return self.print
         if name not in ("trace", "out_vals"):
             raise AttributeError(name)
         traced = self.kin.traced(self)

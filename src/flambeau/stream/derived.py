@@ -20,8 +20,9 @@ from ..symbols import Record, plain
 from . import program as programs
 from .backend import current
 from .filling import HEAD, POINTER, interpreted, specification
+from .kernels import exists
 from .placing import place_memory
-from .program import KERNELS, Launch, Program
+from .program import Launch, Program
 from .relief import lessen
 from .sharing import SERIAL_WORK
 from .value import new_object
@@ -242,8 +243,7 @@ def planned(
     base = Program(frozenset(outs))
     place_memory(base, launches, builder)
     quick = bool(all(x.work for x in launches) and sum([x.work for x in launches]) < SERIAL_WORK)
-    device = current()
-    if any((device.name, x.key) not in KERNELS for x in launches):
+    if not all(exists(x.key) for x in launches):
         return None
     made = put_together(base, launches, record, quick)
     made.all, made.proof = record.function(numbers), Proof(extents)

@@ -15,15 +15,14 @@ from typing import Any, NoReturn
 
 from .. import config, heap
 from ..errors import TooLargeError, place
-from ..shapes import numel
-from . import boundary, fragments, units
+from . import boundary, fragments, kept, units
 from . import forks as _forks  # noqa: F401  (what recorded work becomes where the process forks)
 from . import live as _live  # noqa: F401  (tells what holds the memory when there is none left)
 from . import program as programs
 from .backend import current
 from .fragments import promised
 from .known import MET as MET
-from .known import Known
+from .known import Known, overwritten, real
 from .known import split as split
 from .novelty import Novelty
 from .program import STATS, Program
@@ -212,6 +211,7 @@ def run_new(progress: Progress, slots: list[Any], pending: int) -> None:
     single = known.code[0].kin is None and known.single
     whole = single or (known.seen >= known.later and Novelty.plans(known, now, pending))
     known.first, known.last = known.first or now, now
+    whole = whole or (known.seen == 1 and recalled(known, slots))
     if not (whole and run_in_memory(known, slots, progress, single or Novelty.compiling())):
         if len(MET) >= 16 * config.program_cache:
             MET.clear()
@@ -221,27 +221,24 @@ def run_new(progress: Progress, slots: list[Any], pending: int) -> None:
     Novelty.ran()
 
 
+def recalled(known: Known, slots: list[Any]) -> bool:
+    """Whether a sequence that is new to this process has a program that an earlier one made."""
+    if len(known.code) < kept.LEAST or not kept.LOOKS[0]:
+        return False
+    counts = references(slots)
+    wanted = [s for s in known.promised if counts[s] > _SPARE]
+    (made,) = kept.recall([known.code], wanted)
+    kept.LOOKS[0] = min(kept.LOOKS[0] - 1 if made is None else kept.LOOKS[0] + kept.FOUND, kept.MOST)
+    if made is not None:
+        known.programs.append(made)
+        remember(known)
+    return made is not None
+
+
 def lasting(known: Known, slots: list[Any]) -> int:
     """Bytes of what a sequence makes for somebody."""
     counts = references(slots)
     return sum(slots[s].nbytes for s in known.promised if counts[s] > _SPARE and slots[s].block is None)
-
-
-def overwritten(known: Known, slots: list[Any]) -> set[int]:
-    """The addresses of memory that exists and that a sequence writes from its beginning to its end."""
-    found = set()
-    for form, line in known.lines:
-        if not form.writes or form.kin is not None:
-            continue
-        operands = [sid for i, sid in enumerate(line) if not (i and line[i - 1] < 0)]
-        for part, row in form.trace.rows or [(form.trace, range(form.arity))]:
-            for node in part.nodes:
-                to = node.ins[0] if node.kind == "store" else None
-                if to is not None and isinstance(to.buf.src, int):
-                    st = slots[real(operands[row[to.buf.src]])]
-                    if st.ptr and numel(to.shape) * to.buf.dtype.itemsize >= st.nbytes:
-                        found.add(st.ptr)
-    return found
 
 
 def at_flush() -> None:
@@ -370,9 +367,14 @@ def run_whole(known: Known, slots: list[Any], progress: Progress, compiling: boo
             for p in known.programs:
                 wanted |= p.kept
         held = {s for s, n in enumerate(counts) if n > _SPARE}
-        made = units.alone(known, slots) or programs.plan(
-            known.lines, slots, wanted.__contains__, set(known.promised), compiling, held
-        )
+        worth = len(known.code) >= kept.LEAST and not known.programs
+        made = units.alone(known, slots) or (kept.recall([known.code], wanted)[0] if worth else None)
+        if made is None:
+            made = programs.plan(
+                known.lines, slots, wanted.__contains__, set(known.promised), compiling, held
+            )
+            if worth and compiling and made is not None:
+                kept.keep([known.code], [made])
         if made is None:
             known.later = 2 * known.seen
             return False
@@ -614,11 +616,6 @@ def leave(
         st.pend, st.info = None, st.info or StorageInfo()
         st.info.poison = kept
         POISONED[0] += 1
-
-
-def real(sid: int) -> int:
-    """The slot that an operand of the code names."""
-    return ~sid if sid < 0 else sid
 
 
 def again(S: Stream, form: Any, line: tuple[int, ...], held: dict[int, Any]) -> None:

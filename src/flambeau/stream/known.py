@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..shapes import numel
 from .fragments import promised
 from .program import Program
 
@@ -88,3 +89,25 @@ def split(code: tuple[Any, ...]) -> list[tuple[Any, tuple[int, ...]]]:
             line = code[start:i]
         lines.append((form, line))
     return lines
+
+
+def real(sid: int) -> int:
+    """The slot that an operand of the code names."""
+    return ~sid if sid < 0 else sid
+
+
+def overwritten(known: Known, slots: list[Any]) -> set[int]:
+    """The addresses of memory that exists and that a sequence writes from its beginning to its end."""
+    found = set()
+    for form, line in known.lines:
+        if not form.writes or form.kin is not None:
+            continue
+        operands = [sid for i, sid in enumerate(line) if not (i and line[i - 1] < 0)]
+        for part, row in form.trace.rows or [(form.trace, range(form.arity))]:
+            for node in part.nodes:
+                to = node.ins[0] if node.kind == "store" else None
+                if to is not None and isinstance(to.buf.src, int):
+                    st = slots[real(operands[row[to.buf.src]])]
+                    if st.ptr and numel(to.shape) * to.buf.dtype.itemsize >= st.nbytes:
+                        found.add(st.ptr)
+    return found

@@ -20,7 +20,11 @@ from . import fusion, pieces, prologue, recipes
 from .alike import ROWS, rows_apart
 from .backend import current
 from .constants import letter
+from .counts import STATS as STATS
+from .counts import TALLY as TALLY
 from .filling import filler, interpreted, prepare, wanted
+from .kernels import KERNELS as KERNELS
+from .kernels import exists, kernels_of
 from .nests import Bound, NestBuilder
 from .nodes import Builder, Group, PVal, drop_dead
 from .order import calmed
@@ -30,30 +34,6 @@ from .relief import relieve
 from .schedule import Scheduler
 from .sharing import SERIAL_WORK
 from .storages import BUILTINS, furnish
-from .value import AT_FIRST_KERNEL
-
-KERNELS: dict[Any, Any] = {}  # (device name, nest or recipe key) -> (handle, epilogue, names of parameters)
-# hits, runs, launches and units that builtins have counted since somebody looked, in words
-TALLY = bytearray(32)
-
-
-class Counts(dict[str, int]):
-    """How often what happened; what builtins have counted is added when somebody looks."""
-
-    def __getitem__(self, name: str) -> int:
-        if any(TALLY):
-            more = struct.unpack("=4q", TALLY)
-            TALLY[:] = bytes(32)
-            for key, n in zip(("hits", "runs", "launches", "units"), more):
-                self[key] = self.get(key, 0) + n
-        return super().__getitem__(name)
-
-    def add(self, name: str, n: int) -> None:
-        """Count, without a look at what builtins have counted."""
-        self[name] = self.get(name, 0) + n
-
-
-STATS = Counts(kernels=0, planned=0, runs=0, launches=0, hits=0, units=0)
 
 
 class Launch:
@@ -116,13 +96,14 @@ class Launch:
         self.values = {}
         if self.call is None:
             self.bufs = self.scratch = _NONE
-        self.make = _settled
+        self.make = settled
 
 
 _NONE: list[Any] = []  # of every settled launch
 
 
-def _settled() -> Any:
+def settled() -> Any:
+    """A settled launch makes nothing."""
     raise AssertionError("the kernel of a settled launch exists")
 
 
@@ -215,9 +196,9 @@ def plan(
     """Plan instructions (form, slot numbers) over a name table; None if that takes new kernels and none may be made.
     held: slots that outlive the program, as far as anybody knows. watch: is shown the launches."""
     launches, builder = laid_out(lines, slots, kept, held)
-    if not compiling and any((current().name, x.key) not in KERNELS for x in launches if x.call is None):
+    if not compiling and not all(exists(x.key) for x in launches if x.call is None):
         return None
-    builder.homes = share(launches, lambda key: compiling or (current().name, key) in KERNELS)
+    builder.homes = share(launches, lambda key: compiling or exists(key))
     launches = calmed(launches, builder.homes)
     relieve(launches, builder.homes)
     STATS["planned"] += 1
@@ -465,28 +446,6 @@ TURN = object()  # instead of a value: the place where turns are counted, zero b
 def place_of(value: Any, first: int, constants: dict[Any, int]) -> int:
     """The table slot of an integer."""
     return first + constants.setdefault(value, len(constants))
-
-
-def kernels_of(device: Any, launches: list[Launch]) -> dict[int, tuple[Any, bool, tuple[str, ...]]]:
-    """Handles of all kernels; those not known yet are found in the disk cache or compiled together."""
-    missing: dict[Any, Launch] = {}
-    for x in launches:
-        key = (device.name, x.key)
-        if key not in KERNELS:
-            missing.setdefault(key, x)
-    if missing:
-        texts = [repr(x.key) for x in missing.values()]
-        for key, found in zip(list(missing), device.recall(texts)):
-            if found is not None:
-                KERNELS[key] = tuple(found)
-        rest = [(key, text) for key, text in zip(missing, texts) if key not in KERNELS]
-        kernels = [missing[key].make() for key, _ in rest]
-        for (key, _), handle, kernel in zip(rest, device.load(kernels, [t for _, t in rest]), kernels):
-            KERNELS[key] = (handle, bool(kernel.epilogue), tuple(p.name for p in kernel.params))
-        STATS["kernels"] += len(missing)
-        while AT_FIRST_KERNEL:
-            AT_FIRST_KERNEL.pop()()
-    return {id(x): KERNELS[device.name, x.key] for x in launches}
 
 
 def run(program: Program, slots: list[Any], progress: Any = None) -> None:

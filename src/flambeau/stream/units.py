@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from . import program
+from . import kept, program
 from .backend import current
 from .novelty import Novelty
 from .relief import LARGE, lessen
@@ -59,6 +59,17 @@ def placed(form: Any, line: Sequence[int], slots: list[Any]) -> tuple[tuple[Any,
 
 def plan_units(codes: Sequence[tuple[Any, ...]], slots: Sequence[Sequence[Any]]) -> list[program.Program]:
     """The programs of single instructions (form, *slot numbers), whose kernels are compiled together."""
+    found: list[Any] = kept.recall(codes) if len(codes) >= kept.FEWEST else [None] * len(codes)
+    new = [n for n, made in enumerate(found) if made is None]
+    for n, made in zip(new, planned([codes[n] for n in new], [slots[n] for n in new])):
+        found[n] = made
+    if len(codes) == len(new) >= kept.FEWEST:
+        kept.keep(codes, found)
+    return found
+
+
+def planned(codes: Sequence[tuple[Any, ...]], slots: Sequence[Sequence[Any]]) -> list[program.Program]:
+    """The same, anew."""
     made, launches = [], []
     for (form, *line), table in zip(codes, slots):
         outs = set(line[len(line) - len(form.outs) :]) if form.outs else set()

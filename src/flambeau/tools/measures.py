@@ -37,14 +37,14 @@ FACE = _RANK["<face>"]
 # These are written against the public API, as a user's program is: they may import the package itself.
 ON_THE_PUBLIC_API = _RANK["nn"]
 
-# Code lines a folder may grow to: the design's figures, but for four that breadth has outgrown (loop 3,500, codegen
-# 2,500, ops 8,000 and what is built from tensors 9,000 in the design).
+# Code lines a folder may grow to: the design's figures, but for five that breadth has outgrown (loop 3,500, codegen
+# 2,500, stream 8,000, ops 8,000 and what is built from tensors 9,000 in the design).
 BUDGET = {
     "alphabet": 1060,
     "loop": 11400,
     "codegen": 4600,
     "device": 3200,
-    "stream": 8000,
+    "stream": 8250,
     "ops": 19050,
     "autograd": 1700,
     "tensor": 3250,
