@@ -409,6 +409,17 @@ def test_what_a_launch_became_is_found_by_its_key(tmp_path: Path, monkeypatch: p
         config.set("cache_dir", before)
 
 
+def test_what_was_made_of_facts_is_found_by_them(kept: cache.Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.keep(b"facts", b"a plan")
+    assert engine.kept(b"facts") == b"a plan" and engine.kept(b"other facts") is None
+    on = engine.target.host()
+    with monkeypatch.context() as patch:
+        patch.setattr(on, "caches", (1, 2, 3))
+        assert engine.kept(b"facts") is None
+    monkeypatch.setattr(engine.keys, "version", lambda parts: "another source")
+    assert engine.kept(b"facts") is None
+
+
 def test_facts_about_the_processor_change_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     facts = tmp_path / "cpuinfo"
     facts.write_text("processor: 0\nflags: sse avx2\ncpu MHz: 2000\n\nprocessor: 1\nflags: sse avx2\n")

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import flambeau as torch
-from flambeau import config
+from flambeau.codegen import engine
 from flambeau.device import threads
 from flambeau.stream import explain, flush, kept, kernels, program, units
 from flambeau.stream.value import LOCAL
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty disk cache; plans of short sequences are kept, too."""
+def nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, bytes]:
+    """A place for plans of its own, those of short sequences, too."""
     torch.synchronize()
-    before = config.cache_dir
-    config.set("cache_dir", str(tmp_path / "plans"))
+    plans: dict[bytes, bytes] = {}
+    monkeypatch.setattr(engine, "kept", plans.get)
+    monkeypatch.setattr(engine, "keep", plans.__setitem__)
     monkeypatch.setattr(kept, "LEAST", 8)
     monkeypatch.setattr(kept, "FEWEST", 1)
     monkeypatch.setattr(kept, "LOOKS", [8])
-    for known in ("KERNELS", "NAMED", "NAMES"):
-        monkeypatch.setattr(kernels, known, {})
-    monkeypatch.setattr(kept, "NAMES", kernels.NAMES)
-    yield tmp_path / "plans"
-    config.set("cache_dir", before)
+    monkeypatch.setattr(flush.Novelty, "level", 0.0)
+    return plans
 
 
 def another_process() -> None:
@@ -151,7 +148,7 @@ def test_other_threads_other_plans(planned: list[int]) -> None:
         threads.set_num_threads(before)
 
 
-def test_a_plan_without_its_kernels_counts_for_nothing(folder: Path, planned: list[int]) -> None:
+def test_a_plan_without_its_kernels_counts_for_nothing(planned: list[int]) -> None:
     plan_of(0.5)
     expected = step_of(0.5).item()
     another_process()
