@@ -114,7 +114,14 @@ def make_wrapper(
     stub = FunctionType(_STUB, scope, name)
     _STUBS.append(stub)
 
+    left = [FIRST_CALLS]
+
     def first(args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        if left[0]:
+            left[0] -= 1
+            values = by_place(entry, args, options)
+            if values is not None:
+                return scope["slow"](entry, values, None, inplace)
         letters = letters_of(entry) if _BUILTIN[0] is not None else None
         text = source_of(entry, inplace) if letters is None else builtin_source(entry, inplace)
         exec(compile(text, f"<flambeau op {name}>", "exec"), scope)
@@ -131,6 +138,26 @@ def make_wrapper(
     scope["_first"] = first
     stub.__doc__, stub.__module__, stub.__qualname__ = entry.doc, "torch", name
     return stub
+
+
+# Calls of an op that are not worth a function of its own: its text is compiled in the time of so many that do without.
+FIRST_CALLS = 16
+
+
+def by_place(entry: Entry, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...] | None:
+    """The arguments of a usual call, one for each parameter; None if the generated function has to look at it."""
+    if len(args) > len(entry.positional):
+        return None
+    values, used = list(args), 0
+    for p in entry.params[len(args) :]:
+        if p in options:
+            values.append(options[p])
+            used += 1
+        elif p in entry.defaults:
+            values.append(entry.defaults[p])
+        else:
+            return None
+    return tuple(values) if used == len(options) else None
 
 
 def _stub(*args: Any, **options: Any) -> Any:
