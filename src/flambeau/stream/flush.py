@@ -222,7 +222,7 @@ def run_new(progress: Progress, slots: list[Any], pending: int) -> None:
 
 
 def recalled(known: Known, slots: list[Any]) -> bool:
-    """Whether a sequence that is new to this process has a program that an earlier one made."""
+    """Whether a sequence that is new to this process has a program that an earlier one made, or is worth one."""
     if len(known.code) < kept.LEAST or not kept.LOOKS[0]:
         return False
     counts = references(slots)
@@ -232,7 +232,7 @@ def recalled(known: Known, slots: list[Any]) -> bool:
     if made is not None:
         known.programs.append(made)
         remember(known)
-    return made is not None
+    return made is not None or kept.met(known.code)
 
 
 def lasting(known: Known, slots: list[Any]) -> int:

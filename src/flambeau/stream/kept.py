@@ -28,6 +28,7 @@ UNKEPT = b""  # the print of a form that shows an address of this process
 # How many sequences are looked for that came for the first time: each that is found pays for more, so that a program
 # whose sequences never come again soon stops looking.
 LOOKS = [8]
+NOT_PLANNED = marshal.dumps(([], [None]), 2)
 FOUND, MOST = 8, 64
 ASSEMBLE = programs.assemble  # where a tool has put another in its place, all is planned before its eyes
 
@@ -109,6 +110,21 @@ def recall(codes: Sequence[Sequence[Any]], wanted: Iterable[int] | None = None) 
         return nothing
     STATS["planned"] += sum([plan is not None for plan in plans])
     return [plan and _unpacked(plan, kernels, named[1]) for plan in plans]
+
+
+def met(code: Sequence[Any]) -> bool:
+    """Whether an earlier process met this sequence and made no plan for it; that this one did is noted for later ones.
+
+    What comes once in each process (the first step of training, which makes an optimizer's state) is planned by the
+    second that it comes in, and earns it in those that follow."""
+    store = current().plans()
+    named = _named([code]) if store is not None and programs.assemble is ASSEMBLE else None
+    if store is None or named is None:
+        return False
+    content = store.kept(named[0])
+    if content is None:
+        store.keep(named[0], NOT_PLANNED)
+    return bool(content == NOT_PLANNED)
 
 
 def keep(codes: Sequence[Sequence[Any]], made: Sequence[Program]) -> None:
