@@ -560,3 +560,20 @@ def test_kept_values_of_rows_take_a_row_for_each_part(shape: tuple[int, ...]) ->
         rows = min(x.numel() // shape[-1], 64)
         assert taken <= 2 * x.numel() + 4 * rows * shape[-1] + 65536, taken
         assert found.tolist() == wanted.tolist()
+
+
+def test_a_table_is_filled_once_for_all_native_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = [torch.randn(600, 600).requires_grad_() for _ in range(4)]
+    x, right, filled = torch.randn(600, 600), program.interpreted, []
+    monkeypatch.setattr(program, "interpreted", lambda *given: filled.append(given[2]) or right(*given))
+    monkeypatch.setattr(flush.Novelty, "level", 0.0)
+    for _ in range(3):
+        LOCAL.s.flush()
+        filled.clear()
+        y = x
+        for w in weights:
+            w.grad, y = None, (y @ w).relu()
+        y.sum().backward()
+        LOCAL.s.flush()
+    (whole,) = [p for p in filled if len(p.parts) > 2]
+    assert all(part.places is not None for part in whole.parts)

@@ -110,9 +110,10 @@ def settled() -> Any:
 class Part:
     """A native call of several: what has to be there when it begins, what is not needed after it."""
 
-    __slots__ = ("dying", "ending", "outputs", "starting")
+    __slots__ = ("dying", "ending", "outputs", "places", "starting")
 
     def __init__(self) -> None:
+        self.places: Any = None  # in the table, what moves with each output and each block: see `note_places`
         self.outputs: list[tuple[int, int]] = []  # (slot, bytes)
         self.starting: list[tuple[int, int]] = []  # (number of the block, bytes)
         self.dying: list[int] = []
@@ -492,23 +493,42 @@ def run_parts(program: Program, slots: Any, fill: Any, progress: Any = None) -> 
     arena = device.alloc(program.arena) if program.arena else None
     base = arena.ptr if arena is not None else 0
     blocks: list[Any] = [None] * len(program.blocks)
-    temps = [0] * len(program.blocks)
+    if program.parts[0].places is None:
+        note_places(program)
+    values = list(fill(slots, base, program, [0] * len(program.blocks)))
     position = 0
     for part, segment in zip(program.parts, program.segments):
+        moves = iter(part.places)
         for sid, nbytes in part.outputs:
             st = slots[sid]
+            before = st.ptr
             st.block = device.alloc(nbytes)
             st.ptr = st.block.ptr
+            for at in next(moves):
+                values[at] += st.ptr - before
         for n, nbytes in part.starting:
-            blocks[n] = device.alloc(nbytes)
-            temps[n] = blocks[n].ptr
+            block = blocks[n] = device.alloc(nbytes)
+            for at in next(moves):
+                values[at] += block.ptr
         if progress is not None:
             progress.started = True
-        position = run_segment(program, segment, fill(slots, base, program, temps), position, progress)
+        position = run_segment(program, segment, values, position, progress)
         for n in part.dying:
             blocks[n] = None
         if progress is not None:
             progress.consumed |= free_operands(slots, part.ending, progress.dying)
+
+
+def note_places(program: Program) -> None:
+    """What of a table changes when a part gives memory to its outputs and blocks; the rest is filled in once."""
+    of: dict[int, list[int]] = {}
+    for at, (base, _, _) in enumerate(program.pointers):
+        of.setdefault(base, []).append(at)
+    index = {sid: i for i, sid in enumerate(program.externals)}
+    first = len(index) + 1
+    for part in program.parts:
+        bases = [index.get(sid, -1) for sid, _ in part.outputs] + [first + n for n, _ in part.starting]
+        part.places = [of.get(base, ()) for base in bases]
 
 
 def free_operands(slots: list[Any], sids: Sequence[int], dying: Any = None) -> bool:
