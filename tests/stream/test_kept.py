@@ -76,7 +76,7 @@ def test_a_later_process_plans_nothing_and_finds_the_same_bits(width: int, plann
     assert any(n > 8 for n in planned)
     cut = [p for known in flush.CACHE.values() for p in known.programs if p.parts]
     assert bool(cut) == (width > 8)
-    for _ in range(3):  # the second that it comes in plans the first step, too
+    for _ in range(5):  # the fourth that it comes in plans the first step, too
         another_process()
         planned.clear()
         again = training(width)
@@ -163,9 +163,12 @@ def test_a_plan_without_its_kernels_counts_for_nothing(planned: list[int]) -> No
     assert kept.LOOKS[0] == 7
 
 
-def test_what_comes_once_in_each_process_is_planned_by_the_second(planned: list[int]) -> None:
+def test_what_comes_once_in_each_process_is_planned_in_one_of_them(planned: list[int]) -> None:
     first = step_of(0.5).item()
-    assert planned == [] or max(planned) == 1
+    for _ in range(kept.MEETINGS - 1):
+        another_process()
+        assert step_of(0.5).item() == first
+    assert max(planned, default=1) == 1
     another_process()
     assert step_of(0.5).item() == first and max(planned) > 1
     another_process()

@@ -28,7 +28,9 @@ UNKEPT = b""  # the print of a form that shows an address of this process
 # How many sequences are looked for that came for the first time: each that is found pays for more, so that a program
 # whose sequences never come again soon stops looking.
 LOOKS = [8]
-NOT_PLANNED = marshal.dumps(([], [None]), 2)
+MEETINGS = (
+    3  # processes in which a sequence came once, after which its plan may be expected to earn what it takes
+)
 FOUND, MOST = 8, 64
 ASSEMBLE = programs.assemble  # where a tool has put another in its place, all is planned before its eyes
 
@@ -102,7 +104,10 @@ def recall(codes: Sequence[Sequence[Any]], wanted: Iterable[int] | None = None) 
     content = store.kept(named[0]) if store is not None and named is not None else None
     if named is None or content is None:
         return nothing
-    names, plans = marshal.loads(content)
+    found = marshal.loads(content)
+    if type(found) is int:  # see `met`
+        return nothing
+    names, plans = found
     if wanted is not None and not (plans[0] and set(plans[0]["kept"]).issuperset(wanted)):
         return nothing
     kernels = named_kernels(names)
@@ -113,18 +118,23 @@ def recall(codes: Sequence[Sequence[Any]], wanted: Iterable[int] | None = None) 
 
 
 def met(code: Sequence[Any]) -> bool:
-    """Whether an earlier process met this sequence and made no plan for it; that this one did is noted for later ones.
+    """Whether earlier processes met this sequence and made no plan for it; that this one did is noted for later ones.
 
-    What comes once in each process (the first step of training, which makes an optimizer's state) is planned by the
-    second that it comes in, and earns it in those that follow."""
+    What comes once in each process (the first step of training, which makes an optimizer's state) is planned in one of
+    them, and earns that in those that follow: planning it takes as long as some of its runs without a plan."""
     store = current().plans()
     named = _named([code]) if store is not None and programs.assemble is ASSEMBLE else None
     if store is None or named is None:
         return False
     content = store.kept(named[0])
-    if content is None:
-        store.keep(named[0], NOT_PLANNED)
-    return bool(content == NOT_PLANNED)
+    count = 0 if content is None else marshal.loads(content)
+    if (
+        type(count) is not int
+    ):  # there is a plan, which gives bytes to less than is wanted, or has lost its kernels
+        return False
+    if count < MEETINGS:
+        store.keep(named[0], marshal.dumps(count + 1, 2))
+    return count >= MEETINGS
 
 
 def keep(codes: Sequence[Sequence[Any]], made: Sequence[Program]) -> None:
