@@ -228,7 +228,7 @@ def recalled(known: Known, slots: list[Any]) -> bool:
     counts = references(slots)
     wanted = [s for s in known.promised if counts[s] > _SPARE]
     (made,) = kept.recall([known.code], wanted)
-    kept.LOOKS[0] = min(kept.LOOKS[0] - 1 if made is None else kept.LOOKS[0] + kept.FOUND, kept.MOST)
+    kept.looked(known.code, made is not None)
     if made is not None:
         known.programs.append(made)
         remember(known)

@@ -117,6 +117,15 @@ def recall(codes: Sequence[Sequence[Any]], wanted: Iterable[int] | None = None) 
     return [plan and _unpacked(plan, kernels, named[1]) for plan in plans]
 
 
+def looked(code: Sequence[Any], found: bool) -> None:
+    """A sequence was looked for that came for the first time. Derived forms had to be traced for that."""
+    if found:
+        LOOKS[0] = min(LOOKS[0] + FOUND, MOST)
+    else:
+        derived = sum([form.kin is not None for form in {x for x in code if type(x) is not int}])
+        LOOKS[0] = max(LOOKS[0] - 1 - derived // FOUND, 0)
+
+
 def met(code: Sequence[Any]) -> bool:
     """Whether earlier processes met this sequence and made no plan for it; that this one did is noted for later ones.
 
