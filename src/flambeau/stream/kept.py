@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..device.runner import NativeProgram
+from ..symbols import NUMBERS, plain
 from . import program as programs
 from .backend import current
 from .counts import STATS
@@ -24,7 +25,7 @@ from .program import Launch, Part, Program, settled
 
 LEAST = 128  # words of a code from which on it is looked for before it has come twice
 FEWEST = 3  # instructions planned together for which one file is looked for
-UNKEPT = b""  # the print of a form that shows an address of this process
+UNKEPT = b""  # the print of a form that another process might not know by what it says
 # How many sequences are looked for that came for the first time: each that is found pays for more, so that a program
 # whose sequences never come again soon stops looking.
 LOOKS = [8]
@@ -57,17 +58,21 @@ def fingerprint(form: Any) -> bytes:
         return UNKEPT
 
 
+def _plain(value: Any) -> Any:
+    """An attribute with the values of its symbols; what is neither number, word nor tuple makes `marshal` refuse it."""
+    if type(value) in (tuple, list):
+        return tuple([_plain(v) for v in value])
+    return plain(value) if type(value) in NUMBERS else value
+
+
 def _graph(trace: Any, facts: list[Any]) -> dict[int, int]:
-    """Append what a trace says; the numbers of its buffers, by identity. ValueError if it shows an address."""
+    """Append what a trace says; the numbers of its buffers, by identity."""
     numbers: dict[int, int] = {}
     facts += (tuple(sorted(trace.numbers)), len(trace.operands), len(trace.nodes))
     for buf in trace.operands:
         facts += (tuple(buf.shape), tuple(buf.strides), buf.dtype.name)
     for node in trace.nodes:
-        attrs = repr(node.attrs)
-        if " at 0x" in attrs:
-            raise ValueError(attrs)
-        facts += (node.kind, node.op, attrs, len(node.ins))
+        facts += (node.kind, node.op, _plain(node.attrs), len(node.ins))
         for v in node.ins:
             src = v.buf.src
             facts += (
