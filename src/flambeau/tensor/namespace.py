@@ -56,6 +56,7 @@ SUBMODULES = (
         "return_types",
         "accelerator",
         "futures",
+        "quasirandom",
     ),
     *("_C", "__config__", "_dynamo", "_higher_order_ops", "_subclasses", "_tensor_str"),
 )
