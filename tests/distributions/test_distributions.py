@@ -153,3 +153,32 @@ def test_a_transform_of_ones_own() -> None:
         18.0,
     ]
     assert flambeau.allclose(made.log_prob(x), flambeau.distributions.Normal(0.0, 3.0).log_prob(x))
+
+
+def test_a_subclass_may_make_the_factor_of_a_normal_when_it_is_read() -> None:
+    class Late(flambeau.distributions.MultivariateNormal):
+        def __init__(self, loc: Any, covariance: Any):
+            self.loc, self.given = loc, covariance
+            flambeau.distributions.Distribution.__init__(
+                self, loc.shape[:-1], loc.shape[-1:], validate_args=False
+            )
+
+        @property
+        def _unbroadcasted_scale_tril(self) -> Any:
+            return flambeau.linalg.cholesky(self.given)
+
+    covariance = flambeau.tensor([[2.0, 0.5], [0.5, 1.0]])
+    late, plain = (
+        Late(flambeau.zeros(3, 2), covariance),
+        flambeau.distributions.MultivariateNormal(flambeau.zeros(3, 2), covariance),
+    )
+    value = flambeau.tensor([0.3, -1.0])
+    for of in (
+        lambda d: d.log_prob(value),
+        lambda d: d.entropy(),
+        lambda d: d.variance,
+        lambda d: d.scale_tril,
+    ):
+        assert flambeau.equal(of(late), of(plain)) and of(late).shape[0] == 3
+    flambeau.testing.assert_close(late.covariance_matrix, covariance.expand(3, 2, 2))
+    assert plain._unbroadcasted_scale_tril.shape == (2, 2)  # one factor for the whole batch

@@ -116,3 +116,12 @@ def test_faces() -> None:
     )
     assert not torch.backends.mps.is_available() and torch.version.cuda is None
     assert torch.multiprocessing.get_context("spawn") is not None
+
+
+def test_an_array_of_a_tensor_that_requires_grad_is_refused_where_gradients_are_recorded() -> None:
+    x = torch.ones(3, requires_grad=True)
+    for view in (x, x.view(-1)):
+        with torch.no_grad():
+            assert view.requires_grad and view.numpy().tolist() == [1.0, 1.0, 1.0]
+        with pytest.raises(RuntimeError, match="requires grad"):
+            view.numpy()

@@ -81,3 +81,25 @@ def test_models_by_name() -> None:
         models.vgg16(weights=models.VGG16_Weights.DEFAULT)
     with pytest.raises(NotImplementedError, match="symbolic tracing"):
         models.feature_extraction.create_feature_extractor(None, [])
+
+
+def test_modules_of_models_hold_what_other_packages_derive_from() -> None:
+    from flambeau.vision.models.densenet import DenseNet
+    from flambeau.vision.models.vgg import VGG, cfgs, make_layers
+
+    assert cfgs["A"] == [64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"]
+    kinds = [type(layer).__name__ for layer in make_layers([8, "M"], batch_norm=True)]
+    assert kinds == ["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d"]
+    assert issubclass(VGG, torch.nn.Module) and "make_layers" not in models.list_models()
+    kept = []
+    for again in (False, True):
+        torch.manual_seed(0)
+        net = DenseNet(4, (2, 1), 8, num_classes=3, memory_efficient=again)
+        y = net(torch.linspace(-1, 1, 3 * 32 * 32).reshape(1, 3, 32, 32).repeat(2, 1, 1, 1))
+        y[:, 0].sum().backward()
+        kept.append([p.grad.clone() for p in net.parameters()])
+        assert y.shape == (2, 3)
+    assert all(torch.equal(a, b) for a, b in zip(*kept, strict=True))
+    assert "features.denseblock1.denselayer2.conv2.weight" in net.state_dict()
+    assert "features.transition1.conv.weight" in net.state_dict()
+    assert net.classifier.weight.shape == (3, 12)

@@ -9,6 +9,7 @@ import flambeau as torch
 from . import constraints
 from .discrete import Categorical
 from .distribution import HALF_LOG_2PI, Distribution, Tensor, sum_rightmost
+from .utils import lazy_property
 
 
 class Independent(Distribution):
@@ -106,51 +107,67 @@ class MultivariateNormal(Distribution):
             )
         batch = torch.broadcast_shapes(matrix.shape[:-2], loc.shape[:-1])
         self.loc = loc.expand(*batch, loc.shape[-1])
-        self.__dict__[name] = matrix = matrix.expand(*batch, *matrix.shape[-2:])
+        own = matrix
+        self.__dict__[name] = matrix.expand(*batch, *matrix.shape[-2:])
         super().__init__(batch, self.loc.shape[-1:], validate_args)
         if name == "precision_matrix":
-            matrix = torch.linalg.inv(matrix)
-        self._factor = matrix if name == "scale_tril" else torch.linalg.cholesky(matrix)
+            own = torch.linalg.inv(own)
+        # Under PyTorch's name, which subclasses make a property of: theirs may have a covariance that is no matrix yet.
+        self._unbroadcasted_scale_tril = own if name == "scale_tril" else torch.linalg.cholesky(own)
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "scale_tril" and "_factor" in self.__dict__:
-            return self._factor
-        if name == "covariance_matrix" and "_factor" in self.__dict__:
-            return self._factor @ self._factor.mT
-        if name == "precision_matrix" and "_factor" in self.__dict__:
-            return torch.linalg.inv(self.covariance_matrix)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    @lazy_property
+    def scale_tril(self) -> Tensor:
+        """The lower Cholesky factor of the covariance."""
+        factor = self._unbroadcasted_scale_tril
+        return factor.expand(*self._batch_shape, *factor.shape[-2:])
+
+    @lazy_property
+    def covariance_matrix(self) -> Tensor:
+        """The covariance."""
+        factor = self._unbroadcasted_scale_tril
+        return (factor @ factor.mT).expand(*self._batch_shape, *factor.shape[-2:])
+
+    @lazy_property
+    def precision_matrix(self) -> Tensor:
+        """The inverse of the covariance."""
+        return torch.linalg.inv(self.covariance_matrix)
 
     mean = property(lambda self: self.loc)
     mode = property(lambda self: self.loc)
-    variance = property(lambda self: self._factor.pow(2).sum(-1))
+
+    @property
+    def variance(self) -> Tensor:
+        """The diagonal of the covariance."""
+        return self._unbroadcasted_scale_tril.pow(2).sum(-1).expand(self.loc.shape)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Distribution:
         """See `Distribution.expand`."""
         made = super().expand(batch_shape)
-        made._factor = self._factor.expand(*batch_shape, *self._factor.shape[-2:])  # type: ignore[attr-defined]
+        made._unbroadcasted_scale_tril = self._unbroadcasted_scale_tril  # type: ignore[attr-defined]
         return made
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """See `Distribution.rsample`."""
         z = torch.empty(self._extended_shape(sample_shape), dtype=self.loc.dtype).normal_()
-        return self.loc + (self._factor @ z.unsqueeze(-1)).squeeze(-1)
+        return self.loc + (self._unbroadcasted_scale_tril @ z.unsqueeze(-1)).squeeze(-1)
 
     def _half_log_det(self) -> Tensor:
-        return self._factor.diagonal(0, -2, -1).log().sum(-1)
+        return self._unbroadcasted_scale_tril.diagonal(0, -2, -1).log().sum(-1)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """See `Distribution.log_prob`."""
         if self._validate_args:
             self._validate_sample(value)
         difference = (value - self.loc).unsqueeze(-1)
-        factor = self._factor.expand(*difference.shape[:-2], *self._factor.shape[-2:])
+        factor = self._unbroadcasted_scale_tril
+        factor = factor.expand(*difference.shape[:-2], *factor.shape[-2:])
         z = torch.linalg.solve_triangular(factor, difference, upper=False).squeeze(-1)
         return -0.5 * z.pow(2).sum(-1) - self._event_shape[0] * HALF_LOG_2PI - self._half_log_det()
 
     def entropy(self) -> Tensor:
         """See `Distribution.entropy`."""
-        return self._event_shape[0] * (0.5 + HALF_LOG_2PI) + self._half_log_det()
+        half = self._half_log_det().expand(self._batch_shape)
+        return self._event_shape[0] * (0.5 + HALF_LOG_2PI) + half
 
 
 class MixtureSameFamily(Distribution):

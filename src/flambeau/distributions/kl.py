@@ -118,8 +118,8 @@ def _betas(p: Any, q: Any) -> Tensor:
 def _vectors(p: Any, q: Any) -> Tensor:
     if p.event_shape != q.event_shape:
         raise ValueError("KL-divergence between two Multivariate Normals with different event shapes")
-    trace = torch.linalg.solve_triangular(q._factor, p._factor, upper=False).pow(2).sum((-2, -1))
-    z = torch.linalg.solve_triangular(q._factor, (q.loc - p.loc).unsqueeze(-1), upper=False)
+    trace = torch.linalg.solve_triangular(q.scale_tril, p.scale_tril, upper=False).pow(2).sum((-2, -1))
+    z = torch.linalg.solve_triangular(q.scale_tril, (q.loc - p.loc).unsqueeze(-1), upper=False)
     return q._half_log_det() - p._half_log_det() + 0.5 * (trace + z.pow(2).sum((-2, -1)) - p.event_shape[0])
 
 
@@ -201,7 +201,7 @@ def _to_low_rank(p: Any, q: Any) -> Tensor:
     weighted, factor = q._inner()
     within = lambda x: (x.pow(2) / q.cov_diag.unsqueeze(-1)).sum((-2, -1)) - _length(factor, weighted @ x)
     if isinstance(p, MultivariateNormal):
-        trace = within(p._factor)
+        trace = within(p.scale_tril)
     else:
         trace = within(p.cov_factor) + within(torch.diag_embed(p.cov_diag.sqrt()))
     return _gauss(p, q, trace, within((q.loc - p.loc).unsqueeze(-1)))
@@ -209,14 +209,14 @@ def _to_low_rank(p: Any, q: Any) -> Tensor:
 
 @register_kl(LowRankMultivariateNormal, MultivariateNormal)
 def _from_low_rank(p: Any, q: Any) -> Tensor:
-    trace = _length(q._factor, p.cov_factor) + _length(q._factor, torch.diag_embed(p.cov_diag.sqrt()))
-    return _gauss(p, q, trace, _length(q._factor, (q.loc - p.loc).unsqueeze(-1)))
+    trace = _length(q.scale_tril, p.cov_factor) + _length(q.scale_tril, torch.diag_embed(p.cov_diag.sqrt()))
+    return _gauss(p, q, trace, _length(q.scale_tril, (q.loc - p.loc).unsqueeze(-1)))
 
 
 @register_kl(Wishart, Wishart)
 def _wisharts(p: Any, q: Any) -> Tensor:
     n, half = p.event_shape[-1], 0.5 * p.df
-    diagonal = lambda d: d._factor.diagonal(0, -2, -1).log().sum(-1)
+    diagonal = lambda d: d.scale_tril.diagonal(0, -2, -1).log().sum(-1)
     digammas = torch.digamma(half.unsqueeze(-1) - 0.5 * torch.arange(n, dtype=half.dtype)).sum(-1)
     norms = torch.mvlgamma(0.5 * q.df, n) - torch.mvlgamma(half, n) + (half - 0.5 * q.df) * digammas
-    return q.df * (diagonal(q) - diagonal(p)) + half * (_length(q._factor, p._factor) - n) + norms
+    return q.df * (diagonal(q) - diagonal(p)) + half * (_length(q.scale_tril, p.scale_tril) - n) + norms

@@ -106,7 +106,7 @@ def numpy(self: Tensor, *, force: bool = False) -> np.ndarray:
     made = ARRAYS["exported"](self)
     if made is not None:
         return made  # type: ignore[no-any-return]
-    if self._rg and not force:
+    if self._rg and not force and LOCAL.s.grad:  # as PyTorch: within no_grad it is not refused
         raise RuntimeError(
             "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
         )

@@ -1,4 +1,4 @@
-"""Chains of layers: LeNet-5, AlexNet, VGG, MobileNetV2; with torchvision's names of the parameters."""
+"""Chains of layers: LeNet-5, AlexNet, MobileNetV2; with torchvision's names of the parameters."""
 
 from __future__ import annotations
 
@@ -65,48 +65,6 @@ class AlexNet(nn.Module):
     def forward(self, x: Any) -> Any:
         """(N, 3, H, W) -> (N, num_classes)."""
         return self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))
-
-
-class VGG(nn.Module):
-    """3x3 convolutions and poolings, then three linear layers (K. Simonyan, A. Zisserman, 2014, arXiv:1409.1556)."""
-
-    def __init__(
-        self, features: Any, num_classes: int = 1000, init_weights: bool = True, dropout: float = 0.5
-    ):
-        super().__init__()
-        self.features = features
-        self.avgpool = nn.AdaptiveAvgPool2d((7, 7))
-        self.classifier = nn.Sequential(
-            nn.Linear(512 * 7 * 7, 4096),
-            nn.ReLU(True),
-            nn.Dropout(p=dropout),
-            nn.Linear(4096, 4096),
-            nn.ReLU(True),
-            nn.Dropout(p=dropout),
-            nn.Linear(4096, num_classes),
-        )
-        if init_weights:
-            kaiming_start(self, linear=True)
-
-    def forward(self, x: Any) -> Any:
-        """(N, 3, H, W) -> (N, num_classes)."""
-        return self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))
-
-
-def _vgg(name: str, counts: tuple[int, ...], norm: bool, weights: Any, **kwargs: Any) -> VGG:
-    """A VGG with these numbers of convolutions in its five stages."""
-    refuse_weights(name, weights)
-    layers: list[Any] = []
-    inputs = 3
-    for width, count in zip((64, 128, 256, 512, 512), counts):
-        for _ in range(count):
-            layers.append(nn.Conv2d(inputs, width, kernel_size=3, padding=1))
-            if norm:
-                layers.append(nn.BatchNorm2d(width))
-            layers.append(nn.ReLU(inplace=True))
-            inputs = width
-        layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
-    return VGG(nn.Sequential(*layers), **kwargs)
 
 
 def _divisible(value: float, by: int = 8) -> int:
@@ -189,36 +147,6 @@ def alexnet(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> Ale
     """AlexNet in the form with one column, 61.1 million parameters."""
     refuse_weights("alexnet", weights)
     return AlexNet(**kwargs)
-
-
-def vgg11(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> VGG:
-    """8 convolutions, 132.9 million parameters."""
-    return _vgg("vgg11", (1, 1, 2, 2, 2), False, weights, **kwargs)
-
-
-def vgg11_bn(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> VGG:
-    """vgg11 with batch norm."""
-    return _vgg("vgg11_bn", (1, 1, 2, 2, 2), True, weights, **kwargs)
-
-
-def vgg13(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> VGG:
-    """10 convolutions, 133.0 million parameters."""
-    return _vgg("vgg13", (2, 2, 2, 2, 2), False, weights, **kwargs)
-
-
-def vgg16(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> VGG:
-    """13 convolutions, 138.4 million parameters."""
-    return _vgg("vgg16", (2, 2, 3, 3, 3), False, weights, **kwargs)
-
-
-def vgg16_bn(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> VGG:
-    """vgg16 with batch norm."""
-    return _vgg("vgg16_bn", (2, 2, 3, 3, 3), True, weights, **kwargs)
-
-
-def vgg19(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> VGG:
-    """16 convolutions, 143.7 million parameters."""
-    return _vgg("vgg19", (2, 2, 4, 4, 4), False, weights, **kwargs)
 
 
 def mobilenet_v2(*, weights: Any = None, progress: bool = True, **kwargs: Any) -> MobileNetV2:

@@ -10,18 +10,20 @@ from types import ModuleType
 from typing import Any
 
 from ...errors import fail
-from . import plain, resnet
+from . import densenet, plain, resnet, vgg
 
 BUILDERS: dict[str, Callable[..., Any]] = {
     name: function
-    for module in (plain, resnet)
+    for module in (plain, resnet, vgg, densenet)
     for name, function in vars(module).items()
-    if inspect.isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_")
+    if inspect.isfunction(function) and function.__module__ == module.__name__
+    if not name.startswith(("_", "make_"))
 }
 # For each class of weights the versions there are; the last is DEFAULT.
 VERSIONS = {
     "AlexNet": 1,
     **{f"VGG{depth}{norm}": 1 for depth in (11, 13, 16, 19) for norm in ("", "_BN")},
+    **{f"DenseNet{depth}": 1 for depth in (121, 161, 169, 201)},
     "ResNet18": 1,
     "ResNet34": 1,
     "ResNet50": 2,
