@@ -959,3 +959,39 @@ def view_of_leaf_given_memory(torch):
 @error("This view is the output of a function that returns multiple views.")
 def one_of_several_views_squeezed_in_place(torch):
     (leaf(torch).view(2, 2) * 2).unbind(0)[0].unsqueeze_(0)
+
+
+# --- the 1 that backward begins with --------------------------------------------------------------------------------
+
+
+@program
+def gradients_are_nobody_elses(torch):
+    """A gradient may be the 1 that the walk began with: what is written to it is not what the next walk begins with."""
+
+    def number():
+        return torch.tensor(1.0, requires_grad=True)
+
+    found, kept = [], []
+    x, y = number(), number()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        x.sum().backward(create_graph=True)
+        x.sum().backward()
+        found.append(x.grad.clone())
+        (x + y).backward(create_graph=True)
+    x.grad.data.mul_(3)
+    found += [x.grad, y.grad]
+    (g,) = torch.autograd.grad(x.sum(), x)
+    found.append(g.mul_(5))
+    z = number() + 1
+    z.register_hook(kept.append)
+    z.backward()
+    kept[0].mul_(4)
+    x, y = number(), number()
+    z = x * 2
+    z.register_hook(lambda g: g.mul_(3) and None)
+    z.backward()
+    y.backward(inputs=[y])
+    before = y.grad
+    y.backward(inputs=[y])
+    return *found, x.grad, y.grad, before

@@ -327,13 +327,21 @@ _ONE["bf16"] = _ONE["f32"][2:] if sys.byteorder == "little" else _ONE["f32"][:2]
 
 
 def unit(meta: Any) -> Tensor:
-    """A tensor of one 1: kept, since most backward passes begin with it. Nobody may write to it."""
-    one = _ONES.get(meta)
-    if one is None and meta.device is META:
+    """A tensor of one 1: kept from one walk to the next (see `keep_units`), since most begin with it."""
+    one = _ONES.pop(meta, None)
+    if one is not None:
+        return one
+    if meta.device is META:
         return absent_tensor(meta.shape, meta.strides, meta.dtype)
-    if one is None:
-        one = _ONES[meta] = from_bytes(_ONE[meta.dtype.short], meta.dtype, meta.shape)
-    return one
+    return from_bytes(_ONE[meta.dtype.short], meta.dtype, meta.shape)
+
+
+def keep_units(starts: list[Tensor], given: Sequence[Grad]) -> None:
+    """After a walk: keep the ones it began with that nobody wrote to and nobody has: a gradient may be that tensor."""
+    for g in reversed(given):
+        one = starts.pop()
+        if g is None and sys.getrefcount(one) <= 2 and (one._ver is None or one._ver.n == 0):
+            _ONES[one._meta] = one
 
 
 def backward(
@@ -363,14 +371,20 @@ def backward(
     starts = [start_grad(t, g) for t, g in zip(outputs, given)]
     if inputs is None:
         run(outputs, starts, retain, create_graph)
+        keep_units(starts, given)
         return
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     if not inputs:
         raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
     found = run(outputs, starts, retain, create_graph, inputs)
-    for t, g in zip(inputs, found):
-        if g is not None and not (t._x is not None and t._x.retains and t._gf is not None):
-            accumulate(t, g)
+    S = LOCAL.s
+    before, S.grad = S.grad, create_graph
+    try:
+        for t, g in zip(inputs, found):
+            if g is not None and not (t._x is not None and t._x.retains and t._gf is not None):
+                accumulate(t, g)
+    finally:
+        S.grad = before
 
 
 def _warn_of_cycle() -> None:
@@ -422,6 +436,7 @@ def grad(
     retain = create_graph if retain_graph is None else retain_graph
     starts = [start_grad(t, g) for t, g in zip(outs, given)]
     found = run(outs, starts, retain, create_graph, ins, accumulate=False)
+    keep_units(starts, given)
     if materialize_grads:
         return tuple(FUNCTIONS["zeros_like"](t) if g is None else g for t, g in zip(ins, found))
     if not allow_unused and None in [g if g is None else 0 for g in found]:
@@ -445,10 +460,7 @@ def accumulate(t: Tensor, g: Grad, owned: bool = False) -> None:
             g = changed if changed is not None else g
     S = LOCAL.s
     if x.grad is None:
-        if S.grad:
-            x.grad = g
-        else:
-            x.grad = own_gradient(g, t, owned)
+        x.grad = own_gradient(g, t, owned)
     elif x.grad.is_sparse and not g.is_sparse:  # type: ignore[attr-defined]
         x.grad = g + x.grad  # type: ignore[operator]
     elif S.grad:
@@ -466,14 +478,9 @@ def own_gradient(g: Tensor, t: Tensor, owned: bool) -> Tensor:
     mine, its = g._meta, t._meta
     strides = its.strides if is_dense(its.shape, its.strides) else contiguous_strides(its.shape)
     alike = same_order(mine.shape, mine.strides, strides)
-    if owned and g._vw is None and not g._rg and alike and g._st.pend is not None:
+    if owned and not LOCAL.s.grad and g._vw is None and not g._rg and alike and g._st.pend is not None:
         return g
-    S = LOCAL.s
-    with_grad, S.grad = S.grad, False
-    try:
-        return FUNCTIONS["clone"](g, memory_format=strides)
-    finally:
-        S.grad = with_grad
+    return FUNCTIONS["clone"](g, memory_format=strides)
 
 
 BOOK["accumulate_grad"] = accumulate
