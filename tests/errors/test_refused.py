@@ -22,6 +22,8 @@ WRITES: list[Callable[[Any, Any], Any]] = [
     lambda x, v: x.masked_fill_(MASK, v),
     lambda x, v: x.index_fill(0, PLACES, v),
     lambda x, v: x.scatter(0, PLACES, v),
+    lambda x, v: torch.nn.functional.pad(x, (1, 1), value=v),
+    lambda x, v: torch.nn.functional.threshold(x, 1, v),
     lambda x, v: x.__setitem__(0, v),
     lambda x, v: x.__setitem__(PLACES, v),
     lambda x, v: x.__setitem__(MASK, v),
@@ -121,3 +123,34 @@ def test_what_whole_numbers_have_not() -> None:
     for tests in (x > 1, x * 1j):
         with pytest.raises(RuntimeError, match="Unsupported input type encountered for isin"):
             torch.isin(x, tests)
+
+
+def test_bounds_that_a_dtype_does_not_hold() -> None:
+    few = torch.tensor([5, 6], dtype=torch.int8)
+    for call in (
+        lambda: few.clamp(max=300),
+        lambda: few.clamp_(min=-200),
+        lambda: few.clip(-200, 5),
+        lambda: torch.clamp_max(few, 128),
+        lambda: torch.tensor([1.0]).clamp(max=1e300),
+    ):
+        with pytest.raises(RuntimeError, match=OVER):
+            call()
+    assert few.tolist() == [5, 6]
+    assert few.clamp(max=300.0).tolist() == few.clamp(max=300, min=torch.tensor(0.5)).tolist() == [5.0, 6.0]
+    assert torch.tensor([1.0]).clamp(max=float("inf")).tolist() == [1.0]
+
+
+def test_dropout_of_whole_numbers() -> None:
+    x, functional = torch.ones(2, 3, dtype=torch.int64), torch.nn.functional
+    for call in (
+        lambda: functional.dropout(x, 0.5),
+        lambda: functional.dropout(x, 0.5, inplace=True),
+        lambda: functional.alpha_dropout(x, 0.5, True),
+        lambda: functional.dropout1d(x, 0.5),
+    ):
+        with pytest.raises(
+            RuntimeError, match="result type Float can't be cast to the desired output type Long"
+        ):
+            call()
+    assert functional.dropout(x, 0.5, training=False) is x and functional.dropout(x, 1.0).sum().item() == 0

@@ -12,7 +12,7 @@ from ..shapes import dense_strides_like, numel, wrap_dim
 from ..stream.graph import Val, cast, const, contiguous, laid_out, map_
 from .compare import _where
 from .entry import FUNCTIONS, N, T, composite, op, publish
-from .rules import unsupported
+from .rules import fits, unsupported
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
@@ -121,6 +121,7 @@ def _leaky_relu_(self: T, negative_slope: N = 0.01) -> Any:
     inplace=True,
     nn=True,
     method=False,
+    check=fits,
     grad={"self": lambda grad, self, threshold: _where(self <= threshold, 0, grad)},
 )
 def threshold(self: T, threshold: N, value: N) -> Any:

@@ -190,8 +190,20 @@ def _clamp_hi(grad: Any, self: Any, min: Any, max: Any) -> Any:
     return _where(high, grad, 0)
 
 
+def _bounds_fit(self: Any, min: Any = None, max: Any = None) -> None:
+    """RuntimeError for a bound that the result's dtype does not hold, where that is the dtype of what is clamped."""
+    d = self._meta.dtype
+    if d.is_floating_point or _WHOLE.issuperset((type(min), type(max))):
+        check_fits(d, min)
+        check_fits(d, max)
+
+
+_WHOLE = frozenset((int, bool, type(None)))
+
+
 @op(
     inplace=True,
+    check=_bounds_fit,
     aliases=("clip",),
     grad={
         "self": lambda grad, self, min, max: _where(_inside(self, min, max), grad, 0),

@@ -12,7 +12,7 @@ from ..stream.graph import cast, const, map_
 from ..stream.value import LOCAL
 from .activation import SELU_ALPHA, SELU_SCALE
 from .entry import FUNCTIONS, N, T, composite, op
-from .random import drawn, drawn_in_memory_order, state_of
+from .random import drawn, drawn_in_memory_order, scaled, state_of
 
 Size = tuple[int, ...]
 
@@ -64,7 +64,10 @@ def _plain(input: Any, p: float, train: bool) -> Any:
         fail(RuntimeError, f"dropout: dropout probability has to be between 0 and 1, but got {p}")
     if not train or p == 0 or not numel(input.shape):
         return input
-    return input * 0 if p == 1 else None
+    if p == 1:
+        return input * 0
+    scaled(input)
+    return None
 
 
 def _alpha(input: Any, p: float, channels: Size | None) -> Any:

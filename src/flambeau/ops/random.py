@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..dtypes import META, dtype, int64, uint64
+from ..dtypes import META, default_dtype, dtype, int64, uint64
 from ..errors import fail
 from ..shapes import is_contiguous, is_dense, memory_order, numel
 from ..stream.graph import Val, cast, contiguous, map_, opaque
 from ..stream.value import LOCAL, Tensor
 from .elementwise import into
 from .entry import FUNCTIONS, TN, N, T, composite, op
+from .rules import check_cast
 
 WORDS = 632
 
@@ -370,6 +371,12 @@ def _dropout(self: T, state: T, keep: N) -> Any:
     return map_("mul", self, mask), mask
 
 
+def scaled(input: Any) -> None:
+    """RuntimeError if what dropout scales are whole numbers."""
+    if not input.dtype.is_inexact:
+        check_cast("dropout", default_dtype(), input.dtype)
+
+
 @composite(method=False, name="dropout")
 def dropout(input: Any, p: float = 0.5, train: bool = True) -> Any:
     """Elements zeroed with probability p, the others divided by 1 - p; the input itself if not training."""
@@ -379,6 +386,7 @@ def dropout(input: Any, p: float = 0.5, train: bool = True) -> Any:
         return input
     if p == 1:
         return input * 0
+    scaled(input)
     return _dropout(input, state_of(None), 1.0 - p)[0]
 
 
@@ -386,6 +394,8 @@ def dropout(input: Any, p: float = 0.5, train: bool = True) -> Any:
 def dropout_(input: Any, p: float = 0.5, train: bool = True) -> Any:
     """As dropout, in place."""
     if train and p > 0:
+        if p < 1:
+            scaled(input)
         FUNCTIONS["mul_"](
             input, 0.0 if p == 1 else fresh("dropout", tuple(input.shape), input.dtype, (1.0 - p,), None)
         )

@@ -25,6 +25,7 @@ from .activation import number
 from .elementwise import channels_innermost, in_order, into
 from .entry import FUNCTIONS, N, T, composite, op
 from .gather import from_values, values
+from .rules import fits
 from .view import _permute, sizes, slice_, unsqueeze
 
 FEW = 8  # places of an edge up to which each is a copy of its own
@@ -268,6 +269,7 @@ def _crop(x: Any, pad: tuple[int, ...], shape: tuple[int, ...]) -> Any:
     function=False,
     node="ConstantPadNdBackward0",
     sized="room",
+    check=fits,
     grad={"self": lambda grad, room: constant_pad_nd(grad, tuple([1 - r for r in room]), 0)},
 )
 def _padded_with(self: T, room: tuple[int, ...], value: N = 0) -> Any:
@@ -279,6 +281,7 @@ def _padded_with(self: T, room: tuple[int, ...], value: N = 0) -> Any:
     method=False,
     function=False,
     node="ConstantPadNdBackward0",
+    check=fits,
     grad={"self": lambda grad, pad: constant_pad_nd(grad, tuple([-p for p in pad]), 0)},
 )
 def _cut_or_padded_with(self: T, pad: tuple[int, ...], value: N = 0) -> Any:
