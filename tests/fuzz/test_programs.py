@@ -13,15 +13,15 @@ import pytest
 HERE = Path(__file__).parent
 
 
-def load() -> Any:
-    spec = importlib.util.spec_from_file_location("random_programs", HERE / "programs.py")
+def load(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location("random_" + name, HERE / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-programs = load()
+programs, training = load("programs"), load("training")
 BUGS = [
     "views_of_one_memory_are_taken_for_disjoint",
     "offsets_known_at_run_time_are_taken_for_different",
@@ -60,6 +60,24 @@ def test_a_hundred_programs_that_threads_share() -> None:
 def test_pytorch_agrees(seed: int) -> None:
     pytest.importorskip("torch")
     assert not programs.check(seed, 30, reference=True, ways=())
+
+
+@pytest.mark.parametrize("seed", [0, 59, 62])
+def test_a_training_program_leaves_the_same_bits(seed: int) -> None:
+    assert not training.check(seed)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("seed", [59, 175])
+def test_pytorch_trains_alike(seed: int) -> None:
+    pytest.importorskip("torch")
+    assert not training.beside_pytorch(seed)
+
+
+@pytest.mark.slow
+def test_twelve_training_programs() -> None:
+    bad = [seed for seed in range(1000, 1012) if training.check(seed)]
+    assert not bad, f"seeds that differ: {bad}; see training.py"
 
 
 @pytest.mark.slow

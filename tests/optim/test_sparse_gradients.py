@@ -124,6 +124,8 @@ def test_other_errors() -> None:
             ValueError, match=r"Sparse params at indices \[\[0, 0\]\]: SparseAdam requires dense"
         ):
             T.optim.SparseAdam([T.eye(2).to_sparse()])
+        with pytest.raises(ValueError, match=r"Complex params at indices \[\[0, 0\]\]"):
+            T.optim.SparseAdam([T.eye(2, dtype=T.complex64)])
         o = T.optim.SparseAdam(e.parameters())
         e.weight.grad = T.ones(9, 4)
         with pytest.raises(

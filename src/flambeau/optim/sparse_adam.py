@@ -27,11 +27,15 @@ class SparseAdam(Optimizer):
         check("SparseAdam", lr=lr, eps=eps)
         check_betas("SparseAdam", betas)
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "maximize": maximize})
-        wrong = [
-            [i, j] for i, group in enumerate(self.param_groups) for j, p in enumerate(group["params"]) if p.is_sparse
-        ]  # fmt: skip
-        if wrong:
+        places = [
+            ([i, j], p) for i, group in enumerate(self.param_groups) for j, p in enumerate(group["params"])
+        ]
+        if wrong := [at for at, p in places if p.is_sparse]:
             raise ValueError(f"Sparse params at indices {wrong}: SparseAdam requires dense parameter tensors")
+        if wrong := [at for at, p in places if p.is_complex()]:
+            raise ValueError(
+                f"Complex params at indices {wrong}: SparseAdam does not support complex parameters"
+            )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -511,13 +511,9 @@ class NestBuilder:
         """Whether no element is needed, and none stored, after the first reduction."""
         classes = tuple((a.type, a.mode, a.alias, tuple(min(s, 1) for s in a.strides)) for a in self.accesses)
         facts = analysis(Nest("row", 0, len(self.group.extents), tuple(self.values), classes, (), ""))
-        full = {i for i, depth in enumerate(facts.depth) if depth == 2}
-        late = {i for i in full if facts.pass_[i]}
-        late |= {
-            v for v, a in self.stores if any(self.accesses[a].strides) and facts.stored(v, classes[a][1])
-        }
-        takes = any(v[0] in ("take", "index") for v in self.values)
-        return not takes and not late and all(facts.pass_[v[2]] == 0 for v in self.values if v[0] == "reduce")
+        late = [facts.stored(v, classes[a][1]) for v, a in self.stores if any(self.accesses[a].strides)]
+        late += [facts.pass_[v[2]] for v in self.values if v[0] == "reduce"]
+        return not any([facts.last, *late]) and all(v[0] not in ("take", "index") for v in self.values)
 
     def stash(
         self, mode: str, kept: int, reduced: int, columns: list[list[int]], extents: list[int]
