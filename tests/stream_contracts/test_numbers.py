@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import flambeau as torch
+from flambeau.ops import compare
 from flambeau.ops.entry import ENTRIES
 from flambeau.stream import constants, fragments
 from flambeau.stream.novelty import Novelty
@@ -164,6 +165,7 @@ def forget() -> None:
 def anew(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nothing was seen yet, and only instructions are planned: whole sequences are, once, after some calls."""
     monkeypatch.setattr(constants, "SEEN", {})
+    monkeypatch.setattr(compare, "EXPONENTS", set(range(11, 11 + compare.FEW)))
     for name in ("idle", "met"):  # how rarely others are to look for fragments
         monkeypatch.setitem(fragments._count, name, fragments._count[name])
     monkeypatch.setattr(Novelty, "plans", classmethod(lambda cls, known, now, pending: False))
@@ -212,8 +214,13 @@ def test_what_does_not_change_stays_in_the_code(anew: None) -> None:
         assert values[2] == (("const", "f32", p) if known else ("num", "f32", 0))
 
 
-@pytest.mark.parametrize("name", ["huber_loss", "smooth_l1_loss", "label_smoothing"])
-def test_a_loss_whose_number_changes_each_step(name: str) -> None:
+NORMS = ("layer_norm", "rms_norm", "group_norm", "instance_norm", "batch_norm", "batch_norm in use")
+
+
+@pytest.mark.parametrize(
+    "name", ["huber_loss", "smooth_l1_loss", "label_smoothing", "cosine_similarity", *NORMS]
+)
+def test_a_number_that_changes_each_step(name: str) -> None:
     """The number is an argument of the op: the step is one that is known, and nothing is traced or planned again."""
     for p in numbers(0, 8):
         results(name, p)
@@ -240,3 +247,41 @@ def test_a_place_that_changes(anew: None, call: Callable[[T, int], T]) -> None:
         step(k)
     before = STATS["planned"]
     assert step(31).index(1) == 31 and step(29).index(6) == 34 and STATS["planned"] == before
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (
+            lambda x, k: x.tril(k - 4),
+            lambda x, k: [[float(j <= i + k - 4) for j in range(8)] for i in range(6)],
+        ),
+        (
+            lambda x, k: x.triu(k - 4),
+            lambda x, k: [[float(j >= i + k - 4) for j in range(8)] for i in range(6)],
+        ),
+        (
+            lambda x, k: F.nll_loss(x, classes(), ignore_index=k, reduction="sum"),
+            lambda x, k: [[-float(i == j != k) for j in range(8)] for i in range(6)],
+        ),
+        (
+            lambda x, k: F.cross_entropy(x, classes(), ignore_index=k, reduction="none"),
+            lambda x, k: ((x.softmax(1) - torch.eye(6, 8)) * (torch.arange(6) != k).unsqueeze(1)).tolist(),
+        ),
+    ],
+    ids=["tril", "triu", "nll_loss", "cross_entropy"],
+)
+def test_a_whole_number_that_changes(anew: None, call: Any, expected: Any) -> None:
+    """Which diagonal bounds a triangle, and which class does not count, are arguments of kernels."""
+
+    def step(k: int) -> None:
+        x = torch.randn(6, 8, requires_grad=True)
+        call(x, k).sum().backward()
+        assert torch.allclose(x.grad, torch.tensor(expected(x.detach(), k)))
+
+    for k in (1, 2, 3):  # with 4, diagonals are those by default
+        step(k)
+    before = STATS["planned"], STATS["kernels"]
+    for k in (5, 6, 7):
+        step(k)
+    assert (STATS["planned"], STATS["kernels"]) == before

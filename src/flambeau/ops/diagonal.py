@@ -7,9 +7,9 @@ from typing import Any
 from ..dtypes import bool_, int64
 from ..errors import fail
 from ..shapes import numel, wrap_dim
-from ..stream.graph import blank, const, empty, index_, map_, store
+from ..stream.graph import Val, blank, cast, const, empty, index_, map_, store
 from .elementwise import into
-from .entry import FUNCTIONS, T, composite, op, view
+from .entry import FUNCTIONS, N, T, composite, op, view
 from .view import Geometry
 
 
@@ -216,11 +216,12 @@ def diag_embed_of(grad: Any, shape: tuple[int, ...]) -> Any:
 
 
 def _triangle(name: str, compare: str) -> None:
-    def body(self: T, diagonal: int = 0) -> Any:
+    def body(self: T, diagonal: N = 0) -> Any:
         if self.ndim < 2:
             fail(RuntimeError, f"{name}: input tensor must have at least 2 dimensions")
         shape = tuple(self.shape)
-        row = map_("add", index_(shape, self.ndim - 2), const(diagonal, int64))
+        by = cast(diagonal, int64) if type(diagonal) is Val else const(diagonal, int64)
+        row = map_("add", index_(shape, self.ndim - 2), by)
         keep = map_(compare, index_(shape, self.ndim - 1), row, out=bool_)
         return map_("select", keep, self, const(0, self.dtype))
 

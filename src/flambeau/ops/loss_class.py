@@ -40,9 +40,15 @@ def check_targets(name: str, x: Any, target: Any, weight: Any = None) -> None:
         )
 
 
-def picked(x: Val, target: Val, ignore_index: int) -> tuple[Val, Val]:
+def counted(target: Val, ignore_index: Any) -> Val:
+    """Whether each target counts."""
+    ignored = cast(ignore_index, int64) if type(ignore_index) is Val else const(ignore_index, int64)
+    return map_("ne", target, ignored, out=bool_)
+
+
+def picked(x: Val, target: Val, ignore_index: Any) -> tuple[Val, Val]:
     """(x at the target class, whether the target counts). Out of range is an IndexError that names the target."""
-    counts = map_("ne", target, const(ignore_index, int64), out=bool_)
+    counts = counted(target, ignore_index)
     safe = map_("select", counts, cast(target, int64), const(0, int64))
     c = 1 if x.ndim > 1 else 0
     dims: list[int | None] = []
@@ -87,21 +93,20 @@ def _classes(x: Any) -> int:
 
 
 @op(method=False, function=False)
-def _target_weights(target: T, weight: OT, ignore_index: int, like: T) -> Any:
-    counts = map_("ne", target, const(ignore_index, int64), out=bool_)
-    return weighted(target, counts, weight, like.dtype)
+def _target_weights(target: T, weight: OT, like: T, ignore_index: N = -100) -> Any:
+    return weighted(target, counted(target, ignore_index), weight, like.dtype)
 
 
 @op(method=False, function=False)
-def _one_hot_mask(target: T, shape: tuple[int, ...], ignore_index: int) -> Any:
+def _one_hot_mask(target: T, shape: tuple[int, ...], ignore_index: N = -100) -> Any:
     c = 1 if len(shape) > 1 else 0
     wide = target.unsqueeze(c)
     hot = map_("eq", index_(shape, c), expand(cast(wide, int64), shape), out=bool_)
-    return map_("and", hot, expand(map_("ne", wide, const(ignore_index, int64), out=bool_), shape))
+    return map_("and", hot, expand(counted(wide, ignore_index), shape))
 
 
-def _nll_back(grad: Any, self: Any, target: Any, weight: Any, reduction: str, ignore_index: int) -> Any:
-    w = _target_weights(target, weight, ignore_index, self)
+def _nll_back(grad: Any, self: Any, target: Any, weight: Any, reduction: str, ignore_index: Any) -> Any:
+    w = _target_weights(target, weight, self, ignore_index)
     each = scale_of(grad, w, reduction).unsqueeze(_classes(self))
     hot = _one_hot_mask(target, tuple(self.shape), ignore_index)
     return -(each * hot.to(self.dtype))
@@ -113,7 +118,7 @@ def _nll_back(grad: Any, self: Any, target: Any, weight: Any, reduction: str, ig
     node="NllLossBackward0",
     grad={"self": _nll_back},
 )
-def _nll_loss(self: T, target: T, weight: OT, reduction: str, ignore_index: int) -> Any:
+def _nll_loss(self: T, target: T, weight: OT, reduction: str, ignore_index: N = -100) -> Any:
     check_targets("nll_loss", self, target, weight)
     if target.dtype.is_floating_point:
         fail(RuntimeError, f"nll_loss: expected target dtype to be Long or Byte, but got {target.dtype.name}")
@@ -156,10 +161,10 @@ def nll_loss(
 
 
 def _ce_back(
-    grad: Any, self: Any, target: Any, weight: Any, reduction: str, ignore_index: int, smoothing: Any
+    grad: Any, self: Any, target: Any, weight: Any, reduction: str, ignore_index: Any, smoothing: Any
 ) -> Any:
     c = _classes(self)
-    w = _target_weights(target, weight, ignore_index, self)
+    w = _target_weights(target, weight, self, ignore_index)
     each = scale_of(grad, w, reduction).unsqueeze(c)
     p = _softmax_of(self, c)
     hot = _one_hot_mask(target, tuple(self.shape), ignore_index).to(self.dtype)
@@ -180,7 +185,7 @@ def _smooth_back(
     target: Any,
     weight: Any,
     reduction: str,
-    ignore: int,
+    ignore: Any,
     s: Any,
     p: Any,
     hot: Any,
@@ -195,7 +200,7 @@ def _smooth_back(
     elif reduction == "sum":
         base = (grad.expand(counts.shape) * counts).unsqueeze(c)
     else:
-        total = counts.sum() if weight is None else _target_weights(target, weight, ignore, x).sum()
+        total = counts.sum() if weight is None else _target_weights(target, weight, x, ignore).sum()
         base = ((grad / total).expand(counts.shape) * counts).unsqueeze(c)
     rest = p - 1 / n if row is None else (p * row.sum() - row) / n
     return (p - hot) * each * (1 - s) + rest * base * s
@@ -208,7 +213,7 @@ def smooth(smoothing: Any) -> bool:
 
 @op(method=False, function=False, node="NllLossBackward0", grad={"self": _ce_back})
 def _cross_entropy(
-    self: T, target: T, weight: OT, reduction: str, ignore_index: int, smoothing: N = 0.0
+    self: T, target: T, weight: OT, reduction: str, ignore_index: N = -100, smoothing: N = 0.0
 ) -> Any:
     check_targets("cross_entropy", self, target, weight)
     c = _classes(self)

@@ -8,7 +8,7 @@ from ..dtypes import finfo, float64
 from ..errors import fail
 from ..shapes import numel
 from ..stream.graph import Val, cast, const, contiguous, map_, reduce_, store
-from .activation import floating
+from .activation import floating, number
 from .elementwise import channels_innermost, in_order
 from .entry import NONE, OT, N, T, composite, op
 from .reduction import reduced
@@ -21,13 +21,13 @@ def averaged(x: Val, dims: Size) -> Val:
     return map_("div", reduced("add", x, dims, True), const(numel([x.shape[d] for d in dims]), x.dtype))
 
 
-def inverse_root(var: Val, eps: float) -> Val:
+def inverse_root(var: Val, eps: Any) -> Val:
     """1 / sqrt(var + eps)."""
     d = var.dtype
-    return map_("div", const(1, d), map_("sqrt", map_("add", var, const(eps, d))))
+    return map_("div", const(1, d), map_("sqrt", map_("add", var, number(eps, var))))
 
 
-def standardised(x: Val, dims: Size, eps: float) -> tuple[Val, Val, Val]:
+def standardised(x: Val, dims: Size, eps: Any) -> tuple[Val, Val, Val]:
     """((x - mean) / sqrt(var + eps), mean, 1 / sqrt(var + eps)) over dims."""
     mean = averaged(x, dims)
     d = map_("sub", x, mean)
@@ -112,7 +112,7 @@ def _layer_self(grads: Any, input: Any, normalized_shape: Size, weight: Any, mea
         "bias": lambda grads: grads[0],
     },
 )
-def native_layer_norm(input: T, normalized_shape: Size, weight: OT, bias: OT, eps: float) -> Any:
+def native_layer_norm(input: T, normalized_shape: Size, weight: OT, bias: OT, eps: N = 1e-5) -> Any:
     """((x - mean) rstd weight + bias, mean, rstd) over the last dimensions; rstd = 1 / sqrt(var + eps)."""
     dims = trailing("layer_norm", input, normalized_shape)
     _check_affine("layer_norm", normalized_shape, weight=weight, bias=bias)
@@ -155,11 +155,11 @@ def _rms_self(grads: Any, input: Any, normalized_shape: Size, weight: Any, rstd:
         "weight": lambda grads, input, rstd: None if grads[0] is None else grads[0] * (input * rstd),
     },
 )
-def _fused_rms_norm(input: T, normalized_shape: Size, weight: OT, eps: float | None) -> Any:
+def _fused_rms_norm(input: T, normalized_shape: Size, weight: OT, eps: N = 1e-6) -> Any:
     dims = trailing("rms_norm", input, normalized_shape)
     _check_affine("rms_norm", normalized_shape, weight=weight)
     x = floating("rms_norm", input)
-    rstd = inverse_root(averaged(map_("mul", x, x), dims), finfo(x.dtype).eps if eps is None else eps)
+    rstd = inverse_root(averaged(map_("mul", x, x), dims), eps)
     return in_order(affine(map_("mul", x, rstd), weight, None), channels_innermost(input)), rstd
 
 
@@ -172,6 +172,8 @@ def rms_norm(input: Any, normalized_shape: Any, weight: Any = None, eps: float |
             (input * input).mean(dims, keepdim=True) + (finfo(input.dtype).eps if eps is None else eps)
         ).rsqrt()
         return input * root if weight is None else input * root * weight
+    if eps is None:
+        eps = finfo(input.dtype).eps if input.dtype.is_floating_point else 0.0
     return _fused_rms_norm(input, tuple(normalized_shape), weight, eps)[0]
 
 
@@ -264,7 +266,7 @@ def _group_weight(grads: Any, input: Any, group: int, mean: Any, rstd: Any) -> A
         "bias": lambda grads: None if grads[0] is None else grads[0].sum(_others(grads[0])),
     },
 )
-def _group_norm(input: T, weight: OT, bias: OT, group: int, eps: float) -> Any:
+def _group_norm(input: T, weight: OT, bias: OT, group: int, eps: N = 1e-5) -> Any:
     x = floating("GroupNormKernelImpl", input)
     if channels_innermost(input) and numel(x.shape):
         return _group_innermost(x, weight, bias, group, eps)
@@ -275,7 +277,7 @@ def _group_norm(input: T, weight: OT, bias: OT, group: int, eps: float) -> Any:
     return in_order(y, channels_innermost(input)), mean.reshape([n, group]), rstd.reshape([n, group])
 
 
-def _group_innermost(x: Val, weight: Val | None, bias: Val | None, group: int, eps: float) -> Any:
+def _group_innermost(x: Val, weight: Val | None, bias: Val | None, group: int, eps: Any) -> Any:
     """`_group_norm` of images with their channels innermost."""
     c, flat = x.shape[1], _flat(x)
     mean = _of_groups(flat, group)
@@ -348,7 +350,7 @@ def _wide(v: Any, x: Any) -> Any:
 
 
 def _batch_parts(
-    x: Any, mean: Any, rstd: Any, running_mean: Any, running_var: Any, training: bool, eps: float
+    x: Any, mean: Any, rstd: Any, running_mean: Any, running_var: Any, training: bool, eps: Any
 ) -> Any:
     if not training:
         mean, rstd = running_mean, (running_var + eps).rsqrt()
@@ -363,7 +365,7 @@ def _batch_self(
     running_mean: Any,
     running_var: Any,
     training: bool,
-    eps: float,
+    eps: Any,
     save_mean: Any,
     save_invstd: Any,
 ) -> Any:
@@ -385,7 +387,7 @@ def _batch_weight(
     running_mean: Any,
     running_var: Any,
     training: bool,
-    eps: float,
+    eps: Any,
     save_mean: Any,
     save_invstd: Any,
 ) -> Any:
@@ -405,7 +407,14 @@ def _batch_weight(
     },
 )
 def native_batch_norm(
-    input: T, weight: OT, bias: OT, running_mean: OT, running_var: OT, training: bool, momentum: N, eps: float
+    input: T,
+    weight: OT,
+    bias: OT,
+    running_mean: OT,
+    running_var: OT,
+    training: bool,
+    momentum: N = 0.1,
+    eps: N = 1e-5,
 ) -> Any:
     """(batch_norm(x), mean, 1 / sqrt(var + eps)) for each channel; in training the running statistics move by momentum."""
     x, last = floating("batch_norm", input), channels_innermost(input)

@@ -12,7 +12,7 @@ from ..stream.graph import Val, cast, const, contiguous, map_, opaque, permuted
 from .activation import number
 from .compare import _where
 from .elementwise import into
-from .entry import FUNCTIONS, T, composite, op
+from .entry import FUNCTIONS, N, T, composite, op
 from .reduction import reduced, spread
 
 Dims = Any
@@ -262,7 +262,7 @@ def pairwise_distance(x1: Any, x2: Any, p: float = 2.0, eps: float = 1e-6, keepd
 
 
 @op(method=False, function=False, grad={"self": lambda grad, self, eps: _where(self >= eps, grad, 0)})
-def _at_least(self: T, eps: float) -> Any:
+def _at_least(self: T, eps: N = 1e-8) -> Any:
     return map_("max", self, number(eps, self))
 
 
