@@ -336,7 +336,7 @@ def classified(c: Call) -> Any:
     reduction = c.at["reduction"]
     if reduction != "mean":
         return reduced(each, reduction)
-    counted = FUNCTIONS["_target_weights"](target, weight, c.at["ignore_index"], wide).reshape(shape)
+    counted = FUNCTIONS["_target_weights"](target, weight, wide, c.at["ignore_index"]).reshape(shape)
     return reduced(each, "sum") / reduced(counted, "sum")
 
 
