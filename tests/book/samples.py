@@ -380,6 +380,7 @@ def derived() -> dict[str, Call]:
 # Entries of matrices, and those that want some operand of another type: all in CALLS.
 SHAPED = {
     "_mixed",
+    "_target_weights",
     "_in_order",
     "_read_at",
     "_runs_placed",

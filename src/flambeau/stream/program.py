@@ -507,9 +507,9 @@ def run_parts(program: Program, slots: Any, fill: Any, progress: Any = None) -> 
             for at in next(moves):
                 values[at] += st.ptr - before
         for n, nbytes in part.starting:
-            block = blocks[n] = device.alloc(nbytes)
+            blocks[n] = device.alloc(nbytes)  # which nothing else refers to: it may die before the next begins
             for at in next(moves):
-                values[at] += block.ptr
+                values[at] += blocks[n].ptr
         if progress is not None:
             progress.started = True
         position = run_segment(program, segment, values, position, progress)
