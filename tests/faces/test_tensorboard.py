@@ -9,14 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.compat.proto.graph_pb2 import GraphDef
-from tensorboard.plugins.hparams import plugin_data_pb2
-from tensorboard.util.tensor_util import make_ndarray
 
 import flambeau as torch
-from flambeau.utils.tensorboard import SummaryWriter
+
+pytest.importorskip("tensorboard")
+Image = pytest.importorskip("PIL.Image")
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: E402
+from tensorboard.compat.proto.graph_pb2 import GraphDef  # noqa: E402
+from tensorboard.plugins.hparams import plugin_data_pb2  # noqa: E402
+from tensorboard.util.tensor_util import make_ndarray  # noqa: E402
+
+from flambeau.utils.tensorboard import SummaryWriter  # noqa: E402
 
 
 def found(directory: Path) -> Any:
