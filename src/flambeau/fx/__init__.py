@@ -1,16 +1,17 @@
-"""torch.fx: symbolic tracing is not there yet."""
+"""torch.fx: programs as graphs, made by running them with proxies, changed, and turned into code again."""
 
-from typing import Any
-
-from ..absent import classes, functions
-
-_WHAT = "symbolic tracing"
-globals().update(
-    classes("fx", _WHAT, "Graph", "GraphModule", "Interpreter", "Node", "Proxy", "Tracer", "Transformer")
-)
-globals().update(functions("fx", _WHAT, "replace_pattern", "symbolic_trace"))
-
-
-def wrap(fn_or_name: Any) -> Any:
-    """The function itself: where nothing is traced, every function is a leaf."""
-    return fn_or_name
+from . import passes as passes
+from ._symbolic_trace import PH as PH
+from ._symbolic_trace import Tracer as Tracer
+from ._symbolic_trace import symbolic_trace as symbolic_trace
+from ._symbolic_trace import wrap as wrap
+from .graph import CodeGen as CodeGen
+from .graph import Graph as Graph
+from .graph_module import GraphModule as GraphModule
+from .interpreter import Interpreter as Interpreter
+from .interpreter import Transformer as Transformer
+from .node import Node as Node
+from .node import has_side_effect as has_side_effect
+from .node import map_arg as map_arg
+from .proxy import Proxy as Proxy
+from .subgraph_rewriter import replace_pattern as replace_pattern
