@@ -21,7 +21,7 @@ from .node import Argument, map_aggregate
 from .proxy import ParameterProxy, Proxy, Scope, ScopeContextManager, TracerBase
 
 _WRAPPED: dict[tuple[int, str], dict[str, Any]] = {}  # functions of a module's globals that are kept as calls
-_METHODS: list[tuple[Any, str]] = []
+_TABLES = ("_parameters", "_buffers", "_modules")
 _TRACING: list[Any] = []
 PH: Any = type("PHBase", (), {"__repr__": lambda self: "PH"})()
 
@@ -65,7 +65,7 @@ class _Patcher:
         self.autowrapped = {id(f) for f in autowrapped}
 
     def method(self, cls: Any, name: str, new: Any) -> None:
-        self.undo.append((cls, name, cls.__dict__[name], False))
+        self.undo.append((cls, name, cls.__dict__.get(name), False))
         setattr(cls, name, new)
 
     def globals(self, scope: dict[str, Any]) -> None:
@@ -91,7 +91,7 @@ class _Patcher:
     def __exit__(self, *error: object) -> None:
         for owner, name, value, is_scope in reversed(self.undo):
             if not is_scope:
-                setattr(owner, name, value)
+                delattr(owner, name) if value is None else setattr(owner, name, value)
             elif value is None:
                 owner.pop(name)
             else:
@@ -186,7 +186,9 @@ class Tracer(TracerBase):
     def is_leaf_module(self, m: Module, module_qualified_name: str) -> bool:
         """Whether a call of the module is one node: so are those of torch.nn, but for Sequential."""
         home = type(m).__module__
-        return home.startswith(("flambeau.nn", "torch.nn", "flambeau.ao.nn")) and not isinstance(m, Sequential)
+        return home.startswith(("flambeau.nn", "torch.nn", "flambeau.ao.nn")) and not isinstance(
+            m, Sequential
+        )
 
     def path_of_module(self, mod: Module) -> str:
         """Where the root has a module."""
@@ -236,7 +238,7 @@ class Tracer(TracerBase):
                         if name not in parameter_proxy_cache:
                             factory = None
                             if self.param_shapes_constant:
-                                factory = lambda node, n=name: ParameterProxy(self, node, n, attr_val)  # noqa: E731
+                                factory = lambda node, n=name: ParameterProxy(self, node, n, attr_val)
                             parameter_proxy_cache[name] = self.create_proxy(
                                 "get_attr", name, (), {}, proxy_factory_fn=factory
                             )
@@ -291,14 +293,19 @@ class Tracer(TracerBase):
             "placeholder", f"{name}_1", () if default is inspect.Parameter.empty else (default,), {}
         )
         if isinstance(value, (bool, int, float, str)):
-            flambeau._assert(out == value, f"{name} has been specialized to have value {value} but got another value")
+            flambeau._assert(
+                out == value, f"{name} has been specialized to have value {value} but got another value"
+            )
         elif value is None:
             args = (out, f"{name} has been specialized to have value None but got another value")
             self.create_proxy("call_function", _assert_is_none, args, {})
         else:
             import warnings
 
-            warnings.warn(f"Was not able to add assertion to guarantee correct input {name} to specialized function.")
+            warnings.warn(
+                f"Was not able to add assertion to guarantee correct input {name} to specialized function.",
+                stacklevel=2,
+            )
         return value
 
     def trace(self, root: Module | Callable[..., Any], concrete_args: Any = None) -> Graph:
@@ -335,10 +342,15 @@ class Tracer(TracerBase):
         return self.graph
 
     def _patch(self, patcher: _Patcher, cache: dict[str, Any]) -> None:
-        get, call = Module.__getattr__, Module.__call__
+        call = Module.__call__
 
-        def module_getattr(mod: Any, attr: str) -> Any:
-            return self.getattr(attr, get(mod, attr), cache)
+        def module_getattribute(mod: Any, attr: str) -> Any:
+            value = object.__getattribute__(
+                mod, attr
+            )  # the tables of a module are mirrored in its attributes
+            if isinstance(value, (Tensor, Module)) and any(attr in vars(mod).get(t, ()) for t in _TABLES):
+                return self.getattr(attr, value, cache)
+            return value
 
         def module_call(mod: Any, *args: Any, **kwargs: Any) -> Any:
             def forward(*args: Any, **kwargs: Any) -> Any:
@@ -347,7 +359,7 @@ class Tracer(TracerBase):
             patcher.globals(getattr(getattr(mod, "forward", mod), "__globals__", {}))
             return self.call_module(mod, forward, args, kwargs)
 
-        patcher.method(Module, "__getattr__", module_getattr)
+        patcher.method(Module, "__getattribute__", module_getattribute)
         patcher.method(Module, "__call__", module_call)
         for module in self._autowrap_modules:
             patcher.globals(vars(module))
@@ -356,7 +368,7 @@ class Tracer(TracerBase):
 def _collect(m: Module, path: str, found: dict[Any, str]) -> None:
     """The tensors that are plain attributes of a module and those in it, by their paths."""
     for name, value in vars(m).items():
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and not any(name in vars(m).get(t, ()) for t in _TABLES):
             found[value] = path + name
     for name, child in m.named_children():
         _collect(child, f"{path}{name}.", found)
@@ -386,7 +398,7 @@ def _all_positional(fn: FunctionType) -> FunctionType:
 
 
 def symbolic_trace(root: Module | Callable[..., Any], concrete_args: Any = None) -> GraphModule:
-    """A GraphModule that does what the module or function does; `concrete_args`: values of parameters that are constants."""
+    """A GraphModule that does what the module or function does; `concrete_args`: parameters that are constants."""
     tracer = Tracer()
     graph = tracer.trace(root, concrete_args)
     name = type(root).__name__ if isinstance(root, Module) else getattr(root, "__name__", "function")

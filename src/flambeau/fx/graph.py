@@ -7,20 +7,24 @@ import copy
 import keyword
 import math
 import re
+import sys
 from collections.abc import Callable, Iterator
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from .node import Argument, Node, _get_qualified_name, _type_repr, map_arg
-from .printing import CodeGen, PythonCode, inplace_methods, magic_methods, reflectable_magic_methods
+from .interception import public_name
+from .node import Argument, Node, map_arg
+from .node import _get_qualified_name as _get_qualified_name
+from .node import _type_repr as _type_repr
+from .printing import CodeGen as CodeGen
+from .printing import PythonCode as PythonCode
+from .printing import inplace_methods as inplace_methods
+from .printing import magic_methods as magic_methods
+from .printing import reflectable_magic_methods as reflectable_magic_methods
 
 if TYPE_CHECKING:
     from ..nn import Module
 
-__all__ = [
-    *("CodeGen", "Graph", "PythonCode", "inplace_methods", "magic_methods", "reflectable_magic_methods"),
-    *("_get_qualified_name", "_type_repr"),
-]
 _EMPTY: Any = object()
 
 
@@ -87,7 +91,7 @@ class _Namespace:
         self._obj_to_name[obj] = name
 
 
-class _node_list:  # noqa: N801
+class _node_list:
     """The nodes of a graph in order (`direction` "_prev": backwards); nodes may come and go while one goes through."""
 
     def __init__(self, graph: Graph, direction: str = "_next"):
@@ -197,7 +201,9 @@ class Graph:
         """Inserts a node at the place of insertion (the end, if nothing else was said)."""
         args, kwargs = () if args is None else args, {} if kwargs is None else kwargs
         if not isinstance(args, (tuple, list)) or not isinstance(kwargs, dict):
-            raise AssertionError(f"create_node: args a tuple and kwargs a dict; got {type(args)} and {type(kwargs)}")
+            raise AssertionError(
+                f"create_node: args a tuple and kwargs a dict; got {type(args)} and {type(kwargs)}"
+            )
         free = self._graph_namespace.create_name(name or self._target_to_str(target), None)
         node = Node(self, free, op, target, tuple(args), kwargs, type_expr)
         self._graph_namespace.associate_name_with_obj(free, node)
@@ -207,7 +213,7 @@ class Graph:
 
     def _target_to_str(self, target: Any) -> str:
         if callable(target):
-            name = target.__name__
+            name = (public_name(target) or target.__name__).rpartition(".")[2]
             return _snake_case(name.strip("_") if name.endswith("__") else name)
         name = target
         if name.startswith("__") and name.endswith("__"):
@@ -337,11 +343,9 @@ class Graph:
                 node._repr_fn = before
 
     def __str__(self) -> str:
-        names: list[str] = []
         result = [""]
-        lines = [n.format_node(names, result) for n in self.nodes]
-        text = f"graph({', '.join([])}){result[0]}:"
-        return text + "".join("\n    " + line for line in lines if line is not None)
+        lines = [n.format_node([], result) for n in self.nodes]
+        return f"graph(){result[0]}:" + "".join("\n    " + line for line in lines if line is not None)
 
     def print_tabular(self) -> None:
         """Prints a table of the nodes."""
@@ -349,7 +353,8 @@ class Graph:
         rows += [(n.op, n.name, str(n.target), str(n.args), str(n.kwargs)) for n in self.nodes]
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
         rows.insert(1, tuple(["-" * w for w in widths]))  # type: ignore[arg-type]
-        print("\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows))
+        table = "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows)
+        sys.stdout.write(table + "\n")
 
     def lint(self) -> None:
         """Raises RuntimeError if a node is used before it is made, names come twice, or a target is not there."""
@@ -362,15 +367,17 @@ class Graph:
                 if used.graph is not self:
                     raise RuntimeError(f"Argument '{used}' of Node '{node}' does not belong to this Graph")
                 if used not in seen:
-                    raise RuntimeError(f"Argument '{used}' of Node '{node}' was used before it has been defined!")
+                    raise RuntimeError(
+                        f"Argument '{used}' of Node '{node}' was used before it has been defined!"
+                    )
             if node.name in names:
                 raise RuntimeError(f"Node redefined name {node.name}!")
             seen.add(node)
             names.add(node.name)
             owner = self.owning_module
-            if owner is not None and node.op in ("get_attr", "call_module"):
-                if not _has_attribute(owner, node.target):
-                    raise RuntimeError(f"Node {node} target {node.target} references nonexistent attribute")
+            named = owner is not None and node.op in ("get_attr", "call_module")
+            if named and not _has_attribute(owner, node.target):
+                raise RuntimeError(f"Node {node} target {node.target} references nonexistent attribute")
 
     def eliminate_dead_code(self, is_impure_node: Callable[[Node], bool] | None = None) -> bool:
         """Removes what nobody uses and does nothing but compute; returns whether there was any."""

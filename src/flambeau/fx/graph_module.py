@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..nn import Module
-from .graph import Graph, PythonCode, _has_attribute
+from .graph import Graph, PythonCode, _has_attribute, custom_builtins
 
 _SOURCES = itertools.count()
 
@@ -74,7 +74,7 @@ class _WrappedCall:
             if mine and frames[-1] is mine[-1]:
                 line = mine[-1].f_lineno
                 text = linecache.getline(mine[-1].f_code.co_filename, line).strip()
-                print(f"Call using an FX-traced Module, line {line} of its code: {text}", file=sys.stderr)
+                sys.stderr.write(f"Call using an FX-traced Module, line {line} of its code: {text}\n")
             raise
 
 
@@ -84,12 +84,9 @@ class GraphModule(Module):
     _own = True
 
     def __new__(cls, *args: Any, **kwargs: Any) -> GraphModule:
-        for c in cls.__mro__:
-            if c.__qualname__ != "GraphModuleImpl" or "_made_by_graph_module" not in c.__dict__:
-                cls = c
-                break
+        base = next(c for c in cls.__mro__ if "_made_by_graph_module" not in c.__dict__)
 
-        class GraphModuleImpl(cls):  # type: ignore[misc,valid-type]
+        class GraphModuleImpl(base):  # type: ignore[misc,valid-type]
             """The class of one object, to which its forward belongs."""
 
             _made_by_graph_module = True
@@ -213,7 +210,7 @@ class GraphModule(Module):
         place.mkdir(parents=True, exist_ok=True)
         flambeau.save(self.state_dict(), place / "state_dict.pt")
         flambeau.save(dict(self.named_children()), place / "children.pt")
-        held = {n: v for n, v in itertools.chain(self._parameters.items(), self._buffers.items())}
+        held = {**self._parameters, **self._buffers}
         flambeau.save(held, place / "held.pt")
         forward = "\n".join("    " + line if line else line for line in self.code.strip("\n").split("\n"))
         text = (
@@ -231,40 +228,32 @@ class GraphModule(Module):
         (place / "module.py").write_text(text)
         (place / "__init__.py").write_text(f"from .module import {module_name} as {module_name}\n")
 
-    def _instance(self) -> GraphModule:
-        """A module that shares with this one all but the graph, whose copy it has."""
-        made = GraphModule.__new__(GraphModule)
-        return made
-
     def _remade(self, state: dict[str, Any]) -> GraphModule:
+        """An object of the class that this one's was made from, with other attributes and this one's graph."""
         made = GraphModule.__new__(type(self).__mro__[1])
-        Module.__init__(made)
-        graph = state.pop("_graph")
-        made.__dict__.update(state)
-        type(made).__name__ = type(self).__name__
-        made.graph = graph
-        made._graph._tracer_cls = graph._tracer_cls
+        made.__dict__.update(training=self.training)
+        made.__setstate__(state)
+        type(made).__name__ = "GraphModule"
+        made.graph = self._graph
         return made
 
     def __copy__(self) -> GraphModule:
-        made = self._remade({k: copy.copy(v) for k, v in self.__dict__.items() if k != "_graph"} | self._state())
-        return made
-
-    def _state(self) -> dict[str, Any]:
-        return {"_graph": self._graph}
+        state = {k: copy.copy(v) for k, v in self.__getstate__().items() if k not in _OF_THE_GRAPH}
+        return self._remade(state)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GraphModule:
-        rest = {k: v for k, v in self.__dict__.items() if k != "_graph"}
-        made = self._remade(copy.deepcopy(rest, memo) | self._state())
+        state = {k: v for k, v in self.__getstate__().items() if k not in _OF_THE_GRAPH}
+        made = self._remade(copy.deepcopy(state, memo))
+        made._tracer_cls = self._tracer_cls
         memo[id(self)] = made
         return made
 
     def __reduce__(self) -> Any:
-        rest = {k: v for k, v in self.__dict__.items() if k not in ("_graph", "_tracer_cls")}
+        state = {k: v for k, v in self.__getstate__().items() if k not in _OF_THE_GRAPH}
         tracer = self._tracer_cls if "<locals>" not in getattr(self._tracer_cls, "__qualname__", "") else None
         made = self._graph.python_code(root_module="self")
-        needed = {n: v for n, v in made.globals.items() if n not in _given()}
-        return reduce_graph_module, (rest, made.src, needed, tracer, type(self).__name__)
+        needed = {n: v for n, v in made.globals.items() if n not in custom_builtins()}
+        return reduce_graph_module, (state, made.src, needed, tracer)
 
     def print_readable(
         self,
@@ -283,7 +272,7 @@ class GraphModule(Module):
                 inner = m.print_readable(print_output=False)
                 text += "\n" + _indented(inner.replace(f"class {type(m).__name__}", f"class {name}", 1))
         if print_output:
-            print(text)
+            sys.stdout.write(text + "\n")
         return text
 
     def __str__(self) -> str:
@@ -295,26 +284,21 @@ def _indented(text: str) -> str:
     return "\n".join("    " + line if line.strip() else line for line in text.split("\n"))
 
 
-def _given() -> Any:
-    from .graph import custom_builtins
-
-    return custom_builtins()
+_OF_THE_GRAPH = ("_graph", "_code", "_tracer_cls")
 
 
 class _Held(Module):
     """The root whose code is traced when a graph module is read from a file."""
 
 
-def reduce_graph_module(
-    body: dict[str, Any], src: str, needed: dict[str, Any], tracer_cls: Any, name: str
-) -> Module:
+def reduce_graph_module(state: dict[str, Any], src: str, needed: dict[str, Any], tracer_cls: Any) -> Module:
     """A graph module from what pickle keeps of it: its attributes, and its code, which is traced again."""
     from ._symbolic_trace import Tracer
 
-    root = type(name, (_Held,), {"forward": _forward_from_src(src, {**_given(), **needed})})()
-    root.__dict__.update(body)
+    root = type("Root", (_Held,), {"forward": _forward_from_src(src, {**custom_builtins(), **needed})})()
+    root.__setstate__(state)
 
-    class KeepModules((tracer_cls or Tracer)):  # type: ignore[misc]
+    class KeepModules(tracer_cls or Tracer):  # type: ignore[misc]
         """Every module that the code calls is a leaf: what was traced into stands in the code already."""
 
         def is_leaf_module(self, m: Module, module_qualified_name: str) -> bool:
@@ -322,7 +306,6 @@ def reduce_graph_module(
 
     graph = KeepModules().trace(root)
     graph._tracer_cls = tracer_cls
-    made = GraphModule(root, graph, class_name=name)
-    rest = {k: v for k, v in body.items() if k not in ("_graph", "_code")}
-    made.__dict__.update(rest)
+    made = GraphModule(root, graph)
+    made.__setstate__({k: v for k, v in state.items() if k != "training"} | {"training": root.training})
     return made

@@ -1,4 +1,4 @@
-"""torch.fx.immutable_collections: the lists and dictionaries in a node's arguments, which change only through the node."""
+"""torch.fx.immutable_collections: lists and dictionaries in a node's arguments, which cannot change."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ def _refuse(self: Any, *args: Any, **kwargs: Any) -> NoReturn:
     )
 
 
-class immutable_list(list):  # noqa: N801
+class immutable_list(list):
     """A list that cannot be changed."""
 
-    __delitem__ = __iadd__ = __imul__ = __setitem__ = append = clear = extend = insert = pop = remove = _refuse
+    __delitem__ = __iadd__ = __imul__ = __setitem__ = append = clear = extend = insert = pop = remove = (
+        _refuse
+    )
     reverse = sort = _refuse
 
     def __hash__(self) -> int:  # type: ignore[override]
@@ -25,7 +27,7 @@ class immutable_list(list):  # noqa: N801
         return immutable_list, (tuple(self),)
 
 
-class immutable_dict(dict):  # noqa: N801
+class immutable_dict(dict):
     """A dictionary that cannot be changed."""
 
     __delitem__ = __ior__ = __setitem__ = clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]

@@ -1,7 +1,7 @@
 """How a proxy is seen by every public function: while proxies are about, each asks its arguments first.
 
-An ordinary call must not pay for that, so nothing is wrapped: the code of the public functions is exchanged for code that
-looks at the arguments when the first proxy is made, and put back when the last one is gone.
+An ordinary call must not pay for that, so nothing is wrapped: when the first proxy is made, the code of the public
+functions is exchanged for code that looks at the arguments, and it is put back when the last one is gone.
 """
 
 from __future__ import annotations
@@ -16,25 +16,63 @@ import flambeau
 
 from ..nn import functional
 from ..ops.modes import offer
+from ..ops.naming import ABSENT, OTHER
 from ..ops.registry import FACES
 from ..stream.value import LOCAL, Tensor
 
 # What is said about an object, or done with any object, not with tensors.
 _NOT_ASKED = frozenset(
     (
-        *("compile", "is_storage", "is_tensor", "load", "save", "typename", "checkpoint", "vmap", "explain", "lazy"),
+        *(
+            "compile",
+            "is_storage",
+            "is_tensor",
+            "load",
+            "save",
+            "typename",
+            "checkpoint",
+            "vmap",
+            "explain",
+            "lazy",
+        ),
         *("set_default_dtype", "manual_seed", "seed", "set_printoptions", "__getattr__", "is_grad_enabled"),
     )
 )
+_PLAIN = frozenset(vars(object)) | frozenset(("__deepcopy__", "__torch_function__", "__setstate__"))
 # Functions that nn.functional has as they are, in PyTorch's torch._C._nn; the rest says all its arguments, by name.
 _NATIVE = frozenset(
     (
-        *("gelu", "linear", "scaled_dot_product_attention", "logsigmoid", "softplus", "softshrink", "one_hot"),
-        *("avg_pool2d", "avg_pool3d", "pad"),
+        *(
+            "gelu",
+            "linear",
+            "scaled_dot_product_attention",
+            "logsigmoid",
+            "softplus",
+            "softshrink",
+            "one_hot",
+        ),
+        *("avg_pool2d", "avg_pool3d"),
     )
 )
-# What nn.functional and the top namespace share in PyTorch too; of other functions that are both, it is nn.functional's.
-_SHARED = ("conv", "prelu", "pixel_", "cosine_", "pairwise_", "pdist", "bilinear", "channel_", "avg_pool1d")
+# What nn.functional and the top namespace share in PyTorch too; others that are both are nn.functional's.
+_SHARED = (
+    *("conv", "prelu", "pixel_", "cosine_", "pairwise_", "pdist", "bilinear", "channel_", "avg_pool1d"),
+    *(
+        "adaptive_avg_pool1d",
+        "sigmoid",
+        "tanh",
+        "relu_",
+        "threshold_",
+        "rrelu_",
+        "selu_",
+        "celu_",
+        "hardshrink",
+    ),
+)
+
+
+# What functions take besides the options that PyTorch's have.
+_MORE = frozenset(("out", "cudnn_enable", "cudnn_enabled", *OTHER.values()))
 
 
 def _signature(names: tuple[str, ...]) -> Any:
@@ -111,8 +149,11 @@ class _Watch:
             self.token = weakref.ref(token)
             weakref.finalize(token, self.end)
             self.active = True
-            for fn in names():
-                if fn not in self.functions:
+            methods = {
+                f for f in vars(Tensor).values() if type(f) is FunctionType and f.__name__ not in _PLAIN
+            }
+            for fn in {*names(), *methods}:
+                if fn not in self.functions and type(fn) is FunctionType:
                     self.functions[fn] = _Watched(fn)
             for watched in self.functions.values():
                 if watched.fn.__code__ is not watched.code:
@@ -136,11 +177,15 @@ WATCH = _Watch()
 
 def names() -> dict[Any, str]:
     """Every public function with the dotted name by which code written for PyTorch finds it."""
+    for name in functional.DIRECT:
+        getattr(functional, name)
     return _names(len(vars(flambeau)), len(vars(functional)))
 
 
 @functools.lru_cache(maxsize=1)
-def _names(top: int, functionals: int) -> dict[Any, str]:  # names come to both modules when they are first used
+def _names(
+    top: int, functionals: int
+) -> dict[Any, str]:  # names come to both modules when they are first used
     found: dict[Any, str] = {}
 
     def enter(space: str, table: dict[str, Any]) -> None:
@@ -149,8 +194,9 @@ def _names(top: int, functionals: int) -> dict[Any, str]:  # names come to both 
                 found.setdefault(fn, f"{space}.{name}")
 
     mine = {**FACES.get("nn.functional", {}), **vars(functional)}
-    both = {n: f for n, f in vars(flambeau).items() if mine.get(n) is f}
-    enter("torch", {n: f for n, f in both.items() if n.startswith(_SHARED)})
+    enter(
+        "torch", {n: f for n, f in mine.items() if n.startswith(_SHARED) and getattr(flambeau, n, None) is f}
+    )
     enter("torch._C._nn", {n: f for n, f in mine.items() if n in _NATIVE})
     public = {n: f for n, f in mine.items() if n in functional.__all__ or n in FACES.get("nn.functional", {})}
     enter("torch.nn.functional", {n: f for n, f in public.items() if n[0] != "_"})
@@ -183,4 +229,5 @@ def normalised(
     if any(p not in given for p in needed):
         return args, kwargs
     rest = {p: given.get(p, default) for p, default in params.items() if p not in needed}
-    return tuple([given[p] for p in needed]), rest
+    own = {p: v for p, v in rest.items() if p in given or (v is not ABSENT and p not in _MORE)}
+    return tuple([given[p] for p in needed]), own

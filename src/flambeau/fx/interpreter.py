@@ -121,7 +121,9 @@ class Interpreter:
 
         def load(used: Node) -> Any:
             if used not in self.env:
-                raise RuntimeError(f"Node {n} referenced nonexistent value {used}! Run Graph.lint() to diagnose")
+                raise RuntimeError(
+                    f"Node {n} referenced nonexistent value {used}! Run Graph.lint() to diagnose"
+                )
             return self.env[used]
 
         return _plain(map_arg(args, load))

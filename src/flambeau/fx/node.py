@@ -7,6 +7,7 @@ import types
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from . import interception
 from .immutable_collections import immutable_dict, immutable_list
 
 if TYPE_CHECKING:
@@ -47,11 +48,9 @@ def map_arg(a: Any, fn: Callable[[Node], Any]) -> Any:
 
 def _get_qualified_name(func: Callable[..., Any]) -> str:
     """The dotted name under which generated code finds a function."""
-    from .interception import public_name
-
     if getattr(builtins, getattr(func, "__name__", ""), None) is func:
         return func.__name__
-    name = public_name(func)
+    name = interception.public_name(func)
     if name is not None:
         return name
     if isinstance(func, (types.MethodDescriptorType, types.WrapperDescriptorType)):
@@ -299,7 +298,12 @@ class Node:
             name = getattr(self.target, "__name__", "")
             random = impure_random and name in _RANDOM
             in_place = name.endswith("_") and not name.endswith("__")
-            return self.target in _side_effectful_functions or name in ("_assert", "setitem") or random or in_place
+            return (
+                self.target in _side_effectful_functions
+                or name in ("_assert", "setitem")
+                or random
+                or in_place
+            )
         if self.op == "call_method":
             return self.target.endswith("_") and not self.target.endswith("__")
         if self.op == "call_module":
@@ -315,4 +319,14 @@ class Node:
             self.name = self.graph._graph_namespace.create_name(candidate, self)
 
 
-_RANDOM = ("bernoulli", "multinomial", "normal", "poisson", "rand", "rand_like", "randint", "randn", "randn_like")
+_RANDOM = (
+    "bernoulli",
+    "multinomial",
+    "normal",
+    "poisson",
+    "rand",
+    "rand_like",
+    "randint",
+    "randn",
+    "randn_like",
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import inspect
-import types
+import typing
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -16,7 +16,14 @@ reflectable_magic_methods = {
     **{"or_": "{} | {}", "xor": "{} ^ {}", "matmul": "{} @ {}"},
 }
 magic_methods = {
-    **{"eq": "{} == {}", "ne": "{} != {}", "lt": "{} < {}", "gt": "{} > {}", "le": "{} <= {}", "ge": "{} >= {}"},
+    **{
+        "eq": "{} == {}",
+        "ne": "{} != {}",
+        "lt": "{} < {}",
+        "gt": "{} > {}",
+        "le": "{} <= {}",
+        "ge": "{} >= {}",
+    },
     **{"pos": "+{}", "neg": "-{}", "invert": "~{}", "getitem": "{}[{}]"},
     **reflectable_magic_methods,
 }
@@ -136,25 +143,20 @@ class _Writer:
 
     def type_name(self, kind: Any) -> str:
         """A type as the code writes it."""
-        name = _type_repr(kind)
-        if isinstance(kind, type) and getattr(kind, "__module__", "") == "builtins":
-            return name
+        if kind is type(None):
+            return "NoneType"
         args = getattr(kind, "__args__", None)
-        if args:
-            origin = getattr(kind, "__origin__", None)
-            base = (
-                name.partition("[")[0]
-                if not isinstance(kind, types.UnionType)
-                else " | ".join(map(self.type_name, args))
-            )
-            if isinstance(kind, types.UnionType):
-                return base
-            if not isinstance(origin, type) or base.startswith("typing."):
-                import typing
-
-                base = self.global_name(base, getattr(typing, base.rpartition(".")[2], origin))
-            return f"{base}[{', '.join('None' if a is type(None) else self.type_name(a) for a in args)}]"
-        return self.global_name(name, kind) if "." in name or isinstance(kind, type) else name
+        if args and not isinstance(kind, type):
+            origin = getattr(kind, "__origin__", typing.Union)
+            base = repr(kind).partition("[")[0]
+            if origin is typing.Union:
+                base = "typing.Union"
+            named = getattr(typing, base.removeprefix("typing."), origin)
+            return f"{self.global_name(base, named)}[{','.join(map(self.type_name, args))}]"
+        name = _type_repr(kind)
+        return (
+            name if isinstance(kind, type) and kind.__module__ == "builtins" else self.global_name(name, kind)
+        )
 
     def text(self, arg: Any) -> str:
         """An argument as the code writes it."""
@@ -204,10 +206,10 @@ class _Writer:
 
     def before(self, node: Node) -> str:
         """The statement of an operator in place, which comes before its result gets a name."""
-        if node.op == "call_function" and getattr(node.target, "__module__", "") == "_operator":
-            if node.target.__name__ in inplace_methods:
-                return inplace_methods[node.target.__name__].format(*map(self.text, node.args)) + ";  "
-        return ""
+        target = node.target
+        if getattr(target, "__module__", "") != "_operator" or target.__name__ not in inplace_methods:
+            return ""
+        return inplace_methods[target.__name__].format(*map(self.text, node.args)) + ";  "
 
     def value(self, node: Node) -> str:
         """The expression of a node."""

@@ -13,7 +13,7 @@ from ..overrides import is_tensor_method_or_property
 from ..shapes import Size
 from ..stream.value import Tensor
 from . import interception
-from .graph import Graph, inplace_methods, magic_methods, reflectable_magic_methods
+from .graph import Graph, magic_methods, reflectable_magic_methods
 from .node import Node, base_types, map_aggregate
 
 
@@ -119,7 +119,9 @@ class TracerBase:
     def _key(self, key: Any) -> Any:
         def refuse(node: Any) -> Any:
             if isinstance(node, Node):
-                raise RuntimeError(f"Keys for dictionaries used as an argument cannot contain a Node. Got key: {key}")
+                raise RuntimeError(
+                    f"Keys for dictionaries used as an argument cannot contain a Node. Got key: {key}"
+                )
             return node
 
         return map_aggregate(self.create_arg(key), refuse)
@@ -135,7 +137,8 @@ class TracerBase:
             return (obj[i] for i in range(count))
         raise TraceError(
             "Proxy object cannot be iterated. This can be attempted when the Proxy is used in a loop or as a *args or "
-            "**kwargs function argument: how often depends on the value, which a trace does not have" + _where()
+            "**kwargs function argument: how often depends on the value, which a trace does not have"
+            + _where()
         )
 
     def keys(self, obj: Proxy) -> Any:
@@ -197,7 +200,9 @@ class Proxy:
         return f"Proxy({self.node.name})"
 
     def __getattr__(self, k: str) -> Any:
-        if k in ("node", "tracer") or (k[:2] == "__" and k[-2:] == "__"):  # not made yet, or a protocol it lacks
+        if k in ("node", "tracer") or (
+            k[:2] == "__" and k[-2:] == "__"
+        ):  # not made yet, or a protocol it lacks
             raise AttributeError(k)
         return Attribute(self, k)
 
@@ -205,7 +210,9 @@ class Proxy:
         import copy
 
         made = Proxy.__new__(type(self))
-        made.__dict__.update({k: v if k == "_watched" else copy.deepcopy(v, memo) for k, v in vars(self).items()})
+        made.__dict__.update(
+            {k: v if k == "_watched" else copy.deepcopy(v, memo) for k, v in vars(self).items()}
+        )
         return made
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -236,11 +243,7 @@ class Proxy:
         tracer = _tracer_of(args, kwargs)
         if interception.public_name(func) is None and is_tensor_method_or_property(func):
             return tracer.create_proxy("call_method", func.__name__, args, kwargs)
-        return tracer.create_proxy("call_function", func, args, kwargs, name=_name(tracer, func))
-
-
-def _name(tracer: TracerBase, func: Any) -> str | None:
-    return tracer.graph._target_to_str(func)
+        return tracer.create_proxy("call_function", func, args, kwargs)
 
 
 def _tracer_of(*values: Any) -> TracerBase:
@@ -340,7 +343,3 @@ def _install() -> None:
 
 
 _install()
-__all__ = [
-    *("Attribute", "GraphAppendingTracer", "ParameterProxy", "Proxy", "Scope", "ScopeContextManager"),
-    *("TraceError", "TracerBase", "inplace_methods", "magic_methods", "reflectable_magic_methods"),
-]

@@ -60,9 +60,7 @@ class _Matcher:
         if isinstance(n, Node):
             return False
         if isinstance(p, (list, tuple)):
-            return (
-                isinstance(n, (list, tuple)) and len(p) == len(n) and all(map(self.same, p, n))
-            )
+            return isinstance(n, (list, tuple)) and len(p) == len(n) and all(map(self.same, p, n))
         if isinstance(p, dict):
             return isinstance(n, dict) and p.keys() == n.keys() and all(self.same(p[k], n[k]) for k in p)
         if isinstance(p, slice):
@@ -106,9 +104,7 @@ class _Matcher:
 def _matches(graph: Graph, pattern: Graph, ignore_literals: bool, modules: tuple[dict, dict]) -> list[Any]:
     """The places of a pattern, none of which overlap, each as a dictionary of nodes with the pattern's results."""
     results: list[Node] = []
-    map_aggregate(
-        pattern.output_node().args, lambda v: results.append(v) if isinstance(v, Node) else None
-    )
+    map_aggregate(pattern.output_node().args, lambda v: results.append(v) if isinstance(v, Node) else None)
     taken: set[Node] = set()
     found = []
     for anchor in graph.nodes:
@@ -168,7 +164,9 @@ def replace_pattern_with_filters(
         if not all(keep(match, graph, wanted) for keep in match_filters or ()):
             continue
         new = replacement_callback(match, graph, wanted) if replacement_callback else _graph_of(replacement)
-        put = _put(graph, new, [renewed.get(i, i) if isinstance(i, Node) else i for i in inputs], match, renewed)
+        put = _put(
+            graph, new, [renewed.get(i, i) if isinstance(i, Node) else i for i in inputs], match, renewed
+        )
         done.append(ReplacedPatterns(anchor, nodes, put))
     gm.recompile()
     if isinstance(replacement, Module):
@@ -187,7 +185,8 @@ def _put(graph: Graph, new: Graph, inputs: list[Any], match: InternalMatch, rene
     kept = dict(copies)
     last = {id(n) for n in match.nodes_map.values() if isinstance(n, Node)}
     place = [n for n in graph.nodes if id(n) in last and n not in inputs]
-    with graph.inserting_before(_first_after(graph, place, inputs)):
+    users = {u for n in match.returning_nodes for u in n.users}
+    with graph.inserting_before(next((n for n in graph.nodes if n in users), graph._root)):
         value = graph.graph_copy(new, copies)
     values: list[Any] = []
     map_aggregate(value, values.append)
@@ -199,10 +198,3 @@ def _put(graph: Graph, new: Graph, inputs: list[Any], match: InternalMatch, rene
         if not node.users and node.op != "placeholder":
             graph.erase_node(node)
     return [n for p, n in copies.items() if p not in kept]
-
-
-def _first_after(graph: Graph, place: list[Node], inputs: list[Any]) -> Node:
-    """The first node of a match behind all of its inputs."""
-    order = {n: i for i, n in enumerate(graph.nodes)}
-    latest = max([order[i] for i in inputs if isinstance(i, Node)], default=-1)
-    return next((n for n in place if order[n] > latest), place[-1])
