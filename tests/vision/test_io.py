@@ -79,8 +79,6 @@ def test_models_by_name() -> None:
     assert models.VGG16_Weights["IMAGENET1K_V1"] is models.VGG16_Weights.DEFAULT
     with pytest.raises(ValueError, match="no trained weights"):
         models.vgg16(weights=models.VGG16_Weights.DEFAULT)
-    with pytest.raises(NotImplementedError, match="symbolic tracing"):
-        models.feature_extraction.create_feature_extractor(None, [])
 
 
 def test_modules_of_models_hold_what_other_packages_derive_from() -> None:
