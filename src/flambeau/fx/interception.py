@@ -23,54 +23,23 @@ from ..stream.value import LOCAL, Tensor
 # What is said about an object, or done with any object, not with tensors.
 _NOT_ASKED = frozenset(
     (
-        *(
-            "compile",
-            "is_storage",
-            "is_tensor",
-            "load",
-            "save",
-            "typename",
-            "checkpoint",
-            "vmap",
-            "explain",
-            "lazy",
-        ),
-        *("set_default_dtype", "manual_seed", "seed", "set_printoptions", "__getattr__", "is_grad_enabled"),
+        *("compile", "is_storage", "is_tensor", "load", "save", "typename", "checkpoint", "vmap", "explain"),
+        *("set_default_dtype", "manual_seed", "seed", "set_printoptions", "is_grad_enabled", "lazy"),
     )
 )
-_PLAIN = frozenset(vars(object)) | frozenset(("__deepcopy__", "__torch_function__", "__setstate__"))
 # Functions that nn.functional has as they are, in PyTorch's torch._C._nn; the rest says all its arguments, by name.
 _NATIVE = frozenset(
     (
-        *(
-            "gelu",
-            "linear",
-            "scaled_dot_product_attention",
-            "logsigmoid",
-            "softplus",
-            "softshrink",
-            "one_hot",
-        ),
-        *("avg_pool2d", "avg_pool3d"),
+        *("gelu", "linear", "scaled_dot_product_attention", "logsigmoid", "softplus", "softshrink"),
+        *("one_hot", "avg_pool2d", "avg_pool3d"),
     )
 )
 # What nn.functional and the top namespace share in PyTorch too; others that are both are nn.functional's.
 _SHARED = (
     *("conv", "prelu", "pixel_", "cosine_", "pairwise_", "pdist", "bilinear", "channel_", "avg_pool1d"),
-    *(
-        "adaptive_avg_pool1d",
-        "sigmoid",
-        "tanh",
-        "relu_",
-        "threshold_",
-        "rrelu_",
-        "selu_",
-        "celu_",
-        "hardshrink",
-    ),
+    *("adaptive_avg_pool1d", "sigmoid", "tanh", "relu_", "threshold_", "rrelu_", "selu_", "celu_"),
+    "hardshrink",
 )
-
-
 # What functions take besides the options that PyTorch's have.
 _MORE = frozenset(("out", "cudnn_enable", "cudnn_enabled", *OTHER.values()))
 
@@ -149,11 +118,12 @@ class _Watch:
             self.token = weakref.ref(token)
             weakref.finalize(token, self.end)
             self.active = True
+            # Operators ask the other operand by themselves.
             methods = {
-                f for f in vars(Tensor).values() if type(f) is FunctionType and f.__name__ not in _PLAIN
+                f for n, f in vars(Tensor).items() if n[:2] != "__" or n in ("__getitem__", "__setitem__")
             }
-            for fn in {*names(), *methods}:
-                if fn not in self.functions and type(fn) is FunctionType:
+            for fn in (*names(), *methods):
+                if type(fn) is FunctionType and fn not in self.functions:
                     self.functions[fn] = _Watched(fn)
             for watched in self.functions.values():
                 if watched.fn.__code__ is not watched.code:
@@ -209,6 +179,13 @@ def _names(
 def public_name(fn: Any) -> str | None:
     """The dotted name of a public function; None for any other."""
     return names().get(fn) if type(fn) is FunctionType else None
+
+
+def method_name(fn: Any) -> str | None:
+    """The name by which tensors have a function as a method."""
+    if vars(Tensor).get(fn.__name__) is fn:
+        return fn.__name__
+    return next((name for name, method in vars(Tensor).items() if method is fn), None)
 
 
 def normalised(

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..ops.modes import disabled
-from ..overrides import is_tensor_method_or_property
 from ..shapes import Size
 from ..stream.value import Tensor
 from . import interception
@@ -241,8 +240,10 @@ class Proxy:
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         tracer = _tracer_of(args, kwargs)
-        if interception.public_name(func) is None and is_tensor_method_or_property(func):
-            return tracer.create_proxy("call_method", func.__name__, args, kwargs)
+        if args and isinstance(args[0], Tensor):  # PyTorch's methods are not its functions
+            name = interception.method_name(func)
+            if name is not None:
+                return tracer.create_proxy("call_method", name, args, kwargs)
         return tracer.create_proxy("call_function", func, args, kwargs)
 
 
