@@ -279,6 +279,20 @@ def test_every_public_function_sees_proxies() -> None:
         assert ops[0].op == "call_method" or ops[0].target in names()
 
 
+def test_arguments_are_those_that_pytorch_hands_on() -> None:
+    def f(x, w):
+        a = torch.einsum("ij,jk->ik", [x, w])
+        return F.leaky_relu(torch.tensordot(a, w, 1), 0.1) + F.linear(x, w) + torch.ones(2).mul(x)
+
+    text = body(f)
+    assert "einsum = torch.functional.einsum('ij,jk->ik', x, w)" in text
+    assert "tensordot = torch.functional.tensordot(einsum, w, dims = 1)" in text
+    assert "torch.nn.functional.leaky_relu(tensordot, negative_slope = 0.1, inplace = False)" in text
+    assert "linear = torch._C._nn.linear(x, w)" in text and "mul = _tensor_constant0.mul(x)" in text
+    x = torch.rand(2, 2)
+    assert torch.equal(fx.symbolic_trace(f)(x, x), f(x, x))
+
+
 def test_ordinary_calls_have_their_own_code_again() -> None:
     before = torch.reshape.__code__
     proxy = fx.Proxy(fx.Graph().placeholder("x"))

@@ -170,6 +170,7 @@ def _names(
     enter("torch._C._nn", {n: f for n, f in mine.items() if n in _NATIVE})
     public = {n: f for n, f in mine.items() if n in functional.__all__ or n in FACES.get("nn.functional", {})}
     enter("torch.nn.functional", {n: f for n, f in public.items() if n[0] != "_"})
+    enter("torch.functional", {n: vars(flambeau).get(n) for n in flambeau.functional.__all__})
     enter("torch", {n: f for n, f in vars(flambeau).items() if not n.startswith("__")})
     for face, table in FACES.items():
         enter(f"torch.{face}", table)
@@ -192,13 +193,19 @@ def normalised(
     fn: FunctionType, plain: FunctionType, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments as PyTorch's functions hand them on: as given, but those of nn.functional all, options by name."""
-    if not (public_name(fn) or "").startswith("torch.nn.functional."):
+    home = public_name(fn) or ""
+    if home == "torch.functional.einsum" and len(args) == 2 and isinstance(args[1], (list, tuple)):
+        return (args[0], *args[1]), kwargs
+    if not home.startswith(("torch.nn.functional.", "torch.functional.")):
         return args, kwargs
     entry = getattr(fn, "entry", None)
     if entry is not None:
         params = {p: entry.defaults.get(p, inspect.Parameter.empty) for p in entry.params}
     else:
-        params = {p.name: p.default for p in inspect.signature(plain).parameters.values()}
+        declared = inspect.signature(plain).parameters.values()
+        if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in declared):
+            return args, kwargs
+        params = {p.name: p.default for p in declared}
     given = {**dict(zip(params, args)), **kwargs}
     if len(args) > len(params) or not given.keys() <= params.keys():
         return args, kwargs

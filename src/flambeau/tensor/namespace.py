@@ -55,6 +55,7 @@ SUBMODULES = (
         "xpu",
         "return_types",
         "accelerator",
+        "functional",
         "futures",
         "quasirandom",
     ),
