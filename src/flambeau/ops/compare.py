@@ -193,15 +193,16 @@ def _clamp_hi(grad: Any, self: Any, min: Any, max: Any) -> Any:
 def _bounds_fit(self: Any, min: Any = None, max: Any = None) -> None:
     """RuntimeError for a bound that the result's dtype does not hold, where that is the dtype of what is clamped."""
     d = self._meta.dtype
-    if (
-        d.is_inexact
-        and (min is None or (min.__class__ in _NUMBERS and -65504 <= min <= 65504))  # what any of them holds
-        and (max is None or (max.__class__ in _NUMBERS and -65504 <= max <= 65504))
-    ):
+    if d.is_inexact and _every_float(min) and _every_float(max):
         return
     if d.is_floating_point or _WHOLE.issuperset((type(min), type(max))):
         check_fits(d, min)
         check_fits(d, max)
+
+
+def _every_float(bound: Any) -> bool:
+    """Whether a bound is a number that every dtype of floats holds, or none."""
+    return bound is None or (type(bound) in _NUMBERS and -65504 <= bound <= 65504)
 
 
 _WHOLE, _NUMBERS = frozenset((int, bool, type(None))), frozenset((float, int))

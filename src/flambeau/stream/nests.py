@@ -511,7 +511,8 @@ class NestBuilder:
         """Whether no element is needed, and none stored, after the first reduction."""
         classes = tuple((a.type, a.mode, a.alias, tuple(min(s, 1) for s in a.strides)) for a in self.accesses)
         facts = analysis(Nest("row", 0, len(self.group.extents), tuple(self.values), classes, (), ""))
-        full = [(v, a) for v, a in self.stores if any(self.accesses[a].strides[k] for k in self.group.reduced or ())]
+        gone = self.group.reduced or ()
+        full = [(v, a) for v, a in self.stores if any(self.accesses[a].strides[k] for k in gone)]
         late = [facts.stored(v, classes[a][1]) for v, a in full]
         late += [facts.pass_[v[2]] for v in self.values if v[0] == "reduce"]
         return not any([facts.last, *late]) and all(v[0] not in ("take", "index") for v in self.values)

@@ -507,7 +507,7 @@ def run_parts(program: Program, slots: Any, fill: Any, progress: Any = None) -> 
             for at in next(moves):
                 values[at] += st.ptr - before
         for n, nbytes in part.starting:
-            blocks[n] = device.alloc(nbytes)  # which nothing else refers to: it may die before the next begins
+            blocks[n] = device.alloc(nbytes)  # nothing else refers to it: it may die early
             for at in next(moves):
                 values[at] += blocks[n].ptr
         if progress is not None:

@@ -49,7 +49,7 @@ BUDGET = {
     "autograd": 1700,
     "tensor": 3250,
     "built from tensors": 16950,
-    "faces": 9400,
+    "faces": 11650,
     "tools": 2000,
 }
 
