@@ -227,12 +227,11 @@ def recalled(known: Known, slots: list[Any]) -> bool:
         return False
     counts = references(slots)
     wanted = [s for s in known.promised if counts[s] > _SPARE]
-    (made,) = kept.recall([known.code], wanted)
-    kept.looked(known.code, made is not None)
+    made, whole = kept.first(known.code, wanted)
     if made is not None:
         known.programs.append(made)
         remember(known)
-    return made is not None or kept.met(known.code)
+    return whole
 
 
 def lasting(known: Known, slots: list[Any]) -> int:

@@ -29,9 +29,7 @@ UNKEPT = b""  # the print of a form that another process might not know by what 
 # How many sequences are looked for that came for the first time: each that is found pays for more, so that a program
 # whose sequences never come again soon stops looking.
 LOOKS = [8]
-MEETINGS = (
-    3  # processes in which a sequence came once, after which its plan may be expected to earn what it takes
-)
+MEETINGS = 3  # processes in which a sequence came once, after which its plan may earn what it takes
 FOUND, MOST = 8, 64
 ASSEMBLE = programs.assemble  # where a tool has put another in its place, all is planned before its eyes
 
@@ -101,23 +99,30 @@ def _named(codes: Iterable[Sequence[Any]]) -> tuple[bytes, list[Any]] | None:
     return b"".join((*prints, words.tobytes(), b"%d" % current().get_num_threads())), list(forms)
 
 
+def _looked_up(codes: Sequence[Sequence[Any]]) -> tuple[Any, Any, Any]:
+    """What keeps plans, what names these codes, and what is kept of them; None where there is none."""
+    store: Any = current().plans() if programs.assemble is ASSEMBLE else None
+    named = _named(codes) if store is not None else None
+    content = store.kept(named[0]) if named is not None else None
+    return store, named, None if content is None else marshal.loads(content)
+
+
 def recall(codes: Sequence[Sequence[Any]], wanted: Iterable[int] | None = None) -> list[Program | None]:
     """The programs that an earlier process made of these codes. wanted: the slots that the first has to give bytes."""
-    nothing: list[Program | None] = [None] * len(codes)
-    store = current().plans() if programs.assemble is ASSEMBLE else None
-    named = _named(codes) if store is not None else None
-    content = store.kept(named[0]) if store is not None and named is not None else None
-    if named is None or content is None:
-        return nothing
-    found = marshal.loads(content)
-    if type(found) is int:  # see `met`
-        return nothing
+    _, named, found = _looked_up(codes)
+    return _recalled(named, found, wanted) or [None] * len(codes)
+
+
+def _recalled(named: Any, found: Any, wanted: Iterable[int] | None) -> list[Program | None] | None:
+    """The programs of what is kept; None if it is no plan that serves."""
+    if found is None or type(found) is int:  # see `first`
+        return None
     names, plans = found
     if wanted is not None and not (plans[0] and set(plans[0]["kept"]).issuperset(wanted)):
-        return nothing
+        return None
     kernels = named_kernels(names)
     if kernels is None:
-        return nothing
+        return None
     STATS["planned"] += sum([plan is not None for plan in plans])
     return [plan and _unpacked(plan, kernels, named[1]) for plan in plans]
 
@@ -131,24 +136,23 @@ def looked(code: Sequence[Any], found: bool) -> None:
         LOOKS[0] = max(LOOKS[0] - 1 - derived // FOUND, 0)
 
 
-def met(code: Sequence[Any]) -> bool:
-    """Whether earlier processes met this sequence and made no plan for it; that this one did is noted for later ones.
+def first(code: Sequence[Any], wanted: Iterable[int]) -> tuple[Program | None, bool]:
+    """The program of a sequence that comes for the first time, and whether it is planned, as it was or now: earlier
+    processes met it and made no plan for it; that this one did is noted for later ones.
 
     What comes once in each process (the first step of training, which makes an optimizer's state) is planned in one of
     them, and earns that in those that follow: planning it takes as long as some of its runs without a plan."""
-    store = current().plans()
-    named = _named([code]) if store is not None and programs.assemble is ASSEMBLE else None
-    if store is None or named is None:
-        return False
-    content = store.kept(named[0])
-    count = 0 if content is None else marshal.loads(content)
-    if (
-        type(count) is not int
-    ):  # there is a plan, which gives bytes to less than is wanted, or has lost its kernels
-        return False
+    store, named, found = _looked_up([code])
+    (made,) = _recalled(named, found, wanted) or [None]
+    looked(code, made is not None)
+    if made is not None:
+        return made, True
+    count = 0 if found is None else found
+    if named is None or type(count) is not int:  # a plan that gives bytes to less, or has lost its kernels
+        return None, False
     if count < MEETINGS:
         store.keep(named[0], marshal.dumps(count + 1, 2))
-    return count >= MEETINGS
+    return None, count >= MEETINGS
 
 
 def keep(codes: Sequence[Sequence[Any]], made: Sequence[Program]) -> None:

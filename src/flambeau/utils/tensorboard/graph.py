@@ -17,17 +17,12 @@ from ...autograd import no_grad
 from ...errors import fail
 from ...overrides import TorchFunctionMode
 from ...stream.value import Tensor
+from .._pytree import tree_leaves
 
 
-def tensors(value: Any) -> Iterator[Tensor]:
+def tensors(value: Any) -> list[Tensor]:
     """All tensors of nested lists, tuples and dicts."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (list, tuple)):
-        for v in value:
-            yield from tensors(v)
-    elif isinstance(value, dict):
-        yield from tensors(list(value.values()))
+    return [t for t in tree_leaves(value) if isinstance(t, Tensor)]
 
 
 class Recorder(TorchFunctionMode):
@@ -101,7 +96,7 @@ class Recorder(TorchFunctionMode):
         """Run an operation and note it."""
         inputs = [self.source(t) for t in tensors([args, kwargs or {}])]
         result = func(*args, **(kwargs or {}))
-        values = list(tensors(result))
+        values = tensors(result)
         if values:
             name = getattr(func, "__name__", str(func)).strip("_")
             self.add(self.free(f"{self.scopes[-1]}/{name}"), name, inputs, values)
